@@ -1,0 +1,122 @@
+"""Everything that happened in a run, on one timeline.
+
+All times are nanoseconds since the run's origin, taken from one monotonic clock. Three things stand on the
+timeline:
+
+    Reading       a number that a probe took:         lag.events = 812 {group: crm}
+    FaultWindow   a fault, from injection to healing: kill crm, 8.00 s to 16.00 s
+    Mark          a moment with a name:               drained, 18.73 s
+
+A `History` is what checkers, figures and reports read. It is pure: no clock, no server. On disk it is
+`timeline.jsonl`, one object a line, the kind of each in the field `type`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+
+
+class HistoryError(Exception):
+    """A timeline that cannot be read."""
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True, tag="reading", omit_defaults=True):
+    """A number that a probe took at a moment. `value` is None where the probe had no answer."""
+
+    t_ns: int
+    name: str
+    value: float | None
+    unit: str
+    labels: dict[str, str] = {}
+
+
+class FaultWindow(msgspec.Struct, frozen=True, kw_only=True, tag="fault"):
+    """A fault, from its injection to its healing. `end_ns` is None where it never healed."""
+
+    name: str
+    target: str
+    start_ns: int
+    end_ns: int | None
+
+
+class Mark(msgspec.Struct, frozen=True, kw_only=True, tag="mark"):
+    """A moment that has a name, such as the first effect after a restart."""
+
+    t_ns: int
+    name: str
+
+
+class SlowMark(msgspec.Struct, frozen=True, kw_only=True, tag="slow"):
+    """One of the slowest operations: when it was due, and how long its response took."""
+
+    operation: str
+    due_ns: int
+    response_ns: int
+
+
+Entry = Reading | FaultWindow | Mark | SlowMark
+
+
+class History:
+    """The entries of a timeline, in the order in which they were added."""
+
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        self.entries: list[Entry] = list(entries)
+
+    def add(self, entry: Entry) -> None:
+        """Put one more entry on the timeline."""
+        self.entries.append(entry)
+
+    def readings(self, name: str, **labels: str) -> Iterator[Reading]:
+        """The readings of a name that carry all of the given labels."""
+        for entry in self.entries:
+            if isinstance(entry, Reading) and entry.name == name and labels.items() <= entry.labels.items():
+                yield entry
+
+    @property
+    def reading_names(self) -> list[str]:
+        """The name of every reading on the timeline, sorted."""
+        return sorted({entry.name for entry in self.entries if isinstance(entry, Reading)})
+
+    @property
+    def faults(self) -> list[FaultWindow]:
+        """The fault windows, in the order of their start."""
+        return sorted((e for e in self.entries if isinstance(e, FaultWindow)), key=lambda f: f.start_ns)
+
+    @property
+    def marks(self) -> list[Mark]:
+        """The named moments, in the order of time."""
+        return sorted((e for e in self.entries if isinstance(e, Mark)), key=lambda m: m.t_ns)
+
+    def mark(self, name: str) -> int | None:
+        """The time of the first mark of that name in nanoseconds, or None where there is none."""
+        return next((m.t_ns for m in self.marks if m.name == name), None)
+
+    @property
+    def slowest(self) -> list[SlowMark]:
+        """The slowest operations, slowest first."""
+        return sorted((e for e in self.entries if isinstance(e, SlowMark)), key=lambda s: -s.response_ns)
+
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(Entry)
+
+
+def write_timeline(path: Path, history: History) -> None:
+    """Write a history as `timeline.jsonl`."""
+    path.write_bytes(_ENCODER.encode_lines(history.entries))
+
+
+def read_timeline(path: Path) -> History:
+    """Read what `write_timeline` wrote.
+
+    Raises:
+        HistoryError: a line that is no entry of a timeline.
+    """
+    try:
+        return History(_DECODER.decode_lines(path.read_bytes()))
+    except (OSError, msgspec.MsgspecError) as error:
+        raise HistoryError(f"{path.name}: {error}") from error

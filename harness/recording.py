@@ -1,0 +1,382 @@
+"""Latencies in, HDR interval histograms out: nothing is rounded away, nothing is lost.
+
+An operation has three times: when it was *due*, when it *started*, when it was *done*. From them come
+three latencies, each recorded in a histogram of its own:
+
+    response = done - due       what a user of the system waits; the number to quote
+    service  = done - start     what the system needed once it was asked
+    send_lag = start - due      how late the instrument itself was
+
+A `Histogram` is an HdrHistogram of 3 significant digits from 1 µs to 1 h, over a NumPy array of counts,
+so that ten thousand values are recorded in one call:
+
+    index of v:   bucket = max(0, bits(v) - 11);  index = (bucket << 10) + (v >> bucket)
+
+    value   0 ... 2047 | 2048 ... 4095 | 4096 ... 8191 | ...
+    width       1 µs   |     2 µs      |     4 µs      | ...
+    index   0 ... 2047 | 2048 ... 3071 | 3072 ... 4095 | ...
+
+A value above 1 h, or a negative one, is counted in `out_of_range`; it never vanishes.
+
+A `Recorder` keeps one histogram per operation, kind and second. The second is that of the *due* time, so
+that a stall stands where its arrivals were due, at its full length. Seconds that are over are folded into
+sparse pairs of index and count: memory grows with the length of a run, never with its operations.
+
+The file is one HdrHistogram V2 interval log (`latency.hlog`), a tag per operation and kind
+(`append.response`), readable by every HdrHistogram implementation. Encoding and decoding are the
+`hdrhistogram` package's; its `record_value` (1 µs a value in pure Python, and silent when a value is out
+of range) and its log writer (no tags, an Interval_Max of 0 under a second) are not used.
+
+Format: https://github.com/HdrHistogram/HdrHistogram (histogram log format 1.3).
+"""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from hdrh.histogram import HdrHistogram
+from numpy.typing import NDArray
+
+Int64s = NDArray[np.int64]
+
+HIGHEST_US = 3_600_000_000
+DIGITS = 3
+KINDS = ("response", "service", "send_lag")
+
+_HALF_BITS = 10
+_SUB_BUCKETS = 1 << (_HALF_BITS + 1)
+_BUCKETS = 22
+_COUNTS = (_BUCKETS + 1) << _HALF_BITS
+
+
+class RecordingError(Exception):
+    """A latency log that cannot be read."""
+
+
+def index_of(values_us: Int64s) -> Int64s:
+    """The index of each value in an HDR counts array.
+
+    Args:
+        values_us: microseconds, each 0 or more, any shape.
+    """
+    # frexp's exponent is the number of bits: exact, since every value is far below 2**53.
+    _, bits = np.frexp(values_us.astype(np.float64))
+    bucket = np.maximum(bits.astype(np.int64) - (_HALF_BITS + 1), 0)
+    return (bucket << _HALF_BITS) + (values_us >> bucket)
+
+
+def lowest_at(index: Int64s) -> Int64s:
+    """The smallest value in microseconds that falls on each index."""
+    bucket = np.maximum((index >> _HALF_BITS) - 1, 0)
+    return (index - (bucket << _HALF_BITS)) << bucket
+
+
+def highest_at(index: Int64s) -> Int64s:
+    """The largest value in microseconds that falls on each index."""
+    bucket = np.maximum((index >> _HALF_BITS) - 1, 0)
+    return lowest_at(index) + (np.int64(1) << bucket) - 1
+
+
+class Histogram:
+    """An HdrHistogram of 3 digits, 1 µs to 1 h, recorded and merged by array."""
+
+    __slots__ = ("counts", "out_of_range")
+
+    def __init__(self, counts: Int64s | None = None, out_of_range: int = 0) -> None:
+        self.counts: Int64s = np.zeros(_COUNTS, np.int64) if counts is None else counts
+        self.out_of_range = out_of_range
+
+    def record(self, values_us: Int64s) -> None:
+        """Record values in microseconds, any number of them at once."""
+        inside = (values_us >= 0) & (values_us <= HIGHEST_US)
+        if not inside.all():
+            self.out_of_range += int(values_us.size - np.count_nonzero(inside))
+            values_us = values_us[inside]
+        if values_us.size:
+            folded = np.bincount(index_of(values_us))
+            self.counts[: folded.size] += folded
+
+    def add(self, other: Histogram) -> None:
+        """Merge another histogram into this one, without loss."""
+        self.counts += other.counts
+        self.out_of_range += other.out_of_range
+
+    @property
+    def total(self) -> int:
+        """How many values are recorded (those out of range not among them)."""
+        return int(self.counts.sum())
+
+    def quantile_us(self, q: float) -> int | None:
+        """The smallest recorded value that at least the share `q` (0 to 1) of all values does not pass.
+
+        Returns the highest value equivalent to it, as every HdrHistogram does; None with no value at all.
+        """
+        return self.quantiles_us([q])[0]
+
+    def quantiles_us(self, qs: Sequence[float]) -> list[int | None]:
+        """The value in microseconds at each quantile (0 to 1), or None where nothing is recorded."""
+        total = self.total
+        if not total:
+            return [None for _ in qs]
+        # Rank as in HdrHistogram: the nearest integer count, at least 1.
+        ranks = np.array([max(1, int(min(q, 1.0) * total + 0.5)) for q in qs], np.int64)
+        found = np.searchsorted(np.cumsum(self.counts), ranks)
+        return [int(v) for v in highest_at(found.astype(np.int64))]
+
+    @property
+    def max_us(self) -> int | None:
+        """The highest value equivalent to the largest recorded one."""
+        nonzero = np.flatnonzero(self.counts)
+        return int(highest_at(nonzero[-1:])[0]) if nonzero.size else None
+
+    @property
+    def mean_us(self) -> float | None:
+        """The mean of the middles of the buckets, weighted by count."""
+        nonzero = np.flatnonzero(self.counts)
+        if not nonzero.size:
+            return None
+        middles = (lowest_at(nonzero) + highest_at(nonzero)) / 2
+        return float(np.average(middles, weights=self.counts[nonzero]))
+
+    def distribution(self) -> tuple[Int64s, Int64s]:
+        """The values (highest equivalent, µs) that occur and how often each does."""
+        nonzero = np.flatnonzero(self.counts)
+        return highest_at(nonzero), self.counts[nonzero]
+
+    def encode(self) -> str:
+        """The base64 of the compressed V2 encoding, as it stands in an interval log."""
+        hdr = HdrHistogram(1, HIGHEST_US, DIGITS)
+        np.frombuffer(hdr.counts, np.uint64)[:] = self.counts.astype(np.uint64)
+        nonzero = np.flatnonzero(self.counts)
+        if nonzero.size:
+            first = int(nonzero[0]) if nonzero[0] else int(nonzero[min(1, nonzero.size - 1)])
+            hdr.set_internal_tacking_values(first, int(nonzero[-1]), self.total)
+        encoded: bytes = hdr.encode()
+        return encoded.decode("ascii")
+
+    @classmethod
+    def decode(cls, text: str) -> Histogram:
+        """Read what `encode`, or another implementation with the same settings, has written.
+
+        Raises:
+            RecordingError: not a V2 histogram, or one of another range or number of digits.
+        """
+        try:
+            hdr: Any = HdrHistogram.decode(text.encode("ascii"))
+        except Exception as error:  # noqa: BLE001 - the package raises four unrelated kinds for bad bytes
+            raise RecordingError(f"not an HdrHistogram: {type(error).__name__}") from error
+        if hdr.significant_figures != DIGITS or hdr.counts_len > _COUNTS:
+            raise RecordingError(
+                f"a histogram of {hdr.significant_figures} digits up to {hdr.highest_trackable_value}, "
+                f"where {DIGITS} digits up to {HIGHEST_US} are expected"
+            )
+        counts = np.zeros(_COUNTS, np.int64)
+        counts[: hdr.counts_len] = np.frombuffer(hdr.counts, np.uint64).astype(np.int64)
+        return cls(counts)
+
+
+class Interval(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of an interval log: the latencies of the operations due within it."""
+
+    tag: str
+    start_s: float
+    length_s: float
+    histogram: Histogram
+
+
+class SlowOperation(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the slowest operations of a run, kept so that it can be set beside faults."""
+
+    operation: str
+    due_ns: int
+    response_ns: int
+
+
+class _Sparse:
+    """The counts of a closed second: pairs of index and count."""
+
+    __slots__ = ("counts", "index", "out_of_range")
+
+    def __init__(self, histogram: Histogram) -> None:
+        index = np.flatnonzero(histogram.counts)
+        self.index = index.astype(np.uint16)
+        self.counts = histogram.counts[index].astype(np.uint32)
+        self.out_of_range = histogram.out_of_range
+
+    def histogram(self) -> Histogram:
+        counts = np.zeros(_COUNTS, np.int64)
+        counts[self.index] = self.counts
+        return Histogram(counts, self.out_of_range)
+
+
+class Recorder:
+    """Latencies of one producer, folded into histograms per operation, kind and second.
+
+    Args:
+        origin_ns: the monotonic time at which the run began; all times are kept relative to it.
+        slowest: how many of the slowest operations are kept.
+    """
+
+    OPEN_SECONDS = 4
+
+    def __init__(self, origin_ns: int = 0, slowest: int = 100) -> None:
+        self.origin_ns = origin_ns
+        self._slowest = slowest
+        self._heap: list[tuple[int, int, str]] = []
+        self._open: dict[tuple[str, int], tuple[Histogram, Histogram, Histogram]] = {}
+        self._closed: dict[tuple[str, int], list[tuple[_Sparse, _Sparse, _Sparse]]] = {}
+
+    def record(self, operation: str, due_ns: Int64s, start_ns: Int64s, done_ns: Int64s) -> None:
+        """Record operations that were answered.
+
+        Args:
+            operation: its name, the first part of the log's tag.
+            due_ns, start_ns, done_ns: monotonic nanoseconds, one-dimensional and of one length.
+        """
+        if not due_ns.size:
+            return
+        response = done_ns - due_ns
+        self._keep_slowest(operation, due_ns, response)
+        seconds = (due_ns - self.origin_ns) // 1_000_000_000
+        low, high = int(seconds.min()), int(seconds.max())
+        for second in range(low, high + 1):
+            mine = slice(None) if low == high else np.flatnonzero(seconds == second)
+            due, start, done = due_ns[mine], start_ns[mine], done_ns[mine]
+            if due.size:
+                for histogram, nanos in zip(
+                    self._histograms(operation, second), (done - due, done - start, start - due), strict=True
+                ):
+                    histogram.record((nanos + 500) // 1000)
+        self._close_before(high - self.OPEN_SECONDS)
+
+    def _histograms(self, operation: str, second: int) -> tuple[Histogram, Histogram, Histogram]:
+        key = (operation, second)
+        if key not in self._open:
+            self._open[key] = (Histogram(), Histogram(), Histogram())
+        return self._open[key]
+
+    def _close_before(self, second: int) -> None:
+        for key in [k for k in self._open if k[1] < second]:
+            response, service, send_lag = self._open.pop(key)
+            # A second may close more than once: a reply that comes after a long stall opens it again.
+            self._closed.setdefault(key, []).append((_Sparse(response), _Sparse(service), _Sparse(send_lag)))
+
+    def _keep_slowest(self, operation: str, due_ns: Int64s, response_ns: Int64s) -> None:
+        floor = self._heap[0][0] if len(self._heap) >= self._slowest else -1
+        candidates = np.flatnonzero(response_ns > floor)
+        if candidates.size > self._slowest:
+            top = np.argpartition(response_ns[candidates], -self._slowest)[-self._slowest :]
+            candidates = candidates[top]
+        for i in candidates:
+            entry = (int(response_ns[i]), int(due_ns[i]) - self.origin_ns, operation)
+            if len(self._heap) < self._slowest:
+                heapq.heappush(self._heap, entry)
+            else:
+                heapq.heappushpop(self._heap, entry)
+
+    def intervals(self) -> list[Interval]:
+        """Everything recorded so far, ordered by second, then by tag."""
+        self._close_before(1 << 62)
+        result = []
+        for (operation, second), parts in sorted(self._closed.items(), key=lambda item: (item[0][1], item[0][0])):
+            for at, kind in enumerate(KINDS):
+                histogram = parts[0][at].histogram()
+                for part in parts[1:]:
+                    histogram.add(part[at].histogram())
+                result.append(
+                    Interval(tag=f"{operation}.{kind}", start_s=float(second), length_s=1.0, histogram=histogram)
+                )
+        return result
+
+    def slowest(self) -> list[SlowOperation]:
+        """The slowest operations, slowest first; due times count from the run's origin."""
+        return [
+            SlowOperation(operation=operation, due_ns=due_ns, response_ns=response_ns)
+            for response_ns, due_ns, operation in sorted(self._heap, reverse=True)
+        ]
+
+
+class LatencyLog:
+    """The intervals of a run, and what they add up to."""
+
+    def __init__(self, intervals: Iterable[Interval] = (), started_epoch_s: float = 0.0) -> None:
+        self.intervals = list(intervals)
+        self.started_epoch_s = started_epoch_s
+
+    @property
+    def tags(self) -> list[str]:
+        """Every tag of the log, sorted."""
+        return sorted({interval.tag for interval in self.intervals})
+
+    def of(self, tag: str) -> Iterator[Interval]:
+        """The intervals of one tag, in the order of time."""
+        return (interval for interval in self.intervals if interval.tag == tag)
+
+    def total(self, tag: str, from_s: float = float("-inf"), to_s: float = float("inf")) -> Histogram:
+        """All values of a tag that were due in a span of the run's time, as one histogram."""
+        whole = Histogram()
+        for interval in self.of(tag):
+            if interval.start_s >= from_s and interval.start_s + interval.length_s <= to_s:
+                whole.add(interval.histogram)
+        return whole
+
+
+_LEGEND = '"StartTimestamp","Interval_Length","Interval_Max","Interval_Compressed_Histogram"'
+_LINE = re.compile(r"^(?:Tag=([^,\s]+),)?([\d.]+),([\d.]+),([\d.]+),(\S+)$")
+_START = re.compile(r"^#\[StartTime: ([\d.]+) ")
+
+
+def write_hlog(path: Path, intervals: Iterable[Interval], started_epoch_s: float) -> None:
+    """Write an interval log: times in seconds from `started_epoch_s`, values in µs, Interval_Max in ms."""
+    lines = [
+        "#[Histogram log format version 1.3]",
+        f"#[StartTime: {started_epoch_s:.3f} (seconds since epoch)]",
+        f"#[BaseTime: {started_epoch_s:.3f} (seconds since epoch)]",
+        "#[Values are microseconds; Interval_Max is in milliseconds]",
+        _LEGEND,
+    ]
+    for interval in intervals:
+        highest_ms = (interval.histogram.max_us or 0) / 1000
+        lines.append(
+            f"Tag={interval.tag},{interval.start_s:.3f},{interval.length_s:.3f},{highest_ms:.3f},"
+            f"{interval.histogram.encode()}"
+        )
+    path.write_text("\n".join(lines) + "\n", encoding="ascii")
+
+
+def read_hlog(path: Path) -> LatencyLog:
+    """Read an interval log.
+
+    Raises:
+        RecordingError: a line that is none of the format's.
+    """
+    started = 0.0
+    intervals = []
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecordingError(f"{path.name}: {error}") from error
+    for number, line in enumerate(lines, 1):
+        if start := _START.match(line):
+            started = float(start[1])
+        if not line or line.startswith("#") or line == _LEGEND:
+            continue
+        match = _LINE.match(line)
+        if not match:
+            raise RecordingError(f"{path.name}, line {number}: not a line of an interval log")
+        tag, start_s, length_s, _, encoded = match.groups()
+        intervals.append(
+            Interval(
+                tag=tag or "",
+                start_s=float(start_s),
+                length_s=float(length_s),
+                histogram=Histogram.decode(encoded),
+            )
+        )
+    return LatencyLog(intervals, started)

@@ -1,0 +1,528 @@
+"""The event store: append, read, replay, and the queries of the entity cache.
+
+    store = EventStore(connect("redis://127.0.0.1:6379"))
+    customer = Customer("c-1", "Ada", "ada@example.org")
+    event_id = store.append(Event.new("created", customer))      # EventId(1764072000, 123456)
+    store.find_one("customer", "c-1")                            # the customer, at once
+    store.replay("customer", until=event_id)                     # {"c-1": Customer(...)}
+
+Appending is one EVALSHA of `append.lua`: version check, idempotency, ID, stream entry and entity cache in one
+step. The client library's own retries are switched off, for they would repeat a timed-out append unseen.
+This module retries itself, with the same `event_id`, and the script appends a repeated one only once.
+
+What to send and what an answer means are pure functions (`append_arguments`, `append_answer`, ...), shared
+with the asyncio store. `EventStore` is the blocking one: scripts, consumers and benchmarks use it.
+
+A replay merges the created, updated and deleted streams of a topic in the order of event IDs, a page of each
+at a time, and asks for the next page before it folds the one it has: memory is that of the entities.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib.resources import files
+from itertools import islice
+from operator import itemgetter
+from typing import Any, Literal
+
+import msgspec
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from ordershop import entity_cache
+from ordershop.entities import ENTITIES, LIST_FIELD, Entity, Topic, topic_of
+from ordershop.events import ACTIONS, Action, Event, EventId, Keys, Stored, entity_json
+
+APPEND_LUA = files("ordershop").joinpath("append.lua").read_text(encoding="utf-8")
+
+DEDUP_WINDOW_S = 120
+# One script call must not hold the server for long: this many events take it a millisecond or two.
+CHUNK = 250
+PAGE = 1_000
+
+EXISTS = "E"
+Expect = int | Literal["E"] | None
+# What an append touches: the stream alone, the entity cache too, or also the stock that an order takes.
+Mode = Literal["0", "1", "S"]
+EVENT_ONLY: Mode = "0"
+PROJECT: Mode = "1"
+WITH_STOCK: Mode = "S"
+
+Reference = tuple[Topic, str]
+
+
+class StoreError(Exception):
+    """Something that an event store could not do."""
+
+
+class RefusedError(StoreError):
+    """The store refused an append, and wrote nothing.
+
+    `reason` is one of `unknown` (an entity does not exist), `version` (another one than expected), `stock`
+    (not enough of a product) and `billed` (the order has a bill); `detail` says which.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class UnavailableError(StoreError):
+    """The server did not answer in time; an append may or may not have happened."""
+
+
+def connect(url: str, *, timeout_s: float = 2.0) -> redis.Redis:
+    """A client for a `redis://`, `rediss://` or `unix://` URL, as this project needs it.
+
+    RESP2, so that replies have one shape; no retries of the library's own; every wait bounded.
+
+    Args:
+        timeout_s: how long a connection or an answer may take. A reader that blocks for longer on purpose
+            must be given more than it blocks.
+    """
+    return redis.Redis.from_url(
+        url,
+        protocol=2,
+        retry=Retry(NoBackoff(), 0),
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+    )
+
+
+def command(client: redis.Redis, *parts: Any) -> Any:
+    """Send one command on a pooled connection and answer its reply as RESP2 has it, bytes undecoded.
+
+    It goes past the layers of a general client (callbacks, retries, metrics), which cost more than the append.
+
+    Raises:
+        redis.RedisError: as the client library raises it.
+    """
+    connection = client.connection_pool.get_connection()
+    try:
+        connection.send_command(*parts)
+        return connection.read_response(disable_decoding=True)
+    except redis.ResponseError:
+        raise  # an error that the server has answered leaves the connection in order
+    except BaseException:
+        # An answer may still be on its way; the next user of the connection must not read it.
+        connection.disconnect()
+        raise
+    finally:
+        client.connection_pool.release(connection)
+
+
+def _field_names(kind: type[Entity]) -> list[tuple[int, str]]:
+    lists = set(LIST_FIELD.values())
+    return [(i, f.name) for i, f in enumerate(msgspec.structs.fields(kind)) if f.name not in lists]
+
+
+_FIELDS = {kind: _field_names(kind) for kind in ENTITIES.values()}
+
+
+def append_arguments(
+    keys: Keys,
+    events: Sequence[Event],
+    *,
+    expect: Expect = None,
+    references: Sequence[Reference] = (),
+    mode: Mode = PROJECT,
+    dedup_window_s: int = DEDUP_WINDOW_S,
+) -> list[Any]:
+    """The arguments of `append.lua` for one atomic append of some events."""
+    arguments: list[Any] = [keys.namespace, dedup_window_s, len(references), len(events)]
+    for reference in references:
+        arguments += reference
+    expected = "" if expect is None else expect
+    for action, entity, event_id in events:
+        kind = type(entity)
+        arguments += (topic_of(entity), action, entity.id, event_id, expected, mode, entity_json(entity))
+        if mode == EVENT_ONLY or action == "deleted":
+            arguments += (0, 0)
+            continue
+        values = msgspec.structs.astuple(entity)
+        names = _FIELDS[kind]
+        arguments.append(len(names))
+        for i, name in names:
+            arguments += (name, values[i])
+        items = getattr(entity, LIST_FIELD[topic_of(entity)]) if topic_of(entity) in LIST_FIELD else ()
+        arguments.append(len(items))
+        arguments += items
+    return arguments
+
+
+def append_answer(answer: list[bytes]) -> list[EventId]:
+    """The IDs from an answer of `append.lua`.
+
+    Raises:
+        RefusedError: the append was refused.
+    """
+    if not answer[0]:
+        raise RefusedError(answer[1].decode(), answer[2].decode("utf-8", "replace"))
+    return [_event_id(raw) for raw in answer]
+
+
+def _event_id(raw: bytes) -> EventId:
+    seconds, _, microseconds = raw.partition(b"-")
+    return EventId(int(seconds), int(microseconds))
+
+
+class _IdOnly(msgspec.Struct, gc=False):
+    id: str
+
+
+_DECODERS: dict[tuple[Topic, Action], msgspec.json.Decoder[Any]] = {
+    (topic, action): msgspec.json.Decoder(kind) for topic, kind in ENTITIES.items() for action in ACTIONS
+}
+_ID_DECODER = msgspec.json.Decoder(_IdOnly)
+
+# A stream entry as the server answers it: [id, [field, value, ...]].
+Entry = list[Any]
+
+
+def _value_of(fields: list[bytes], name: bytes) -> bytes | None:
+    return next((fields[i + 1] for i in range(0, len(fields) - 1, 2) if fields[i] == name), None)
+
+
+def stored_event(topic: Topic, action: Action, entry: Entry) -> Stored | None:
+    """The event of a stream entry, or None for an entry that is no event (somebody else put it there)."""
+    fields = entry[1]
+    body = _value_of(fields, b"entity") if fields else None
+    if body is None:
+        return None
+    try:
+        entity = _DECODERS[topic, action].decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    event_id = (_value_of(fields, b"event_id") or b"").decode("utf-8", "replace")
+    return Stored(_event_id(entry[0]), topic, action, entity, event_id)
+
+
+def _collect(connection: Any, ids: list[EventId]) -> None:
+    answer = connection.read_response(disable_decoding=True)
+    if isinstance(answer, list):  # and not the name of the script that was loaded
+        ids += append_answer(answer)
+
+
+class EventStore:
+    """An event store on one Redis or Valkey server, blocking.
+
+    Args:
+        client: made by `connect`.
+        namespace: what every key begins with; empty for a database of the shop's own.
+        dedup_window_s: for how long at least a repeated `event_id` is recognised.
+        retries: how often an append without an answer is tried again, with the same `event_id`.
+        sleep: waits some seconds; between two tries.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        namespace: str = "",
+        *,
+        dedup_window_s: int = DEDUP_WINDOW_S,
+        retries: int = 2,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.client = client
+        self._pool = client.connection_pool
+        self.keys = Keys(namespace)
+        self._dedup_window_s = dedup_window_s
+        self._retries = retries
+        self._sleep = sleep
+        self._append = client.register_script(APPEND_LUA)
+        self._read = client.register_script(entity_cache.READ_LUA)
+
+    # Commands ------------------------------------------------------------------------------------------
+
+    def append(
+        self,
+        event: Event,
+        *,
+        expect: Expect = None,
+        references: Sequence[Reference] = (),
+        mode: Mode = PROJECT,
+    ) -> EventId:
+        """Append one event and answer its ID; a repeated `event_id` answers the first ID, and does nothing.
+
+        Args:
+            expect: the version that the entity must have now (0: it must not exist), `EXISTS`, or None.
+            references: entities that must exist, as (topic, id).
+            mode: `EVENT_ONLY`, `PROJECT` or, for orders, `WITH_STOCK`.
+
+        Raises:
+            RefusedError: an expectation does not hold; nothing was written.
+            UnavailableError: no answer; it may have happened, and may be repeated with the same event.
+        """
+        return self.append_together([event], expect=expect, references=references, mode=mode)[0]
+
+    def append_together(
+        self,
+        events: Sequence[Event],
+        *,
+        expect: Expect = None,
+        references: Sequence[Reference] = (),
+        mode: Mode = PROJECT,
+    ) -> list[EventId]:
+        """Append at most `CHUNK` events in one atomic step, all or none; arguments as for `append`.
+
+        Raises:
+            ValueError: no event, or more than `CHUNK`.
+            RefusedError, UnavailableError: as for `append`.
+        """
+        if not 0 < len(events) <= CHUNK:
+            raise ValueError(f"1 to {CHUNK} events can be appended together, not {len(events)}")
+        arguments = self._append_arguments(events, expect=expect, references=references, mode=mode)
+        for attempt in range(self._retries + 1):
+            try:
+                return append_answer(self._call(self._append, arguments))
+            except (redis.ConnectionError, redis.TimeoutError) as error:
+                last: Exception = error
+            except redis.ResponseError as error:
+                raise StoreError(f"the server refused an append: {error}") from error
+            if attempt < self._retries:
+                self._sleep(0.05 * 2**attempt)
+        raise UnavailableError(f"no answer from the event store: {last}") from last
+
+    def append_many(self, events: Iterable[Event], *, mode: Mode = PROJECT) -> list[EventId]:
+        """Append any number of events in order; each `CHUNK` of them is one atomic step.
+
+        The next chunk is packed and sent while the server works on the one before.
+
+        Raises:
+            UnavailableError: no answer. Repeated with the same events it appends only what is missing.
+        """
+        ids: list[EventId] = []
+        connection = self._pool.get_connection()
+        in_flight = 0
+        try:
+            iterator = iter(events)
+            chunk = list(islice(iterator, CHUNK))
+            if chunk:
+                # The script goes along: a server that does not know it must not answer the second chunk
+                # after it has refused the first.
+                connection.send_command("SCRIPT LOAD", APPEND_LUA)
+                in_flight = 1
+            while chunk:
+                connection.send_command("EVALSHA", self._append.sha, 0, *self._append_arguments(chunk, mode=mode))
+                in_flight += 1
+                chunk = list(islice(iterator, CHUNK))
+                if in_flight > 2:
+                    in_flight -= 1
+                    _collect(connection, ids)
+            while in_flight:
+                in_flight -= 1
+                _collect(connection, ids)
+        except (redis.ConnectionError, redis.TimeoutError, redis.exceptions.NoScriptError) as error:
+            raise UnavailableError(f"no answer from the event store: {error}") from error
+        finally:
+            if in_flight:
+                connection.disconnect()
+            self._pool.release(connection)
+        return ids
+
+    def _append_arguments(self, events: Sequence[Event], **how: Any) -> list[Any]:
+        return append_arguments(self.keys, events, dedup_window_s=self._dedup_window_s, **how)
+
+    def _call(self, script: Any, arguments: list[Any]) -> Any:
+        try:
+            return command(self.client, "EVALSHA", script.sha, 0, *arguments)
+        except redis.exceptions.NoScriptError:
+            # A restarted server has forgotten its scripts; nothing was executed, so this is no repeat.
+            command(self.client, "SCRIPT LOAD", script.script)
+            return command(self.client, "EVALSHA", script.sha, 0, *arguments)
+
+    # Queries -------------------------------------------------------------------------------------------
+
+    def find_one(self, topic: Topic, entity_id: str) -> Entity | None:
+        """The entity of that id as it is now, or None; one round trip."""
+        if entity_cache.find_one_is_plain(topic):
+            flat = command(self.client, "HGETALL", self.keys.entity(topic, entity_id))
+            return entity_cache.entity_from_hash(topic, flat, [])
+        answer = self._call(self._read, entity_cache.read_arguments(self.keys, topic, ids=(entity_id,)))
+        found = entity_cache.entities_from_read(topic, answer)[1]
+        return found[0] if found else None
+
+    def find_all(self, topic: Topic) -> Iterator[Entity]:
+        """All entities of a topic, one round trip a page; one that changes meanwhile may come either way."""
+        cursor = b"0"
+        seen: set[str] = set()
+        while True:
+            answer = self._call(self._read, entity_cache.read_arguments(self.keys, topic, cursor=cursor))
+            cursor, entities = entity_cache.entities_from_read(topic, answer)
+            for entity in entities:
+                # SSCAN may give an id twice while the Set is being resized.
+                if entity.id not in seen:
+                    seen.add(entity.id)
+                    yield entity
+            if cursor == b"0":
+                return
+
+    # Streams -------------------------------------------------------------------------------------------
+
+    def read(
+        self, topic: Topic, action: Action, *, after: EventId | None = None, until: EventId | None = None
+    ) -> Iterator[Stored]:
+        """The events of one stream in their order, those after one ID and up to another; None: no bound."""
+        with _Pages(self.client, self.keys.stream(topic, action), after, until) as pages:
+            for page in pages:
+                for entry in page:
+                    event = stored_event(topic, action, entry)
+                    if event is not None:
+                        yield event
+
+    def tail(self, topic: Topic, action: Action, *, count: int = 10) -> list[Stored]:
+        """The last events of one stream, oldest first."""
+        entries = command(self.client, "XREVRANGE", self.keys.stream(topic, action), "+", "-", "COUNT", count)
+        found = (stored_event(topic, action, entry) for entry in reversed(entries))
+        return [event for event in found if event is not None]
+
+    def replay(self, topic: Topic, *, until: EventId | float | None = None) -> dict[str, Entity]:
+        """The entities of a topic as its events add up to, up to and including an ID or a time, or up to now.
+
+        Args:
+            until: an event ID, seconds since 1970, or None for all events.
+        """
+        state: dict[str, Entity] = {}
+        for batch in self._merged(topic, until):
+            _fold(topic, state, batch)
+        return state
+
+    def _merged(self, topic: Topic, until: EventId | float | None) -> Iterator[list[_Keyed]]:
+        bound = until if isinstance(until, EventId) else None
+        open_streams: list[_Cursor] = []
+        try:
+            for action in ACTIONS:  # not in one expression: what was opened before an error is closed below
+                pages = _Pages(self.client, self.keys.stream(topic, action), None, bound)
+                open_streams.append(_Cursor(action, pages))
+            while True:
+                open_streams = [cursor for cursor in open_streams if cursor.has_entries()]
+                if not open_streams:
+                    return
+                # Up to the smallest of the pages' ends no stream can still bring something earlier.
+                safe = min(cursor.last_key for cursor in open_streams)
+                batch: list[_Keyed] = []
+                for cursor in open_streams:
+                    batch += cursor.take(safe)
+                if len(open_streams) > 1:
+                    batch.sort(key=itemgetter(0))
+                if until is not None and not isinstance(until, EventId):
+                    batch = [keyed for keyed in batch if _event_id(keyed[2][0]).epoch_s <= until]
+                yield batch
+        finally:
+            for cursor in open_streams:
+                cursor.pages.close()
+
+
+# (sort key, action, entry)
+_Keyed = tuple[int, Action, Entry]
+_SHIFT = 10**17
+
+
+def _sort_key(raw: bytes) -> int:
+    seconds, _, microseconds = raw.partition(b"-")
+    return int(seconds) * _SHIFT + int(microseconds)
+
+
+def _fold(topic: Topic, state: dict[str, Entity], batch: list[_Keyed]) -> None:
+    decode = _DECODERS[topic, "created"].decode
+    for _, action, entry in batch:
+        fields = entry[1]
+        # Our own entries have two fields in this order; the search is for everybody else's.
+        if len(fields) == 4 and fields[2] == b"entity":
+            body = fields[3]
+        else:
+            body = _value_of(fields, b"entity")
+            if body is None:
+                continue
+        try:
+            if action == "deleted":
+                state.pop(_ID_DECODER.decode(body).id, None)
+                continue
+            entity = decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            continue
+        if action == "created" or entity.id in state:
+            state[entity.id] = entity
+
+
+class _Pages:
+    """XRANGE by pages on a connection of its own, the next page asked for before this one is handed out."""
+
+    def __init__(
+        self, client: redis.Redis, stream: str, after: EventId | None, until: EventId | None, page: int = PAGE
+    ) -> None:
+        self._pool = client.connection_pool
+        self._stream = stream
+        self._until = "+" if until is None else str(until)
+        self._page = page
+        self._connection: Any = self._pool.get_connection()
+        self._asked = False
+        self._ask("-" if after is None else f"({after}")
+
+    def __enter__(self) -> _Pages:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _ask(self, start: str) -> None:
+        self._connection.send_command("XRANGE", self._stream, start, self._until, "COUNT", self._page)
+        self._asked = True
+
+    def __iter__(self) -> Iterator[list[Entry]]:
+        while self._asked:
+            entries: list[Entry] = self._connection.read_response(disable_decoding=True)
+            self._asked = False
+            if len(entries) == self._page:
+                self._ask("(" + entries[-1][0].decode("ascii"))
+            if entries:
+                yield entries
+        self.close()
+
+    def close(self) -> None:
+        """Give the connection back; one with an answer still to come cannot be used again."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            if self._asked:
+                connection.disconnect()
+            self._pool.release(connection)
+
+
+class _Cursor:
+    """Where a merge stands in one stream: a page, the sort keys of its entries, and a position."""
+
+    def __init__(self, action: Action, pages: _Pages) -> None:
+        self.pages = pages
+        self._action = action
+        self._iterator = iter(pages)
+        self._entries: list[_Keyed] = []
+        self._keys: list[int] = []
+        self._at = 0
+
+    def has_entries(self) -> bool:
+        """Whether entries are left, after the next page has been fetched where needed."""
+        if self._at < len(self._entries):
+            return True
+        page = next(self._iterator, None)
+        if page is None:
+            return False
+        action = self._action
+        self._keys = [_sort_key(entry[0]) for entry in page]
+        self._entries = [(key, action, entry) for key, entry in zip(self._keys, page, strict=True)]
+        self._at = 0
+        return True
+
+    @property
+    def last_key(self) -> int:
+        """The sort key of the page's last entry."""
+        return self._keys[-1]
+
+    def take(self, safe: int) -> list[_Keyed]:
+        """The entries up to and including a sort key."""
+        start = self._at
+        self._at = bisect_right(self._keys, safe, start)
+        return self._entries[start : self._at]

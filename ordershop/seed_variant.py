@@ -1,0 +1,72 @@
+"""The seed's own design, kept so that a report can set its losses beside ours; nothing else uses it.
+
+`SeedSubscriber` reads each stream from `$` and keeps no position: what is published while it is away, or while
+it asks again, is never seen, and an effect that fails is logged and gone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import redis
+
+from ordershop.entities import Topic
+from ordershop.event_store import Entry, command, connect, stored_event
+from ordershop.events import Action, Keys
+from ordershop.subscription import AwayError, Delivery, Effect, Stop
+
+log = logging.getLogger(__name__)
+
+
+class SeedSubscriber:
+    """Reads streams from their end, and forgets where it was.
+
+    Args:
+        url: the server's.
+        keys: the names of the store's keys.
+        sources: what to listen to, as (topic, action).
+        block_ms: how long the server waits for new events.
+    """
+
+    def __init__(self, url: str, keys: Keys, sources: Sequence[tuple[Topic, Action]], block_ms: int = 500) -> None:
+        self._client = connect(url, timeout_s=block_ms / 1000 + 5)
+        self._sources = {keys.stream(topic, action): (topic, action) for topic, action in sources}
+        self._block_ms = block_ms
+
+    def run(self, effect: Effect, stop: Stop) -> None:
+        """Handle what is published while it listens, until `stop` is set."""
+        positions: dict[str, bytes] = dict.fromkeys(self._sources, b"$")
+        while not stop.is_set():
+            try:
+                replies = command(
+                    self._client,
+                    "XREAD",
+                    "COUNT",
+                    500,
+                    "BLOCK",
+                    self._block_ms,
+                    "STREAMS",
+                    *positions,
+                    *positions.values(),
+                )
+            except (redis.ConnectionError, redis.TimeoutError):
+                stop.wait(0.5)
+                continue
+            if not replies:
+                positions = dict.fromkeys(self._sources, b"$")
+            for raw_stream, entries in replies or ():
+                stream = raw_stream.decode()
+                positions[stream] = entries[-1][0]
+                deliveries = [d for d in (self._delivery(stream, entry) for entry in entries) if d is not None]
+                try:
+                    effect(deliveries)
+                except AwayError as error:
+                    log.warning("seed subscriber: %s; %d events are gone", error, len(deliveries))
+
+    def _delivery(self, stream: str, entry: Entry) -> Delivery | None:
+        topic, action = self._sources[stream]
+        event = stored_event(topic, action, entry)
+        if event is None:
+            return None
+        return Delivery(event.id, topic, action, event.entity, event.event_id, stream, entry[0])

@@ -1,0 +1,170 @@
+"""The CRM: listens to customers that come and go and to their orders, and has mails sent.
+
+It may be stopped, killed and started while everything runs. The others feel nothing, and what was published
+while it was away is handled when it is back: a mail for each event, each once.
+
+The CRM knows no addresses: events of customers carry them; for an order it asks the entity cache. An order
+whose customer is gone by now gets no mail to nobody: the mail goes to the shop itself, so that every event has
+an effect and none is silently skipped.
+
+A batch of deliveries becomes one request to the mail service, so that a backlog is worked off fast. Each mail
+carries its event's `event_id`: a redelivered event sends no second mail.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import logging
+import signal
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+import redis
+
+from ordershop.entities import Customer, Order, Topic
+from ordershop.event_store import EventStore, connect
+from ordershop.events import Action, Keys
+from ordershop.services.mail import Mail
+from ordershop.subscription import AwayError, Delivery, Subscription
+from ordershop.supervisor import end_with_parent
+
+SOURCES: list[tuple[Topic, Action]] = [
+    ("customer", "created"),
+    ("customer", "deleted"),
+    ("order", "created"),
+]
+MAILS_A_REQUEST = 500
+SHOP_ADDRESS = "office@ordershop.example"
+
+
+def mail_for(delivery: Delivery, customer: Customer | None) -> Mail:
+    """The mail that answers an event.
+
+    Args:
+        customer: for an order, the one who ordered; None where he is gone.
+    """
+    entity = delivery.entity
+    if isinstance(entity, Order):
+        if customer is None:
+            message = f"Order {entity.id} was placed by a customer who is gone."
+            return Mail(SHOP_ADDRESS, message, delivery.event_id)
+        message = f"Dear {customer.name}, thank you for order {entity.id}: {len(entity.product_ids)} pieces."
+        return Mail(customer.email, message, delivery.event_id)
+    if not isinstance(entity, Customer):
+        raise TypeError(f"the CRM does not listen to {delivery.topic}")
+    word = "Welcome" if delivery.action == "created" else "Good-bye"
+    return Mail(entity.email, f"{word}, {entity.name}.", delivery.event_id)
+
+
+class MailClient:
+    """Sends mails to the mail service, over one connection that is kept.
+
+    Args:
+        url: of the mail service.
+        timeout_s: how long it may take to answer.
+    """
+
+    def __init__(self, url: str, timeout_s: float = 5.0) -> None:
+        parts = urlsplit(url)
+        self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_s)
+
+    def send(self, mails: Sequence[Mail]) -> None:
+        """Have mails sent, `MAILS_A_REQUEST` at a time.
+
+        Raises:
+            AwayError: the mail service does not answer, or not with success.
+        """
+        for first in range(0, len(mails), MAILS_A_REQUEST):
+            self._post(msgspec.json.encode(mails[first : first + MAILS_A_REQUEST]))
+
+    def _post(self, body: bytes) -> None:
+        try:
+            self._connection.request("POST", "/email", body, {"Content-Type": "application/json"})
+            response = self._connection.getresponse()
+            content = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            raise AwayError(f"the mail service does not answer ({error})") from error
+        if response.status != 200:
+            raise AwayError(f"the mail service answered {response.status}: {content[:200]!r}")
+
+
+class Crm:
+    """What the CRM does with deliveries.
+
+    Args:
+        store: for the customers that orders name.
+        mails: sends.
+        idempotent: whether mails carry the event's id as their key.
+    """
+
+    def __init__(self, store: EventStore, mails: MailClient) -> None:
+        self._store = store
+        self._mails = mails
+
+    def __call__(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Have a mail sent for each delivery; none fails alone."""
+        customers: dict[str, Customer | None] = {}
+        for delivery in deliveries:
+            if isinstance(delivery.entity, Order) and delivery.entity.customer_id not in customers:
+                customers[delivery.entity.customer_id] = self._customer(delivery.entity.customer_id)
+        self._mails.send(
+            [
+                mail_for(d, customers.get(d.entity.customer_id) if isinstance(d.entity, Order) else None)
+                for d in deliveries
+            ]
+        )
+        return []
+
+    def _customer(self, customer_id: str) -> Customer | None:
+        try:
+            found = self._store.find_one("customer", customer_id)
+        except redis.RedisError as error:
+            raise AwayError(f"the entity cache does not answer ({error})") from error
+        return found if isinstance(found, Customer) else None
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the service until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(prog="ordershop.services.crm")
+    parser.add_argument("--server", required=True)
+    parser.add_argument("--namespace", default="")
+    parser.add_argument("--mail", required=True)
+    parser.add_argument("--state", type=Path)
+    parser.add_argument("--consumer", default="1")
+    parser.add_argument("--policy", choices=["at_least_once", "at_most_once", "seed"], default="at_least_once")
+    parser.add_argument("--page", type=int, default=500)
+    parser.add_argument("--claim-after-ms", type=int, default=30_000)
+    parser.add_argument("--supervised", action="store_true", help="end when standard input does")
+    options = parser.parse_args(arguments)
+    if options.supervised:
+        end_with_parent()
+    logging.basicConfig(level=logging.INFO, format="crm: %(message)s")
+    stop = threading.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: stop.set())
+    effect = Crm(EventStore(connect(options.server), options.namespace), MailClient(options.mail))
+    if options.policy == "seed":
+        from ordershop.seed_variant import SeedSubscriber
+
+        SeedSubscriber(options.server, Keys(options.namespace), SOURCES).run(effect, stop)
+        return
+    Subscription(
+        options.server,
+        Keys(options.namespace),
+        SOURCES,
+        group="crm",
+        consumer=options.consumer,
+        policy=options.policy,
+        checkpoint=options.state / f"crm-{options.consumer}.json" if options.state else None,
+        page=options.page,
+        claim_after_ms=options.claim_after_ms,
+    ).run(effect, stop)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""The mail service: `POST /email`, and a memory of every mail that it has accepted.
+
+    POST /email    {to, msg}, or a list of them; each may carry the `event_id` of the event it answers
+                   -> {"accepted": n, "repeated": n}
+    GET  /emails?after=N   the accepted mails from the N-th on, one JSON object a line, as many as there are
+    GET  /health   -> {"status": "ok", "accepted": n}
+
+An `event_id` is an idempotency key: a mail whose key was accepted before is answered as accepted and not sent
+again. "Sent" means here: appended to the outbox, a file, so that a mail service that was killed comes back
+knowing what it has sent. A request is written to the outbox in one piece before it is answered.
+
+With `--no-idempotency` every mail is sent, so that a report can count what a consumer really repeats. With
+`--delay-ms` each request takes so much longer, as a slow mail provider would.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ordershop.services.app import App, Rejected, json_body, respond, serve
+from ordershop.supervisor import end_with_parent
+
+ROUTE_LIMIT = 10_000
+
+
+class Mail(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A mail as it is asked for, and as it stands in the outbox."""
+
+    to: Annotated[str, msgspec.Meta(min_length=1, max_length=320)]
+    msg: Annotated[str, msgspec.Meta(max_length=100_000)]
+    event_id: str = ""
+
+
+class Outbox:
+    """Every mail that was sent, in a file: a JSON object a line.
+
+    Args:
+        path: the file; what it holds counts as sent. None: kept in memory only.
+        idempotent: whether a mail with a known `event_id` is left out.
+    """
+
+    def __init__(self, path: Path | None, *, idempotent: bool = True) -> None:
+        self._idempotent = idempotent
+        self._lines: list[bytes] = []
+        self._known: set[str] = set()
+        self._file = None
+        if path is not None:
+            self._load(path)
+            self._file = path.open("ab", buffering=0)
+
+    def _load(self, path: Path) -> None:
+        if not path.exists():
+            return
+        content = path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        if len(whole) < len(content):
+            # Killed in the middle of a write: that request was never answered, so its mails do not count.
+            path.write_bytes(whole)
+        for line in whole.splitlines():
+            self._lines.append(line)
+            self._known.add(msgspec.json.decode(line, type=Mail).event_id)
+
+    def send(self, mails: list[Mail]) -> int:
+        """Send the mails that are new, all in one write, and answer how many those were."""
+        fresh = []
+        for mail in mails:
+            if self._idempotent and mail.event_id:
+                if mail.event_id in self._known:
+                    continue
+                self._known.add(mail.event_id)
+            fresh.append(msgspec.json.encode(mail))
+        if fresh and self._file is not None:
+            self._file.write(b"\n".join(fresh) + b"\n")
+        self._lines += fresh
+        return len(fresh)
+
+    def after(self, position: int) -> list[bytes]:
+        """The mails from a position on, at most `ROUTE_LIMIT`, each as a line of JSON."""
+        return self._lines[position : position + ROUTE_LIMIT]
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+
+
+def routes(outbox: Outbox, delay_s: float = 0.0) -> list[Route]:
+    """The service's HTTP interface on an outbox."""
+
+    async def post_email(request: Request) -> Response:
+        mails = await json_body(request, Mail)
+        if delay_s:
+            await asyncio.sleep(delay_s)
+        accepted = outbox.send(mails)
+        return respond({"accepted": len(mails), "repeated": len(mails) - accepted})
+
+    async def get_emails(request: Request) -> Response:
+        try:
+            position = int(request.query_params.get("after", "0"))
+        except ValueError:
+            position = -1
+        if position < 0:
+            raise Rejected(400, "after: a number of mails, 0 or more")
+        return Response(
+            b"".join(line + b"\n" for line in outbox.after(position)), media_type="application/x-ndjson"
+        )
+
+    async def health(_: Request) -> Response:
+        return respond({"status": "ok", "accepted": len(outbox)})
+
+    return [
+        Route("/email", post_email, methods=["POST"]),
+        Route("/emails", get_emails),
+        Route("/health", health),
+    ]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the service until it is told to stop."""
+    parser = argparse.ArgumentParser(prog="ordershop.services.mail")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--outbox", type=Path)
+    parser.add_argument("--no-idempotency", action="store_true")
+    parser.add_argument("--delay-ms", type=float, default=0.0)
+    parser.add_argument("--supervised", action="store_true", help="end when standard input does")
+    options = parser.parse_args(arguments)
+    if options.supervised:
+        end_with_parent()
+    outbox = Outbox(options.outbox, idempotent=not options.no_idempotency)
+    serve(App("mail", routes(outbox, options.delay_ms / 1000), on_stop=outbox.close), options.port)
+
+
+if __name__ == "__main__":
+    main()

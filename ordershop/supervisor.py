@@ -1,0 +1,240 @@
+"""The services as operating-system processes: start, stop, kill, freeze, thaw, status.
+
+    with Supervisor(log=path) as supervisor:
+        supervisor.start(Service("mail", "ordershop.services.mail", ("--port", "5008"), port=5008))
+        supervisor.kill("mail")                    # SIGKILL, as a crash would
+        supervisor.start_again("mail")             # with the same arguments
+
+A service counts as started when it answers `GET /health`, or, where it has no port, when it runs. It ends
+with its supervisor, whatever becomes of that: its standard input is a pipe that the supervisor holds open,
+and a service whose input ends, ends itself. It has a session of its own, so that Ctrl-C in a terminal
+reaches the supervisor alone, which then stops the services in order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Literal, NamedTuple, Self
+
+START_TIMEOUT_S = 20.0
+STOP_TIMEOUT_S = 5.0
+
+State = Literal["running", "frozen", "stopped", "failed"]
+
+
+class SupervisorError(Exception):
+    """A service that cannot be started, or is not there."""
+
+
+class Service(NamedTuple):
+    """What to start: a module, its arguments, and the port on which it answers."""
+
+    name: str
+    module: str
+    arguments: tuple[str, ...] = ()
+    port: int | None = None
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def end_with_parent() -> None:
+    """End this process when its standard input does: its supervisor is gone."""
+
+    def watch() -> None:
+        with contextlib.suppress(OSError):
+            while os.read(0, 4096):
+                pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(STOP_TIMEOUT_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
+
+
+def answers_health(port: int, timeout_s: float = 1.0) -> bool:
+    """Whether a service answers `GET /health` with success."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+class _Child:
+    def __init__(self, service: Service, process: subprocess.Popen[bytes]) -> None:
+        self.service = service
+        self.process = process
+        self.frozen = False
+
+
+class Supervisor:
+    """Starts services and ends them all when it is left.
+
+    Args:
+        log: the file that all services write to; None: they write where the supervisor does.
+        clock, sleep: monotonic seconds, and waiting some.
+    """
+
+    def __init__(
+        self,
+        log: Path | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._log_path = log
+        self._log: IO[bytes] | None = log.open("ab") if log else None
+        self._children: dict[str, _Child] = {}
+        self._clock = clock
+        self._sleep = sleep
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def names(self) -> list[str]:
+        """The services, in the order of their start."""
+        return list(self._children)
+
+    def start(self, service: Service, *, wait: bool = True) -> int:
+        """Start a service and answer its process id.
+
+        Args:
+            wait: until it answers.
+
+        Raises:
+            SupervisorError: it runs already, ended at once, or does not answer in time.
+        """
+        if self.state(service.name) in {"running", "frozen"}:
+            raise SupervisorError(f"{service.name} is running already")
+        process = subprocess.Popen(
+            [sys.executable, "-m", service.module, "--supervised", *service.arguments],
+            stdin=subprocess.PIPE,
+            stdout=self._log,
+            stderr=self._log,
+            start_new_session=True,
+        )
+        self._children[service.name] = _Child(service, process)
+        if wait:
+            self.wait_until_ready(service.name)
+        return process.pid
+
+    def wait_until_ready(self, name: str) -> None:
+        """Wait until a service answers.
+
+        Raises:
+            SupervisorError: it ended, or does not answer in time.
+        """
+        child = self._child(name)
+        deadline = self._clock() + START_TIMEOUT_S
+        while child.service.port is not None and not answers_health(child.service.port):
+            if child.process.poll() is not None:
+                raise SupervisorError(
+                    f"{name} ended with exit code {child.process.returncode}{self._last_words()}"
+                )
+            if self._clock() > deadline:
+                raise SupervisorError(f"{name} does not answer after {START_TIMEOUT_S:.0f} s")
+            self._sleep(0.02)
+
+    def start_again(self, name: str, *, wait: bool = True) -> int:
+        """Start a stopped service with the arguments it had."""
+        return self.start(self._child(name).service, wait=wait)
+
+    def stop(self, name: str) -> None:
+        """SIGTERM, and SIGKILL if it does not end in time; nothing for a service that has ended."""
+        child = self._child(name)
+        if child.process.poll() is None:
+            self.thaw(name)
+            child.process.terminate()
+            try:
+                child.process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                child.process.kill()
+        self._reap(child)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL: it has no chance to finish anything."""
+        child = self._child(name)
+        child.process.kill()
+        self._reap(child)
+
+    def freeze(self, name: str) -> None:
+        """SIGSTOP: it holds its connections and does nothing."""
+        child = self._child(name)
+        child.process.send_signal(signal.SIGSTOP)
+        child.frozen = True
+
+    def thaw(self, name: str) -> None:
+        """SIGCONT: it goes on as if no time had passed."""
+        child = self._child(name)
+        if child.frozen:
+            child.process.send_signal(signal.SIGCONT)
+            child.frozen = False
+
+    def pid(self, name: str) -> int | None:
+        """The process id of a service that runs, else None."""
+        child = self._children.get(name)
+        return child.process.pid if child and child.process.poll() is None else None
+
+    def state(self, name: str) -> State:
+        """What a service is doing; `failed` where it ended by itself with an error."""
+        child = self._children.get(name)
+        if child is None:
+            return "stopped"
+        code = child.process.poll()
+        if code is None:
+            return "frozen" if child.frozen else "running"
+        return "failed" if code > 0 else "stopped"
+
+    def close(self) -> None:
+        """Stop all services, the last started first, and close the log."""
+        for name in reversed(self._children):
+            child = self._children[name]
+            if child.process.poll() is None:
+                self.thaw(name)
+                child.process.terminate()
+        for name in reversed(self._children):
+            self.stop(name)
+        if self._log is not None:
+            self._log.close()
+
+    def _child(self, name: str) -> _Child:
+        if name not in self._children:
+            raise SupervisorError(f"there is no service {name!r}")
+        return self._children[name]
+
+    @staticmethod
+    def _reap(child: _Child) -> None:
+        child.process.wait()
+        if child.process.stdin is not None:
+            child.process.stdin.close()
+
+    def _last_words(self) -> str:
+        if self._log_path is None:
+            return ""
+        lines = self._log_path.read_text(errors="replace").strip().splitlines()
+        return f": {lines[-1]}" if lines else ""

@@ -1,0 +1,749 @@
+"""The charts of a run, as Vega-Lite specifications: parts of a record in, plain dicts out.
+
+`charts(record)` gives every chart that the record has evidence for, in reading order. A `Chart` is a
+specification with what the page around it needs: a caption, the series of its legend, a table of its data.
+
+    latency     percentile curves per operation; p50, p99, max over time; time x latency as a heat map
+    throughput  answered, offered and dropped per second
+    lag         events not delivered, pending, and the age of the oldest, per consumer group
+    events      outcomes by kind; the ledger, attempted -> acknowledged -> applied
+    replay      speed over the number of events
+    machine     memory and CPU of server, host and instrument
+
+Rows have fixed, short fields, whatever they show: `t` or `x` for the abscissa, `v` for the value, `s` for the
+series, `k` for a kind of line within it. Text from the record stands in rows and literal arrays only.
+
+A run may take an hour and a report may not take megabytes: seconds are merged until at most `intervals` are
+left. Histograms merge without loss; of readings the highest of each span is kept, since a peak of lag is
+what the reader looks for.
+
+Drawing is Vega's, through Vega-Lite (`reports.javascript`). Bokeh was the other candidate: its linked ranges come
+for free, its charts are canvas (no text for screen readers, blurred in print) and twice the size.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+
+from harness.history import History, Reading
+from harness.recording import KINDS, Histogram, Int64s, LatencyLog, highest_at
+from harness.run import Record
+from reports import axes
+from reports.axes import Part
+from reports.findings import LEDGER, OUTCOMES, groups, printable
+from reports.quantities import grouped, quantity
+
+Row = dict[str, Any]
+Section = Literal["latency", "throughput", "lag", "events", "replay", "machine"]
+
+_SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
+_WIDTHS_S = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 1800, 3600)
+_PALETTE = tuple(f"var(--c-{n})" for n in range(1, 9))
+_COLORS = {
+    "response": "var(--c-1)",
+    "service": "var(--c-3)",
+    "send lag": "var(--c-7)",
+    "p50": "var(--c-3)",
+    "p99": "var(--c-1)",
+    "max": "var(--c-2)",
+    "answered": "var(--c-1)",
+    "offered": "var(--quiet)",
+    "dropped": "var(--c-2)",
+}
+_DASHES = {"send lag": [2, 2], "service": [6, 2], "max": [2, 2], "offered": [5, 3], "pending": [4, 3]}
+_PERCENTILES = (0.5, 0.75, 0.9, 0.99, 0.999, 0.9999, 1.0)
+_HEAT_LEVELS = 7
+_HEAT_PER_DECADE = 8
+# Charts of these many operations, the busiest first; the rest stand in the tables.
+_MOST_OPERATIONS = 6
+_MOST_GROUPS = 8
+
+
+class Series(msgspec.Struct, frozen=True):
+    """A line of a legend: its name, its colour as CSS, its dashes (empty where solid)."""
+
+    name: str
+    color: str
+    dash: tuple[int, ...] = ()
+
+
+class Table(msgspec.Struct, frozen=True):
+    """The data behind a chart, in words: titles of columns, and a text per cell."""
+
+    columns: list[str]
+    rows: list[list[str]]
+
+
+class Chart(msgspec.Struct, frozen=True, kw_only=True):
+    """A chart and what belongs to it on a page.
+
+    `hover` says how the pointer reads it: along `series` at one abscissa, a `cell` of a heat map, or the
+    `item` under it. `unit` is that of `v`. `table` is None where the rows themselves are the table. A
+    `timed` chart has the signals `from`, `to` and `at`. `tiles` are numbers to be read beside the chart.
+    """
+
+    key: str
+    section: Section
+    title: str
+    caption: str
+    spec: Part
+    unit: str = ""
+    hover: Literal["series", "cell", "item"] = "series"
+    series: list[Series] = []
+    table: Table | None = None
+    timed: bool = False
+    size: Literal["wide", "half", "third"] = "half"
+    tiles: list[tuple[str, str, str]] = []
+    steps: list[str] = []
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows that the chart draws."""
+        rows: list[Row] = self.spec["datasets"]["rows"]
+        return rows
+
+
+def charts(record: Record, intervals: int = 300) -> list[Chart]:
+    """Every chart that a record has evidence for, in reading order.
+
+    Args:
+        record: a single run.
+        intervals: how many points in time a chart has at most.
+
+    Raises:
+        RunError: a part of the record cannot be read.
+    """
+    log, history = record.latency, record.history
+    view = _View(record, intervals)
+    found = [
+        *percentile_charts(log),
+        *(c for o in busiest(log)[:_MOST_OPERATIONS] for c in latency_charts(log, o, view)),
+        *throughput_chart(log, history, view),
+        *lag_charts(history, view),
+        *ledger_charts(record),
+        *outcome_chart(record),
+        *replay_chart(record),
+        *machine_charts(history, view),
+    ]
+    return found
+
+
+class _View:
+    """What all charts over time of a run share: its span, the width of their intervals, faults and marks."""
+
+    def __init__(self, record: Record, intervals: int) -> None:
+        starts = [i.start_s for i in record.latency.intervals]
+        ends = [i.start_s + i.length_s for i in record.latency.intervals]
+        entries = record.history.entries
+        seen = [e.t_ns / 1e9 for e in entries if isinstance(e, Reading)]
+        seen += [m.t_ns / 1e9 for m in record.history.marks]
+        for fault in record.history.faults:
+            seen += [fault.start_ns / 1e9, (fault.end_ns or fault.start_ns) / 1e9]
+        self.span = (float(min([0.0, *starts, *seen])), float(max([1.0, *ends, *seen])))
+        self.intervals = intervals
+        length = self.span[1] - self.span[0]
+        self.width_s = next((w for w in _WIDTHS_S if length / w <= intervals), _WIDTHS_S[-1])
+        self.faults = record.history.faults
+        self.marks = record.history.marks
+
+    def bin(self, t_s: float) -> float:
+        """The start of the interval in which a time falls."""
+        return math.floor(t_s / self.width_s) * float(self.width_s)
+
+    def merged(self, what: str) -> str:
+        """A sentence on merged seconds, empty where none were."""
+        return f" Each point is {what} of {self.width_s} s." if self.width_s > 1 else ""
+
+    def spec(self, layers: list[Part], rows: list[Row], height: int, *, named: bool = False) -> Part:
+        """A chart over time: faults behind the layers, marks and the reader's pointer before them."""
+        return _spec(
+            [
+                *axes.fault_layers(self.faults, self.span, named=named),
+                *layers,
+                *axes.mark_layers(self.marks, self.span, named=named),
+                axes.pointer_layer(self.span),
+            ],
+            rows,
+            height,
+            axes.time_signals(self.span),
+        )
+
+
+def _spec(layers: list[Part], rows: list[Row], height: int, params: list[Part]) -> Part:
+    return {
+        "$schema": _SCHEMA,
+        "width": "container",
+        "height": height,
+        "autosize": {"type": "fit-x", "contains": "padding"},
+        "params": params,
+        "datasets": {"rows": rows},
+        "data": {"name": "rows"},
+        "layer": layers,
+    }
+
+
+def _line(x: Part, y: Part, series: Sequence[Series], *, by_kind: Sequence[str] = (), step: str = "") -> Part:
+    """A line per series: its colour, and its dashes where they are not told by the kind `k`."""
+    names = [s.name for s in series]
+    dash = by_kind or names
+    mark: Part = {"type": "line", "clip": True, "strokeWidth": 1.8, "strokeJoin": "round"}
+    if step:
+        mark["interpolate"] = step
+    return {
+        "transform": [axes.visible()],
+        "mark": mark,
+        "encoding": {
+            "x": x,
+            "y": y,
+            "color": {
+                "field": "s",
+                "type": "nominal",
+                "legend": None,
+                "scale": {"domain": names, "range": [s.color for s in series]},
+            },
+            "strokeDash": {
+                "field": "k" if by_kind else "s",
+                "type": "nominal",
+                "legend": None,
+                "scale": {
+                    "domain": list(dash),
+                    "range": [_DASHES.get(n, [1, 0]) for n in dash],
+                },
+            },
+        },
+    }
+
+
+def _named_series(names: Iterable[str]) -> list[Series]:
+    return [Series(n, _COLORS[n], tuple(_DASHES.get(n, ()))) for n in names]
+
+
+def _amount(title: str, form: str = "~s") -> Part:
+    """A y axis from zero."""
+    return {
+        "field": "v",
+        "type": "quantitative",
+        "scale": {"zero": True, "nice": True},
+        "axis": {"title": title, "format": form, "tickCount": 4},
+    }
+
+
+# --- latency ---------------------------------------------------------------------------------------------
+
+
+def busiest(log: LatencyLog) -> list[str]:
+    """The operations of a log, the one recorded most often first."""
+    counts: dict[str, int] = {}
+    for interval in log.intervals:
+        operation, _, kind = interval.tag.rpartition(".")
+        if kind == "response":
+            counts[operation] = counts.get(operation, 0) + interval.histogram.total
+    return sorted((o for o, n in counts.items() if n), key=lambda o: (-counts[o], o))
+
+
+def percentile_charts(log: LatencyLog) -> list[Chart]:
+    """For each operation, its three latencies over the percentiles."""
+    found = []
+    operations = busiest(log)[:_MOST_OPERATIONS]
+    for operation in operations:
+        totals = {kind: log.total(f"{operation}.{kind}") for kind in KINDS}
+        totals = {kind: total for kind, total in totals.items() if total.total}
+        rows = [row for kind, total in totals.items() for row in _percentile_rows(kind, total)]
+        series = _named_series(_kind_words(kind) for kind in totals)
+        axis = axes.latency_axis(row["v"] for row in rows)
+        line = _line(axes.percentile_axis(max(r["x"] for r in rows)), axis, series, step="step-before")
+        name = printable(operation)
+        count = totals["response"].total
+        found.append(
+            Chart(
+                key=f"percentiles-{len(found)}",
+                section="latency",
+                title=f"Latency by percentile: {name}",
+                caption=f"{grouped(count)} operations. Each further nine is one in ten of what is left; "
+                "the right end is the slowest of all.",
+                spec=_spec([line], rows, 300, axes.series_signals()),
+                unit="µs",
+                series=series,
+                table=_percentile_table(totals),
+                size="half" if len(operations) > 1 else "wide",
+            )
+        )
+    return found
+
+
+def _kind_words(kind: str) -> str:
+    return kind.replace("_", " ")
+
+
+def _percentile_rows(kind: str, total: Histogram) -> list[Row]:
+    count = total.total
+    # 20 points a decade of 1 / (1 - p), and the slowest of all at its own place.
+    xs = np.unique(np.append(10 ** np.arange(0, math.log10(count), 0.05), float(count)))
+    values = total.quantiles_us([1 - 1 / x for x in xs[:-1]] + [1.0])
+    return [
+        {"x": float(f"{x:.4g}"), "v": max(v or 0, 1), "s": _kind_words(kind)}
+        for x, v in zip(xs.tolist(), values, strict=True)
+    ]
+
+
+def _percentile_table(totals: dict[str, Histogram]) -> Table:
+    values = [totals[kind].quantiles_us(_PERCENTILES) for kind in totals]
+    names = [f"{p * 100:g} %" if p < 1 else "slowest" for p in _PERCENTILES]
+    return Table(
+        columns=["percentile", *map(_kind_words, totals)],
+        rows=[
+            [name, *(quantity(column[at], "µs") for column in values)] for at, name in enumerate(names)
+        ],
+    )
+
+
+def latency_charts(log: LatencyLog, operation: str, view: _View) -> list[Chart]:
+    """An operation's response over time, as lines and as a heat map."""
+    bins: dict[float, Histogram] = {}
+    for interval in log.of(f"{operation}.response"):
+        bins.setdefault(view.bin(interval.start_s), Histogram()).add(interval.histogram)
+    name = printable(operation)
+    place = busiest(log).index(operation)
+    return [_latency_lines(bins, name, place, view), _heat_map(bins, name, place, view)]
+
+
+def _latency_lines(bins: dict[float, Histogram], name: str, place: int, view: _View) -> Chart:
+    rows: list[Row] = []
+    for t, histogram in sorted(bins.items()):
+        p50, p99 = histogram.quantiles_us([0.5, 0.99])
+        highest = histogram.max_us
+        rows += [
+            {"t": t, "v": None if v is None else max(v, 1), "s": s}
+            for s, v in (("p50", p50), ("p99", p99), ("max", highest))
+        ]
+    series = _named_series(["p50", "p99", "max"])
+    axis = axes.latency_axis(row["v"] for row in rows if row["v"] is not None)
+    line = _line(axes.time_axis(view.span), axis, series)
+    return Chart(
+        key=f"latency-{place}",
+        section="latency",
+        title=f"Response over time: {name}",
+        caption="By the second in which an operation was due, so a stall stands at its full length."
+        + view.merged("the quantile"),
+        spec=view.spec([line], rows, 240),
+        unit="µs",
+        series=series,
+        timed=True,
+    )
+
+
+def _heat_map(bins: dict[float, Histogram], name: str, place: int, view: _View) -> Chart:
+    step = 1 / _HEAT_PER_DECADE
+    counts: dict[tuple[float, int], int] = {}
+    for t, histogram in bins.items():
+        index = np.flatnonzero(histogram.counts)
+        cells = _heat_cells(index)
+        for cell in np.unique(cells).tolist():
+            counts[t, cell] = counts.get((t, cell), 0) + int(histogram.counts[index[cells == cell]].sum())
+    rows = [
+        {"t": t, "v": _edge(cell * step), "e": _edge((cell + 1) * step), "n": n}
+        for (t, cell), n in sorted(counts.items())
+    ]
+    levels = _levels(max((row["n"] for row in rows), default=1))
+    heat: Part = {
+        "transform": [{"calculate": f"datum.t + {view.width_s}", "as": "end"}],
+        "mark": {"type": "rect", "clip": True, "aria": False, "tooltip": {"content": "data"}},
+        "encoding": {
+            "x": axes.time_axis(view.span),
+            "x2": {"field": "end"},
+            "y": axes.latency_axis([row[f] for row in rows for f in ("v", "e")]),
+            "y2": {"field": "e"},
+            "color": {
+                "field": "n",
+                "type": "quantitative",
+                "legend": None,
+                "scale": {
+                    "type": "threshold",
+                    "domain": levels,
+                    "range": [f"var(--h-{n})" for n in range(1, len(levels) + 2)],
+                },
+            },
+        },
+    }
+    return Chart(
+        key=f"heat-{place}",
+        section="latency",
+        title=f"Where the responses lie: {name}",
+        caption=f"Operations due in {view.width_s} s, by their response. Two bands are two populations; "
+        "percentiles alone do not tell.",
+        spec=view.spec([heat], rows, 240),
+        unit="µs",
+        hover="cell",
+        timed=True,
+        steps=[grouped(level) for level in levels],
+    )
+
+
+def _edge(power: float) -> float:
+    return float(f"{10**power:.4g}")
+
+
+def _heat_cells(index: Int64s) -> Int64s:
+    values = np.maximum(highest_at(index), 1)
+    cells: Int64s = np.floor(np.log10(values) * _HEAT_PER_DECADE + 1e-9).astype(np.int64)
+    return cells
+
+
+def _levels(most: int) -> list[int]:
+    """Thresholds between colours, at equal ratios from 2 up to the fullest cell."""
+    powers = (max(most, 2) ** (n / _HEAT_LEVELS) for n in range(1, _HEAT_LEVELS))
+    return sorted({max(2, math.ceil(p)) for p in powers})
+
+
+# --- throughput ------------------------------------------------------------------------------------------
+
+
+def throughput_chart(log: LatencyLog, history: History, view: _View) -> list[Chart]:
+    """Operations answered, offered and dropped per second."""
+    answered: dict[float, int] = {}
+    for interval in log.intervals:
+        if interval.tag.endswith(".response"):
+            at = view.bin(interval.start_s)
+            answered[at] = answered.get(at, 0) + interval.histogram.total
+    rows: list[Row] = [
+        {"t": t, "v": n / _covered(t, view), "s": "answered"} for t, n in sorted(answered.items())
+    ]
+    for name, series in (("load.offered_per_s", "offered"), ("load.dropped_per_s", "dropped")):
+        rows += [row | {"s": series} for row in _reading_rows(history, name, view, _mean)]
+    if not rows:
+        return []
+    series = _named_series(n for n in ("answered", "offered", "dropped") if any(r["s"] == n for r in rows))
+    line = _line(axes.time_axis(view.span), _amount("operations per second (1/s)"), series)
+    return [
+        Chart(
+            key="throughput",
+            section="throughput",
+            title="Throughput",
+            caption="Answered operations stand at the second in which they were due."
+            + view.merged("the mean"),
+            spec=view.spec([line], rows, 200),
+            unit="1/s",
+            series=series,
+            timed=True,
+            size="wide",
+        )
+    ]
+
+
+def _covered(t: float, view: _View) -> float:
+    """How many seconds of the run an interval covers: the last one may be cut short."""
+    return max(1.0, min(float(view.width_s), view.span[1] - t))
+
+
+# --- readings --------------------------------------------------------------------------------------------
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def label_of(reading: Reading) -> str:
+    """What a reading's labels call it: the consumer group, or all labels, or nothing."""
+    labels = reading.labels
+    if set(labels) == {"group"}:
+        return printable(labels["group"])
+    return printable(", ".join(f"{key} {value}" for key, value in sorted(labels.items())))
+
+
+def _reading_rows(
+    history: History, name: str, view: _View, fold: Callable[[Sequence[float]], float]
+) -> list[Row]:
+    """Readings of a name as rows per label, merged where there are more than the view has intervals."""
+    by_label: dict[str, list[Reading]] = {}
+    for reading in history.readings(name):
+        by_label.setdefault(label_of(reading), []).append(reading)
+    rows: list[Row] = []
+    for label, readings in by_label.items():
+        if len(readings) <= view.intervals:
+            rows += [{"t": round(r.t_ns / 1e9, 3), "v": r.value, "s": label} for r in readings]
+            continue
+        bins: dict[float, list[float]] = {}
+        for reading in readings:
+            held = bins.setdefault(view.bin(reading.t_ns / 1e9), [])
+            if reading.value is not None:
+                held.append(reading.value)
+        rows += [
+            {"t": t, "v": float(f"{fold(values):.6g}") if values else None, "s": label}
+            for t, values in sorted(bins.items())
+        ]
+    return rows
+
+
+def lag_charts(history: History, view: _View) -> list[Chart]:
+    """Consumer lag in events and in seconds, with the moments of the recovery."""
+    events = [row | {"k": "not delivered"} for row in _reading_rows(history, "lag.events", view, max)]
+    events += [row | {"k": "pending"} for row in _reading_rows(history, "lag.pending", view, max)]
+    seconds = [row | {"k": "age"} for row in _reading_rows(history, "lag.seconds", view, max)]
+    peaks: dict[str, float] = {}
+    for row in [*events, *seconds]:
+        peaks[row["s"]] = max(peaks.get(row["s"], 0.0), row["v"] or 0.0)
+    shown = sorted(peaks, key=lambda s: -peaks[s])[:_MOST_GROUPS]
+    # A colour belongs to a group by its name, so that it stays the same whatever the peaks are.
+    series = [Series(s or "all", _PALETTE[(n + 4) % 8]) for n, s in enumerate(sorted(shown))]
+    found = []
+    for key, title, unit, axis, rows, kinds in (
+        ("lag-events", "Events waiting", "events", "events", events, ["not delivered", "pending"]),
+        ("lag-seconds", "Age of the oldest event not yet applied", "s", "seconds (s)", seconds, ["age"]),
+    ):
+        mine = [row | {"s": row["s"] or "all"} for row in rows if row["s"] in shown]
+        if not mine:
+            continue
+        used = [s for s in series if any(row["s"] == s.name for row in mine)]
+        drawn = [k for k in kinds if any(row["k"] == k for row in mine)]
+        line = _line(axes.time_axis(view.span), _amount(axis), used, by_kind=drawn)
+        legend = [Series(k, "var(--quiet)", tuple(_DASHES.get(k, ()))) for k in drawn if len(kinds) > 1]
+        found.append(
+            Chart(
+                key=key,
+                section="lag",
+                title=title,
+                caption="By consumer group; shaded while a fault lasted." + view.merged("the highest"),
+                spec=view.spec([line], mine, 260, named=True),
+                unit=unit,
+                series=[*used, *legend],
+                timed=True,
+                size="wide",
+            )
+        )
+    return found
+
+
+_MACHINE = {
+    "server.used_memory_bytes": ("Memory of the server", "MiB", 2.0**-20),
+    "server.cpu_share": ("CPU of the server", "%", 100.0),
+    "host.cpu_share": ("CPU of the host", "%", 100.0),
+    "host.steal_share": ("CPU stolen from the host", "%", 100.0),
+    "instrument.cpu_share": ("CPU of the instrument", "%", 100.0),
+}
+
+
+def machine_charts(history: History, view: _View) -> list[Chart]:
+    """Memory and CPU of server, host and instrument, a small chart each."""
+    found = []
+    for name, (title, unit, factor) in _MACHINE.items():
+        rows = [
+            row | {"v": None if row["v"] is None else float(f"{row['v'] * factor:.6g}"), "s": row["s"] or "all"}
+            for row in _reading_rows(history, name, view, max)
+        ]
+        if not rows:
+            continue
+        names = sorted({row["s"] for row in rows})[:_MOST_GROUPS]
+        series = [Series(s, _PALETTE[n]) for n, s in enumerate(names)]
+        line = _line(axes.time_axis(view.span), _amount(f"{unit}", "~g"), series)
+        found.append(
+            Chart(
+                key=name.replace(".", "-"),
+                section="machine",
+                title=title,
+                caption=f"In {unit}{' of one core' if unit == '%' and 'host' not in name else ''}."
+                + view.merged("the highest"),
+                spec=view.spec([line], [r for r in rows if r["s"] in names], 120),
+                unit=unit,
+                series=series if len(series) > 1 else [],
+                timed=True,
+                size="third",
+            )
+        )
+    return found
+
+
+# --- figures ---------------------------------------------------------------------------------------------
+
+
+def outcome_chart(record: Record) -> list[Chart]:
+    """How operations ended, by kind: OK, FAIL, UNKNOWN, DROPPED."""
+    by_prefix = groups(record.run.figures, OUTCOMES)
+    words = {"ok": "OK", "failed": "FAIL", "unknown": "UNKNOWN", "dropped": "DROPPED"}
+    rows: list[Row] = []
+    for prefix, counts in by_prefix.items():
+        whole = sum(counts.values())
+        for outcome in OUTCOMES:
+            if outcome in counts:
+                count = counts[outcome]
+                share = f" · {quantity(count / whole, 'share')}" if whole else ""
+                label = f"{words[outcome]}" + (f" · {printable(prefix)}" if len(by_prefix) > 1 else "")
+                rows.append({"v": count, "s": words[outcome], "label": label, "text": grouped(count) + share})
+    if not rows:
+        return []
+    colors = {"OK": "var(--c-3)", "FAIL": "var(--c-2)", "UNKNOWN": "var(--c-4)", "DROPPED": "var(--c-7)"}
+    return [
+        Chart(
+            key="outcomes",
+            section="events",
+            title="How operations ended",
+            caption="UNKNOWN: no answer in time, it may have happened. DROPPED: due, never sent. "
+            "The axis is a symmetric logarithm, so that one among a million can be seen.",
+            spec=_bars(rows, colors, scale="symlog", title="operations (symmetric log)"),
+            hover="item",
+            table=Table(["outcome", "operations"], [[row["label"], row["text"]] for row in rows]),
+        )
+    ]
+
+
+def ledger_charts(record: Record) -> list[Chart]:
+    """What became of every append: attempted, acknowledged, applied; and what does not add up."""
+    found = []
+    for prefix, counts in groups(record.run.figures, LEDGER).items():
+        stages = [part for part in LEDGER[:3] if part in counts]
+        if not stages:
+            continue
+        rows: list[Row] = []
+        before: float | None = None
+        for stage in stages:
+            count = counts[stage]
+            change = "" if before is None else _change(count - before)
+            rows.append({"v": count, "s": stage, "label": stage, "text": grouped(count) + change})
+            before = count
+        colors = {"attempted": "var(--c-5)", "acknowledged": "var(--c-1)", "applied": "var(--c-3)"}
+        lost = _lost_classes(record, prefix)
+        found.append(
+            Chart(
+                key=f"ledger-{len(found)}",
+                section="events",
+                title=f"What became of every event: {printable(prefix)}",
+                caption="From the producer's attempt to the effect at the end of the line, after the drain.",
+                spec=_bars(rows, colors, scale="linear", title="events"),
+                hover="item",
+                table=Table(
+                    ["", "events"],
+                    [[part, grouped(counts[part])] for part in LEDGER if part in counts] + lost,
+                ),
+                tiles=[
+                    (part, grouped(counts[part]), _tone(part, counts[part]))
+                    for part in LEDGER[3:]
+                    if part in counts
+                ],
+            )
+        )
+    return found
+
+
+def _change(difference: float) -> str:
+    if not difference:
+        return " · all of them"
+    return f" · {grouped(abs(difference))} {'fewer' if difference < 0 else 'more'}"
+
+
+def _tone(part: str, count: float) -> str:
+    if part == "recovered":
+        return "plain"
+    return "bad" if count and part in {"lost", "unexpected"} else "warn" if count else "good"
+
+
+def _lost_classes(record: Record, prefix: str) -> list[list[str]]:
+    start = f"{prefix}.lost."
+    return [
+        [f"lost: {printable(f.name.removeprefix(start)).replace('_', ' ')}", quantity(f.value, "1")]
+        for f in record.run.figures
+        if f.name.startswith(start)
+    ]
+
+
+def _bars(rows: list[Row], colors: dict[str, str], *, scale: str, title: str) -> Part:
+    """Horizontal bars, each with its text above it, where it fits at any width."""
+    order = [row["label"] for row in rows]
+    y: Part = {
+        "field": "label",
+        "type": "nominal",
+        "sort": order,
+        "axis": None,
+        "scale": {"domain": order, "paddingInner": 0.55, "paddingOuter": 0.4},
+    }
+    x: Part = {
+        "field": "v",
+        "type": "quantitative",
+        "scale": {"type": scale, "zero": True, "nice": True},
+        "axis": {"title": title, "format": "~s", "tickCount": 4, "grid": True},
+    }
+    color: Part = {
+        "field": "s",
+        "type": "nominal",
+        "legend": None,
+        "scale": {"domain": list(colors), "range": list(colors.values())},
+    }
+    text: Part = {"type": "text", "align": "left", "baseline": "bottom", "dx": 0, "dy": -2, "fontSize": 12}
+    above: Part = {"x": {"value": 0}, "y": y | {"bandPosition": 0}}
+    bar: Part = {"type": "bar", "cornerRadiusEnd": 2, "tooltip": {"content": "data"}}
+    layers: list[Part] = [
+        {"mark": bar, "encoding": {"x": x, "y": y, "color": color}},
+        {
+            "transform": [{"calculate": "datum.label + ': ' + datum.text", "as": "words"}],
+            "mark": text | {"color": "var(--ink)"},
+            "encoding": above | {"text": {"field": "words"}},
+        },
+    ]
+    return _spec(layers, rows, 46 * len(rows) + 10, [])
+
+
+_REPLAY = re.compile(r"^(?:.+\.)?replay\.(\d{1,15})\.events_per_s$")
+
+
+def replay_chart(record: Record) -> list[Chart]:
+    """Speed of a replay over the number of events replayed."""
+    rows: list[Row] = []
+    for figure in record.run.figures:
+        if (match := _REPLAY.match(figure.name)) and figure.value is not None and int(match[1]):
+            rows.append({"x": int(match[1]), "v": figure.value, "s": "speed"})
+    rows.sort(key=lambda row: row["x"])
+    if not rows:
+        return []
+    encoding: Part = {
+        "x": {
+            "field": "x",
+            "type": "quantitative",
+            "scale": {"type": "log", "nice": len(rows) == 1},
+            "axis": {"title": "events in the streams (log)", "format": "~s", "tickCount": 4, "grid": True},
+        },
+        "y": _amount("events per second (1/s)"),
+    }
+    line: Part = {
+        "mark": {"type": "line", "color": "var(--c-1)", "strokeWidth": 1.8},
+        "encoding": encoding,
+    }
+    points: Part = {
+        "mark": {"type": "point", "color": "var(--c-1)", "filled": True, "size": 60, "opacity": 1},
+        "encoding": encoding,
+    }
+    return [
+        Chart(
+            key="replay",
+            section="replay",
+            title="Replay speed over the number of events",
+            caption=_slope(rows),
+            spec=_spec([line, points], rows, 240, []),
+            unit="events/s",
+            series=[],
+            table=Table(
+                ["events", "speed", "whole replay"],
+                [
+                    [grouped(r["x"]), quantity(r["v"], "events/s"), quantity(r["x"] / r["v"] if r["v"] else None, "s")]
+                    for r in rows
+                ],
+            ),
+            size="wide",
+        )
+    ]
+
+
+def _slope(rows: list[Row]) -> str:
+    """How the speed changes with ten times the events: the least-squares line through the logarithms."""
+    usable = [row for row in rows if row["v"] > 0]
+    if len(usable) < 2:
+        return "One size only: no slope."
+    slope = np.polyfit([math.log10(r["x"]) for r in usable], [math.log10(r["v"]) for r in usable], 1)[0]
+    change = 10 ** float(slope) - 1
+    if abs(change) < 0.02:
+        return "A flat line is a replay whose cost per event does not depend on how many there are; this one is."
+    word = "faster" if change > 0 else "slower"
+    return f"With ten times the events, a replay is {quantity(abs(change), 'share')} {word} per event."

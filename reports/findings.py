@@ -1,0 +1,168 @@
+"""What a record says, before anyone draws or writes it: the verdict, the figures that matter, the doubts.
+
+Every shape of a report (HTML, Markdown, JUnit, terminal) takes its words from here, so that no two of them
+disagree. The rules:
+
+    overall   the worst of the verdicts, PASS < UNKNOWN < FAIL. No verdict at all is UNKNOWN, and so is a
+              run that did not come to its end, whatever was checked until then.
+    key       three figures per scenario, from the table `KEY_FIGURES`; a scenario that is not in it, or
+              lacks them, shows the first three figures that it has.
+    validity  what says how far the measurement itself can be trusted: the verdicts about the instrument,
+              its send lag, what it dropped.
+
+Text in a record came from outside (a host name, a server's banner, a key, an error): whoever prints it passes
+it through `printable` first, which masks the credentials of a URL and drops control characters. Secrets
+should never reach a record; this is the second line of defence.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from harness.run import Figure, Record, Run, Status, Verdict
+from reports.quantities import NOT_MEASURED, quantity
+
+# For each scenario: the three figures that a reader in a hurry needs, and what to call them.
+KEY_FIGURES: dict[str, dict[str, str]] = {
+    "append": {
+        "append.response.p99": "Response, p99",
+        "append.response.max": "Slowest response",
+        "append.achieved_per_s": "Appends answered",
+    },
+    "replay": {
+        "replay.events_per_s": "Replay speed",
+        "replay.response.p99": "Response, p99",
+        "replay.events": "Events replayed",
+    },
+    "lag": {
+        "lag.seconds.max": "Longest wait of an event",
+        "lag.events.max": "Most events waiting",
+        "lag.drain_s": "Time to drain",
+    },
+    "crm_outage": {
+        "crm_outage.backlog_events": "Events that waited",
+        "crm_outage.lost": "Events lost",
+        "crm_outage.drained_s": "Drained after the restart",
+    },
+    "journey": {
+        "journey.response.p99": "Response, p99",
+        "journey.achieved_per_s": "Steps answered",
+        "journey.failed": "Steps that failed",
+    },
+    "micro": {
+        "micro.append_one.p50": "One append, p50",
+        "micro.append_one.p99": "One append, p99",
+        "micro.append_one.per_s": "Appends, one after the other",
+    },
+}
+
+OUTCOMES = ("ok", "failed", "unknown", "dropped")
+LEDGER = ("attempted", "acknowledged", "applied", "lost", "duplicated", "unexpected", "recovered")
+
+_ABOUT_THE_INSTRUMENT = re.compile(r"instrument|send_lag|steal")
+_SEND_LAG = re.compile(r"(^|\.)send_lag\.")
+_DROPPED = re.compile(r"\.dropped$")
+_RANK: dict[Status, int] = {"PASS": 0, "UNKNOWN": 1, "FAIL": 2}
+_CREDENTIALS = re.compile(r"(?<=://)\S*@")
+_SECRET_PARAMETER = re.compile(r"(?i)([?&](?:password|passwd|username|token|secret)=)[^&\s]*")
+# What XML 1.0 cannot carry, and what moves a terminal's cursor; tab and line feed may stay.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    """Text from a record as it may be shown: credentials of URLs masked, control characters as `�`."""
+    masked = _SECRET_PARAMETER.sub(r"\1***", _CREDENTIALS.sub("***@", text))
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", masked)
+
+
+def overall(run: Run) -> Status:
+    """PASS, UNKNOWN or FAIL for the run as a whole."""
+    statuses: list[Status] = [v.status for v in run.verdicts]
+    if run.status != "complete" or not statuses:
+        statuses.append("UNKNOWN")
+    return max(statuses, key=_RANK.__getitem__)
+
+
+def sentence(run: Run) -> str:
+    """The result in one sentence: the run's own headline, or what its verdicts add up to."""
+    if run.headline:
+        return run.headline
+    if not run.verdicts:
+        return "Nothing was checked: there is no evidence for a verdict."
+    counts = {status: sum(v.status == status for v in run.verdicts) for status in ("PASS", "FAIL", "UNKNOWN")}
+    said = {"PASS": "passed", "FAIL": "failed", "UNKNOWN": "could not be decided"}
+    parts = [f"{n} {said[status]}" for status, n in counts.items() if n]
+    checks = "check" if len(run.verdicts) == 1 else "checks"
+    return f"{len(run.verdicts)} {checks}: {', '.join(parts)}."
+
+
+def interruption(run: Run) -> str:
+    """Why the run did not come to its end, in words; empty for one that did."""
+    said = {
+        "running": "This run was still going on, or was killed, when the record was written.",
+        "interrupted": "This run was interrupted before its end.",
+        "failed": "This run failed before its end.",
+    }
+    return said.get(run.status, "")
+
+
+def key_figures(run: Run) -> list[tuple[str, Figure]]:
+    """The three figures that matter, each with what to call it."""
+    by_name = {f.name: f for f in run.figures}
+    wanted = KEY_FIGURES.get(run.scenario, {})
+    chosen = [(label, by_name[name]) for name, label in wanted.items() if name in by_name]
+    taken = {figure.name for _, figure in chosen}
+    rest = ((spoken(f.name), f) for f in run.figures if f.name not in taken and f.value is not None)
+    return [*chosen, *rest][:3]
+
+
+def spoken(name: str) -> str:
+    """The name of a figure as words: `append.response.p99.9` is "append response p99.9"."""
+    return re.sub(r"(?<!p\d\d)\.|\.(?!\d)", " ", name).replace("_per_s", " per second").replace("_", " ")
+
+
+def validity(run: Run) -> tuple[list[Verdict], list[Figure]]:
+    """The verdicts and figures that say how far the measurement itself can be trusted."""
+    verdicts = [v for v in run.verdicts if _ABOUT_THE_INSTRUMENT.search(v.name)]
+    figures = [f for f in run.figures if _SEND_LAG.search(f.name) or _DROPPED.search(f.name)]
+    return verdicts, figures
+
+
+def groups(figures: Sequence[Figure], parts: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Figures named `<prefix>.<part>` by prefix, for those prefixes that have one of `parts` measured."""
+    found: dict[str, dict[str, float]] = {}
+    for figure in figures:
+        prefix, _, part = figure.name.rpartition(".")
+        if prefix and part in parts and figure.value is not None:
+            found.setdefault(prefix, {})[part] = figure.value
+    return found
+
+
+def flattened(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Nested parameters or environment as pairs of a dotted name and text."""
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            yield from flattened(value, f"{name}.")
+        elif isinstance(value, list | tuple):
+            yield name, ", ".join(map(str, value))
+        else:
+            yield name, "" if value is None else str(value)
+
+
+def command(run: Run) -> str:
+    """The command that repeats the run, quoted for a shell."""
+    return shlex.join(run.command)
+
+
+def told(figure: Figure) -> str:
+    """A figure's value in words."""
+    return quantity(figure.value, figure.unit) if figure.value is not None else NOT_MEASURED
+
+
+def title(record: Record) -> str:
+    """What the report is called: the scenario, and when it ran."""
+    return f"{record.run.scenario} · {record.run.started_at}"
