@@ -68,19 +68,22 @@ def index_of(values_us: Int64s) -> Int64s:
     # frexp's exponent is the number of bits: exact, since every value is far below 2**53.
     _, bits = np.frexp(values_us.astype(np.float64))
     bucket = np.maximum(bits.astype(np.int64) - (_HALF_BITS + 1), 0)
-    return (bucket << _HALF_BITS) + (values_us >> bucket)
+    index: Int64s = (bucket << _HALF_BITS) + (values_us >> bucket)
+    return index
 
 
 def lowest_at(index: Int64s) -> Int64s:
     """The smallest value in microseconds that falls on each index."""
     bucket = np.maximum((index >> _HALF_BITS) - 1, 0)
-    return (index - (bucket << _HALF_BITS)) << bucket
+    lowest: Int64s = (index - (bucket << _HALF_BITS)) << bucket
+    return lowest
 
 
 def highest_at(index: Int64s) -> Int64s:
     """The largest value in microseconds that falls on each index."""
     bucket = np.maximum((index >> _HALF_BITS) - 1, 0)
-    return lowest_at(index) + (np.int64(1) << bucket) - 1
+    highest: Int64s = lowest_at(index) + (np.int64(1) << bucket) - 1
+    return highest
 
 
 class Histogram:
@@ -169,7 +172,7 @@ class Histogram:
         """
         try:
             hdr: Any = HdrHistogram.decode(text.encode("ascii"))
-        except Exception as error:  # noqa: BLE001 - the package raises four unrelated kinds for bad bytes
+        except Exception as error:
             raise RecordingError(f"not an HdrHistogram: {type(error).__name__}") from error
         if hdr.significant_figures != DIGITS or hdr.counts_len > _COUNTS:
             raise RecordingError(

@@ -161,9 +161,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 def save(directory: Path, run: Run) -> None:
     """Write `run.json`."""
     directory.mkdir(parents=True, exist_ok=True)
-    write_atomically(
-        directory / "run.json", msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n"
-    )
+    write_atomically(directory / "run.json", msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n")
 
 
 def save_measurements(

@@ -61,6 +61,8 @@ _LATENCY = (
     "datum.value >= 1000000 ? datum.value / 1000000 + ' s' : "
     "datum.value >= 1000 ? datum.value / 1000 + ' ms' : datum.value + ' µs'"
 )
+# D3's own `s` format has one prefix for all ticks of an axis, and so a zero of "0k".
+_COUNT = "datum.value == 0 ? '0' : abs(datum.value) < 1 ? format(datum.value, '~r') : format(datum.value, '~s')"
 _ZOOMED_IN = "datum.t >= from && datum.t <= to"
 
 
@@ -72,6 +74,21 @@ def latency_axis(values_us: Iterable[float], field: str = "v", title: str = "lat
         "type": "quantitative",
         "scale": {"type": "log", "domain": [low, high], "nice": False, "clamp": True},
         "axis": {"title": title, "values": _log_ticks(low, high), "labelExpr": _LATENCY},
+    }
+
+
+def amount_axis(title: str, field: str = "v", scale: str = "linear") -> Part:
+    """An axis of counts, rates or sizes, from zero; a logarithm from its smallest value, ticks at tens."""
+    if scale == "log":
+        ends: Part = {"type": "log", "nice": False, "padding": 12}
+        ticks: Part = {"values": [10**n for n in range(16)]}
+    else:
+        ends, ticks = {"type": scale, "nice": True, "zero": True}, {"tickCount": 4}
+    return {
+        "field": field,
+        "type": "quantitative",
+        "scale": ends,
+        "axis": {"title": title, "labelExpr": _COUNT, "grid": True, **ticks},
     }
 
 
@@ -181,7 +198,7 @@ def mark_layers(marks: Sequence[Mark], span: tuple[float, float], *, named: bool
     if not named:
         return [rule]
     # Near the right edge a name stands to the left of its rule, so that it is never cut off.
-    left = "datum.t > from + 0.7 * (to - from)"
+    left = "width * (to - datum.t) / (to - from) < 76"
     text = _text("var(--mark)")
     text |= {
         "align": {"expr": f"{left} ? 'right' : 'left'"},

@@ -44,7 +44,7 @@ Section = Literal["latency", "throughput", "lag", "events", "replay", "machine"]
 
 _SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 _WIDTHS_S = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 1800, 3600)
-_PALETTE = tuple(f"var(--c-{n})" for n in range(1, 9))
+_PALETTE = tuple(f"var(--c-{n})" for n in (1, 2, 6, 3, 4, 5, 8, 7))
 _COLORS = {
     "response": "var(--c-1)",
     "service": "var(--c-3)",
@@ -56,7 +56,7 @@ _COLORS = {
     "offered": "var(--quiet)",
     "dropped": "var(--c-2)",
 }
-_DASHES = {"send lag": [2, 2], "service": [6, 2], "max": [2, 2], "offered": [5, 3], "pending": [4, 3]}
+_DASHES = {"send lag": [2, 2], "service": [4, 4], "max": [2, 2], "offered": [5, 3], "pending": [4, 3]}
 _PERCENTILES = (0.5, 0.75, 0.9, 0.99, 0.999, 0.9999, 1.0)
 _HEAT_LEVELS = 7
 _HEAT_PER_DECADE = 8
@@ -224,16 +224,6 @@ def _named_series(names: Iterable[str]) -> list[Series]:
     return [Series(n, _COLORS[n], tuple(_DASHES.get(n, ()))) for n in names]
 
 
-def _amount(title: str, form: str = "~s") -> Part:
-    """A y axis from zero."""
-    return {
-        "field": "v",
-        "type": "quantitative",
-        "scale": {"zero": True, "nice": True},
-        "axis": {"title": title, "format": form, "tickCount": 4},
-    }
-
-
 # --- latency ---------------------------------------------------------------------------------------------
 
 
@@ -297,9 +287,7 @@ def _percentile_table(totals: dict[str, Histogram]) -> Table:
     names = [f"{p * 100:g} %" if p < 1 else "slowest" for p in _PERCENTILES]
     return Table(
         columns=["percentile", *map(_kind_words, totals)],
-        rows=[
-            [name, *(quantity(column[at], "µs") for column in values)] for at, name in enumerate(names)
-        ],
+        rows=[[name, *(quantity(column[at], "µs") for column in values)] for at, name in enumerate(names)],
     )
 
 
@@ -310,7 +298,9 @@ def latency_charts(log: LatencyLog, operation: str, view: _View) -> list[Chart]:
         bins.setdefault(view.bin(interval.start_s), Histogram()).add(interval.histogram)
     name = printable(operation)
     place = busiest(log).index(operation)
-    return [_latency_lines(bins, name, place, view), _heat_map(bins, name, place, view)]
+    # Cells are what makes a page large: with many operations, each heat map has fewer columns.
+    wide = view.width_s * max(1, math.ceil(min(len(busiest(log)), _MOST_OPERATIONS) / 2))
+    return [_latency_lines(bins, name, place, view), _heat_map(bins, name, place, view, wide)]
 
 
 def _latency_lines(bins: dict[float, Histogram], name: str, place: int, view: _View) -> Chart:
@@ -338,26 +328,27 @@ def _latency_lines(bins: dict[float, Histogram], name: str, place: int, view: _V
     )
 
 
-def _heat_map(bins: dict[float, Histogram], name: str, place: int, view: _View) -> Chart:
+def _heat_map(bins: dict[float, Histogram], name: str, place: int, view: _View, width_s: int) -> Chart:
     step = 1 / _HEAT_PER_DECADE
     counts: dict[tuple[float, int], int] = {}
-    for t, histogram in bins.items():
+    for start, histogram in bins.items():
+        t = math.floor(start / width_s) * float(width_s)
         index = np.flatnonzero(histogram.counts)
         cells = _heat_cells(index)
         for cell in np.unique(cells).tolist():
             counts[t, cell] = counts.get((t, cell), 0) + int(histogram.counts[index[cells == cell]].sum())
-    rows = [
-        {"t": t, "v": _edge(cell * step), "e": _edge((cell + 1) * step), "n": n}
-        for (t, cell), n in sorted(counts.items())
-    ]
+    rows = [{"t": t, "v": float(f"{10 ** (cell * step):.4g}"), "n": n} for (t, cell), n in sorted(counts.items())]
     levels = _levels(max((row["n"] for row in rows), default=1))
     heat: Part = {
-        "transform": [{"calculate": f"datum.t + {view.width_s}", "as": "end"}],
+        "transform": [
+            {"calculate": f"datum.t + {width_s}", "as": "end"},
+            {"calculate": f"datum.v * {10**step:.4f}", "as": "e"},
+        ],
         "mark": {"type": "rect", "clip": True, "aria": False, "tooltip": {"content": "data"}},
         "encoding": {
             "x": axes.time_axis(view.span),
             "x2": {"field": "end"},
-            "y": axes.latency_axis([row[f] for row in rows for f in ("v", "e")]),
+            "y": axes.latency_axis(row["v"] * edge for row in rows for edge in (1, 10**step * 0.999)),
             "y2": {"field": "e"},
             "color": {
                 "field": "n",
@@ -375,7 +366,7 @@ def _heat_map(bins: dict[float, Histogram], name: str, place: int, view: _View) 
         key=f"heat-{place}",
         section="latency",
         title=f"Where the responses lie: {name}",
-        caption=f"Operations due in {view.width_s} s, by their response. Two bands are two populations; "
+        caption=f"Operations due in {width_s} s, by their response. Two bands are two populations; "
         "percentiles alone do not tell.",
         spec=view.spec([heat], rows, 240),
         unit="µs",
@@ -383,10 +374,6 @@ def _heat_map(bins: dict[float, Histogram], name: str, place: int, view: _View) 
         timed=True,
         steps=[grouped(level) for level in levels],
     )
-
-
-def _edge(power: float) -> float:
-    return float(f"{10**power:.4g}")
 
 
 def _heat_cells(index: Int64s) -> Int64s:
@@ -411,22 +398,19 @@ def throughput_chart(log: LatencyLog, history: History, view: _View) -> list[Cha
         if interval.tag.endswith(".response"):
             at = view.bin(interval.start_s)
             answered[at] = answered.get(at, 0) + interval.histogram.total
-    rows: list[Row] = [
-        {"t": t, "v": n / _covered(t, view), "s": "answered"} for t, n in sorted(answered.items())
-    ]
+    rows: list[Row] = [{"t": t, "v": n / _covered(t, view), "s": "answered"} for t, n in sorted(answered.items())]
     for name, series in (("load.offered_per_s", "offered"), ("load.dropped_per_s", "dropped")):
         rows += [row | {"s": series} for row in _reading_rows(history, name, view, _mean)]
     if not rows:
         return []
     series = _named_series(n for n in ("answered", "offered", "dropped") if any(r["s"] == n for r in rows))
-    line = _line(axes.time_axis(view.span), _amount("operations per second (1/s)"), series)
+    line = _line(axes.time_axis(view.span), axes.amount_axis("operations per second (1/s)"), series)
     return [
         Chart(
             key="throughput",
             section="throughput",
-            title="Throughput",
-            caption="Answered operations stand at the second in which they were due."
-            + view.merged("the mean"),
+            title="Operations per second",
+            caption="Answered operations stand at the second in which they were due." + view.merged("the mean"),
             spec=view.spec([line], rows, 200),
             unit="1/s",
             series=series,
@@ -456,9 +440,7 @@ def label_of(reading: Reading) -> str:
     return printable(", ".join(f"{key} {value}" for key, value in sorted(labels.items())))
 
 
-def _reading_rows(
-    history: History, name: str, view: _View, fold: Callable[[Sequence[float]], float]
-) -> list[Row]:
+def _reading_rows(history: History, name: str, view: _View, fold: Callable[[Sequence[float]], float]) -> list[Row]:
     """Readings of a name as rows per label, merged where there are more than the view has intervals."""
     by_label: dict[str, list[Reading]] = {}
     for reading in history.readings(name):
@@ -490,7 +472,7 @@ def lag_charts(history: History, view: _View) -> list[Chart]:
         peaks[row["s"]] = max(peaks.get(row["s"], 0.0), row["v"] or 0.0)
     shown = sorted(peaks, key=lambda s: -peaks[s])[:_MOST_GROUPS]
     # A colour belongs to a group by its name, so that it stays the same whatever the peaks are.
-    series = [Series(s or "all", _PALETTE[(n + 4) % 8]) for n, s in enumerate(sorted(shown))]
+    series = [Series(s or "all", _PALETTE[n]) for n, s in enumerate(sorted(shown))]
     found = []
     for key, title, unit, axis, rows, kinds in (
         ("lag-events", "Events waiting", "events", "events", events, ["not delivered", "pending"]),
@@ -501,7 +483,7 @@ def lag_charts(history: History, view: _View) -> list[Chart]:
             continue
         used = [s for s in series if any(row["s"] == s.name for row in mine)]
         drawn = [k for k in kinds if any(row["k"] == k for row in mine)]
-        line = _line(axes.time_axis(view.span), _amount(axis), used, by_kind=drawn)
+        line = _line(axes.time_axis(view.span), axes.amount_axis(axis), used, by_kind=drawn)
         legend = [Series(k, "var(--quiet)", tuple(_DASHES.get(k, ()))) for k in drawn if len(kinds) > 1]
         found.append(
             Chart(
@@ -540,7 +522,7 @@ def machine_charts(history: History, view: _View) -> list[Chart]:
             continue
         names = sorted({row["s"] for row in rows})[:_MOST_GROUPS]
         series = [Series(s, _PALETTE[n]) for n, s in enumerate(names)]
-        line = _line(axes.time_axis(view.span), _amount(f"{unit}", "~g"), series)
+        line = _line(axes.time_axis(view.span), axes.amount_axis(unit), series)
         found.append(
             Chart(
                 key=name.replace(".", "-"),
@@ -611,7 +593,7 @@ def ledger_charts(record: Record) -> list[Chart]:
             Chart(
                 key=f"ledger-{len(found)}",
                 section="events",
-                title=f"What became of every event: {printable(prefix)}",
+                title=f"From attempt to effect: {printable(prefix)}",
                 caption="From the producer's attempt to the effect at the end of the line, after the drain.",
                 spec=_bars(rows, colors, scale="linear", title="events"),
                 hover="item",
@@ -658,14 +640,9 @@ def _bars(rows: list[Row], colors: dict[str, str], *, scale: str, title: str) ->
         "type": "nominal",
         "sort": order,
         "axis": None,
-        "scale": {"domain": order, "paddingInner": 0.55, "paddingOuter": 0.4},
+        "scale": {"domain": order, "paddingInner": 0.7, "paddingOuter": 0.6},
     }
-    x: Part = {
-        "field": "v",
-        "type": "quantitative",
-        "scale": {"type": scale, "zero": True, "nice": True},
-        "axis": {"title": title, "format": "~s", "tickCount": 4, "grid": True},
-    }
+    x = axes.amount_axis(title, scale=scale)
     color: Part = {
         "field": "s",
         "type": "nominal",
@@ -699,13 +676,8 @@ def replay_chart(record: Record) -> list[Chart]:
     if not rows:
         return []
     encoding: Part = {
-        "x": {
-            "field": "x",
-            "type": "quantitative",
-            "scale": {"type": "log", "nice": len(rows) == 1},
-            "axis": {"title": "events in the streams (log)", "format": "~s", "tickCount": 4, "grid": True},
-        },
-        "y": _amount("events per second (1/s)"),
+        "x": axes.amount_axis("events in the streams (log)", "x", "log"),
+        "y": axes.amount_axis("events per second (1/s)"),
     }
     line: Part = {
         "mark": {"type": "line", "color": "var(--c-1)", "strokeWidth": 1.8},
@@ -727,7 +699,11 @@ def replay_chart(record: Record) -> list[Chart]:
             table=Table(
                 ["events", "speed", "whole replay"],
                 [
-                    [grouped(r["x"]), quantity(r["v"], "events/s"), quantity(r["x"] / r["v"] if r["v"] else None, "s")]
+                    [
+                        grouped(r["x"]),
+                        quantity(r["v"], "events/s"),
+                        quantity(r["x"] / r["v"] if r["v"] else None, "s"),
+                    ]
                     for r in rows
                 ],
             ),

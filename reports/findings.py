@@ -3,10 +3,10 @@
 Every shape of a report (HTML, Markdown, JUnit, terminal) takes its words from here, so that no two of them
 disagree. The rules:
 
-    overall   the worst of the verdicts, PASS < UNKNOWN < FAIL. No verdict at all is UNKNOWN, and so is a
+    overall   the worst of the verdicts (a suite's and its members'), PASS < UNKNOWN < FAIL. No verdict at all is UNKNOWN, and so is a
               run that did not come to its end, whatever was checked until then.
     key       three figures per scenario, from the table `KEY_FIGURES`; a scenario that is not in it, or
-              lacks them, shows the first three figures that it has.
+              lacks them, shows the first three figures that it has. A suite shows one of each member.
     validity  what says how far the measurement itself can be trusted: the verdicts about the instrument,
               its send lag, what it dropped.
 
@@ -78,9 +78,9 @@ def printable(text: str) -> str:
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", masked)
 
 
-def overall(run: Run) -> Status:
-    """PASS, UNKNOWN or FAIL for the run as a whole."""
-    statuses: list[Status] = [v.status for v in run.verdicts]
+def overall(run: Run, members: Sequence[Run] = ()) -> Status:
+    """PASS, UNKNOWN or FAIL for a run as a whole, or for a suite with its members."""
+    statuses: list[Status] = [v.status for v in run.verdicts] + [overall(member) for member in members]
     if run.status != "complete" or not statuses:
         statuses.append("UNKNOWN")
     return max(statuses, key=_RANK.__getitem__)
@@ -109,8 +109,11 @@ def interruption(run: Run) -> str:
     return said.get(run.status, "")
 
 
-def key_figures(run: Run) -> list[tuple[str, Figure]]:
-    """The three figures that matter, each with what to call it."""
+def key_figures(run: Run, members: Sequence[Run] = ()) -> list[tuple[str, Figure]]:
+    """The three figures that matter, each with what to call it; of a suite, the first of each member."""
+    if members:
+        firsts = ((member.scenario, key_figures(member)) for member in members)
+        return [(f"{scenario}: {key[0][0]}", key[0][1]) for scenario, key in firsts if key][:4]
     by_name = {f.name: f for f in run.figures}
     wanted = KEY_FIGURES.get(run.scenario, {})
     chosen = [(label, by_name[name]) for name, label in wanted.items() if name in by_name]

@@ -20,7 +20,7 @@ from harness.run import write_atomically
 
 
 def bundle() -> str:
-    """The libraries as one classic script, which leaves `vegaEmbed`, `vega` and `vegaLite` on `window`."""
+    """The libraries as one classic script, which leaves `vegaEmbed` on `window`."""
     return _bundle(cache_directory())
 
 
@@ -43,6 +43,7 @@ def _bundle(directory: Path | None) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
+        # Not there yet, or not readable.
         script = _made()
     try:
         directory.mkdir(parents=True, exist_ok=True)

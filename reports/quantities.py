@@ -6,9 +6,8 @@ Measured quantities (times, rates, bytes, shares) are rounded to three significa
 stand in full, since the one that is missing among forty thousand is the one that matters. A number that
 could not be measured is "not measured", never 0.
 
-`static/report.js` says the same in the browser, for what hovers over a chart; `quantity` here and
-`quantity` there have one table of cases in `tests/test_charts.py` in common. The exact value of every
-figure stands in the tables too, so nothing is hidden by rounding.
+`static/report.js` says the same in the browser, for what hovers over a chart: change both or neither. The
+exact value of every figure stands in the tables too, so nothing is hidden by rounding.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ def quantity(value: float | None, unit: str) -> str:
     if unit in {"bytes", "B"}:
         return _bytes(value)
     if unit in _SHARES:
-        return f"{significant(value * 100)} %"
+        return _share(value)
     if unit in _COUNTS:
         word = "" if unit == "1" else f" {unit}"
         return f"{grouped(value)}{word}"
@@ -85,6 +84,13 @@ def _duration(micros: float) -> str:
     if whole < 7200:
         return f"{sign}{whole // 60} min {whole % 60} s"
     return f"{sign}{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _share(value: float) -> str:
+    # What is short of the whole never reads as the whole: 99.993 %, not 100 %.
+    percent = value * 100
+    digits = next((d for d in range(3, 10) if value >= 1 or _rounded(percent, d) < 100), 10)
+    return f"{significant(percent, digits)} %"
 
 
 def _scaled(value: float) -> str:

@@ -1,0 +1,243 @@
+"""When operations are due: arrivals on an absolute schedule, whatever the system under test does.
+
+A `Pacer` is a pure function from the number of an arrival to its due time, in closed form: it cannot drift,
+it does not care when it is asked, and any worker can compute its share of it.
+
+    constant   ____________   due(i) = i / rate
+    ramp       __..--''       rate goes from a to b in T;  due(i) solves  a t + (b - a) t² / 2T = i
+    steps      __--^^         one rate after the other
+    burst      __|^|__|^|__   a base rate, and a higher one for a while in every period
+    poisson    _ __  _ ___ _  independent arrivals at a mean rate, from a seed
+
+`due_ns(first, count)` gives the due times of `count` arrivals from the `first` on, in nanoseconds since the
+start of the schedule; arrivals at or after `duration_ns` are not part of it (`total` counts those that are).
+
+Rejected: pacing by sleeping between operations (wait times, `constant_throughput`), because whoever sleeps after
+an answer has forgotten the arrivals that were due meanwhile.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Int64s = NDArray[np.int64]
+SECOND_NS = 1_000_000_000
+
+
+class PacingError(ValueError):
+    """A schedule that cannot be."""
+
+
+class Pacer(Protocol):
+    """A schedule of arrivals."""
+
+    @property
+    def duration_ns(self) -> int:
+        """How long the schedule is."""
+        ...
+
+    @property
+    def total(self) -> int:
+        """How many arrivals are due before its end."""
+        ...
+
+    def due_ns(self, first: int, count: int) -> Int64s:
+        """When arrivals are due: `count` of them from number `first` on, shape (count,), in nanoseconds."""
+        ...
+
+
+def _check(duration_s: float, *rates_per_s: float) -> None:
+    if not (math.isfinite(duration_s) and duration_s > 0):
+        raise PacingError(f"a schedule lasts some time, not {duration_s} s")
+    for rate in rates_per_s:
+        if not (math.isfinite(rate) and rate >= 0):
+            raise PacingError(f"a rate is 0 or more per second, not {rate}")
+    if not any(rates_per_s):
+        raise PacingError("a schedule needs a rate above 0")
+
+
+class Ramp:
+    """Arrivals whose rate goes in a straight line from one value to another.
+
+    The number of arrivals until t is n(t) = a t + (b - a) t² / 2T; arrival i is due when n(t) = i. With a = b
+    it is the constant schedule.
+
+    Args:
+        from_per_s, to_per_s: the rate at the start and at the end.
+        duration_s: how long it takes.
+
+    Raises:
+        PacingError: a duration that is not above 0, a rate below 0, or no rate at all.
+    """
+
+    def __init__(self, from_per_s: float, to_per_s: float, duration_s: float) -> None:
+        _check(duration_s, from_per_s, to_per_s)
+        self._a = from_per_s
+        self._b = to_per_s
+        self.duration_ns = round(duration_s * SECOND_NS)
+        # Arrival 0 is due at 0, so those at 0 ... n are due before the end unless n is exactly the end.
+        self.total = max(1, math.ceil(round((from_per_s + to_per_s) / 2 * duration_s, 6)))
+
+    def due_ns(self, first: int, count: int) -> Int64s:
+        """When `count` arrivals from number `first` on are due."""
+        i = np.arange(first, first + count, dtype=np.float64)
+        if self._a == self._b:
+            seconds = i / self._a
+        else:
+            slope = (self._b - self._a) * SECOND_NS / self.duration_ns
+            # The root in the form that does not cancel: 2 i / (a + sqrt(a² + 2 slope i)).
+            root = np.sqrt(np.maximum(self._a * self._a + 2 * slope * i, 0.0))
+            below = self._a + root
+            seconds = np.divide(2 * i, below, out=np.zeros_like(i), where=below > 0)
+        return np.rint(seconds * SECOND_NS).astype(np.int64)
+
+
+def constant(rate_per_s: float, duration_s: float) -> Ramp:
+    """Arrivals at one rate: arrival i is due at i / rate."""
+    return Ramp(rate_per_s, rate_per_s, duration_s)
+
+
+class Steps:
+    """Schedules one after the other.
+
+    Args:
+        parts: each begins where the one before it ends.
+
+    Raises:
+        PacingError: no part.
+    """
+
+    def __init__(self, parts: Sequence[Pacer]) -> None:
+        if not parts:
+            raise PacingError("a schedule of steps has at least one")
+        self._parts = list(parts)
+        self._first = [0]
+        self._start_ns = [0]
+        for part in parts:
+            self._first.append(self._first[-1] + part.total)
+            self._start_ns.append(self._start_ns[-1] + part.duration_ns)
+        self.total = self._first[-1]
+        self.duration_ns = self._start_ns[-1]
+
+    def due_ns(self, first: int, count: int) -> Int64s:
+        """When `count` arrivals from number `first` on are due."""
+        pieces = []
+        while count > 0:
+            at = min(bisect.bisect_right(self._first, first) - 1, len(self._parts) - 1)
+            last_part = at == len(self._parts) - 1
+            here = count if last_part else min(count, self._first[at + 1] - first)
+            pieces.append(self._parts[at].due_ns(first - self._first[at], here) + self._start_ns[at])
+            first += here
+            count -= here
+        return np.concatenate(pieces) if pieces else np.zeros(0, np.int64)
+
+
+def steps(rates_per_s: Sequence[float], step_s: float) -> Steps:
+    """One rate after the other, each for `step_s` seconds."""
+    return Steps([constant(rate, step_s) for rate in rates_per_s])
+
+
+def burst(base_per_s: float, peak_per_s: float, *, period_s: float, peak_s: float, duration_s: float) -> Steps:
+    """A base rate, and in every period, at its end, a peak rate for a while.
+
+    Raises:
+        PacingError: the peak does not fit into the period, or as for `Ramp`.
+    """
+    if not 0 < peak_s < period_s:
+        raise PacingError(f"a peak of {peak_s} s does not fit into a period of {period_s} s")
+    parts: list[Pacer] = []
+    left = duration_s
+    while left > 1e-9:
+        parts.append(constant(base_per_s, min(left, period_s - peak_s)))
+        left -= period_s - peak_s
+        if left > 1e-9:
+            parts.append(constant(peak_per_s, min(left, peak_s)))
+            left -= peak_s
+    return Steps(parts)
+
+
+class Poisson:
+    """Independent arrivals at a mean rate: the gaps are exponential, from a seed.
+
+    The gaps are drawn in blocks, each from a generator of its own, seeded by (seed, block), so that any arrival
+    can be computed without those long before it; only the sums of the blocks are kept.
+
+    Args:
+        rate_per_s: the mean rate.
+        duration_s: how long.
+        seed: the same seed gives the same arrivals.
+
+    Raises:
+        PacingError: as for `Ramp`.
+    """
+
+    BLOCK = 4096
+
+    def __init__(self, rate_per_s: float, duration_s: float, seed: int) -> None:
+        _check(duration_s, rate_per_s)
+        self._rate = rate_per_s
+        self._seed = seed
+        self.duration_ns = round(duration_s * SECOND_NS)
+        self._starts_s = [0.0]
+        self._block_at = -1
+        self._block: NDArray[np.float64] = np.zeros(0)
+        block = 0
+        while self._starts_s[-1] * SECOND_NS < self.duration_ns:
+            self._starts_s.append(self._starts_s[-1] + float(self._gaps(block).sum()))
+            block += 1
+        last = max(block - 1, 0)
+        due = self._due_of(last)
+        self.total = last * self.BLOCK + int(np.searchsorted(due, self.duration_ns))
+
+    def _gaps(self, block: int) -> NDArray[np.float64]:
+        generator = np.random.default_rng([self._seed, block])
+        return generator.exponential(1 / self._rate, self.BLOCK)
+
+    def _due_of(self, block: int) -> Int64s:
+        while len(self._starts_s) <= block:
+            at = len(self._starts_s) - 1
+            self._starts_s.append(self._starts_s[at] + float(self._gaps(at).sum()))
+        seconds = self._starts_s[block] + np.cumsum(self._gaps(block))
+        return np.rint(seconds * SECOND_NS).astype(np.int64)
+
+    def due_ns(self, first: int, count: int) -> Int64s:
+        """When `count` arrivals from number `first` on are due."""
+        blocks = range(first // self.BLOCK, (first + max(count, 1) - 1) // self.BLOCK + 1)
+        due = np.concatenate([self._due_of(block) for block in blocks])
+        offset = first - blocks[0] * self.BLOCK
+        return due[offset : offset + count]
+
+
+class Stripe:
+    """The share of one of n workers: every n-th arrival, so that together they are the whole schedule.
+
+    Args:
+        whole: the schedule.
+        worker: this worker's number, from 0.
+        workers: how many there are.
+
+    Raises:
+        PacingError: a worker's number that is not below their count.
+    """
+
+    def __init__(self, whole: Pacer, worker: int, workers: int) -> None:
+        if not 0 <= worker < workers:
+            raise PacingError(f"worker {worker} of {workers} cannot be")
+        self._whole = whole
+        self._worker = worker
+        self._workers = workers
+        self.duration_ns = whole.duration_ns
+        self.total = (whole.total - worker + workers - 1) // workers
+
+    def due_ns(self, first: int, count: int) -> Int64s:
+        """When `count` of this worker's arrivals from its number `first` on are due."""
+        if count <= 0:
+            return np.zeros(0, np.int64)
+        start = first * self._workers + self._worker
+        return self._whole.due_ns(start, (count - 1) * self._workers + 1)[:: self._workers]

@@ -1,0 +1,264 @@
+"""The event store for services: what `EventStore` does, for many coroutines on one shared connection.
+
+    store = AsyncEventStore("redis://127.0.0.1:6379")
+    await store.append(Event.new("created", customer))
+    await store.find_one("customer", "c-1")
+
+Every call ends within `ANSWER_WITHIN_S`, whatever the server does: an answer may take `timeout_s`, and a call
+without one is repeated once. An append is repeated with the same `event_id`, so it happens once; what a query
+repeats changes nothing.
+
+Commands and answers are the pure functions of `event_store.py` and `entity_cache.py`; only the sending differs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from typing import Any, get_args
+
+from ordershop import entity_cache
+from ordershop.entities import ENTITIES, Customer, Entity, Order, Topic
+from ordershop.event_store import (
+    APPEND_LUA,
+    DEDUP_WINDOW_S,
+    PROJECT,
+    Expect,
+    Mode,
+    Reference,
+    StoreError,
+    UnavailableError,
+    append_answer,
+    append_arguments,
+)
+from ordershop.events import Event, EventId, Keys
+from ordershop.resp import LostError, ReplyError, Resp
+
+TOPICS: tuple[Topic, ...] = get_args(Topic)
+# One script call must not hold the server for long: so many events take it some milliseconds.
+TOGETHER = 1_000
+# A snapshot of so many entities holds the server for some 50 ms; more are read page by page.
+SNAPSHOT = 20_000
+
+TIMEOUT_S = 0.9
+RETRIES = 1
+BACK_OFF_S = 0.05
+ANSWER_WITHIN_S = (RETRIES + 1) * 2 * TIMEOUT_S
+
+# A version that no entity has.
+_NEVER = -1
+# The server is there and cannot serve now: restarting, a replica, out of memory, its disk full, no password.
+_UNABLE = (
+    "LOADING", "BUSY", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "OOM", "MISCONF", "NOREPLICAS",
+    "NOAUTH", "NOPERM", "MAXCLIENTS", "ERR max number of clients",
+)  # fmt: skip
+
+
+class _Script:
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+_APPEND = _Script(APPEND_LUA)
+_READ = _Script(entity_cache.READ_LUA)
+
+
+class AsyncEventStore:
+    """An event store on one Redis or Valkey server, for asyncio.
+
+    Args:
+        url: the server's.
+        namespace: what every key begins with; empty for a database of the shop's own.
+        dedup_window_s: for how long at least a repeated `event_id` is recognised.
+        timeout_s: how long one answer may take.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        namespace: str = "",
+        *,
+        dedup_window_s: int = DEDUP_WINDOW_S,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        self.keys = Keys(namespace)
+        self._resp = Resp(url, timeout_s=timeout_s)
+        self._dedup_window_s = dedup_window_s
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._resp.close()
+
+    async def ping(self) -> None:
+        """Ask whether the server answers.
+
+        Raises:
+            UnavailableError: it does not.
+        """
+        await self._commands([("PING",)])
+
+    # Commands ------------------------------------------------------------------------------------------
+
+    async def append(
+        self,
+        event: Event,
+        *,
+        expect: Expect = None,
+        references: Sequence[Reference] = (),
+        mode: Mode = PROJECT,
+    ) -> EventId:
+        """Append one event and answer its ID; arguments and errors as for `EventStore.append`."""
+        return (await self.append_together([event], expect=expect, references=references, mode=mode))[0]
+
+    async def append_together(
+        self,
+        events: Sequence[Event],
+        *,
+        expect: Expect = None,
+        references: Sequence[Reference] = (),
+        mode: Mode = PROJECT,
+    ) -> list[EventId]:
+        """Append at most `TOGETHER` events in one atomic step, all or none; arguments as for `append`.
+
+        Raises:
+            ValueError: no event, or more than `TOGETHER`.
+            RefusedError: an expectation does not hold; nothing was written.
+            UnavailableError: no answer; it may have happened, and may be repeated with the same events.
+        """
+        if not 0 < len(events) <= TOGETHER:
+            raise ValueError(f"1 to {TOGETHER} events can be appended together, not {len(events)}")
+        arguments = append_arguments(
+            self.keys,
+            events,
+            expect=expect,
+            references=references,
+            mode=mode,
+            dedup_window_s=self._dedup_window_s,
+        )
+        return append_answer(await self._run(_APPEND, arguments))
+
+    async def was_appended(self, event_id: str) -> bool:
+        """Whether an event was appended lately, so that repeating it would do nothing."""
+        # The script looks for a known event first; what is unknown is then refused by its version.
+        probe = Event("deleted", Customer("", "", ""), event_id)
+        arguments = append_arguments(self.keys, [probe], expect=_NEVER, dedup_window_s=self._dedup_window_s)
+        answer = await self._run(_APPEND, arguments)
+        return bool(answer[0])
+
+    # Queries -------------------------------------------------------------------------------------------
+
+    async def find_one(self, topic: Topic, entity_id: str) -> Entity | None:
+        """The entity of that id as it is now, or None; one round trip."""
+        if entity_cache.find_one_is_plain(topic):
+            flat = (await self._commands([("HGETALL", self.keys.entity(topic, entity_id))]))[0]
+            return entity_cache.entity_from_hash(topic, flat, [])
+        arguments = entity_cache.read_arguments(self.keys, topic, ids=(entity_id,))
+        found = entity_cache.entities_from_read(topic, await self._run(_READ, arguments))[1]
+        return found[0] if found else None
+
+    async def find_versioned(self, topic: Topic, entity_id: str) -> tuple[Entity, int] | None:
+        """The entity of that id and its version, for an append that expects it; one round trip.
+
+        The version is read first: should the entity change in between, it is older than the entity, and the
+        append is refused.
+        """
+        updates = ("HGET", self.keys.updates(topic), entity_id)
+        arguments = entity_cache.read_arguments(self.keys, topic, ids=(entity_id,))
+        count, answer = await self._run_after(updates, _READ, arguments)
+        found = entity_cache.entities_from_read(topic, answer)[1]
+        return (found[0], 1 + int(count or 0)) if found else None
+
+    async def find_all(self, topic: Topic) -> list[Entity]:
+        """All entities of a topic, one round trip a page; one that changes meanwhile may come either way."""
+        cursor = b"0"
+        found: dict[str, Entity] = {}  # SSCAN may give an id twice while the Set is being resized
+        while True:
+            arguments = entity_cache.read_arguments(self.keys, topic, cursor=cursor)
+            cursor, entities = entity_cache.entities_from_read(topic, await self._run(_READ, arguments))
+            found.update((entity.id, entity) for entity in entities)
+            if cursor == b"0":
+                return list(found.values())
+
+    async def unbilled(self) -> list[Order]:
+        """The orders that no billing names, two round trips a page."""
+        cursor = b"0"
+        found: dict[str, Order] = {}
+        while True:
+            scan = ("SSCAN", self.keys.unbilled, cursor, "COUNT", entity_cache.PAGE)
+            cursor, raw_ids = (await self._commands([scan]))[0]
+            if raw_ids:
+                ids = tuple(raw_id.decode() for raw_id in raw_ids)
+                answer = await self._run(_READ, entity_cache.read_arguments(self.keys, "order", ids=ids))
+                for order in entity_cache.entities_from_read("order", answer)[1]:
+                    if isinstance(order, Order):
+                        found[order.id] = order
+            if cursor == b"0":
+                return list(found.values())
+
+    async def find_everything(self) -> dict[Topic, list[Entity]]:
+        """All entities of all topics, as they stood at one moment.
+
+        Of more than `SNAPSHOT` entities the topics are read one after the other: reading them in one step
+        would hold up everybody else.
+        """
+        counts = await self._commands([("SCARD", self.keys.ids(topic)) for topic in TOPICS])
+        if sum(counts) > SNAPSHOT:
+            return {topic: await self.find_all(topic) for topic in TOPICS}
+        reads = []
+        for topic in TOPICS:
+            arguments = entity_cache.read_arguments(self.keys, topic, cursor="0")
+            arguments[4] = 10 * SNAPSHOT  # a page that has room for all
+            reads.append(("EVALSHA", _READ.sha, 0, *arguments))
+        answers = (await self._with_script(_READ, [("MULTI",), *reads, ("EXEC",)]))[-1]
+        for answer in answers:
+            if isinstance(answer, ReplyError):
+                raise StoreError(f"the server refused a query: {answer}")
+        return {
+            topic: entity_cache.entities_from_read(topic, answer)[1]
+            for topic, answer in zip(TOPICS, answers, strict=True)
+        }
+
+    # Sending -------------------------------------------------------------------------------------------
+
+    async def _run(self, script: _Script, arguments: list[Any]) -> Any:
+        return (await self._with_script(script, [("EVALSHA", script.sha, 0, *arguments)]))[0]
+
+    async def _run_after(self, first: tuple[Any, ...], script: _Script, arguments: list[Any]) -> list[Any]:
+        return await self._with_script(script, [first, ("EVALSHA", script.sha, 0, *arguments)])
+
+    async def _with_script(self, script: _Script, commands: list[tuple[Any, ...]]) -> list[Any]:
+        try:
+            return await self._commands(commands)
+        except _NoScript:
+            # A restarted server has forgotten its scripts; nothing was executed, so this is no repeat.
+            return (await self._commands([("SCRIPT", "LOAD", script.text), *commands]))[1:]
+
+    async def _commands(self, commands: list[tuple[Any, ...]]) -> list[Any]:
+        for attempt in range(RETRIES + 1):
+            try:
+                return await self._resp.call_many(commands)
+            except LostError as error:
+                last = error
+            except ReplyError as error:
+                raise _store_error(error) from error
+            if attempt < RETRIES:
+                await asyncio.sleep(BACK_OFF_S)
+        raise UnavailableError(f"no answer from the event store: {last}") from last
+
+
+class _NoScript(StoreError):
+    """The server does not know a script."""
+
+
+def _store_error(error: ReplyError) -> StoreError:
+    text = str(error)
+    if text.startswith("NOSCRIPT"):
+        return _NoScript(text)
+    if text.startswith(_UNABLE):
+        return UnavailableError(f"the event store cannot serve now: {text}")
+    return StoreError(f"the event store refused a command: {text}")
+
+
+assert set(TOPICS) == set(ENTITIES)  # noqa: S101  # the type and the table name the same

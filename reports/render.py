@@ -1,0 +1,270 @@
+"""One record in, one HTML file out: everything in it, nothing fetched, readable from a disk with the network off.
+
+    record --findings--> words --\\
+           --charts----> specs ---+--> templates/report.html.j2 --> report.html
+    javascript, static/ ---------/
+
+A page reads from the top as a reader asks: what came out (a verdict, a sentence, three figures), can it be
+trusted (the instrument's own lateness, what it dropped), what does it look like (charts), what exactly
+(tables), and how do I do it again (environment, command). A suite says the first of these for all its
+members together, then has a section for each.
+
+All text of a record is hostile. Jinja2 escapes whatever a template prints, and `printable` masks
+credentials before (the environment's `finalize`, so no template can forget). The data of the charts stand in
+one `<script type="application/json">`, with `<`, `>` and `&` written as escapes of JSON, so that neither
+`</script>` nor `<!--` can occur in it.
+
+The page's Content-Security-Policy forbids every request. Scripts and styles are inline, hence
+'unsafe-inline'; 'unsafe-eval' is not needed, since Vega-Embed is asked for `ast: true`, with which Vega walks
+the syntax trees of its expressions (vega-interpreter, part of the bundle) in place of compiling them. So
+even an expression that slipped in from a record could not become code.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+import msgspec
+from markupsafe import Markup
+
+from harness.history import FaultWindow, Reading
+from harness.run import SCHEMA, Figure, Record, Run, Status
+from reports import axes, findings
+from reports.charts import Chart, Section, charts, label_of
+from reports.findings import printable
+from reports.javascript import bundle
+from reports.quantities import exact, quantity
+
+# Points in time per chart: of a single run, and of each member of a suite.
+INTERVALS = 300
+INTERVALS_IN_SUITE = 120
+_SLOWEST = 20
+
+_SECTIONS: dict[Section, tuple[str, str]] = {
+    "latency": ("Latency", "latency"),
+    "throughput": ("Throughput", "throughput"),
+    "lag": ("Consumer lag", "consumer lag"),
+    "events": ("Outcome of every event", "outcomes and ledger"),
+    "replay": ("Replay", "replay speed"),
+    "machine": ("Server and host", "memory and CPU"),
+}
+# What a scenario is expected to leave evidence of, so that its absence is said in the section's own place.
+_EXPECTED: dict[str, tuple[Section, ...]] = {
+    "replay": ("replay",),
+    "micro": (),
+    "lag": ("latency", "throughput", "lag"),
+    "crm_outage": ("latency", "throughput", "lag", "events"),
+}
+
+
+class Block(msgspec.Struct, frozen=True):
+    """A section of charts: its title, its charts, and what to say where it has none."""
+
+    title: str
+    charts: list[Chart]
+    missing: str
+
+
+class MicroRow(msgspec.Struct, frozen=True):
+    """A micro-benchmark: its name, and the figures of it in words with a length from 0 to 100."""
+
+    name: str
+    cells: list[tuple[str, float]]
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """A run as the template prints it."""
+
+    id: str
+    run: Run
+    status: Status
+    sentence: str
+    interruption: str
+    key: list[tuple[str, Figure]]
+    trust: tuple[list[Any], list[Figure]]
+    blocks: list[Block]
+    absent: list[str]
+    timed: bool
+    micro_columns: list[str]
+    micro: list[MicroRow]
+    slowest: list[list[str]]
+    readings: list[list[str]]
+    parameters: list[tuple[str, str]]
+    environment: list[tuple[str, str]]
+    command: str
+
+
+def render(record: Record) -> str:
+    """The report of a run, or of a suite of runs, as one self-contained HTML page.
+
+    Args:
+        record: the run; its members are read too.
+
+    Raises:
+        RunError: a part of the record, or of a member's, cannot be read.
+    """
+    members = record.members()
+    runs = [member.run for member in members]
+    per_chart = INTERVALS_IN_SUITE if members else INTERVALS
+    views = [_view(r, f"r{n}", per_chart) for n, r in enumerate(members or [record])]
+    own = {f.name for run in runs for f in run.figures}
+    page = _environment().get_template("report.html.j2")
+    return page.render(
+        title=findings.title(record),
+        run=record.run,
+        status=findings.overall(record.run, runs),
+        sentence=findings.sentence(record.run),
+        interruption=findings.interruption(record.run),
+        key=findings.key_figures(record.run, runs),
+        is_suite=bool(members),
+        views=views,
+        own_figures=[f for f in record.run.figures if f.name not in own],
+        command=findings.command(record.run),
+        parameters=list(findings.flattened(record.run.parameters)),
+        environment=list(findings.flattened(record.run.environment)),
+        schema=SCHEMA,
+        style=_static("report.css"),
+        libraries=Markup(bundle()),  # noqa: S704 - the chart library's own script
+        script=_static("report.js"),
+        data=_script_data({"config": axes.CONFIG, "runs": [_drawn(view) for view in views]}),
+    )
+
+
+def _view(record: Record, identity: str, intervals: int) -> View:
+    drawn = charts(record, intervals)
+    by_section = {s: [c for c in drawn if c.section == s] for s in _SECTIONS}
+    expected = _EXPECTED.get(record.run.scenario, ("latency", "throughput"))
+    columns, micro = _micro(record.run.figures)
+    return View(
+        id=identity,
+        run=record.run,
+        status=findings.overall(record.run),
+        sentence=findings.sentence(record.run),
+        interruption=findings.interruption(record.run),
+        key=findings.key_figures(record.run),
+        trust=findings.validity(record.run),
+        blocks=[
+            Block(_SECTIONS[s][0], found, _SECTIONS[s][1])
+            for s, found in by_section.items()
+            if found or s in expected
+        ],
+        absent=[_SECTIONS[s][1] for s, found in by_section.items() if not found and s not in expected],
+        timed=any(c.timed for c in drawn),
+        micro_columns=columns,
+        micro=micro,
+        slowest=_slowest(record),
+        readings=_readings(record),
+        parameters=list(findings.flattened(record.run.parameters)),
+        environment=list(findings.flattened(record.run.environment)),
+        command=findings.command(record.run),
+    )
+
+
+def _slowest(record: Record) -> list[list[str]]:
+    faults = record.history.faults
+    return [
+        [
+            slow.operation,
+            quantity(slow.due_ns / 1e9, "s"),
+            quantity(slow.response_ns / 1e3, "µs"),
+            ", ".join(f"{f.name} {f.target}" for f in faults if _during(f, slow.due_ns)),
+        ]
+        for slow in record.history.slowest[:_SLOWEST]
+    ]
+
+
+def _during(fault: FaultWindow, t_ns: int) -> bool:
+    return fault.start_ns <= t_ns and (fault.end_ns is None or t_ns < fault.end_ns)
+
+
+def _readings(record: Record) -> list[list[str]]:
+    """What every probe saw, known to a chart or not: how often, lowest, mean, highest, last."""
+    by_series: dict[tuple[str, str, str], list[float | None]] = {}
+    for entry in record.history.entries:
+        if isinstance(entry, Reading):
+            by_series.setdefault((entry.name, label_of(entry), entry.unit), []).append(entry.value)
+    rows = []
+    for (name, label, unit), values in sorted(by_series.items()):
+        known = [v for v in values if v is not None]
+        told = [min(known), sum(known) / len(known), max(known), known[-1]] if known else [None] * 4
+        missed = f" ({len(values) - len(known)} without an answer)" if len(known) < len(values) else ""
+        rows.append([name, label, f"{len(values):,}{missed}", *(quantity(v, unit) for v in told)])
+    return rows
+
+
+def _micro(figures: list[Figure]) -> tuple[list[str], list[MicroRow]]:
+    """Figures named `micro.<name>.<part>` as a table: a row per name, a column per part."""
+    found: dict[str, dict[str, Figure]] = {}
+    for figure in figures:
+        parts = figure.name.split(".", 2)
+        if len(parts) == 3 and parts[0] == "micro":
+            found.setdefault(parts[1], {})[parts[2]] = figure
+    columns = list(dict.fromkeys(part for row in found.values() for part in row))
+    highest = {
+        part: max((row[part].value or 0.0 for row in found.values() if part in row), default=0.0)
+        for part in columns
+    }
+    rows = []
+    for name, row in found.items():
+        cells = []
+        for part in columns:
+            figure = row.get(part)
+            value = figure.value if figure else None
+            length = 100 * (value or 0.0) / highest[part] if highest[part] > 0 else 0.0
+            cells.append((findings.told(figure) if figure else "", max(0.0, round(length, 1))))
+        rows.append(MicroRow(name.replace("_", " "), cells))
+    return [part.replace("_per_s", " per second").replace("per_s", "per second") for part in columns], rows
+
+
+def _drawn(view: View) -> dict[str, Any]:
+    """What the browser needs of a run's charts, the rows as arrays: half the size of objects."""
+    found = []
+    for chart in (c for block in view.blocks for c in block.charts):
+        fields = list(dict.fromkeys(field for row in chart.rows for field in row))
+        found.append(
+            {
+                "id": f"{view.id}-{chart.key}",
+                "spec": {k: v for k, v in chart.spec.items() if k != "datasets"},
+                "fields": fields,
+                "rows": [[row.get(field) for field in fields] for row in chart.rows],
+                "title": chart.title,
+                "unit": chart.unit,
+                "hover": chart.hover,
+                "timed": chart.timed,
+                "series": chart.series,
+            }
+        )
+    return {"id": view.id, "charts": found}
+
+
+def _script_data(value: dict[str, Any]) -> Markup:
+    """JSON that may stand in a script element: nothing in it can end the element, or begin a comment."""
+    text = json.dumps(value, separators=(",", ":"), default=msgspec.to_builtins, allow_nan=False)
+    # json.dumps leaves ASCII only, so U+2028 and U+2029 are escaped already.
+    text = text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return Markup(text)  # noqa: S704 - escaped in the line above
+
+
+def _static(name: str) -> Markup:
+    text = files("reports").joinpath("static", name).read_text(encoding="utf-8")
+    return Markup(text)  # noqa: S704 - our own style sheet and script
+
+
+def _finalized(value: Any) -> Any:
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("reports"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_finalized,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {"told": findings.told, "exact": exact, "quantity": quantity, "spoken": findings.spoken}
+    return environment

@@ -1,0 +1,243 @@
+"""The same result in other shapes: Markdown for a pull request, JUnit XML for a CI system, a few lines for a terminal.
+
+Each target has a syntax in which hostile text could become something else, and here is what is done about it:
+
+    Markdown   every character that can begin markup, a link, a mention or HTML is written as a character
+               reference, so `[x](http://…)`, `@team`, `#1` and `<img>` are shown as they are
+    JUnit      ElementTree escapes; characters that XML 1.0 cannot carry are replaced
+    terminal   Rich is handed plain text, never console markup; escape sequences are replaced
+
+Verdicts map to JUnit so that every CI system shows them: PASS is a passed test case, FAIL a failure, and
+UNKNOWN an error, since an error is what JUnit calls a test that came to no result. A run that did not come to
+its end, or that checked nothing, has an error of its own, so no CI system shows it green.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+from xml.etree import ElementTree
+
+from harness.run import Record, Run, Status, Verdict
+from reports import findings
+from reports.findings import printable
+from reports.quantities import quantity
+
+_SIGNS: dict[Status, str] = {"PASS": "✅", "UNKNOWN": "❔", "FAIL": "❌"}
+_STYLES: dict[Status, str] = {"PASS": "bold green", "UNKNOWN": "bold yellow", "FAIL": "bold red"}
+_MARKUP = re.compile(r"[\\`*_{}\[\]()<>#+!|~&@:$^=\"'/-]|www\.|(?<=\d)\.")
+# A pull request's comment shows tables of a hundred rows badly; the whole list is in run.json.
+_MOST_FIGURES = 40
+
+
+def markdown(record: Record) -> str:
+    """The run as GitHub-flavoured Markdown: verdict, key figures, a table of verdicts, the main figures.
+
+    Args:
+        record: a run or a suite; the members of a suite follow one another.
+
+    Raises:
+        RunError: a member cannot be read.
+    """
+    members = record.members()
+    lines = _markdown_head(record.run, "##", [member.run for member in members])
+    for member in members:
+        lines += ["", *_markdown_head(member.run, "###"), *_markdown_tables(member.run)]
+    if not members:
+        lines += _markdown_tables(record.run)
+    if record.run.command:
+        lines += ["", f"Repeat it: <code>{_md(findings.command(record.run))}</code>"]
+    return "\n".join(lines) + "\n"
+
+
+def _markdown_head(run: Run, level: str, members: Sequence[Run] = ()) -> list[str]:
+    status = findings.overall(run, members)
+    lines = [f"{level} {_SIGNS[status]} {status}: {_md(run.scenario)}", "", _md(findings.sentence(run))]
+    if interruption := findings.interruption(run):
+        reason = f" {_md(run.reason)}" if run.reason else ""
+        lines += ["", f"> **{run.status.upper()}** {_md(interruption)}{reason}"]
+    if key := findings.key_figures(run, members):
+        lines += ["", *(f"- {_md(label)}: **{_md(findings.told(figure))}**" for label, figure in key)]
+    else:
+        lines += ["", "No evidence: this run has no figures."]
+    return lines
+
+
+def _markdown_tables(run: Run) -> list[str]:
+    lines = ["", "| verdict | check | why |", "|---|---|---|"]
+    lines += [f"| {_SIGNS[v.status]} {v.status} | {_md(v.name)} | {_md(v.detail)} |" for v in run.verdicts]
+    if not run.verdicts:
+        lines = ["", "No evidence: nothing was checked."]
+    if run.figures:
+        lines += ["", f"<details><summary>{len(run.figures)} figures</summary>", ""]
+        lines += ["| figure | value |", "|---|---:|"]
+        lines += [f"| {_md(f.name)} | {_md(findings.told(f))} |" for f in run.figures[:_MOST_FIGURES]]
+        if len(run.figures) > _MOST_FIGURES:
+            lines += [f"| and {len(run.figures) - _MOST_FIGURES} more | |"]
+        lines += ["", "</details>"]
+    return lines
+
+
+def _md(text: str) -> str:
+    """Text as Markdown that shows exactly that text, on one line."""
+    one_line = " ".join(printable(text).split())
+    return _MARKUP.sub(lambda match: "".join(f"&#{ord(c)};" for c in match[0]), one_line)
+
+
+def junit(record: Record) -> str:
+    """The verdicts as JUnit XML: a test suite per run, a test case per verdict.
+
+    Args:
+        record: a run or a suite of runs.
+
+    Raises:
+        RunError: a member cannot be read.
+    """
+    root = ElementTree.Element("testsuites", name="ordershop-bench")
+    for each in record.members() or [record]:
+        _junit_suite(root, each.run)
+    if record.run.members and record.run.status != "complete":
+        suite = ElementTree.SubElement(root, "testsuite", name=printable(record.run.scenario))
+        _junit_case(suite, record.run, _unfinished(record.run))
+        _count(suite)
+    ElementTree.indent(root)
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def _junit_suite(root: ElementTree.Element, run: Run) -> None:
+    suite = ElementTree.SubElement(
+        root,
+        "testsuite",
+        name=printable(run.scenario),
+        timestamp=printable(run.started_at),
+        time=f"{run.duration_s:.3f}",
+    )
+    verdicts = list(run.verdicts)
+    if run.status != "complete":
+        verdicts.append(_unfinished(run))
+    elif not verdicts:
+        verdicts.append(Verdict(name="evidence", status="UNKNOWN", detail=findings.sentence(run)))
+    properties = ElementTree.SubElement(suite, "properties")
+    for figure in run.figures:
+        value = "" if figure.value is None else repr(figure.value)
+        ElementTree.SubElement(
+            properties, "property", name=printable(figure.name), value=f"{value} {printable(figure.unit)}".strip()
+        )
+    for verdict in verdicts:
+        _junit_case(suite, run, verdict)
+    _count(suite)
+
+
+def _unfinished(run: Run) -> Verdict:
+    detail = f"{findings.interruption(run)} {run.reason}".strip()
+    return Verdict(name=f"run {run.status}", status="UNKNOWN", detail=detail)
+
+
+def _junit_case(suite: ElementTree.Element, run: Run, verdict: Verdict) -> None:
+    case = ElementTree.SubElement(
+        suite, "testcase", classname=printable(run.scenario), name=printable(verdict.name)
+    )
+    detail = printable(verdict.detail)
+    if verdict.status == "PASS":
+        ElementTree.SubElement(case, "system-out").text = detail
+    else:
+        kind = "failure" if verdict.status == "FAIL" else "error"
+        ElementTree.SubElement(case, kind, message=detail, type=verdict.status).text = detail
+
+
+def _count(suite: ElementTree.Element) -> None:
+    suite.set("tests", str(len(suite.findall("testcase"))))
+    suite.set("failures", str(len(suite.findall("testcase/failure"))))
+    suite.set("errors", str(len(suite.findall("testcase/error"))))
+
+
+class _Options(Protocol):
+    max_width: int
+
+
+class _Console(Protocol):
+    def render_str(self, text: str, **how: Any) -> Any: ...
+
+
+class TerminalSummary:
+    """A summary that Rich can print, and that `str` turns into plain text.
+
+    It follows Rich's console protocol and asks the console for its text, so nothing here imports Rich: what
+    reports say must not depend on what prints them.
+    """
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+
+    def __rich_console__(self, console: _Console, options: _Options) -> Iterator[Any]:
+        for style, text in self._lines(options.max_width):
+            yield console.render_str(text, style=style, markup=False, emoji=False, highlight=False)
+
+    def __str__(self) -> str:
+        return "\n".join(text for _, text in self._lines(100))
+
+    def _lines(self, width: int) -> Iterator[tuple[str, str]]:
+        members = self.record.members()
+        yield from _terminal_head(self.record.run, width, [member.run for member in members])
+        for each in members or [self.record]:
+            if members:
+                yield "", ""
+                yield from _terminal_head(each.run, width)
+            yield from _terminal_verdicts(each.run, width)
+            yield from _terminal_figures(each.run, width)
+
+
+def terminal(record: Record) -> TerminalSummary:
+    """The run as a few lines for a terminal: the verdicts and the main figures.
+
+    Args:
+        record: a run or a suite of runs.
+
+    Returns:
+        What `rich.console.Console.print` takes; `str` of it is the same without colours.
+    """
+    return TerminalSummary(record)
+
+
+def _terminal_head(run: Run, width: int, members: Sequence[Run] = ()) -> Iterator[tuple[str, str]]:
+    status = findings.overall(run, members)
+    yield _STYLES[status], f"{status}  {_line(run.scenario)}  {_line(run.started_at)}"
+    for text in textwrap.wrap(_line(findings.sentence(run)), width):
+        yield "", text
+    if interruption := findings.interruption(run):
+        words = f"{run.status.upper()}: {interruption} {_line(run.reason)}".strip()
+        for text in textwrap.wrap(words, width):
+            yield "bold yellow", text
+
+
+def _terminal_verdicts(run: Run, width: int) -> Iterator[tuple[str, str]]:
+    if not run.verdicts:
+        yield "yellow", "no evidence: nothing was checked"
+        return
+    yield "", ""
+    column = min(32, max(len(_line(v.name)) for v in run.verdicts))
+    for verdict in run.verdicts:
+        first = f"  {verdict.status:8}{_line(verdict.name):{column}}  "
+        text = first + _line(verdict.detail)
+        wrapped = textwrap.wrap(text, max(width, 20), subsequent_indent=" " * min(len(first), width // 2))
+        # One verdict, one style: PASS stays quiet, so that what did not pass is seen.
+        style = "" if verdict.status == "PASS" else _STYLES[verdict.status]
+        yield from ((style, line.rstrip()) for line in wrapped or [text])
+
+
+def _terminal_figures(run: Run, width: int) -> Iterator[tuple[str, str]]:
+    shown = findings.key_figures(run)
+    if not shown:
+        yield "yellow", "no evidence: this run has no figures"
+        return
+    yield "", ""
+    column = max(len(_line(label)) for label, _ in shown)
+    for label, figure in shown:
+        text = f"  {_line(label):{column}}  {quantity(figure.value, _line(figure.unit))}"
+        yield "bold", text if len(text) <= width else text[: max(width - 1, 1)] + "…"
+
+
+def _line(text: str) -> str:
+    return " ".join(printable(text).split())
