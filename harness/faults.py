@@ -1,7 +1,7 @@
 """Faults: what is done to a process on purpose, when, and that it always heals.
 
-A `Fault` is injected into a `Target` and heals. A `Nemesis` plays a plan of them in a thread beside the load, puts a
-window on the timeline for each, and heals whatever is open when it is left, whatever happens to the run.
+A `Fault` is injected into a `Target` and heals. A `Nemesis` plays a plan of them in a thread beside the load,
+puts a window on the timeline for each, and heals whatever is open when it is left, whatever happens to the run.
 
     stop     SIGTERM: it may finish what it has in hand       healed by starting it again
     kill     SIGKILL: it may not                              healed by starting it again
@@ -10,6 +10,7 @@ window on the timeline for each, and heals whatever is open when it is left, wha
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -90,7 +91,7 @@ class Nemesis:
         history: History,
         on_error: Callable[[str], None],
     ) -> None:
-        for before, after in zip(plan, plan[1:], strict=False):
+        for before, after in itertools.pairwise(plan):
             if before.at_ns + before.for_ns > after.at_ns:
                 raise ValueError(
                     f"the fault at {after.at_ns / 1e9:.1f} s begins before the one before it has healed"

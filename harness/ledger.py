@@ -14,12 +14,14 @@ Every event carries its producer and its sequence number in its `event_id`, a UU
 
     pppppppp-pppp-8000-8000-ssssssssssss       p: producer, 48 bits     s: sequence number, 48 bits
 
-so that an effect can be set against its attempt without a table of IDs: one byte an event is enough.
+so that an effect can be set against its attempt without a table of IDs: one byte an event is enough. Attempts
+and effects are noted by different threads, so each note is made under a lock.
 """
 
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterable
 
 import msgspec
@@ -88,18 +90,23 @@ class Ledger:
         self._state: Bytes = np.zeros(capacity, np.uint8)
         self._effects = 0
         self._foreign = 0
+        self._lock = threading.Lock()
+
+    def _note(self, sequences: Int64s, what: np.uint8) -> None:
+        with self._lock:
+            self._state[sequences] |= what
 
     def attempt(self, sequences: Int64s) -> None:
         """Note events whose append was sent."""
-        self._state[sequences] |= _ATTEMPTED
+        self._note(sequences, _ATTEMPTED)
 
     def acknowledge(self, sequences: Int64s) -> None:
         """Note events whose ID came back."""
-        self._state[sequences] |= _ATTEMPTED | _ACKNOWLEDGED
+        self._note(sequences, _ATTEMPTED | _ACKNOWLEDGED)
 
     def leave_unknown(self, sequences: Int64s) -> None:
         """Note events whose append was sent and never answered."""
-        self._state[sequences] |= _ATTEMPTED | _UNKNOWN
+        self._note(sequences, _ATTEMPTED | _UNKNOWN)
 
     def apply(self, event_ids: Iterable[str]) -> None:
         """Note effects, in any order and as often as they happened."""
@@ -111,7 +118,7 @@ class Ledger:
             else:
                 sequences.append(sequence)
         self._effects += len(sequences)
-        self._state[np.array(sequences, np.int64)] |= _APPLIED
+        self._note(np.array(sequences, np.int64), _APPLIED)
 
     @property
     def applied(self) -> int:

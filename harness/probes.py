@@ -14,8 +14,8 @@ never a zero. An XINFO lag of NULL is such a gap, too.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from types import TracebackType
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType, TracebackType
 from typing import Any, NamedTuple, Protocol, Self
 
 import psutil
@@ -33,7 +33,7 @@ class Sample(NamedTuple):
     name: str
     value: float | None
     unit: str
-    labels: dict[str, str] = {}
+    labels: Mapping[str, str] = MappingProxyType({})
 
 
 class Probe(Protocol):
@@ -93,7 +93,11 @@ class Sampler:
                 for sample in probe.read():
                     self._history.add(
                         Reading(
-                            t_ns=t_ns, name=sample.name, value=sample.value, unit=sample.unit, labels=sample.labels
+                            t_ns=t_ns,
+                            name=sample.name,
+                            value=sample.value,
+                            unit=sample.unit,
+                            labels=dict(sample.labels),
                         )
                     )
             after_ns = self._clock.now_ns()

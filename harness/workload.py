@@ -50,7 +50,7 @@ class StampedCommand:
         self, operation: str, parts: Sequence[str | int | float | bytes | memoryview], producer: int
     ) -> None:
         self.operation = operation
-        packed = hiredis.pack_command(tuple(parts))
+        packed = hiredis.pack_command(tuple(parts))  # type: ignore[arg-type]  # its stub allows one part only
         self._template = np.frombuffer(packed, np.uint8)
         self._slots = []
         mark = placeholder(producer).encode()

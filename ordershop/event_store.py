@@ -43,7 +43,7 @@ DEDUP_WINDOW_S = 120
 CHUNK = 250
 PAGE = 1_000
 
-EXISTS = "E"
+EXISTS: Literal["E"] = "E"
 Expect = int | Literal["E"] | None
 # What an append touches: the stream alone, the entity cache too, or also the stock that an order takes.
 Mode = Literal["0", "1", "S"]

@@ -101,7 +101,7 @@ class _Wire(asyncio.Protocol):
         """Write some commands in one piece; the future brings all their replies."""
         if self._transport is None:
             raise LostError("the connection is closed")
-        packed = [hiredis.pack_command(command) for command in commands]
+        packed = [hiredis.pack_command(tuple(command)) for command in commands]
         answered: asyncio.Future[list[Any]] = self._loop.create_future()
         self._waiting.append(_Call(answered, len(packed), self._loop.time()))
         if self._timer is None:
@@ -215,10 +215,7 @@ class Resp:
             async with asyncio.timeout(self._timeout_s):
                 await self._open(loop, wire)
                 greeting = self._greeting()
-                if greeting:
-                    for reply in await wire.send(greeting):
-                        if isinstance(reply, ReplyError):
-                            raise LostError(f"the server refused the connection: {reply}")
+                refused = [r for r in await wire.send(greeting) if isinstance(r, ReplyError)] if greeting else []
         except TimeoutError as error:
             wire.close("not connected")
             raise LostError(f"no connection after {self._timeout_s:g} s") from error
@@ -227,6 +224,9 @@ class Resp:
         except LostError as error:
             wire.close(str(error))
             raise
+        if refused:
+            wire.close(str(refused[0]))
+            raise LostError(f"the server refused the connection: {refused[0]}")
         return wire
 
     async def _open(self, loop: asyncio.AbstractEventLoop, wire: _Wire) -> None:

@@ -5,8 +5,8 @@
         supervisor.kill("mail")                    # SIGKILL, as a crash would
         supervisor.start_again("mail")             # with the same arguments
 
-A service counts as started when it answers `GET /health`, or, where it has no port, when it runs. It ends
-with its supervisor, whatever becomes of that: its standard input is a pipe that the supervisor holds open,
+A service counts as started when it answers `GET /health` (be it that it is not well, because it needs another
+that has not started yet), or, where it has no port, when it runs. It ends with its supervisor, whatever becomes of that: its standard input is a pipe that the supervisor holds open,
 and a service whose input ends, ends itself. It has a session of its own, so that Ctrl-C in a terminal
 reaches the supervisor alone, which then stops the services in order.
 """
@@ -22,7 +22,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Literal, NamedTuple, Self
@@ -53,6 +53,17 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def free_ports(count: int) -> list[int]:
+    """So many different TCP ports of 127.0.0.1 that nobody listens on at this moment."""
+    with contextlib.ExitStack() as probes:
+        found = []
+        for _ in range(count):
+            probe = probes.enter_context(socket.socket())
+            probe.bind(("127.0.0.1", 0))
+            found.append(int(probe.getsockname()[1]))
+        return found
+
+
 def end_with_parent() -> None:
     """End this process when its standard input does: its supervisor is gone."""
 
@@ -69,12 +80,17 @@ def end_with_parent() -> None:
 
 def answers_health(port: int, timeout_s: float = 1.0) -> bool:
     """Whether a service answers `GET /health` with success."""
+    return health_status(port, timeout_s) == 200
+
+
+def health_status(port: int, timeout_s: float = 1.0) -> int | None:
+    """The status with which a service answers `GET /health`; None where it does not answer."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
     try:
         connection.request("GET", "/health")
-        return connection.getresponse().status == 200
+        return connection.getresponse().status
     except (OSError, http.client.HTTPException):
-        return False
+        return None
     finally:
         connection.close()
 
@@ -84,6 +100,14 @@ class _Child:
         self.service = service
         self.process = process
         self.frozen = False
+        self.told_to_end = False
+        self.relay: threading.Thread | None = None
+
+
+def _relay(child: _Child, on_line: Callable[[str, str], None]) -> None:
+    """Hand on what a service writes, until it ends."""
+    for line in child.process.stdout or ():
+        on_line(child.service.name, line.decode("utf-8", "replace").rstrip())
 
 
 class Supervisor:
@@ -91,6 +115,7 @@ class Supervisor:
 
     Args:
         log: the file that all services write to; None: they write where the supervisor does.
+        on_line: called with a service's name and a line that it wrote, from a thread; in place of `log`.
         clock, sleep: monotonic seconds, and waiting some.
     """
 
@@ -98,11 +123,13 @@ class Supervisor:
         self,
         log: Path | None = None,
         *,
+        on_line: Callable[[str, str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._log_path = log
         self._log: IO[bytes] | None = log.open("ab") if log else None
+        self._on_line = on_line
         self._children: dict[str, _Child] = {}
         self._clock = clock
         self._sleep = sleep
@@ -134,11 +161,15 @@ class Supervisor:
         process = subprocess.Popen(
             [sys.executable, "-m", service.module, "--supervised", *service.arguments],
             stdin=subprocess.PIPE,
-            stdout=self._log,
-            stderr=self._log,
+            stdout=subprocess.PIPE if self._on_line else self._log,
+            stderr=subprocess.STDOUT if self._on_line else self._log,
             start_new_session=True,
         )
-        self._children[service.name] = _Child(service, process)
+        child = _Child(service, process)
+        self._children[service.name] = child
+        if self._on_line is not None:
+            child.relay = threading.Thread(target=_relay, args=(child, self._on_line), daemon=True)
+            child.relay.start()
         if wait:
             self.wait_until_ready(service.name)
         return process.pid
@@ -151,7 +182,7 @@ class Supervisor:
         """
         child = self._child(name)
         deadline = self._clock() + START_TIMEOUT_S
-        while child.service.port is not None and not answers_health(child.service.port):
+        while child.service.port is not None and health_status(child.service.port) is None:
             if child.process.poll() is not None:
                 raise SupervisorError(
                     f"{name} ended with exit code {child.process.returncode}{self._last_words()}"
@@ -159,6 +190,17 @@ class Supervisor:
             if self._clock() > deadline:
                 raise SupervisorError(f"{name} does not answer after {START_TIMEOUT_S:.0f} s")
             self._sleep(0.02)
+
+    def start_all(self, services: Sequence[Service]) -> None:
+        """Start some services at once, and wait until all answer.
+
+        Raises:
+            SupervisorError: as for `start`.
+        """
+        for service in services:
+            self.start(service, wait=False)
+        for service in services:
+            self.wait_until_ready(service.name)
 
     def start_again(self, name: str, *, wait: bool = True) -> int:
         """Start a stopped service with the arguments it had."""
@@ -168,6 +210,7 @@ class Supervisor:
         """SIGTERM, and SIGKILL if it does not end in time; nothing for a service that has ended."""
         child = self._child(name)
         if child.process.poll() is None:
+            child.told_to_end = True
             self.thaw(name)
             child.process.terminate()
             try:
@@ -179,6 +222,7 @@ class Supervisor:
     def kill(self, name: str) -> None:
         """SIGKILL: it has no chance to finish anything."""
         child = self._child(name)
+        child.told_to_end = True
         child.process.kill()
         self._reap(child)
 
@@ -201,20 +245,21 @@ class Supervisor:
         return child.process.pid if child and child.process.poll() is None else None
 
     def state(self, name: str) -> State:
-        """What a service is doing; `failed` where it ended by itself with an error."""
+        """What a service is doing; `failed` where it ended with an error, or by somebody else's signal."""
         child = self._children.get(name)
         if child is None:
             return "stopped"
         code = child.process.poll()
         if code is None:
             return "frozen" if child.frozen else "running"
-        return "failed" if code > 0 else "stopped"
+        return "failed" if code and not child.told_to_end else "stopped"
 
     def close(self) -> None:
         """Stop all services, the last started first, and close the log."""
         for name in reversed(self._children):
             child = self._children[name]
             if child.process.poll() is None:
+                child.told_to_end = True
                 self.thaw(name)
                 child.process.terminate()
         for name in reversed(self._children):
@@ -230,8 +275,11 @@ class Supervisor:
     @staticmethod
     def _reap(child: _Child) -> None:
         child.process.wait()
-        if child.process.stdin is not None:
-            child.process.stdin.close()
+        if child.relay is not None:
+            child.relay.join(STOP_TIMEOUT_S)
+        for pipe in (child.process.stdin, child.process.stdout):
+            if pipe is not None:
+                pipe.close()
 
     def _last_words(self) -> str:
         if self._log_path is None:

@@ -121,7 +121,7 @@ def charts(record: Record, intervals: int = 300) -> list[Chart]:
     """
     log, history = record.latency, record.history
     view = _View(record, intervals)
-    found = [
+    return [
         *percentile_charts(log),
         *(c for o in busiest(log)[:_MOST_OPERATIONS] for c in latency_charts(log, o, view)),
         *throughput_chart(log, history, view),
@@ -131,7 +131,6 @@ def charts(record: Record, intervals: int = 300) -> list[Chart]:
         *replay_chart(record),
         *machine_charts(history, view),
     ]
-    return found
 
 
 class _View:
@@ -232,14 +231,14 @@ def busiest(log: LatencyLog) -> list[str]:
     counts: dict[str, int] = {}
     for interval in log.intervals:
         operation, _, kind = interval.tag.rpartition(".")
-        if kind == "response":
+        if operation and kind == "response":
             counts[operation] = counts.get(operation, 0) + interval.histogram.total
     return sorted((o for o, n in counts.items() if n), key=lambda o: (-counts[o], o))
 
 
 def percentile_charts(log: LatencyLog) -> list[Chart]:
     """For each operation, its three latencies over the percentiles."""
-    found = []
+    found: list[Chart] = []
     operations = busiest(log)[:_MOST_OPERATIONS]
     for operation in operations:
         totals = {kind: log.total(f"{operation}.{kind}") for kind in KINDS}
@@ -338,7 +337,7 @@ def _heat_map(bins: dict[float, Histogram], name: str, place: int, view: _View, 
         for cell in np.unique(cells).tolist():
             counts[t, cell] = counts.get((t, cell), 0) + int(histogram.counts[index[cells == cell]].sum())
     rows = [{"t": t, "v": float(f"{10 ** (cell * step):.4g}"), "n": n} for (t, cell), n in sorted(counts.items())]
-    levels = _levels(max((row["n"] for row in rows), default=1))
+    levels = _levels(max(counts.values(), default=1))
     heat: Part = {
         "transform": [
             {"calculate": f"datum.t + {width_s}", "as": "end"},
@@ -399,8 +398,8 @@ def throughput_chart(log: LatencyLog, history: History, view: _View) -> list[Cha
             at = view.bin(interval.start_s)
             answered[at] = answered.get(at, 0) + interval.histogram.total
     rows: list[Row] = [{"t": t, "v": n / _covered(t, view), "s": "answered"} for t, n in sorted(answered.items())]
-    for name, series in (("load.offered_per_s", "offered"), ("load.dropped_per_s", "dropped")):
-        rows += [row | {"s": series} for row in _reading_rows(history, name, view, _mean)]
+    for name, word in (("load.offered_per_s", "offered"), ("load.dropped_per_s", "dropped")):
+        rows += [row | {"s": word} for row in _reading_rows(history, name, view, _mean)]
     if not rows:
         return []
     series = _named_series(n for n in ("answered", "offered", "dropped") if any(r["s"] == n for r in rows))
@@ -575,7 +574,7 @@ def outcome_chart(record: Record) -> list[Chart]:
 
 def ledger_charts(record: Record) -> list[Chart]:
     """What became of every append: attempted, acknowledged, applied; and what does not add up."""
-    found = []
+    found: list[Chart] = []
     for prefix, counts in groups(record.run.figures, LEDGER).items():
         stages = [part for part in LEDGER[:3] if part in counts]
         if not stages:
@@ -668,10 +667,11 @@ _REPLAY = re.compile(r"^(?:.+\.)?replay\.(\d{1,15})\.events_per_s$")
 
 def replay_chart(record: Record) -> list[Chart]:
     """Speed of a replay over the number of events replayed."""
-    rows: list[Row] = []
-    for figure in record.run.figures:
-        if (match := _REPLAY.match(figure.name)) and figure.value is not None and int(match[1]):
-            rows.append({"x": int(match[1]), "v": figure.value, "s": "speed"})
+    rows: list[Row] = [
+        {"x": int(match[1]), "v": figure.value, "s": "speed"}
+        for figure in record.run.figures
+        if (match := _REPLAY.match(figure.name)) and figure.value is not None and int(match[1])
+    ]
     rows.sort(key=lambda row: row["x"])
     if not rows:
         return []

@@ -3,8 +3,8 @@
 Every shape of a report (HTML, Markdown, JUnit, terminal) takes its words from here, so that no two of them
 disagree. The rules:
 
-    overall   the worst of the verdicts (a suite's and its members'), PASS < UNKNOWN < FAIL. No verdict at all is UNKNOWN, and so is a
-              run that did not come to its end, whatever was checked until then.
+    overall   the worst of the verdicts, PASS < UNKNOWN < FAIL; a suite's with its members'. No verdict at
+              all is UNKNOWN, and so is a run that did not come to its end, whatever was checked until then.
     key       three figures per scenario, from the table `KEY_FIGURES`; a scenario that is not in it, or
               lacks them, shows the first three figures that it has. A suite shows one of each member.
     validity  what says how far the measurement itself can be trusted: the verdicts about the instrument,
@@ -59,6 +59,8 @@ KEY_FIGURES: dict[str, dict[str, str]] = {
     },
 }
 
+UNCHECKED = "Nothing was checked: there is no evidence for a verdict."
+
 OUTCOMES = ("ok", "failed", "unknown", "dropped")
 LEDGER = ("attempted", "acknowledged", "applied", "lost", "duplicated", "unexpected", "recovered")
 
@@ -91,7 +93,7 @@ def sentence(run: Run) -> str:
     if run.headline:
         return run.headline
     if not run.verdicts:
-        return "Nothing was checked: there is no evidence for a verdict."
+        return UNCHECKED
     counts = {status: sum(v.status == status for v in run.verdicts) for status in ("PASS", "FAIL", "UNKNOWN")}
     said = {"PASS": "passed", "FAIL": "failed", "UNKNOWN": "could not be decided"}
     parts = [f"{n} {said[status]}" for status, n in counts.items() if n]

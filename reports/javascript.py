@@ -18,6 +18,9 @@ import vl_convert
 
 from harness.run import write_atomically
 
+# Counts up when `_made` changes, so that no older script is taken out of the cache.
+_RECIPE = 1
+
 
 def bundle() -> str:
     """The libraries as one classic script, which leaves `vegaEmbed` on `window`."""
@@ -39,7 +42,7 @@ def cache_directory() -> Path | None:
 def _bundle(directory: Path | None) -> str:
     if directory is None:
         return _made()
-    path = directory / f"vega-{vl_convert.get_vega_version()}-vl-convert-{version('vl-convert-python')}.js"
+    path = directory / f"vega-embed-{_RECIPE}-vl-convert-{version('vl-convert-python')}.js"
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -55,6 +58,8 @@ def _bundle(directory: Path | None) -> str:
 
 
 def _made() -> str:
-    script: str = vl_convert.javascript_bundle()
+    script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    # Neither is in today's bundle; in a string of a later one, the escapes mean the same.
+    script = script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
     # The bundle declares hundreds of short names; in a function of its own they are nobody else's globals.
     return f"(function () {{\n{script}\n}})();"

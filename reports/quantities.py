@@ -31,6 +31,8 @@ def quantity(value: float | None, unit: str) -> str:
     if value is None or not math.isfinite(value):
         return NOT_MEASURED
     if unit in _MICROSECONDS:
+        if value == 0:
+            return f"0 {unit}"
         return _duration(value * _MICROSECONDS[unit])
     if unit.endswith("/s"):
         thing = unit.removesuffix("/s")
@@ -87,7 +89,7 @@ def _duration(micros: float) -> str:
 
 
 def _share(value: float) -> str:
-    # What is short of the whole never reads as the whole: 99.993 %, not 100 %.
+    # What is short of the whole never reads as the whole: 99.99 %, not 100 %.
     percent = value * 100
     digits = next((d for d in range(3, 10) if value >= 1 or _rounded(percent, d) < 100), 10)
     return f"{significant(percent, digits)} %"

@@ -211,10 +211,10 @@ def _micro(figures: list[Figure]) -> tuple[list[str], list[MicroRow]]:
     for name, row in found.items():
         cells = []
         for part in columns:
-            figure = row.get(part)
-            value = figure.value if figure else None
-            length = 100 * (value or 0.0) / highest[part] if highest[part] > 0 else 0.0
-            cells.append((findings.told(figure) if figure else "", max(0.0, round(length, 1))))
+            cell = row.get(part)
+            value = (cell.value if cell else None) or 0.0
+            length = 100 * value / highest[part] if highest[part] > 0 else 0.0
+            cells.append((findings.told(cell) if cell else "", max(0.0, round(length, 1))))
         rows.append(MicroRow(name.replace("_", " "), cells))
     return [part.replace("_per_s", " per second").replace("per_s", "per second") for part in columns], rows
 

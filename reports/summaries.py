@@ -1,9 +1,10 @@
-"""The same result in other shapes: Markdown for a pull request, JUnit XML for a CI system, a few lines for a terminal.
+"""The same result in other shapes: Markdown for a pull request, JUnit XML for CI, lines for a terminal.
 
 Each target has a syntax in which hostile text could become something else, and here is what is done about it:
 
-    Markdown   every character that can begin markup, a link, a mention or HTML is written as a character
-               reference, so `[x](http://…)`, `@team`, `#1` and `<img>` are shown as they are
+    Markdown   every character that could begin markup, a link or HTML is written as a character reference;
+               mentions and issue numbers, which GitHub looks for in the finished text, get a space of no
+               width. `[x](http://…)`, `@team`, `#1` and `<img>` are shown as they are
     JUnit      ElementTree escapes; characters that XML 1.0 cannot carry are replaced
     terminal   Rich is handed plain text, never console markup; escape sequences are replaced
 
@@ -23,11 +24,12 @@ from xml.etree import ElementTree
 from harness.run import Record, Run, Status, Verdict
 from reports import findings
 from reports.findings import printable
-from reports.quantities import quantity
+from reports.quantities import NOT_MEASURED, exact, quantity
 
 _SIGNS: dict[Status, str] = {"PASS": "✅", "UNKNOWN": "❔", "FAIL": "❌"}
 _STYLES: dict[Status, str] = {"PASS": "bold green", "UNKNOWN": "bold yellow", "FAIL": "bold red"}
-_MARKUP = re.compile(r"[\\`*_{}\[\]()<>#+!|~&@:$^=\"'/-]|www\.|(?<=\d)\.")
+# What begins markup anywhere, within words (`_` does not there), and at the start of a line.
+_MARKUP = re.compile(r"[\\`*\[\]<>|~&$]|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])|:(?=//)|(?<=www)\.|^[-+=#]")
 # A pull request's comment shows tables of a hundred rows badly; the whole list is in run.json.
 _MOST_FIGURES = 40
 
@@ -83,7 +85,10 @@ def _markdown_tables(run: Run) -> list[str]:
 def _md(text: str) -> str:
     """Text as Markdown that shows exactly that text, on one line."""
     one_line = " ".join(printable(text).split())
-    return _MARKUP.sub(lambda match: "".join(f"&#{ord(c)};" for c in match[0]), one_line)
+    escaped = _MARKUP.sub(lambda match: f"&#{ord(match[0])};", one_line)
+    escaped = re.sub(r"^(\d{1,9})([.)])(?=\s|$)", lambda match: f"{match[1]}&#{ord(match[2])};", escaped)
+    # Not within the references that were just made: those have no @, and their # follows an ampersand.
+    return re.sub(r"@|(?<!&)#(?=\d)", lambda match: f"{match[0]}&#8203;", escaped)
 
 
 def junit(record: Record) -> str:
@@ -118,13 +123,11 @@ def _junit_suite(root: ElementTree.Element, run: Run) -> None:
     if run.status != "complete":
         verdicts.append(_unfinished(run))
     elif not verdicts:
-        verdicts.append(Verdict(name="evidence", status="UNKNOWN", detail=findings.sentence(run)))
+        verdicts.append(Verdict(name="evidence", status="UNKNOWN", detail=findings.UNCHECKED))
     properties = ElementTree.SubElement(suite, "properties")
     for figure in run.figures:
-        value = "" if figure.value is None else repr(figure.value)
-        ElementTree.SubElement(
-            properties, "property", name=printable(figure.name), value=f"{value} {printable(figure.unit)}".strip()
-        )
+        value = NOT_MEASURED if figure.value is None else f"{exact(figure.value)} {printable(figure.unit)}"
+        ElementTree.SubElement(properties, "property", name=printable(figure.name), value=value)
     for verdict in verdicts:
         _junit_case(suite, run, verdict)
     _count(suite)

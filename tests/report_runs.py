@@ -127,7 +127,7 @@ def append_run(directory: Path, seconds: int = 60, per_s: int = 500, **changed: 
     ]
     usual: dict[str, Any] = {
         "duration_s": float(seconds),
-        "headline": f"{count:,} appends at {per_s} per second: 99 of 100 were answered within 1.02 ms of their due time.",
+        "headline": f"{count:,} appends at {per_s} per second; 99 of 100 were answered within 1.02 ms.",
         "figures": figures,
         "verdicts": verdicts,
     }
@@ -191,7 +191,7 @@ def outage_run(directory: Path, seconds: int = 60, per_s: int = 500, **changed: 
     ]
     usual: dict[str, Any] = {
         "duration_s": float(seconds),
-        "headline": "CRM was away for 20 s; 10,012 events waited; none was lost; it caught up 6.3 s after it came back.",
+        "headline": "CRM was away for 20 s; 10,012 events waited; none was lost; it caught up in 6.3 s.",
         "figures": figures,
         "verdicts": verdicts,
     }
@@ -251,6 +251,55 @@ def suite_run(directory: Path) -> Record:
             figures=[f for m in members for f in m.run.figures],
             verdicts=[v for m in members for v in m.run.verdicts],
             headline="Four scenarios: nothing was lost, four events were applied twice.",
+        ),
+    )
+    return load(directory)
+
+
+def literal_suite(directory: Path) -> Record:
+    """A suite in which every number is written here, none generated: what golden files are compared with."""
+    save(
+        directory / "crm_outage",
+        run_of(
+            "crm_outage",
+            headline="CRM was away for 20 s; 10,012 events waited; none was lost; it caught up in 6.3 s.",
+            figures=[
+                Figure(name="crm_outage.backlog_events", value=10_012, unit="events"),
+                Figure(name="crm_outage.lost", value=0, unit="events"),
+                Figure(name="crm_outage.drained_s", value=6.3, unit="s"),
+                Figure(name="crm_outage.response.p99", value=12_400, unit="µs"),
+                Figure(name="append.send_lag.max", value=None, unit="µs"),
+            ],
+            verdicts=[
+                Verdict(
+                    name="ledger.nothing_lost", status="PASS", detail="every acknowledged event had its effect"
+                ),
+                Verdict(name="ledger.duplicates", status="FAIL", detail="4 events had more than one effect"),
+                Verdict(name="instrument.on_schedule", status="UNKNOWN", detail="no send lag was recorded"),
+            ],
+        ),
+    )
+    replay_run(directory / "replay")
+    micro_run(directory / "micro")
+    append = run_of(
+        "append",
+        status="interrupted",
+        duration_s=12.0,
+        reason=f"SIGINT after 12.0 s; server {SECRET_URL} still up",
+    )
+    save(directory / "append", append)
+    members = ["crm_outage", "replay", "micro", "append"]
+    runs = [load(directory / name).run for name in members]
+    save(
+        directory,
+        run_of(
+            "suite",
+            duration_s=200.0,
+            status="interrupted",
+            reason="SIGINT",
+            members=members,
+            figures=[f for r in runs for f in r.figures],
+            verdicts=[v for r in runs for v in r.verdicts],
         ),
     )
     return load(directory)

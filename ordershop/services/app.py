@@ -1,4 +1,4 @@
-"""What the HTTP services share: the app, its errors as JSON, decoding of bodies, and serving.
+"""What the HTTP services share: the app, its errors as JSON, bodies in and out, and serving.
 
 Every error is `{"error": "..."}`: 4xx where the request is at fault, naming the field; 503 where Redis or
 another service does not answer. A body is one object or a list of objects, of at most 1 MiB.
@@ -6,6 +6,7 @@ another service does not answer. A body is one object or a list of objects, of a
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import logging
@@ -16,9 +17,12 @@ import msgspec
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
+from starlette.types import Receive
+
+from ordershop.event_store import UnavailableError
 
 MAX_BODY_BYTES = 1 << 20
 MAX_LIST = 1_000
@@ -37,9 +41,34 @@ class Away(Rejected):
         super().__init__(503, f"{who} does not answer")
 
 
+class JsonResponse(Response):
+    """Bytes that are JSON already."""
+
+    media_type = "application/json"
+
+
 def respond(content: Any, status: int = 200) -> Response:
     """An answer in JSON."""
-    return Response(msgspec.json.encode(content), status, media_type="application/json")
+    return JsonResponse(msgspec.json.encode(content), status)
+
+
+async def read_body(receive: Receive) -> bytes:
+    """The body of a request.
+
+    Raises:
+        Rejected: too large (413).
+    """
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        part: bytes = message.get("body", b"")
+        body += part
+        if len(body) > MAX_BODY_BYTES:
+            raise Rejected(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
+        if not message.get("more_body", False):
+            return body
 
 
 async def json_body(request: Request, kind: type[T]) -> list[T]:
@@ -48,12 +77,7 @@ async def json_body(request: Request, kind: type[T]) -> list[T]:
     Raises:
         Rejected: too large (413), no JSON or no such object (400); the text names the field.
     """
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise Rejected(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
-    return decode_body(bytes(body), kind)
+    return decode_body(await read_body(request.receive), kind)
 
 
 def decode_body(body: bytes, kind: type[T]) -> list[T]:
@@ -76,11 +100,34 @@ def decode_body(body: bytes, kind: type[T]) -> list[T]:
     return objects
 
 
+async def one_in_body(request: Request, kind: type[T]) -> T:
+    """The only object of a request's body.
+
+    Raises:
+        Rejected: as for `json_body`; also for a list.
+    """
+    objects = await json_body(request, kind)
+    if len(objects) != 1:
+        raise Rejected(400, f"the body is a list of {len(objects)} objects; one is wanted")
+    return objects[0]
+
+
 async def _on_http_error(_: Request, error: Exception) -> Response:
     # Starlette calls this handler for HTTPException alone.
     if not isinstance(error, HTTPException):
         raise error
-    return respond({"error": error.detail}, error.status_code)
+    response = respond({"error": error.detail}, error.status_code)
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _on_unavailable(_: Request, error: Exception) -> Response:
+    return respond({"error": str(error)}, 503)
+
+
+async def _on_fault(_: Request, error: Exception) -> Response:
+    # Ours, not the client's: the server logs the traceback after this answer.
+    return respond({"error": f"internal error: {type(error).__name__}"}, 500)
 
 
 class App(Starlette):
@@ -109,7 +156,16 @@ class App(Starlette):
             finally:
                 await _call(on_stop)
 
-        super().__init__(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _on_http_error})
+        super().__init__(
+            routes=routes,
+            lifespan=lifespan,
+            exception_handlers={
+                HTTPException: _on_http_error,
+                UnavailableError: _on_unavailable,
+                Exception: _on_fault,
+            },
+        )
+        self.router.redirect_slashes = False  # an unknown path is 404, not somewhere else
 
 
 async def _call(hook: Callable[[], Any] | None) -> None:
@@ -119,15 +175,47 @@ async def _call(hook: Callable[[], Any] | None) -> None:
             await result
 
 
-def serve(app: App, port: int, host: str = "127.0.0.1") -> None:
-    """Serve an app until SIGTERM or SIGINT."""
-    logging.basicConfig(level=logging.INFO, format=f"{app.name}: %(message)s")
-    uvicorn.run(
+async def healthy(_: Request) -> Response:
+    """`GET /health` of a service that is well when it answers at all."""
+    return respond({"status": "ok"})
+
+
+def common_arguments(prog: str) -> argparse.ArgumentParser:
+    """The command line that all services have: where Redis is, and where to listen."""
+    parser = argparse.ArgumentParser(prog=prog)
+    parser.add_argument("--server", required=True, help="URL of Redis")
+    parser.add_argument("--namespace", default="", help="what every key begins with")
+    return listening_arguments(parser)
+
+
+def listening_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Add where to listen, and whether somebody watches over the process."""
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--supervised", action="store_true", help="end when standard input does")
+    return parser
+
+
+def uvicorn_config(app: App, port: int, host: str = "127.0.0.1") -> uvicorn.Config:
+    """How every app is served."""
+    return uvicorn.Config(
         app,
         host=host,
         port=port,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
         log_level="warning",
         access_log=False,
+        server_header=False,
+        date_header=False,
         timeout_graceful_shutdown=2,
         timeout_keep_alive=75,
     )
+
+
+def serve(app: App, port: int, host: str = "127.0.0.1") -> None:
+    """Serve an app until SIGTERM or SIGINT."""
+    logging.basicConfig(level=logging.INFO, format=f"{app.name}: %(message)s")
+    uvicorn.Server(uvicorn_config(app, port, host)).run()

@@ -25,7 +25,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ordershop.services.app import App, Rejected, json_body, respond, serve
+from ordershop.services.app import App, Rejected, json_body, listening_arguments, respond, serve
 from ordershop.supervisor import end_with_parent
 
 ROUTE_LIMIT = 10_000
@@ -126,19 +126,22 @@ def routes(outbox: Outbox, delay_s: float = 0.0) -> list[Route]:
     ]
 
 
+def make_app(outbox: Outbox, delay_s: float = 0.0) -> App:
+    """The service on an outbox."""
+    return App("mail", routes(outbox, delay_s), on_stop=outbox.close)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the service until it is told to stop."""
-    parser = argparse.ArgumentParser(prog="ordershop.services.mail")
-    parser.add_argument("--port", type=int, required=True)
+    parser = listening_arguments(argparse.ArgumentParser(prog="ordershop.services.mail"))
     parser.add_argument("--outbox", type=Path)
     parser.add_argument("--no-idempotency", action="store_true")
     parser.add_argument("--delay-ms", type=float, default=0.0)
-    parser.add_argument("--supervised", action="store_true", help="end when standard input does")
     options = parser.parse_args(arguments)
     if options.supervised:
         end_with_parent()
     outbox = Outbox(options.outbox, idempotent=not options.no_idempotency)
-    serve(App("mail", routes(outbox, options.delay_ms / 1000), on_stop=outbox.close), options.port)
+    serve(make_app(outbox, options.delay_ms / 1000), options.port, options.host)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@
   function quantity(value, unit) {
     if (value === null || value === undefined) return "not measured";
     if (unit === "µs") return duration(value);
-    if (unit === "s") return duration(value * 1e6);
+    if (unit === "s") return value === 0 ? "0 s" : duration(value * 1e6);
     if (unit.endsWith("/s")) return scaled(value) + (unit === "1/s" ? "/s" : " " + unit);
     if (unit === "events") return grouped(value) + " events";
     return (significant(value) + " " + unit).trim();

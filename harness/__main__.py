@@ -1,0 +1,221 @@
+"""The command line: `shopbench run | list | report`.
+
+    shopbench run                        every scenario, on an embedded server, then a report
+    shopbench run append --server redis://127.0.0.1:6379/15 --param rate_per_s=5000
+    shopbench list                       scenarios, their parameters and their profiles
+    shopbench report runs/20261123-141502-append
+
+Exit codes: 0 every verdict passes, 1 one fails, 2 usage or infrastructure, 3 the measurement is not valid.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import click
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from harness import checking, run
+from harness.clock import SystemClock
+from harness.conducting import (
+    Interrupted,
+    ParameterError,
+    Scenario,
+    Stage,
+    conduct,
+    conduct_suite,
+    interruptible,
+    parameters_of,
+)
+from harness.run import Record, RunError
+from harness.servers import without_password
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Measure event stores on Redis Streams: append, replay, lag, recovery; and account for every event.",
+)
+out = Console()
+err = Console(stderr=True)
+
+
+class UsageError(Exception):
+    """Something on the command line that cannot be; its text is one clear line."""
+
+
+def _catalog() -> dict[str, Scenario]:
+    from scenarios.catalog import SCENARIOS
+
+    return SCENARIOS
+
+
+def _chosen(names: Sequence[str]) -> list[Scenario]:
+    catalog = _catalog()
+    for name in names:
+        if name not in catalog:
+            raise UsageError(f"there is no scenario {name!r}; there are {', '.join(catalog)}")
+    return [catalog[name] for name in (names or catalog)]
+
+
+def _given(parameters: Sequence[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in parameters]
+    for name, equals, _ in pairs:
+        if not equals or not name:
+            raise UsageError(f"a parameter is given as NAME=VALUE, not {name!r}")
+    return {name: value for name, _, value in pairs}
+
+
+@app.command("run")
+def run_command(
+    names: Annotated[list[str] | None, typer.Argument(help="Scenarios; all of them if none is named.")] = None,
+    server: Annotated[str, typer.Option(help="embedded, a server program, or a redis:// URL.")] = "embedded",
+    profile: Annotated[str, typer.Option(help="smoke, quick, standard or full.")] = "quick",
+    param: Annotated[list[str] | None, typer.Option("--param", "-p", help="NAME=VALUE, any number.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 1,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Of a server that we start.")] = None,
+    runs: Annotated[Path, typer.Option(help="Where run directories are made.")] = Path("runs"),
+) -> int:
+    """Run scenarios and write their record and report."""
+    from scenarios.catalog import PROFILES
+
+    if profile not in PROFILES:
+        raise UsageError(f"there is no profile {profile!r}; there are {', '.join(PROFILES)}")
+    scenarios = _chosen(names or [])
+    given = _given(param or [])
+    if given and len(scenarios) > 1:
+        raise UsageError("parameters belong to a scenario: name one with them")
+    chosen = [(scenario, parameters_of(scenario, profile, given)) for scenario in scenarios]
+    clock = SystemClock()
+    label = scenarios[0].name if len(scenarios) == 1 else "suite"
+    now = dt.datetime.fromtimestamp(clock.epoch_s(), dt.UTC)
+    directory = run.new_directory(runs, label, now)
+    command = ["shopbench", *(without_password(word) for word in sys.argv[1:])]
+    with _Shown(len(scenarios)) as shown, interruptible():
+
+        def stage_for(scenario: Scenario, where: Path) -> Stage:
+            where.mkdir(parents=True, exist_ok=True)
+            return Stage(
+                server=server,
+                port=port,
+                profile=profile,
+                seed=seed,
+                directory=where,
+                clock=clock,
+                progress=shown.begin(scenario.name),
+            )
+
+        if len(chosen) == 1:
+            scenario, parameters = chosen[0]
+            record, ended = conduct(scenario, parameters, stage_for(scenario, directory), command=command)
+        else:
+            record, ended = conduct_suite(
+                chosen, stage_for, directory, clock=clock, command=command, profile=profile, seed=seed
+            )
+    return _conclude(record, ended)
+
+
+def _conclude(record: Record, ended: BaseException | None) -> int:
+    _report(record)
+    if ended is None:
+        return checking.exit_code(record.run.verdicts)
+    if isinstance(ended, Interrupted):
+        return checking.EXIT_INVALID
+    err.print(f"shopbench: {ended}", markup=False, highlight=False, soft_wrap=True)
+    return checking.EXIT_USAGE
+
+
+def _report(record: Record) -> None:
+    from reports import write_reports
+    from reports.summaries import terminal
+
+    path = write_reports(record, record.directory)
+    out.print(terminal(record))
+    out.print(str(path), markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command("list")
+def list_command() -> int:
+    """List the scenarios, with their parameters."""
+    for scenario in _catalog().values():
+        out.print(f"{scenario.name}: {scenario.summary}", markup=False, highlight=False, soft_wrap=True)
+        defaults = parameters_of(scenario, "quick", {})
+        for field in msgspec.structs.fields(scenario.parameters):
+            value = getattr(defaults, field.name)
+            out.print(f"    {field.name}={value}", markup=False, highlight=False, soft_wrap=True)
+    return checking.EXIT_PASS
+
+
+@app.command("report")
+def report_command(directory: Annotated[Path, typer.Argument(help="A run directory.")]) -> int:
+    """Render the report of a run again, from its record alone."""
+    _report(run.load(directory))
+    return checking.EXIT_PASS
+
+
+class _Shown:
+    """Progress on a terminal as bars; elsewhere a line for each scenario."""
+
+    def __init__(self, total: int) -> None:
+        self._live = err.is_terminal
+        self._total = total
+        self._begun = 0
+        self._progress = Progress(
+            TextColumn("{task.fields[name]:<12}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeElapsedColumn(),
+            TextColumn("{task.description}"),
+            console=err,
+            disable=not self._live,
+        )
+        self._last: Any = None
+
+    def __enter__(self) -> _Shown:
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if error is None and self._last is not None:
+            self._progress.update(self._last, completed=1.0, description="")
+        self._progress.stop()
+
+    def begin(self, name: str) -> Any:
+        """Begin with a scenario, and answer what is to be told of its progress."""
+        self._begun += 1
+        if self._last is not None:
+            self._progress.update(self._last, completed=1.0, description="")
+        if not self._live:
+            err.print(f"{name} ({self._begun} of {self._total})", markup=False, highlight=False)
+        task = self._progress.add_task("", total=1.0, name=name)
+        self._last = task
+        return lambda share, doing: self._progress.update(task, completed=share, description=doing)
+
+
+def _fail(message: str) -> NoReturn:
+    err.print(f"shopbench: {message}", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(checking.EXIT_USAGE)
+
+
+def main() -> None:
+    """Run the command line; bad input gets one line and exit code 2."""
+    try:
+        code = app(standalone_mode=False)
+    except click.ClickException as error:
+        _fail(error.format_message())
+    except (UsageError, ParameterError, RunError) as error:
+        _fail(str(error))
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(checking.EXIT_INVALID)
+    sys.exit(code or 0)
+
+
+if __name__ == "__main__":
+    main()

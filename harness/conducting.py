@@ -1,0 +1,306 @@
+"""Conducts a scenario: begins its record, lets it run, and ends the record whatever happens.
+
+A scenario gets a `Stage` (where, with what, how) and puts what it finds into `Findings`, as it finds it. So an
+interrupted run keeps what it had: Ctrl-C and SIGTERM become an `Interrupted` in the main thread, the scenario's
+context managers end what they have started, and the record says "interrupted".
+
+    stage, findings --> scenario.run --> record on disk        complete
+                             |  Interrupted                    interrupted: verdict UNKNOWN
+                             |  a server, pump or service error   failed, with its reason
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from harness import run
+from harness.clock import Clock
+from harness.environment import describe_host
+from harness.history import History
+from harness.pump import PumpError, PumpResult
+from harness.recording import Interval, LatencyLog, SlowOperation
+from harness.run import Figure, Record, Run, Verdict
+from harness.servers import ServerError
+
+QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
+
+
+class ScenarioError(Exception):
+    """A scenario that could not be carried out, for a reason outside of what it measures."""
+
+
+class ParameterError(Exception):
+    """A parameter that does not exist or is out of range."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Somebody asked the run to end: Ctrl-C or SIGTERM."""
+
+
+class Stage(msgspec.Struct, frozen=True, kw_only=True):
+    """Where and how a scenario runs.
+
+    Attributes:
+        server: `embedded`, a program, or a URL.
+        port: for a server that we start; None for a free one.
+        profile: `smoke`, `quick`, `standard` or `full`.
+        seed: of everything that is drawn.
+        directory: of the run; logs of services go there.
+        clock: the one clock of the run.
+        progress: told how far it is, as a share from 0 to 1, and what it is doing.
+    """
+
+    server: str
+    port: int | None
+    profile: str
+    seed: int
+    directory: Path
+    clock: Clock
+    progress: Callable[[float, str], None]
+
+
+class Findings:
+    """What a scenario has found so far.
+
+    Args:
+        prefix: the scenario's name, the first part of its figures' names.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        self.figures: list[Figure] = []
+        self.verdicts: list[Verdict] = []
+        self.intervals: list[Interval] = []
+        self.slowest: list[SlowOperation] = []
+        self.history = History()
+        self.headline = ""
+        self.server: dict[str, Any] = {}
+
+    def figure(self, name: str, value: float | None, unit: str) -> None:
+        """Add a figure; its name gets the scenario's in front."""
+        self.figures.append(Figure(name=f"{self.prefix}.{name}", value=value, unit=unit))
+
+    def pumped(self, operation: str, result: PumpResult, *, offset_ns: int = 0, name: str = "") -> LatencyLog:
+        """Add what a pump has measured, as histograms and as figures.
+
+        Args:
+            operation: as the pump recorded it.
+            offset_ns: from the run's origin to the pump's.
+            name: the figures' first part; empty for none.
+
+        Returns:
+            The pump's intervals, on the run's time.
+        """
+        shifted = [
+            msgspec.structs.replace(interval, start_s=interval.start_s + offset_ns / 1e9)
+            for interval in result.intervals
+        ]
+        self.intervals += shifted
+        self.slowest += [msgspec.structs.replace(slow, due_ns=slow.due_ns + offset_ns) for slow in result.slowest]
+        log = LatencyLog(shifted)
+        dot = f"{name}." if name else ""
+        wall_s = result.wall_ns / 1e9
+        self.figure(f"{dot}offered_per_s", result.arrivals / wall_s, "1/s")
+        self.figure(f"{dot}achieved_per_s", result.ok / wall_s, "1/s")
+        for count in ("ok", "failed", "unknown", "dropped"):
+            self.figure(f"{dot}{count}", getattr(result, count), "events")
+        for kind in ("response", "service", "send_lag"):
+            values = log.total(f"{operation}.{kind}").quantiles_us(list(QUANTILES.values()))
+            for label, value in zip(QUANTILES, values, strict=True):
+                self.figure(f"{dot}{kind}.{label}", value, "µs")
+        self.figure(f"{dot}instrument_cpu_share", result.cpu_share, "cores")
+        return log
+
+
+class Scenario(Protocol):
+    """Something that can be run and measured."""
+
+    @property
+    def name(self) -> str:
+        """Its name on the command line and in the record."""
+        ...
+
+    @property
+    def summary(self) -> str:
+        """What it measures, in one sentence."""
+        ...
+
+    @property
+    def parameters(self) -> type[msgspec.Struct]:
+        """Its parameters, with their types and bounds."""
+        ...
+
+    @property
+    def profiles(self) -> Mapping[str, Mapping[str, Any]]:
+        """The parameters of each profile that differ from their defaults."""
+        ...
+
+    def run(self, stage: Stage, parameters: Any, findings: Findings) -> None:
+        """Run and measure; what is found goes into `findings` as soon as it is known."""
+        ...
+
+
+def parameters_of(scenario: Scenario, profile: str, given: Mapping[str, str]) -> msgspec.Struct:
+    """The parameters of a scenario: its profile's, with those that were given in their place.
+
+    Raises:
+        ParameterError: one that does not exist, has the wrong type, or is out of range.
+    """
+    known = {field.name for field in msgspec.structs.fields(scenario.parameters)}
+    for name in given:
+        if name not in known:
+            raise ParameterError(f"{scenario.name} has no parameter {name!r}; it has {', '.join(sorted(known))}")
+    chosen: dict[str, Any] = {**scenario.profiles.get(profile, {}), **given}
+    try:
+        return msgspec.convert(chosen, scenario.parameters, strict=False)
+    except msgspec.ValidationError as error:
+        raise ParameterError(f"{scenario.name}: {error}") from error
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Turn the first Ctrl-C or SIGTERM into an `Interrupted`, and ignore more of them while that is handled."""
+
+    def interrupt(number: int, _: object) -> None:
+        for name in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(name, signal.SIG_IGN)
+        raise Interrupted(signal.Signals(number).name)
+
+    before = {name: signal.signal(name, interrupt) for name in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+
+def conduct(
+    scenario: Scenario, parameters: msgspec.Struct, stage: Stage, *, command: Sequence[str]
+) -> tuple[Record, BaseException | None]:
+    """Run a scenario and leave its record in the stage's directory.
+
+    Returns:
+        The record; and what ended the run early, or None.
+
+    Raises:
+        Exception: what neither an interrupt nor the surroundings can explain; the record is there all the same.
+    """
+    findings = Findings(scenario.name)
+    epoch_s = stage.clock.epoch_s()
+    origin_ns = stage.clock.now_ns()
+    begun = Run(
+        schema=run.SCHEMA,
+        scenario=scenario.name,
+        status="running",
+        started_at=dt.datetime.fromtimestamp(epoch_s, dt.UTC).isoformat(timespec="milliseconds"),
+        duration_s=0.0,
+        seed=stage.seed,
+        command=list(command),
+        parameters={"profile": stage.profile, **msgspec.to_builtins(parameters)},
+        environment={"host": describe_host(), "server": {}},
+        figures=[],
+        verdicts=[],
+    )
+    run.save(stage.directory, begun)
+    ended: BaseException | None = None
+    status, reason = "failed", ""
+    try:
+        scenario.run(stage, parameters, findings)
+        status = "complete"
+    except Interrupted as error:
+        ended, status, reason = error, "interrupted", f"interrupted by {error}"
+    except (ServerError, PumpError, ScenarioError) as error:
+        ended, reason = error, str(error)
+    except BaseException as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        if status != "complete":
+            verdict = Verdict(name=f"{scenario.name}.finished", status="UNKNOWN", detail=reason)
+            findings.verdicts.append(verdict)
+        finished = msgspec.structs.replace(
+            begun,
+            status=status,
+            duration_s=round((stage.clock.now_ns() - origin_ns) / 1e9, 3),
+            environment={**begun.environment, "server": findings.server},
+            figures=findings.figures,
+            verdicts=findings.verdicts,
+            headline=findings.headline,
+            reason=reason,
+        )
+        run.save_measurements(
+            stage.directory, findings.intervals, findings.history, findings.slowest, started_epoch_s=epoch_s
+        )
+        run.save(stage.directory, finished)
+    return run.load(stage.directory), ended
+
+
+def conduct_suite(
+    chosen: Sequence[tuple[Scenario, msgspec.Struct]],
+    stage_for: Callable[[Scenario, Path], Stage],
+    directory: Path,
+    *,
+    clock: Clock,
+    command: Sequence[str],
+    profile: str,
+    seed: int,
+) -> tuple[Record, BaseException | None]:
+    """Run several scenarios one after the other, each in a directory below the suite's.
+
+    The suite's record is written anew after each, because a later one may fail. It ends with the first that is
+    interrupted or cannot be carried out.
+    """
+    epoch_s, origin_ns = clock.epoch_s(), clock.now_ns()
+    suite = Run(
+        schema=run.SCHEMA,
+        scenario="suite",
+        status="running",
+        started_at=dt.datetime.fromtimestamp(epoch_s, dt.UTC).isoformat(timespec="milliseconds"),
+        duration_s=0.0,
+        seed=seed,
+        command=list(command),
+        parameters={"profile": profile, "scenarios": [scenario.name for scenario, _ in chosen]},
+        environment={"host": describe_host(), "server": {}},
+        figures=[],
+        verdicts=[],
+    )
+    run.save(directory, suite)
+    ended: BaseException | None = None
+    for scenario, parameters in chosen:
+        stage = stage_for(scenario, directory / scenario.name)
+        try:
+            record, ended = conduct(scenario, parameters, stage, command=command)
+        finally:
+            # Also when it has crashed: its record is there, and belongs to the suite.
+            member = run.load(directory / scenario.name).run
+            suite = msgspec.structs.replace(
+                suite,
+                duration_s=round((clock.now_ns() - origin_ns) / 1e9, 3),
+                figures=[*suite.figures, *member.figures],
+                verdicts=[*suite.verdicts, *member.verdicts],
+                members=[*suite.members, scenario.name],
+                environment={
+                    **suite.environment,
+                    "server": suite.environment["server"] or member.environment["server"],
+                },
+            )
+            run.save(directory, suite)
+        if ended is not None:
+            suite = msgspec.structs.replace(suite, status=record.run.status, reason=record.run.reason)
+            break
+    else:
+        suite = msgspec.structs.replace(suite, status="complete", headline=_suite_headline(suite))
+    run.save(directory, suite)
+    return run.load(directory), ended
+
+
+def _suite_headline(suite: Run) -> str:
+    passed = sum(verdict.status == "PASS" for verdict in suite.verdicts)
+    return f"{passed} of {len(suite.verdicts)} verdicts pass, in {len(suite.members)} scenarios."

@@ -1,0 +1,165 @@
+"""The gateway: the shop's HTTP API.
+
+Commands go on to the service that owns the topic, as they are: the service validates them, once. The gateway
+draws the command's id, so that what it repeats after a lost answer is done once; a client that gives one of
+its own in `Idempotency-Key` may repeat as well.
+
+Queries it answers itself from the entity cache, which the same step writes that appends an event: whoever has
+his 200 sees his write in the next query.
+
+    GET  /customers ... /billings      all entities of a topic
+    GET  /orders/unbilled              the orders that no billing names
+    GET  /customer/<id> ...            one entity, or null
+    GET  /report                       everything, as it stood at one moment
+    POST, PUT, DELETE                  see the services
+    GET  /health                       whether Redis and each service answer: 200, or 503
+    GET  /openapi.json                 this interface, described
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ordershop.async_store import AsyncEventStore
+from ordershop.entities import ENTITIES, Topic
+from ordershop.event_store import UnavailableError
+from ordershop.services.app import (
+    App,
+    Away,
+    JsonResponse,
+    common_arguments,
+    read_body,
+    respond,
+    serve,
+)
+from ordershop.services.commands import LIST_NAMES, Endpoint, command_id, command_routes
+from ordershop.services.openapi import document
+from ordershop.services.peer import Peer
+from ordershop.supervisor import end_with_parent
+
+# A request is answered within three seconds, whatever is away.
+TIMEOUT_S = 2.8
+
+# The service that owns each topic.
+OWNERS: dict[Topic, str] = {
+    "customer": "customers",
+    "product": "products",
+    "inventory": "inventory",
+    "order": "orders",
+    "billing": "billing",
+}
+
+
+def _forward(service: Peer) -> Endpoint:
+    async def forward(request: Request) -> Response:
+        body = await read_body(request.receive)
+        answer = await service.send(request.method, request.scope["raw_path"], body, command_id(request))
+        return JsonResponse(answer.body, answer.status)
+
+    return forward
+
+
+def _get_one(store: AsyncEventStore, topic: Topic) -> Endpoint:
+    async def get_one(request: Request) -> Response:
+        return respond(await store.find_one(topic, request.path_params["id"]))
+
+    return get_one
+
+
+def _get_all(store: AsyncEventStore, topic: Topic) -> Endpoint:
+    async def get_all(_: Request) -> Response:
+        return respond(await store.find_all(topic))
+
+    return get_all
+
+
+def query_routes(store: AsyncEventStore) -> list[Route]:
+    """The queries, answered from the entity cache."""
+
+    async def unbilled(_: Request) -> Response:
+        return respond(await store.unbilled())
+
+    async def report(_: Request) -> Response:
+        found = await store.find_everything()
+        return respond({LIST_NAMES[topic]: entities for topic, entities in found.items()})
+
+    return [
+        *(Route(f"/{topic}/{{id}}", _get_one(store, topic)) for topic in ENTITIES),
+        *(Route(f"/{LIST_NAMES[topic]}", _get_all(store, topic)) for topic in ENTITIES),
+        Route("/orders/unbilled", unbilled),
+        Route("/report", report),
+    ]
+
+
+def health_route(store: AsyncEventStore, services: Mapping[str, Peer]) -> Route:
+    """`GET /health`: Redis and every service are asked at once."""
+
+    async def redis_state() -> str:
+        try:
+            await store.ping()
+        except UnavailableError as error:
+            return str(error)
+        return "ok"
+
+    async def state(service: Peer) -> str:
+        try:
+            answer = await service.send("GET", b"/health")
+        except Away as error:
+            return error.detail
+        return "ok" if answer.status == 200 else f"answers {answer.status}"
+
+    async def health(_: Request) -> Response:
+        states = await asyncio.gather(redis_state(), *(state(service) for service in services.values()))
+        found = dict(zip(("redis", *services), states, strict=True))
+        well = all(each == "ok" for each in states)
+        return respond({"status": "ok" if well else "degraded", **found}, 200 if well else 503)
+
+    return Route("/health", health)
+
+
+def make_app(store: AsyncEventStore, services: Mapping[str, Peer]) -> App:
+    """The gateway to an event store and to the services, by their names in `OWNERS`."""
+    described = msgspec.json.encode(document())
+
+    async def openapi(_: Request) -> Response:
+        return JsonResponse(described)
+
+    async def close() -> None:
+        await store.close()
+        for service in services.values():
+            await service.close()
+
+    commands: list[Route] = []
+    for topic, owner in OWNERS.items():
+        forward = _forward(services[owner])
+        commands += command_routes(topic, forward, forward, forward)
+    routes = [
+        *commands,
+        *query_routes(store),
+        health_route(store, services),
+        Route("/openapi.json", openapi),
+    ]
+    return App("gateway", routes, on_stop=close)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the service until it is told to stop."""
+    parser = common_arguments("ordershop.services.gateway")
+    for owner in OWNERS.values():
+        parser.add_argument(f"--{owner}", required=True, help="URL of that service")
+    options = parser.parse_args(arguments)
+    if options.supervised:
+        end_with_parent()
+    services = {owner: Peer(owner, getattr(options, owner), timeout_s=TIMEOUT_S) for owner in OWNERS.values()}
+    store = AsyncEventStore(options.server, options.namespace)
+    serve(make_app(store, services), options.port, options.host)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""How fast is an append, at a rate, for each durability?
+
+Customers are created through the shop's one write path (`append.lua`: ID, idempotency, stream entry, entity cache)
+on a schedule, and each response is counted from when the append was due. Durabilities are measured one after the
+other, each on a server of its own; the first is the one that the figures `append.response.*` speak of.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from harness import checking
+from harness.conducting import Findings, Stage
+from harness.history import History
+from harness.pacing import constant
+from harness.probes import HostLoad, Probe, Sampler, ServerLoad
+from harness.pump import PumpProcess, PumpResult, PumpSettings
+from harness.servers import Durability
+from scenarios.shop import LEAD_NS, append_source, producer_of, run_pump, server_for
+
+Choice = Literal["everysec", "always", "none", "all"]
+
+
+class AppendParameters(Struct, frozen=True, forbid_unknown_fields=True):
+    """What can be chosen for `append`."""
+
+    rate_per_s: Annotated[float, Meta(gt=0, le=1_000_000)] = 2_000
+    duration_s: Annotated[float, Meta(gt=0, le=86_400)] = 10
+    durability: Choice = "all"
+    connections: Annotated[int, Meta(ge=1, le=1_000)] = 1
+    max_in_flight: Annotated[int, Meta(ge=1, le=10_000_000)] = 100_000
+    send_lag_budget_ms: Annotated[float, Meta(gt=0, le=60_000)] = 10
+
+
+class Append:
+    """Appends at a fixed rate, open loop."""
+
+    name = "append"
+    summary = "how fast is an append, at a rate, for each durability?"
+    parameters = AppendParameters
+    profiles = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
+        "smoke": {"rate_per_s": 500, "duration_s": 2},
+        "quick": {},
+        "standard": {"duration_s": 60},
+        "full": {"duration_s": 600},
+    }
+
+    def run(self, stage: Stage, parameters: Any, findings: Findings) -> None:
+        """Measure each durability; the first one names the figures without a durability."""
+        chosen: AppendParameters = parameters
+        durabilities: list[Durability] = ["everysec", "always", "none"]
+        if chosen.durability != "all":
+            durabilities = [chosen.durability]
+        if "://" in stage.server:
+            # A server at a URL has a durability of its own, which is not ours to change.
+            durabilities = ["everysec"]
+        run_origin_ns = stage.clock.now_ns()
+        results = []
+        for at, durability in enumerate(durabilities):
+            results.append(_measure(stage, chosen, findings, durability, run_origin_ns, at, len(durabilities)))
+        findings.headline = _headline(chosen, findings, durabilities, results)
+
+
+def _measure(
+    stage: Stage,
+    chosen: AppendParameters,
+    findings: Findings,
+    durability: Durability,
+    run_origin_ns: int,
+    at: int,
+    of: int,
+) -> PumpResult:
+    operation = "append" if at == 0 else f"append_{durability}"
+    label = "" if at == 0 else durability
+    pacer = constant(chosen.rate_per_s, chosen.duration_s)
+    settings = PumpSettings(url="", connections=chosen.connections, max_in_flight=chosen.max_in_flight)
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(server_for(stage, durability))
+        described = server.describe()
+        findings.server = findings.server or described
+        source = append_source(server, operation, producer_of(stage))
+        settings = PumpSettings(url=server.url, connections=chosen.connections, max_in_flight=chosen.max_in_flight)
+        pump = PumpProcess(settings, pacer, source)
+        stack.callback(pump.close)
+        pump.wait_until_ready()
+        client = stack.enter_context(contextlib.closing(server.client(timeout_s=0.5)))
+        origin_ns = stage.clock.now_ns() + LEAD_NS
+        probes: list[Probe] = [ServerLoad(client, lambda: server.pid, stage.clock), HostLoad()]
+        history = History()
+        stack.callback(lambda: findings.history.entries.extend(history.entries))
+        stack.enter_context(Sampler(probes, clock=stage.clock, origin_ns=run_origin_ns, history=history))
+        try:
+            result = run_pump(
+                stage,
+                pump,
+                origin_ns,
+                pacer.duration_ns,
+                lambda share: stage.progress((at + share) / of, f"durability {durability}"),
+            )
+        except KeyboardInterrupt:
+            pump.stop()
+            findings.pumped(operation, pump.result(40.0), offset_ns=origin_ns - run_origin_ns, name=label)
+            raise
+    log = findings.pumped(operation, result, offset_ns=origin_ns - run_origin_ns, name=label)
+    name = f"append.{label}." if label else "append."
+    findings.verdicts += [
+        checking.instrument_kept_up(
+            f"{name}send_lag", log.total(f"{operation}.send_lag"), chosen.send_lag_budget_ms * 1000
+        ),
+        checking.all_answered(
+            f"{name}answered",
+            arrivals=result.arrivals,
+            ok=result.ok,
+            failed=result.failed,
+            unknown=result.unknown,
+            dropped=result.dropped,
+        ),
+    ]
+    return result
+
+
+def _headline(
+    chosen: AppendParameters, findings: Findings, durabilities: list[Durability], results: list[PumpResult]
+) -> str:
+    values = {figure.name: figure.value for figure in findings.figures}
+    parts = []
+    for at, durability in enumerate(durabilities):
+        label = "append" if at == 0 else f"append.{durability}"
+        p50, p99 = values.get(f"{label}.response.p50"), values.get(f"{label}.response.p99")
+        if p50 is not None and p99 is not None:
+            where = "on this server" if not findings.server.get("owned") else _IN_WORDS[durability]
+            parts.append(f"{where} {p50 / 1000:.2f} ms at the median and {p99 / 1000:.2f} ms at p99")
+    total = sum(result.ok for result in results)
+    return f"{total:,} appends at {chosen.rate_per_s:,.0f}/s, counted from when each was due: {'; '.join(parts)}."
+
+
+_IN_WORDS = {
+    "everysec": "synced each second",
+    "always": "synced before each answer",
+    "none": "kept in memory only",
+}
+
+scenario = Append()

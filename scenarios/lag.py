@@ -1,0 +1,133 @@
+"""How far do consumers fall behind in a burst, and how fast do they catch up?
+
+Customers are created at a base rate, then at a peak rate for a while, then at the base rate again, while the CRM
+has a mail sent for each. Lag is sampled each 100 ms, in events and in seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from harness import checking
+from harness.conducting import Findings, Stage
+from harness.history import History, Mark
+from harness.pacing import Steps, constant
+from harness.recording import LatencyLog
+from scenarios.recovery import highest_rate_per_s
+from scenarios.shop import Line
+
+Delivery = Literal["at_least_once", "at_most_once", "seed"]
+
+
+class LagParameters(Struct, frozen=True, forbid_unknown_fields=True):
+    """What can be chosen for `lag`."""
+
+    base_per_s: Annotated[float, Meta(gt=0, le=1_000_000)] = 1_000
+    peak_per_s: Annotated[float, Meta(gt=0, le=1_000_000)] = 8_000
+    before_s: Annotated[float, Meta(gt=0, le=86_400)] = 4
+    peak_s: Annotated[float, Meta(gt=0, le=86_400)] = 5
+    after_s: Annotated[float, Meta(gt=0, le=86_400)] = 8
+    delivery: Delivery = "at_least_once"
+    durability: Literal["none", "everysec", "always"] = "everysec"
+    drain_timeout_s: Annotated[float, Meta(gt=0, le=86_400)] = 60
+    send_lag_budget_ms: Annotated[float, Meta(gt=0, le=60_000)] = 20
+
+
+class Lag:
+    """A burst against a consumer that sends mail."""
+
+    name = "lag"
+    summary = "how far do consumers fall behind in a burst, and how fast do they catch up?"
+    parameters = LagParameters
+    profiles = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
+        "smoke": {"base_per_s": 200, "peak_per_s": 1_000, "before_s": 1, "peak_s": 1, "after_s": 2},
+        "quick": {},
+        "standard": {"before_s": 20, "peak_s": 20, "after_s": 40},
+        "full": {"before_s": 60, "peak_s": 120, "after_s": 240},
+    }
+
+    def run(self, stage: Stage, parameters: Any, findings: Findings) -> None:
+        """Put the burst on the line, wait for the drain, and account."""
+        chosen: LagParameters = parameters
+        pacer = Steps(
+            [
+                constant(chosen.base_per_s, chosen.before_s),
+                constant(chosen.peak_per_s, chosen.peak_s),
+                constant(chosen.base_per_s, chosen.after_s),
+            ]
+        )
+        with Line(stage, pacer, delivery=chosen.delivery, durability=chosen.durability) as line:
+            findings.server = line.server.describe()
+            line.run_load(findings, lambda _: contextlib.nullcontext())
+            is_drained = line.wait_until_drained(chosen.drain_timeout_s)
+            _conclude(chosen, line, findings, is_drained=is_drained)
+
+
+def largest(history: History, name: str) -> float | None:
+    """The largest reading of a name, or None where there is none."""
+    return max((r.value for r in history.readings(name) if r.value is not None), default=None)
+
+
+def add_account(findings: Findings, line: Line, *, is_drained: bool, timeout_s: float) -> None:
+    """The figures and verdicts that a line owes: answers, drain, and the account of every event."""
+    account = line.ledger.account()
+    result = line.result
+    for name in ("attempted", "acknowledged", "applied", "lost", "duplicated", "unexpected", "recovered"):
+        findings.figure(name, getattr(account, name), "events")
+    prefix = findings.prefix
+    findings.verdicts += [
+        checking.all_answered(
+            f"{prefix}.answered",
+            arrivals=result.arrivals,
+            ok=result.ok,
+            failed=result.failed,
+            unknown=result.unknown,
+            dropped=result.dropped,
+        ),
+        checking.drained(f"{prefix}.drained", is_drained=is_drained, waited_s=timeout_s),
+        checking.nothing_lost(f"{prefix}.nothing_lost", account, is_drained=is_drained),
+        checking.nothing_twice(f"{prefix}.nothing_twice", account, is_drained=is_drained),
+        checking.nothing_unexpected(f"{prefix}.nothing_unexpected", account, is_drained=is_drained),
+    ]
+
+
+def add_lag(findings: Findings) -> None:
+    """The largest lag, in events and in seconds."""
+    for name, unit in (("lag.events", "events"), ("lag.seconds", "s")):
+        findings.figure(f"{name.removeprefix('lag.')}.max", largest(findings.history, name), unit)
+
+
+def _conclude(chosen: LagParameters, line: Line, findings: Findings, *, is_drained: bool) -> None:
+    add_lag(findings)
+    peak_from_ns = int(chosen.before_s * 1e9)
+    peak_to_ns = peak_from_ns + int(chosen.peak_s * 1e9)
+    base_count = int(chosen.base_per_s * chosen.before_s + chosen.peak_per_s * chosen.peak_s)
+    caught_up_ns = next((at_ns for at_ns, count in line.applied_at if count >= base_count), None)
+    drain_s = None
+    if caught_up_ns is not None:
+        drain_s = max(0.0, (caught_up_ns - peak_to_ns) / 1e9)
+        findings.history.add(Mark(t_ns=caught_up_ns, name="burst applied"))
+    findings.figure("drain_s", drain_s, "s")
+    capacity = highest_rate_per_s(
+        line.applied_at, over_ns=1_000_000_000, from_ns=peak_from_ns, to_ns=peak_to_ns + int((drain_s or 0) * 1e9)
+    )
+    findings.figure("applied_per_s.max", capacity, "1/s")
+    log = LatencyLog(findings.intervals)
+    findings.verdicts.append(
+        checking.instrument_kept_up("lag.send_lag", log.total("append.send_lag"), chosen.send_lag_budget_ms * 1000)
+    )
+    add_account(findings, line, is_drained=is_drained, timeout_s=chosen.drain_timeout_s)
+    events, seconds = largest(findings.history, "lag.events"), largest(findings.history, "lag.seconds")
+    behind = "Lag was not seen" if events is None else f"In a burst of {chosen.peak_per_s:,.0f}/s for "
+    if events is not None:
+        behind += f"{chosen.peak_s:g} s the CRM fell {events:,.0f} events behind"
+    if seconds is not None:
+        behind += f", {seconds:.2f} s"
+    caught = "it did not catch up" if drain_s is None else f"it had caught up {drain_s:.2f} s after the burst"
+    findings.headline = f"{behind}; {caught}; {line.ledger.account().lost:,} events were lost."
+
+
+scenario = Lag()

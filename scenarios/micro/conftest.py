@@ -1,0 +1,67 @@
+"""The server, the store and the counts for micro-benchmarks; and percentiles into their JSON."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.clock import SystemClock
+from harness.servers import Server, open_server
+from ordershop.entities import Customer
+from ordershop.event_store import EventStore, connect
+from ordershop.events import Event
+
+ROUNDS = int(os.environ.get("SHOPBENCH_MICRO_ROUNDS", "1000"))
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """The server that `SHOPBENCH_SERVER` names; the embedded one without it."""
+    with open_server(os.environ.get("SHOPBENCH_SERVER", "embedded"), SystemClock()) as opened:
+        yield opened
+
+
+@pytest.fixture
+def store(server: Server) -> Iterator[EventStore]:
+    """An event store under a namespace of its own."""
+    client = connect(server.url, timeout_s=60.0)
+    yield EventStore(client, f"{server.namespace}{uuid.uuid4().hex[:8]}:")
+    client.close()
+
+
+@pytest.fixture
+def rounds() -> int:
+    """How many single calls are measured."""
+    return ROUNDS
+
+
+@pytest.fixture
+def few_rounds() -> int:
+    """How many calls are measured of what handles a thousand events at once."""
+    return max(3, ROUNDS // 50)
+
+
+def new_events(count: int) -> list[Event]:
+    """Events of new customers."""
+    return [
+        Event.new("created", Customer(str(uuid.uuid4()), "Ada Lovelace", "ada@example.org")) for _ in range(count)
+    ]
+
+
+@pytest.fixture
+def customers() -> Callable[[int], list[Event]]:
+    """Makes events of new customers."""
+    return new_events
+
+
+def pytest_benchmark_update_json(config: Any, benchmarks: list[Any], output_json: dict[str, Any]) -> None:  # noqa: ARG001
+    """Add p50 to p99.9 in microseconds to the extra_info of each benchmark."""
+    for benchmark, entry in zip(benchmarks, output_json["benchmarks"], strict=True):
+        data = np.array(benchmark.stats.data)
+        for name, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)):
+            entry["extra_info"][name] = float(np.quantile(data, share, method="inverted_cdf")) * 1e6

@@ -1,0 +1,122 @@
+"""What does each single step cost? The micro-benchmarks of `scenarios/micro`, as a scenario.
+
+pytest-benchmark measures them in a process of its own, against the server of the run; their figures go into the
+record like those of any other scenario.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from harness.conducting import Findings, ScenarioError, Stage
+from harness.run import Verdict
+from scenarios.shop import server_for
+
+BENCHMARKS = Path(__file__).parent / "micro"
+TIMEOUT_NS = 3_600_000_000_000
+
+
+class MicroParameters(Struct, frozen=True, forbid_unknown_fields=True):
+    """What can be chosen for `micro`."""
+
+    rounds: Annotated[int, Meta(ge=10, le=10_000_000)] = 1_000
+
+
+class _Benchmark(Struct):
+    name: str
+    extra_info: dict[str, float]
+
+
+class _Results(Struct):
+    benchmarks: list[_Benchmark]
+
+
+class Micro:
+    """The micro-benchmarks, run by pytest-benchmark."""
+
+    name = "micro"
+    summary = "what does each single step cost, beside the bare command?"
+    parameters = MicroParameters
+    profiles = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
+        "smoke": {"rounds": 100},
+        "quick": {},
+        "standard": {"rounds": 5_000},
+        "full": {"rounds": 20_000},
+    }
+
+    def run(self, stage: Stage, parameters: Any, findings: Findings) -> None:
+        """Run them all and take over their figures."""
+        chosen: MicroParameters = parameters
+        results_path = stage.directory / "micro.json"
+        with server_for(stage, "none") as server:
+            findings.server = server.describe()
+            if server.owned:
+                _run_pytest(stage, server.url, chosen.rounds, results_path)
+        if not findings.server["owned"]:
+            # Somebody else's server: pytest's process opens it, checks it and cleans it up itself.
+            _run_pytest(stage, stage.server, chosen.rounds, results_path)
+        try:
+            results = msgspec.json.decode(results_path.read_bytes(), type=_Results)
+        except (OSError, msgspec.MsgspecError) as error:
+            raise ScenarioError(f"pytest-benchmark has left no results ({error}); see micro.log") from error
+        for benchmark in results.benchmarks:
+            _add(findings, benchmark)
+        findings.verdicts.append(_verdict(results))
+        values = {figure.name: figure.value for figure in findings.figures}
+        one, bare = values.get("micro.append_one.p50"), values.get("micro.bare_xadd.p50")
+        if one and bare:
+            findings.headline = f"One append takes {one:,.0f} µs at the median, {one / bare:.2f} × a bare XADD."
+
+
+def _run_pytest(stage: Stage, server: str, rounds: int, results: Path) -> None:
+    """Run the benchmarks, and end them when the run ends.
+
+    Raises:
+        ScenarioError: one of them failed.
+    """
+    command = [sys.executable, "-m", "pytest", str(BENCHMARKS), "-c", os.devnull, "--rootdir", str(BENCHMARKS)]
+    command += ["-p", "no:locust", "-p", "no:cacheprovider", "-q", "-o", "python_files=bench_*.py"]
+    command += ["-o", "python_functions=bench_*", f"--benchmark-json={results}", "--benchmark-columns=median"]
+    environment = {**os.environ, "SHOPBENCH_SERVER": server, "SHOPBENCH_MICRO_ROUNDS": str(rounds)}
+    with (stage.directory / "micro.log").open("wb") as log:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
+        )
+        deadline_ns = stage.clock.now_ns() + TIMEOUT_NS
+        try:
+            while process.poll() is None and stage.clock.now_ns() < deadline_ns:
+                stage.progress(0.5, "pytest-benchmark is measuring")
+                stage.clock.sleep_ns(100_000_000)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGTERM)
+                process.wait(30)
+    if process.returncode:
+        raise ScenarioError(f"pytest has ended with exit code {process.returncode}; see micro.log")
+
+
+def _add(findings: Findings, benchmark: _Benchmark) -> None:
+    name = benchmark.name.removeprefix("bench_")
+    events = benchmark.extra_info.get("events", 1.0)
+    for quantile in ("p50", "p90", "p99", "p99.9"):
+        findings.figure(f"{name}.{quantile}", benchmark.extra_info.get(quantile), "µs")
+    p50_us = benchmark.extra_info.get("p50")
+    findings.figure(f"{name}.per_s", events / (p50_us / 1e6) if p50_us else None, "1/s")
+
+
+def _verdict(results: _Results) -> Verdict:
+    name = "micro.measured"
+    if not results.benchmarks:
+        return Verdict(name=name, status="UNKNOWN", detail="no benchmark was run")
+    return Verdict(name=name, status="PASS", detail=f"{len(results.benchmarks)} benchmarks were measured")
+
+
+scenario = Micro()

@@ -1,0 +1,297 @@
+"""Charts: what a specification says of the record, that every one compiles, and numbers in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import report_runs
+import vl_convert
+
+from harness.history import FaultWindow, History, Mark, Reading
+from harness.recording import LatencyLog
+from harness.run import Figure, Record, load, save, save_measurements
+from reports import javascript
+from reports.charts import Chart, busiest, charts
+from reports.quantities import exact, quantity
+
+RUNS = ("append_run", "outage_run", "replay_run", "micro_run", "empty_run", "interrupted_run", "hostile_run")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Record]:
+    root = tmp_path_factory.mktemp("runs")
+    return {name: getattr(report_runs, name)(root / name) for name in RUNS}
+
+
+@pytest.fixture(scope="module")
+def hour(tmp_path_factory: pytest.TempPathFactory) -> Record:
+    return report_runs.hour_long_run(tmp_path_factory.mktemp("hour"))
+
+
+def chart(record: Record, key: str) -> Chart:
+    return next(c for c in charts(record) if c.key == key)
+
+
+def run_with(directory: Path, *entries: Any, figures: list[Figure] | None = None) -> Record:
+    """A run of nothing but a timeline and figures."""
+    save(directory, report_runs.run_of("lag", figures=figures or []))
+    save_measurements(directory, [], History(entries), [], 0.0)
+    return load(directory)
+
+
+def reading(t_s: float, value: float | None, name: str = "lag.events", **labels: str) -> Reading:
+    return Reading(t_ns=int(t_s * 1e9), name=name, value=value, unit="events", labels=labels)
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "words"),
+    [
+        (132.4, "µs", "132 µs"),
+        (0.41, "µs", "0.410 µs"),
+        (1_240, "µs", "1.24 ms"),
+        (999.6, "µs", "1.00 ms"),
+        (18_700_000, "µs", "18.7 s"),
+        (6.3, "s", "6.30 s"),
+        (0.004, "s", "4.00 ms"),
+        (312, "s", "5 min 12 s"),
+        (7_260, "s", "2 h 1 min"),
+        (412_345, "1/s", "412 k/s"),
+        (405_000, "events/s", "405 k events/s"),
+        (500, "1/s", "500/s"),
+        (999_900, "1/s", "1.00 M/s"),
+        (40_118, "events", "40,118 events"),
+        (0, "events", "0 events"),
+        (0, "s", "0 s"),
+        (67_108_864, "bytes", "64.0 MiB"),
+        (512, "bytes", "512 bytes"),
+        (0.125, "share", "12.5 %"),
+        (0.99993, "share", "99.99 %"),
+        (1.0, "share", "100 %"),
+        (3.14159, "furlong", "3.14 furlong"),
+        (None, "µs", "not measured"),
+        (float("nan"), "µs", "not measured"),
+    ],
+)
+def test_quantity(value: float | None, unit: str, words: str) -> None:
+    """A number is said with the digits that mean something, and its unit."""
+    assert quantity(value, unit) == words
+
+
+@pytest.mark.parametrize(("value", "text"), [(1240.0, "1240"), (0.1, "0.1"), (1e300, "1e+300"), (None, "")])
+def test_exact(value: float | None, text: str) -> None:
+    """The exact form of a number reads back as the same number."""
+    assert exact(value) == text
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_every_specification_compiles(runs: dict[str, Record], name: str) -> None:
+    """Vega-Lite takes every specification of every kind of run and draws what has a role of its own."""
+    drawn = [vl_convert.vegalite_to_svg(c.spec) for c in charts(runs[name])]
+    assert all("mark-" in svg for svg in drawn)
+
+
+def test_empty_run_has_no_charts(runs: dict[str, Record]) -> None:
+    """Without evidence there is no chart, rather than an empty one."""
+    assert charts(runs["empty_run"]) == []
+
+
+def test_charts_of_an_outage(runs: dict[str, Record]) -> None:
+    """An outage has every chart that its evidence is good for, in reading order."""
+    assert [c.key for c in charts(runs["outage_run"])] == [
+        "percentiles-0", "latency-0", "heat-0", "throughput", "lag-events", "lag-seconds", "ledger-0",
+        "server-used_memory_bytes", "server-cpu_share", "host-cpu_share", "host-steal_share",
+        "instrument-cpu_share",
+    ]  # fmt: skip
+
+
+def test_percentile_curve_ends_at_the_slowest(runs: dict[str, Record]) -> None:
+    """The last point of the response is the maximum, at 1 / (1 - p) of the number of operations."""
+    record = runs["append_run"]
+    total = record.latency.total("append.response")
+    last = [row for row in chart(record, "percentiles-0").rows if row["s"] == "response"][-1]
+    assert (last["x"], last["v"]) == (total.total, total.max_us)
+
+
+def test_percentile_curve_passes_p90(runs: dict[str, Record]) -> None:
+    """At 1 / (1 - p) = 10 stands the 90th percentile."""
+    record = runs["append_run"]
+    row = next(r for r in chart(record, "percentiles-0").rows if r["x"] == 10 and r["s"] == "service")
+    assert row["v"] == record.latency.total("append.service").quantile_us(0.9)
+
+
+def test_heat_map_holds_every_operation(runs: dict[str, Record]) -> None:
+    """The cells of the heat map add up to the number of operations."""
+    record = runs["outage_run"]
+    counted = sum(row["n"] for row in chart(record, "heat-0").rows)
+    assert counted == record.latency.total("append.response").total
+
+
+def test_heat_map_draws_a_rectangle_per_cell(runs: dict[str, Record]) -> None:
+    """Each cell is one mark, in one of the colours of the scale."""
+    heat = chart(runs["outage_run"], "heat-0")
+    svg = vl_convert.vegalite_to_svg(heat.spec)
+    assert svg.count("var(--h-") == len(heat.rows)
+
+
+def test_throughput_counts_every_answer(runs: dict[str, Record]) -> None:
+    """Answers per second, over all seconds, are the operations recorded."""
+    record = runs["append_run"]
+    rows = chart(record, "throughput").rows
+    answered = sum(row["v"] for row in rows if row["s"] == "answered")
+    assert answered == record.latency.total("append.response").total
+
+
+def test_an_hour_is_merged(hour: Record) -> None:
+    """However long a run, no series has more than 300 points in time."""
+    longest = 0
+    for each in charts(hour):
+        if each.timed:
+            series: dict[Any, set[float]] = {}
+            for row in each.rows:
+                series.setdefault((row.get("s"), row.get("k")), set()).add(row["t"])
+            longest = max(longest, *map(len, series.values()))
+    assert 100 < longest <= 300
+
+
+def test_merging_keeps_the_peak(tmp_path: Path) -> None:
+    """The highest reading of lag survives the merging of a long run."""
+    entries = [reading(t, 1.0, group="crm") for t in range(3600)]
+    entries[1234] = reading(1234, 99_999.0, group="crm")
+    rows = chart(run_with(tmp_path, *entries), "lag-events").rows
+    assert max(row["v"] for row in rows) == 99_999.0
+
+
+def test_reading_without_an_answer_is_a_gap(tmp_path: Path) -> None:
+    """A probe that had no answer leaves a hole in the line, never a zero."""
+    rows = chart(run_with(tmp_path, reading(0, 5.0), reading(1, None), reading(2, 7.0)), "lag-events").rows
+    assert [row["v"] for row in rows] == [5.0, None, 7.0]
+
+
+def test_fault_that_never_healed_lasts_to_the_end(tmp_path: Path) -> None:
+    """The shade of a fault without an end reaches the end of the run."""
+    fault = FaultWindow(name="kill", target="crm", start_ns=10**9, end_ns=None)
+    spec = chart(run_with(tmp_path, reading(0, 0.0), reading(9, 1.0), fault), "lag-events").spec
+    assert spec["layer"][0]["data"]["values"] == [{"t": 1.0, "end": 9.0, "label": "kill crm"}]
+
+
+def test_marks_are_named_on_the_lag(tmp_path: Path) -> None:
+    """The moments of a recovery stand on the chart of the lag, by name."""
+    record = run_with(tmp_path, reading(0, 0.0), reading(9, 1.0), Mark(t_ns=4 * 10**9, name="drained"))
+    assert ">drained</text>" in vl_convert.vegalite_to_svg(chart(record, "lag-events").spec)
+
+
+def test_lag_tells_groups_and_kinds_apart(runs: dict[str, Record]) -> None:
+    """The legend of the lag names each consumer group, and what of its lag a line shows."""
+    names = [s.name for s in chart(runs["outage_run"], "lag-events").series]
+    assert names == ["crm", "mail", "not delivered", "pending"]
+
+
+def test_only_the_busiest_operations_are_drawn() -> None:
+    """Operations stand in the order of how often they were recorded."""
+    rng = np.random.default_rng(1)
+    rare, often = report_runs.recorded(rng, 1, 10, ("rare",)), report_runs.recorded(rng, 1, 20, ("often",))
+    log = LatencyLog([*rare.intervals(), *often.intervals()])
+    assert busiest(log) == ["often", "rare"]
+
+
+def test_ledger_in_order(runs: dict[str, Record]) -> None:
+    """The flow goes from attempted over acknowledged to applied, and says what became fewer."""
+    rows = chart(runs["outage_run"], "ledger-0").rows
+    assert [f"{row['s']} {row['text']}" for row in rows] == [
+        "attempted 30,000",
+        "acknowledged 29,997 · 3 fewer",
+        "applied 29,999 · 2 more",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("part", "count", "tone"),
+    [("lost", 0, "good"), ("lost", 1, "bad"), ("duplicated", 4, "warn"), ("recovered", 2, "plain")],
+)
+def test_tone_of_a_tile(tmp_path: Path, part: str, count: int, tone: str) -> None:
+    """Lost events alarm, duplicates warn, recovered ones are neither good nor bad."""
+    figures = [Figure(name=f"x.{p}", value=v, unit="events") for p, v in (("attempted", 9), (part, count))]
+    assert [t for _, _, t in chart(run_with(tmp_path, figures=figures), "ledger-0").tiles] == [tone]
+
+
+def test_classes_of_lost_events_stand_in_the_table(tmp_path: Path) -> None:
+    """Where lost events are classed, the ledger's table has a row for each class."""
+    figures = [
+        Figure(name=f"x.{name}", value=value, unit="events")
+        for name, value in (("attempted", 9), ("lost", 3), ("lost.not_in_stream", 3))
+    ]
+    table = chart(run_with(tmp_path, figures=figures), "ledger-0").table
+    assert table is not None
+    assert ["lost: not in stream", "3"] in table.rows
+
+
+@pytest.mark.parametrize(
+    ("speeds", "words"),
+    [
+        ({1000: 100.0, 100_000: 100.0}, "A flat line"),
+        ({1000: 100.0, 100_000: 1.0}, "With ten times the events, a replay is 90.0 % slower per event."),
+        ({1000: 100.0}, "One size only"),
+    ],
+)
+def test_slope_of_a_replay(tmp_path: Path, speeds: dict[int, float], words: str) -> None:
+    """The caption says how the speed changes with ten times the events."""
+    figures = [Figure(name=f"replay.{n}.events_per_s", value=v, unit="1/s") for n, v in speeds.items()]
+    assert chart(run_with(tmp_path, figures=figures), "replay").caption.startswith(words)
+
+
+def strings(part: Any) -> Iterator[str]:
+    """All strings of a specification but those in data rows and in the domains of scales."""
+    if isinstance(part, str):
+        yield part
+    elif isinstance(part, list):
+        for each in part:
+            yield from strings(each)
+    elif isinstance(part, dict):
+        for key, value in part.items():
+            if key not in {"datasets", "values", "domain", "sort"}:
+                yield key
+                yield from strings(value)
+
+
+def test_hostile_text_is_data_only(runs: dict[str, Record]) -> None:
+    """No field name, no expression and no title of a specification has text of the record in it."""
+    found = [s for c in charts(runs["hostile_run"]) for s in strings(c.spec)]
+    assert [s for s in found if "alert" in s or "evil" in s] == []
+
+
+def test_every_axis_has_a_title(runs: dict[str, Record]) -> None:
+    """Every axis that is drawn says what it measures, and in which unit."""
+    axes = [
+        channel["axis"]
+        for record in runs.values()
+        for each in charts(record)
+        for layer in each.spec["layer"]
+        for channel in layer["encoding"].values()
+        if isinstance(channel, dict) and channel.get("axis")
+    ]
+    assert all(axis["title"] for axis in axes)
+
+
+def test_script_comes_out_of_the_cache(tmp_path: Path) -> None:
+    """The script is made once, kept below the user's cache, and then read from there."""
+    made = javascript._bundle(tmp_path / "cache")
+    (path,) = (tmp_path / "cache").iterdir()
+    path.write_text("kept")
+    javascript._bundle.cache_clear()
+    assert (javascript._bundle(tmp_path / "cache"), "vegaEmbed" in made) == ("kept", True)
+
+
+def test_cache_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
+    """Where a directory cannot be made, the script is made anew."""
+    (tmp_path / "file").write_text("in the way")
+    assert javascript._bundle(tmp_path / "file" / "cache").startswith("(function")
+
+
+def test_script_can_stand_in_a_page(runs: dict[str, Record]) -> None:
+    """Nothing in the libraries' script ends a script element or begins a comment."""
+    script = javascript.bundle()
+    assert ("</script" in script, "<!--" in script) == (False, False)

@@ -1,0 +1,211 @@
+"""The run as Markdown, JUnit XML and terminal lines; golden files, renewed with SHOPBENCH_UPDATE_GOLDEN=1."""
+
+from __future__ import annotations
+
+import os
+import re
+from io import StringIO
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import report_runs
+from rich.console import Console
+
+from harness.run import Record, Verdict, load, save
+from reports import junit, markdown, terminal
+from reports.findings import interruption, key_figures, overall, printable, sentence, spoken, told
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def assert_golden(name: str, actual: str) -> None:
+    path = GOLDEN / name
+    if os.environ.get("SHOPBENCH_UPDATE_GOLDEN") == "1":
+        path.write_text(actual, encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == actual
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Record:
+    return report_runs.literal_suite(tmp_path / "suite")
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> Record:
+    return report_runs.hostile_run(tmp_path / "hostile")
+
+
+def single(directory: Path, **changed: object) -> Record:
+    save(directory, report_runs.run_of("append", **changed))
+    return load(directory)
+
+
+def read(xml: str) -> ElementTree.Element:
+    return ElementTree.fromstring(xml)  # noqa: S314 - our own XML
+
+
+def test_markdown_of_a_suite(suite: Record) -> None:
+    """A suite as Markdown reads as it did when somebody last looked at it."""
+    assert_golden("suite.md", markdown(suite))
+
+
+def test_junit_of_a_suite(suite: Record) -> None:
+    """A suite as JUnit XML reads as it did when somebody last looked at it."""
+    assert_golden("suite.xml", junit(suite))
+
+
+def test_terminal_summary_of_a_suite(suite: Record) -> None:
+    """A suite as lines of a terminal reads as it did when somebody last looked at it."""
+    assert_golden("suite.txt", f"{terminal(suite)}\n")
+
+
+def test_words_of_the_verdict(suite: Record) -> None:
+    """Verdict, sentence and key figures of every kind of run are the words that were agreed on."""
+    lines = []
+    for record in [suite, *suite.members()]:
+        run = record.run
+        members = [member.run for member in record.members()]
+        lines.append(f"{run.scenario}: {overall(run, members)}. {sentence(run)} {interruption(run)}".rstrip())
+        lines += [f"  {label}: {told(figure)}" for label, figure in key_figures(run, members)]
+    assert_golden("verdict-words.txt", "\n".join(lines) + "\n")
+
+
+def test_no_verdict_is_unknown() -> None:
+    """A run that checked nothing is UNKNOWN, never PASS."""
+    assert overall(report_runs.run_of("append")) == "UNKNOWN"
+
+
+@pytest.mark.parametrize("status", ["running", "interrupted", "failed"])
+def test_unfinished_run_is_never_pass(status: str) -> None:
+    """A run that did not come to its end is UNKNOWN, although all of its checks passed."""
+    passed = [Verdict(name="a", status="PASS", detail="")]
+    assert overall(report_runs.run_of("append", status=status, verdicts=passed)) == "UNKNOWN"
+
+
+def test_failure_outweighs_unknown() -> None:
+    """One FAIL makes the run a FAIL, however much is UNKNOWN."""
+    verdicts = [Verdict(name=s, status=s, detail="") for s in ("UNKNOWN", "FAIL", "PASS")]
+    assert overall(report_runs.run_of("append", status="interrupted", verdicts=verdicts)) == "FAIL"
+
+
+def test_suite_is_no_better_than_its_members() -> None:
+    """A suite that passed has the verdict of its worst member."""
+    passed = [Verdict(name="a", status="PASS", detail="")]
+    members = [report_runs.run_of("append", verdicts=passed), report_runs.run_of("lag")]
+    assert overall(report_runs.run_of("suite", verdicts=passed), members) == "UNKNOWN"
+
+
+def test_unknown_scenario_shows_its_first_figures(tmp_path: Path) -> None:
+    """A scenario that the table of key figures lacks shows the first three figures that were measured."""
+    names = [f.name for _, f in key_figures(report_runs.replay_run(tmp_path).run)]
+    assert names == ["replay.events_per_s", "replay.1000.events_per_s", "replay.10000.events_per_s"]
+
+
+def test_spoken_name_keeps_the_percentile() -> None:
+    """The point within a percentile is not a point between words."""
+    assert spoken("append.send_lag.p99.9") == "append send lag p99.9"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("redis://shop:hunter2@db:6379/0", "redis://***@db:6379/0"),
+        ("redis://:p@ss@db", "redis://***@db"),
+        ("http://db/?password=hunter2&x=1", "http://db/?password=***&x=1"),
+        ("mail me@example.org", "mail me@example.org"),
+        (
+            "\x1b[31mred\x00\x07",
+            "\N{REPLACEMENT CHARACTER}[31mred\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}",
+        ),
+    ],
+)
+def test_printable(text: str, shown: str) -> None:
+    """Credentials of a URL are masked, and control characters replaced, in whatever is shown."""
+    assert printable(text) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<img src=x>", "[a](b)", "![a](b)", "`code`", "**bold**", "_emphasis_", "a | b", "~~struck~~",
+        "# title", "- item", "1. item", "> quote", "http://evil.example", "www.evil.example", "$x$", "&lt;",
+    ],
+)  # fmt: skip
+def test_markdown_markup_is_text(tmp_path: Path, text: str) -> None:
+    """What would be markup, a link or HTML in Markdown does not stand in the summary as it is."""
+    record = single(tmp_path, headline=text, verdicts=[Verdict(name=text, status="PASS", detail=text)])
+    assert text not in markdown(record)
+
+
+@pytest.mark.parametrize("text", ["@team", "#17"])
+def test_markdown_mentions_nobody(tmp_path: Path, text: str) -> None:
+    """GitHub, which looks for mentions in the finished text, finds a space of no width in them."""
+    assert f"{text[0]}&#8203;{text[1:]}" in markdown(single(tmp_path, headline=f"see {text}"))
+
+
+def test_markdown_cell_stays_on_its_line(tmp_path: Path) -> None:
+    """A line break in a verdict's detail does not break the table."""
+    verdict = Verdict(name="a", status="FAIL", detail="one\n\ntwo\r\nthree")
+    assert "| ❌ FAIL | a | one two" in markdown(single(tmp_path, verdicts=[verdict]))
+
+
+def test_hostile_markdown_has_no_tag_but_ours(hostile: Record) -> None:
+    """Hostile text in every field leaves no HTML element that the summary did not write itself."""
+    tags = set(re.findall(r"<(/?\w+)", markdown(hostile)))
+    assert tags == {"details", "/details", "summary", "/summary", "code", "/code"}
+
+
+def test_hostile_junit_is_text(hostile: Record) -> None:
+    """Hostile text comes back out of the XML as it was, its credentials masked."""
+    case = read(junit(hostile)).find(".//testcase")
+    assert case is not None
+    assert case.get("name") == "instrument " + printable(report_runs.HOSTILE + report_runs.SECRET_URL)
+
+
+def test_junit_drops_what_xml_cannot_carry(tmp_path: Path) -> None:
+    """Control characters of an error message leave the XML readable."""
+    verdict = Verdict(name="a\x00b", status="FAIL", detail="\x1b[31mred\x08\ufffe")
+    root = read(junit(single(tmp_path, verdicts=[verdict])))
+    assert [e.get("name") for e in root.iter("testcase")] == ["a\N{REPLACEMENT CHARACTER}b"]
+
+
+def test_junit_of_an_empty_run_is_an_error(tmp_path: Path) -> None:
+    """A run that checked nothing has a test case in error: no CI system shows it green."""
+    root = read(junit(report_runs.empty_run(tmp_path)))
+    assert [(s.get("tests"), s.get("errors")) for s in root.iter("testsuite")] == [("1", "1")]
+
+
+@pytest.mark.parametrize("shape", [markdown, junit, lambda record: str(terminal(record))])
+def test_password_is_in_no_summary(hostile: Record, shape: object) -> None:
+    """A password in a URL, in any field, reaches none of the summaries."""
+    assert callable(shape)
+    assert "hunter2" not in shape(hostile)
+
+
+def test_terminal_prints_what_str_says(suite: Record) -> None:
+    """Rich prints the same words as `str`, without markup, emoji or wrapping of its own."""
+    console = Console(file=StringIO(), width=100, no_color=True)
+    console.print(terminal(suite))
+    assert isinstance(console.file, StringIO)
+    assert [line.rstrip() for line in console.file.getvalue().splitlines()] == str(terminal(suite)).splitlines()
+
+
+def test_terminal_markup_is_text(tmp_path: Path) -> None:
+    """Rich's console markup, emoji codes and escape sequences in a record are shown as text."""
+    hostile = "[red]x[/red] :bomb: \x1b[2J"
+    record = single(tmp_path, headline=hostile, verdicts=[Verdict(name=hostile, status="PASS", detail=hostile)])
+    console = Console(file=StringIO(), width=200, force_terminal=True, color_system=None)
+    console.print(terminal(record))
+    assert isinstance(console.file, StringIO)
+    output = console.file.getvalue()
+    assert ("[red]x[/red] :bomb: \N{REPLACEMENT CHARACTER}[2J" in output, "\x1b[2J" in output) == (True, False)
+
+
+@pytest.mark.parametrize("width", [20, 39, 80])
+def test_terminal_fits_its_width(suite: Record, width: int) -> None:
+    """No line is wider than the terminal."""
+    console = Console(file=StringIO(), width=width)
+    console.print(terminal(suite))
+    assert isinstance(console.file, StringIO)
+    assert max(map(len, console.file.getvalue().splitlines())) <= width
