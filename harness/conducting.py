@@ -115,6 +115,8 @@ class Findings:
             values = log.total(f"{operation}.{kind}").quantiles_us(list(QUANTILES.values()))
             for label, value in zip(QUANTILES, values, strict=True):
                 self.figure(f"{dot}{kind}.{label}", value, "µs")
+        beyond = sum(interval.sparse.out_of_range for interval in shifted)
+        self.figure(f"{dot}out_of_range", beyond, "values")
         self.figure(f"{dot}instrument_cpu_share", result.cpu_share, "cores")
         return log
 

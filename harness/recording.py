@@ -32,14 +32,18 @@ Format: https://github.com/HdrHistogram/HdrHistogram (histogram log format 1.3).
 
 from __future__ import annotations
 
+import base64
+import binascii
 import heapq
 import re
+import struct
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
+import pyhdrh
 from hdrh.histogram import HdrHistogram
 from numpy.typing import NDArray
 
@@ -48,6 +52,10 @@ Int64s = NDArray[np.int64]
 HIGHEST_US = 3_600_000_000
 DIGITS = 3
 KINDS = ("response", "service", "send_lag")
+_OPERATION = re.compile(r"[A-Za-z0-9_.-]+")
+
+_COMPRESSED_V2, _ENCODED_V2 = 0x1C849304, 0x1C849303
+_HEADER = ">IIIIQQd"
 
 _HALF_BITS = 10
 _SUB_BUCKETS = 1 << (_HALF_BITS + 1)
@@ -165,23 +173,60 @@ class Histogram:
 
     @classmethod
     def decode(cls, text: str) -> Histogram:
-        """Read what `encode`, or another implementation with the same settings, has written.
+        """Read what `encode`, or another implementation, has written.
+
+        Layout, big-endian: cookie, length, then compressed: cookie, payload length, offset, digits, lowest and
+        highest trackable value, ratio, and the counts as ZigZag LEB128, runs of zeros as negative numbers.
 
         Raises:
             RecordingError: not a V2 histogram, or one of another range or number of digits.
         """
         try:
-            hdr: Any = HdrHistogram.decode(text.encode("ascii"))
-        except Exception as error:
-            raise RecordingError(f"not an HdrHistogram: {type(error).__name__}") from error
-        if hdr.significant_figures != DIGITS or hdr.counts_len > _COUNTS:
+            content = base64.b64decode(text, validate=True)
+            cookie, length = struct.unpack_from(">II", content)
+            if length != len(content) - 8:
+                raise RecordingError(f"a histogram of {len(content) - 8} bytes that says it has {length}")
+            payload = zlib.decompress(content[8 : 8 + length])
+            inner, counts_bytes, _, digits, lowest, highest, _ = struct.unpack_from(_HEADER, payload)
+        except (binascii.Error, struct.error, zlib.error) as error:
+            raise RecordingError(f"not an HdrHistogram ({error})") from error
+        if cookie & ~0xF0 != _COMPRESSED_V2 or inner & ~0xF0 != _ENCODED_V2:
+            raise RecordingError("not an HdrHistogram of encoding V2")
+        if digits != DIGITS or lowest != 1 or highest > 1 << 32:
             raise RecordingError(
-                f"a histogram of {hdr.significant_figures} digits up to {hdr.highest_trackable_value}, "
-                f"where {DIGITS} digits up to {HIGHEST_US} are expected"
+                f"a histogram of {digits} digits from {lowest} to {highest}, "
+                f"where {DIGITS} digits from 1 to {HIGHEST_US} are expected"
             )
         counts = np.zeros(_COUNTS, np.int64)
-        counts[: hdr.counts_len] = np.frombuffer(hdr.counts, np.uint64).astype(np.int64)
+        if counts_bytes:
+            try:
+                pyhdrh.decode(payload, struct.calcsize(_HEADER), counts.ctypes.data, _COUNTS, 8)
+            except (IndexError, OverflowError, ValueError) as error:
+                raise RecordingError(f"the counts of a histogram cannot be read ({error})") from error
         return cls(counts)
+
+
+class SparseHistogram:
+    """A histogram as it is kept: only the counts that are not 0."""
+
+    __slots__ = ("counts", "index", "out_of_range")
+
+    def __init__(self, histogram: Histogram) -> None:
+        index = np.flatnonzero(histogram.counts)
+        self.index = index.astype(np.uint16)
+        self.counts = histogram.counts[index]
+        self.out_of_range = histogram.out_of_range
+
+    def dense(self) -> Histogram:
+        """The histogram, to calculate with."""
+        counts = np.zeros(_COUNTS, np.int64)
+        counts[self.index] = self.counts
+        return Histogram(counts, self.out_of_range)
+
+    def add_to(self, whole: Histogram) -> None:
+        """Merge into another histogram, without loss."""
+        whole.counts[self.index] += self.counts
+        whole.out_of_range += self.out_of_range
 
 
 class Interval(msgspec.Struct, frozen=True, kw_only=True):
@@ -190,7 +235,12 @@ class Interval(msgspec.Struct, frozen=True, kw_only=True):
     tag: str
     start_s: float
     length_s: float
-    histogram: Histogram
+    sparse: SparseHistogram
+
+    @property
+    def histogram(self) -> Histogram:
+        """The interval's values, to calculate with."""
+        return self.sparse.dense()
 
 
 class SlowOperation(msgspec.Struct, frozen=True, kw_only=True):
@@ -199,23 +249,6 @@ class SlowOperation(msgspec.Struct, frozen=True, kw_only=True):
     operation: str
     due_ns: int
     response_ns: int
-
-
-class _Sparse:
-    """The counts of a closed second: pairs of index and count."""
-
-    __slots__ = ("counts", "index", "out_of_range")
-
-    def __init__(self, histogram: Histogram) -> None:
-        index = np.flatnonzero(histogram.counts)
-        self.index = index.astype(np.uint16)
-        self.counts = histogram.counts[index].astype(np.uint32)
-        self.out_of_range = histogram.out_of_range
-
-    def histogram(self) -> Histogram:
-        counts = np.zeros(_COUNTS, np.int64)
-        counts[self.index] = self.counts
-        return Histogram(counts, self.out_of_range)
 
 
 class Recorder:
@@ -233,7 +266,7 @@ class Recorder:
         self._slowest = slowest
         self._heap: list[tuple[int, int, str]] = []
         self._open: dict[tuple[str, int], tuple[Histogram, Histogram, Histogram]] = {}
-        self._closed: dict[tuple[str, int], list[tuple[_Sparse, _Sparse, _Sparse]]] = {}
+        self._closed: dict[tuple[str, int], list[tuple[SparseHistogram, SparseHistogram, SparseHistogram]]] = {}
 
     def record(self, operation: str, due_ns: Int64s, start_ns: Int64s, done_ns: Int64s) -> None:
         """Record operations that were answered.
@@ -241,9 +274,14 @@ class Recorder:
         Args:
             operation: its name, the first part of the log's tag.
             due_ns, start_ns, done_ns: monotonic nanoseconds, one-dimensional and of one length.
+
+        Raises:
+            ValueError: a name that cannot stand in a tag.
         """
         if not due_ns.size:
             return
+        if not _OPERATION.fullmatch(operation):
+            raise ValueError(f"an operation is named by letters, digits, '_', '-' and '.', not {operation!r}")
         response = done_ns - due_ns
         self._keep_slowest(operation, due_ns, response)
         seconds = (due_ns - self.origin_ns) // 1_000_000_000
@@ -268,7 +306,8 @@ class Recorder:
         for key in [k for k in self._open if k[1] < second]:
             response, service, send_lag = self._open.pop(key)
             # A second may close more than once: a reply that comes after a long stall opens it again.
-            self._closed.setdefault(key, []).append((_Sparse(response), _Sparse(service), _Sparse(send_lag)))
+            sparse = (SparseHistogram(response), SparseHistogram(service), SparseHistogram(send_lag))
+            self._closed.setdefault(key, []).append(sparse)
 
     def _keep_slowest(self, operation: str, due_ns: Int64s, response_ns: Int64s) -> None:
         floor = self._heap[0][0] if len(self._heap) >= self._slowest else -1
@@ -289,11 +328,14 @@ class Recorder:
         result = []
         for (operation, second), parts in sorted(self._closed.items(), key=lambda item: (item[0][1], item[0][0])):
             for at, kind in enumerate(KINDS):
-                histogram = parts[0][at].histogram()
-                for part in parts[1:]:
-                    histogram.add(part[at].histogram())
+                sparse = parts[0][at]
+                if len(parts) > 1:
+                    whole = Histogram()
+                    for part in parts:
+                        part[at].add_to(whole)
+                    sparse = SparseHistogram(whole)
                 result.append(
-                    Interval(tag=f"{operation}.{kind}", start_s=float(second), length_s=1.0, histogram=histogram)
+                    Interval(tag=f"{operation}.{kind}", start_s=float(second), length_s=1.0, sparse=sparse)
                 )
         return result
 
@@ -326,12 +368,12 @@ class LatencyLog:
         whole = Histogram()
         for interval in self.of(tag):
             if interval.start_s >= from_s and interval.start_s + interval.length_s <= to_s:
-                whole.add(interval.histogram)
+                interval.sparse.add_to(whole)
         return whole
 
 
 _LEGEND = '"StartTimestamp","Interval_Length","Interval_Max","Interval_Compressed_Histogram"'
-_LINE = re.compile(r"^(?:Tag=([^,\s]+),)?([\d.]+),([\d.]+),([\d.]+),(\S+)$")
+_LINE = re.compile(r"^(?:Tag=([^,\s]+),)?(-?[\d.]+),([\d.]+),([\d.]+),(\S+)$")
 _START = re.compile(r"^#\[StartTime: ([\d.]+) ")
 
 
@@ -345,10 +387,14 @@ def write_hlog(path: Path, intervals: Iterable[Interval], started_epoch_s: float
         _LEGEND,
     ]
     for interval in intervals:
-        highest_ms = (interval.histogram.max_us or 0) / 1000
+        histogram = interval.histogram
+        highest_ms = (histogram.max_us or 0) / 1000
+        if histogram.out_of_range:
+            lines.append(
+                f"#[{interval.tag} at {interval.start_s:.3f}: {histogram.out_of_range} values out of range]"
+            )
         lines.append(
-            f"Tag={interval.tag},{interval.start_s:.3f},{interval.length_s:.3f},{highest_ms:.3f},"
-            f"{interval.histogram.encode()}"
+            f"Tag={interval.tag},{interval.start_s:.3f},{interval.length_s:.3f},{highest_ms:.3f},{histogram.encode()}"
         )
     path.write_text("\n".join(lines) + "\n", encoding="ascii")
 
@@ -379,7 +425,7 @@ def read_hlog(path: Path) -> LatencyLog:
                 tag=tag or "",
                 start_s=float(start_s),
                 length_s=float(length_s),
-                histogram=Histogram.decode(encoded),
+                sparse=SparseHistogram(Histogram.decode(encoded)),
             )
         )
     return LatencyLog(intervals, started)

@@ -5,9 +5,11 @@
         supervisor.kill("mail")                    # SIGKILL, as a crash would
         supervisor.start_again("mail")             # with the same arguments
 
-A service counts as started when it answers `GET /health` (be it that it is not well, because it needs another
-that has not started yet), or, where it has no port, when it runs. It ends with its supervisor, whatever becomes of that: its standard input is a pipe that the supervisor holds open,
-and a service whose input ends, ends itself. It has a session of its own, so that Ctrl-C in a terminal
+A service counts as started when it answers `GET /health` (it may answer that it is not well, for what it needs
+may start later), or, where it has no port, when it runs.
+
+It ends with its supervisor, whatever becomes of that: its standard input is a pipe that the supervisor holds
+open, and a service whose input ends, ends itself. It has a session of its own, so that Ctrl-C in a terminal
 reaches the supervisor alone, which then stops the services in order.
 """
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from harness import checking
 from harness.conducting import Findings, ScenarioError, Stage
@@ -87,6 +88,9 @@ def _conclude(chosen: OutageParameters, line: Line, findings: Findings, *, is_dr
     due_until_restart = int(chosen.rate_per_s * restart_ns / 1e9)
     backlog = max(0, due_until_restart - count_at(line.applied_at, restart_ns))
     found = recovery(line.applied_at, history, restart_ns=restart_ns, backlog_until=due_until_restart)
+    if line.ledger.account().lost:
+        # A count of effects says when a backlog was applied only where nothing of it is missing.
+        found = replace(found, back_in_band_s=None, drained_s=None, drain_rate_per_s=None)
     for name, seconds in (
         ("first effect", found.first_effect_s),
         ("back in band", found.back_in_band_s),

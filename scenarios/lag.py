@@ -26,9 +26,9 @@ class LagParameters(Struct, frozen=True, forbid_unknown_fields=True):
     """What can be chosen for `lag`."""
 
     base_per_s: Annotated[float, Meta(gt=0, le=1_000_000)] = 1_000
-    peak_per_s: Annotated[float, Meta(gt=0, le=1_000_000)] = 8_000
+    peak_per_s: Annotated[float, Meta(gt=0, le=1_000_000)] = 12_000
     before_s: Annotated[float, Meta(gt=0, le=86_400)] = 4
-    peak_s: Annotated[float, Meta(gt=0, le=86_400)] = 5
+    peak_s: Annotated[float, Meta(gt=0, le=86_400)] = 4
     after_s: Annotated[float, Meta(gt=0, le=86_400)] = 8
     delivery: Delivery = "at_least_once"
     durability: Literal["none", "everysec", "always"] = "everysec"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from harness.history import Entry, FaultWindow, History, Mark, Reading
-from harness.recording import Histogram, Interval, LatencyLog, Recorder
+from harness.recording import Histogram, Interval, LatencyLog, Recorder, SparseHistogram
 from harness.run import SCHEMA, Figure, Record, Run, Verdict, load, save, save_measurements
 
 HOSTILE = "</script><script>alert(1)</script><!-- <img src=http://evil.example/x onerror=alert(2)> {{7*7}} \"'&"
@@ -134,11 +134,9 @@ def append_run(directory: Path, seconds: int = 60, per_s: int = 500, **changed: 
     return finished(directory, run_of("append", **(usual | changed)), recorder, entries)
 
 
-def outage_run(directory: Path, seconds: int = 60, per_s: int = 500, **changed: Any) -> Record:
-    """CRM is killed after 20 s, back after 40 s, and catches up 6 s later; producers stall for a moment."""
-    rng = np.random.default_rng(11)
-    recorder = recorded(rng, seconds, per_s, ("append",), stall=(41.0, 41.8))
-    entries = gauges(rng, seconds)
+def outage_lag(rng: np.random.Generator, seconds: int, per_s: int) -> list[Entry]:
+    """Lag that grows for 20 s and drains in 6, read four times a second, beside a group without trouble."""
+    entries: list[Entry] = []
     for quarter in range(seconds * 4):
         t = quarter / 4
         waiting = 0.0 if t < 20 else per_s * (min(t, 40) - 20) - max(0, t - 40) * per_s * 3.2
@@ -158,6 +156,15 @@ def outage_run(directory: Path, seconds: int = 60, per_s: int = 500, **changed: 
             ),
             Reading(t_ns=t_ns, name="lag.seconds", value=round(age + 0.004, 3), unit="s", labels=labels),
         ]
+    return entries
+
+
+def outage_run(directory: Path, seconds: int = 60, per_s: int = 500, **changed: Any) -> Record:
+    """CRM is killed after 20 s, back after 40 s, and catches up 6 s later; producers stall for a moment."""
+    rng = np.random.default_rng(11)
+    recorder = recorded(rng, seconds, per_s, ("append",), stall=(41.0, 41.8))
+    entries = gauges(rng, seconds)
+    entries += outage_lag(rng, seconds, per_s)
     entries += [
         FaultWindow(name="kill", target="crm", start_ns=20_000_000_000, end_ns=40_000_000_000),
         Mark(t_ns=40_900_000_000, name="first effect"),
@@ -315,9 +322,9 @@ def hour_long_run(directory: Path) -> Record:
     for _ in range(60):
         histogram = Histogram()
         histogram.record(rng.lognormal(6.2 + 0.4 * rng.random(), 0.9, 20_000).astype(np.int64))
-        seconds.append(histogram)
+        seconds.append(SparseHistogram(histogram))
     intervals = [
-        Interval(tag=f"{operation}.{kind}", start_s=float(t), length_s=1.0, histogram=seconds[(t * 7 + k) % 60])
+        Interval(tag=f"{operation}.{kind}", start_s=float(t), length_s=1.0, sparse=seconds[(t * 7 + k) % 60])
         for t in range(3600)
         for operation in ("append", "read")
         for k, kind in enumerate(("response", "service", "send_lag"))

@@ -20,6 +20,7 @@ import signal
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -29,7 +30,7 @@ from ordershop.entities import Customer, Order, Topic
 from ordershop.event_store import EventStore, connect
 from ordershop.events import Action, Keys
 from ordershop.services.mail import Mail
-from ordershop.subscription import AwayError, Delivery, Subscription
+from ordershop.subscription import AwayError, Delivery, Policy, Stop, Subscription
 from ordershop.supervisor import end_with_parent
 
 SOURCES: list[tuple[Topic, Action]] = [
@@ -128,6 +129,43 @@ class Crm:
         return found if isinstance(found, Customer) else None
 
 
+def listen(
+    server: str,
+    mail_url: str,
+    stop: Stop,
+    *,
+    namespace: str = "",
+    state: Path | None = None,
+    consumer: str = "1",
+    policy: Policy | Literal["seed"] = "at_least_once",
+    page: int = 500,
+    claim_after_ms: int = 30_000,
+) -> None:
+    """Have mails sent for what happens in the shop, until told to stop.
+
+    Args:
+        state: the directory in which the position is saved besides; None to save none.
+        policy: the subscription's, or `seed` for the seed's own subscriber.
+    """
+    effect = Crm(EventStore(connect(server), namespace), MailClient(mail_url))
+    if policy == "seed":
+        from ordershop.seed_variant import SeedSubscriber
+
+        SeedSubscriber(server, Keys(namespace), SOURCES).run(effect, stop)
+        return
+    Subscription(
+        server,
+        Keys(namespace),
+        SOURCES,
+        group="crm",
+        consumer=consumer,
+        policy=policy,
+        checkpoint=state / f"crm-{consumer}.json" if state else None,
+        page=page,
+        claim_after_ms=claim_after_ms,
+    ).run(effect, stop)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the service until SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser(prog="ordershop.services.crm")
@@ -147,23 +185,17 @@ def main(arguments: list[str] | None = None) -> None:
     stop = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stop.set())
-    effect = Crm(EventStore(connect(options.server), options.namespace), MailClient(options.mail))
-    if options.policy == "seed":
-        from ordershop.seed_variant import SeedSubscriber
-
-        SeedSubscriber(options.server, Keys(options.namespace), SOURCES).run(effect, stop)
-        return
-    Subscription(
+    listen(
         options.server,
-        Keys(options.namespace),
-        SOURCES,
-        group="crm",
+        options.mail,
+        stop,
+        namespace=options.namespace,
+        state=options.state,
         consumer=options.consumer,
         policy=options.policy,
-        checkpoint=options.state / f"crm-{options.consumer}.json" if options.state else None,
         page=options.page,
         claim_after_ms=options.claim_after_ms,
-    ).run(effect, stop)
+    )
 
 
 if __name__ == "__main__":
