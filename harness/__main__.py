@@ -1,9 +1,10 @@
-"""The command line: `shopbench run | list | report`.
+"""The command line: `shopbench run | list | report | selfcheck`.
 
     shopbench run                        every scenario, on an embedded server, then a report
     shopbench run append --server redis://127.0.0.1:6379/15 --param rate_per_s=5000
     shopbench list                       scenarios, their parameters and their profiles
     shopbench report runs/20261123-141502-append
+    shopbench selfcheck                  does the instrument tell the truth on this machine?
 
 Exit codes: 0 every verdict passes, 1 one fails, 2 usage or infrastructure, 3 the measurement is not valid.
 """
@@ -122,8 +123,8 @@ def run_command(
     return _conclude(record, ended)
 
 
-def _conclude(record: Record, ended: BaseException | None) -> int:
-    _report(record)
+def _conclude(record: Record, ended: BaseException | None, *, as_json: bool = False) -> int:
+    _report(record, as_json=as_json)
     if ended is None:
         return checking.exit_code(record.run.verdicts)
     if isinstance(ended, Interrupted):
@@ -132,13 +133,41 @@ def _conclude(record: Record, ended: BaseException | None) -> int:
     return checking.EXIT_USAGE
 
 
-def _report(record: Record) -> None:
+def _report(record: Record, *, as_json: bool = False) -> None:
     from reports import write_reports
     from reports.summaries import terminal
 
     path = write_reports(record, record.directory)
+    if as_json:
+        sys.stdout.write((record.directory / "run.json").read_text())
+        return
     out.print(terminal(record))
     out.print(str(path), markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command("selfcheck")
+def selfcheck_command(
+    json: Annotated[bool, typer.Option("--json", help="Print the record as JSON, and nothing else.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of the scripted delays.")] = 1,
+    runs: Annotated[Path, typer.Option(help="Where run directories are made.")] = Path("runs"),
+) -> int:
+    """Let the instrument prove itself on this machine, in under a minute."""
+    from harness.selfcheck import selfcheck
+
+    clock = SystemClock()
+    directory = run.new_directory(runs, selfcheck.name, dt.datetime.fromtimestamp(clock.epoch_s(), dt.UTC))
+    with _Shown(1) as shown, interruptible():
+        stage = Stage(
+            server="embedded",
+            port=None,
+            profile="quick",
+            seed=seed,
+            directory=directory,
+            clock=clock,
+            progress=shown.begin(selfcheck.name),
+        )
+        record, ended = conduct(selfcheck, selfcheck.parameters(), stage, command=["shopbench", *sys.argv[1:]])
+    return _conclude(record, ended, as_json=json)
 
 
 @app.command("list")

@@ -278,12 +278,14 @@ def conduct_suite(
     for scenario, parameters in chosen:
         stage = stage_for(scenario, directory / scenario.name)
         try:
-            record, ended = conduct(scenario, parameters, stage, command=command)
+            _, ended = conduct(scenario, parameters, stage, command=command)
         finally:
             # Also when it has crashed: its record is there, and belongs to the suite.
             member = run.load(directory / scenario.name).run
             suite = msgspec.structs.replace(
                 suite,
+                status="running" if member.status == "complete" else member.status,
+                reason=member.reason,
                 duration_s=round((clock.now_ns() - origin_ns) / 1e9, 3),
                 figures=[*suite.figures, *member.figures],
                 verdicts=[*suite.verdicts, *member.verdicts],
@@ -295,7 +297,6 @@ def conduct_suite(
             )
             run.save(directory, suite)
         if ended is not None:
-            suite = msgspec.structs.replace(suite, status=record.run.status, reason=record.run.reason)
             break
     else:
         suite = msgspec.structs.replace(suite, status="complete", headline=_suite_headline(suite))

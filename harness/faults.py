@@ -120,21 +120,30 @@ class Nemesis:
             if self._wait_until(fault.at_ns):
                 return
             start_ns = self._clock.now_ns() - self._origin_ns
-            end_ns: int | None = None
-            try:
-                inject(fault.name, self._target)
+            is_injected = self._inject(fault)
+            if is_injected:
                 self._wait_until(fault.at_ns + fault.for_ns)
-            finally:
-                end_ns = self._heal(fault)
-                self._history.add(
-                    FaultWindow(name=fault.name, target=self._target.name, start_ns=start_ns, end_ns=end_ns)
-                )
+            # Also where the injection failed: half of it may have been done.
+            end_ns = self._heal(fault)
+            self._history.add(
+                FaultWindow(name=fault.name, target=self._target.name, start_ns=start_ns, end_ns=end_ns)
+            )
+            if not is_injected:
+                return
+
+    def _inject(self, fault: Fault) -> bool:
+        try:
+            inject(fault.name, self._target)
+        except Exception as error:  # noqa: BLE001 - in this thread nobody else would hear of it
+            self._on_error(f"{fault.name} could not be done to {self._target.name}: {error}")
+            return False
+        return True
 
     def _heal(self, fault: Fault) -> int | None:
         end_ns = self._clock.now_ns() - self._origin_ns
         try:
             heal(fault.name, self._target)
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - in this thread nobody else would hear of it
             self._on_error(f"{self._target.name} did not come back after {fault.name}: {error}")
             return None
         self._history.add(Mark(t_ns=end_ns, name="restart"))

@@ -118,5 +118,5 @@ def read_timeline(path: Path) -> History:
     """
     try:
         return History(_DECODER.decode_lines(path.read_bytes()))
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError, msgspec.MsgspecError) as error:
         raise HistoryError(f"{path.name}: {error}") from error

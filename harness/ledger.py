@@ -111,14 +111,17 @@ class Ledger:
     def apply(self, event_ids: Iterable[str]) -> None:
         """Note effects, in any order and as often as they happened."""
         sequences = []
+        foreign = 0
         for text in event_ids:
             sequence = sequence_of(self.producer, text)
             if sequence is None or sequence >= self._state.size:
-                self._foreign += 1
+                foreign += 1
             else:
                 sequences.append(sequence)
-        self._effects += len(sequences)
-        self._note(np.array(sequences, np.int64), _APPLIED)
+        with self._lock:
+            self._effects += len(sequences)
+            self._foreign += foreign
+            self._state[np.array(sequences, np.int64)] |= _APPLIED
 
     @property
     def applied(self) -> int:

@@ -53,7 +53,7 @@ class Pacer(Protocol):
 
 
 def _check(duration_s: float, *rates_per_s: float) -> None:
-    if not (math.isfinite(duration_s) and duration_s > 0):
+    if not (math.isfinite(duration_s) and round(duration_s * SECOND_NS) > 0):
         raise PacingError(f"a schedule lasts some time, not {duration_s} s")
     for rate in rates_per_s:
         if not (math.isfinite(rate) and rate >= 0):
@@ -81,8 +81,12 @@ class Ramp:
         self._a = from_per_s
         self._b = to_per_s
         self.duration_ns = round(duration_s * SECOND_NS)
-        # Arrival 0 is due at 0, so those at 0 ... n are due before the end unless n is exactly the end.
-        self.total = max(1, math.ceil(round((from_per_s + to_per_s) / 2 * duration_s, 6)))
+        # Arrival 0 is due at 0, so those at 0 ... n are due before the end unless n is exactly the end. What
+        # is due there is decided in whole nanoseconds, as it is for everybody who asks.
+        estimate = math.ceil((from_per_s + to_per_s) / 2 * duration_s)
+        around = np.arange(max(0, estimate - 2), estimate + 3)
+        due = self.due_ns(int(around[0]), around.size)
+        self.total = int(around[0]) + int(np.count_nonzero(due < self.duration_ns))
 
     def due_ns(self, first: int, count: int) -> Int64s:
         """When `count` arrivals from number `first` on are due."""
@@ -149,6 +153,7 @@ def burst(base_per_s: float, peak_per_s: float, *, period_s: float, peak_s: floa
     Raises:
         PacingError: the peak does not fit into the period, or as for `Ramp`.
     """
+    _check(duration_s, base_per_s, peak_per_s)
     if not 0 < peak_s < period_s:
         raise PacingError(f"a peak of {peak_s} s does not fit into a period of {period_s} s")
     parts: list[Pacer] = []
@@ -185,8 +190,6 @@ class Poisson:
         self._seed = seed
         self.duration_ns = round(duration_s * SECOND_NS)
         self._starts_s = [0.0]
-        self._block_at = -1
-        self._block: NDArray[np.float64] = np.zeros(0)
         block = 0
         while self._starts_s[-1] * SECOND_NS < self.duration_ns:
             self._starts_s.append(self._starts_s[-1] + float(self._gaps(block).sum()))

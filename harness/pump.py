@@ -60,6 +60,7 @@ OK, FAILED, UNKNOWN, DROPPED, NOT_DUE = range(5)
 _BLOCK = 8192
 _RECORD_EVERY = 4096
 _READ_BYTES = 1 << 18
+_TLS_RECORD_BYTES = 1 << 14
 _RECONNECT_NS = (5_000_000, 250_000_000)
 _NOTHING = object()
 
@@ -78,6 +79,7 @@ class PumpSettings(msgspec.Struct, frozen=True, kw_only=True):
         timeout_ns: how long a reply may take before its connection counts as lost.
         drain_ns: how long to wait for the last replies after the schedule's end.
         keep_outcomes: whether to remember the outcome of each operation, one byte each.
+        spin_ns: how long before an arrival is due the pump stops sleeping; it costs that much CPU each time.
     """
 
     url: str
@@ -86,6 +88,7 @@ class PumpSettings(msgspec.Struct, frozen=True, kw_only=True):
     timeout_ns: int = 30_000_000_000
     drain_ns: int = 30_000_000_000
     keep_outcomes: bool = False
+    spin_ns: int = 60_000
 
 
 class PumpResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,62 +144,76 @@ def open_socket(url: str, timeout_s: float = 5.0) -> socket.socket:
 
     Raises:
         OSError: no connection.
-        PumpError: the server refuses the user, the password or the database.
+        PumpError: the server refuses the user, the password or the database, or is none.
     """
     options: dict[str, Any] = dict(parse_url(url))
     if "path" in options:
         raw = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        raw.settimeout(timeout_s)
-        raw.connect(options["path"])
     else:
-        host = options.get("host", "localhost")
-        raw = socket.create_connection((host, int(options.get("port", 6379))), timeout_s)
-        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if url.startswith("rediss://"):
-            context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
-            if options.get("ssl_cert_reqs") in {"none", ssl.CERT_NONE}:
-                context.check_hostname = False
-                context.verify_mode = ssl.CERT_NONE
-            raw = context.wrap_socket(raw, server_hostname=host)
-            raw.settimeout(timeout_s)
-    greeting: list[tuple[Any, ...]] = []
-    if options.get("password"):
-        user = (options["username"],) if options.get("username") else ()
-        greeting.append(("AUTH", *user, options["password"]))
-    if options.get("db"):
-        greeting.append(("SELECT", int(options["db"])))
+        address = (options.get("host", "localhost"), int(options.get("port", 6379)))
+        raw = socket.create_connection(address, timeout_s)
     try:
-        _greet(raw, greeting)
+        raw.settimeout(timeout_s)
+        if "path" in options:
+            raw.connect(options["path"])
+        else:
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if url.startswith("rediss://"):
+            raw = _tls_context(options).wrap_socket(raw, server_hostname=options.get("host", "localhost"))
+        _greet(raw, options)
     except BaseException:
         raw.close()
         raise
     return raw
 
 
-def _greet(raw: socket.socket, commands: list[tuple[Any, ...]]) -> None:
+def _tls_context(options: dict[str, Any]) -> ssl.SSLContext:
+    """TLS as the URL's options say, by the names that redis-py gives them."""
+    context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
+    if options.get("ssl_cert_reqs") in {"none", ssl.CERT_NONE}:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if options.get("ssl_certfile"):
+        context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"))
+    return context
+
+
+def _greet(raw: socket.socket, options: dict[str, Any]) -> None:
+    commands: list[tuple[Any, ...]] = []
+    if options.get("username") or options.get("password"):
+        user = (options["username"],) if options.get("username") else ()
+        commands.append(("AUTH", *user, options.get("password", "")))
+    if options.get("db"):
+        commands.append(("SELECT", int(options["db"])))
     reader = hiredis.Reader(replyError=_ReplyError)
     for command in commands:
         raw.sendall(hiredis.pack_command(command))
-        while (reply := reader.gets()) is False:
-            chunk = raw.recv(4096)
-            if not chunk:
-                raise ConnectionResetError("the server closed the connection")
-            reader.feed(chunk)
+        try:
+            while (reply := reader.gets()) is False:
+                chunk = raw.recv(4096)
+                if not chunk:
+                    raise ConnectionResetError("the server closed the connection")
+                reader.feed(chunk)
+        except hiredis.ProtocolError as error:
+            raise PumpError(f"what answers {command[0]} is no Redis server: {error}") from error
         if isinstance(reply, _ReplyError):
             raise PumpError(f"the server refuses {command[0]}: {reply}")
 
 
 class _Batch:
-    """Operations that were started together: numbers, due times, start; `done` of them are answered."""
+    """Operations that were started together: numbers, due times, start; `done` of them are answered.
 
-    __slots__ = ("begun", "done", "due_ns", "first", "payload", "start_ns")
+    `begun_ns` is when the first byte went to the kernel: from then on the server may have them.
+    """
+
+    __slots__ = ("begun_ns", "done", "due_ns", "first", "payload", "start_ns")
 
     def __init__(self, first: int, due_ns: Int64s, start_ns: int, payload: memoryview) -> None:
         self.first = first
         self.due_ns = due_ns
         self.start_ns = start_ns
         self.payload = payload
-        self.begun = False
+        self.begun_ns: int | None = None
         self.done = 0
 
     @property
@@ -238,11 +255,10 @@ class _Lane:
                 self.socket.setblocking(False)
                 self.reader = self._new_reader()
                 self.reconnects += 1
-                self._backoff_ns = _RECONNECT_NS[0]
-                return
+            # Also a connection that was made: a server that is full takes it, and closes it at once.
             self._retry_at_ns = now_ns + self._backoff_ns
             self._backoff_ns = min(self._backoff_ns * 2, _RECONNECT_NS[1])
-        if now_ns >= self._retry_at_ns:
+        if self.socket is None and now_ns >= self._retry_at_ns:
             self._connecting = threading.Thread(target=self._try_to_connect, daemon=True)
             self._connecting.start()
 
@@ -256,7 +272,16 @@ class _Lane:
             self.socket.close()
             self.socket = None
 
-    def write(self) -> None:
+    def stop_connecting(self) -> None:
+        """Wait for a connection that is being made, which takes a second at most, and close it."""
+        if self._connecting is not None:
+            self._connecting.join()
+            self._connecting = None
+        if self._connected is not None:
+            self._connected.close()
+            self._connected = None
+
+    def write(self, now_ns: int) -> None:
         """Write what the kernel takes.
 
         Raises:
@@ -264,18 +289,21 @@ class _Lane:
         """
         while self.out and self.socket is not None:
             batch = self.out[0]
+            # OpenSSL reports a write of several records when all of them are out, though the server may have
+            # read, and answered, the first ones long before. A part of one record says nothing to it yet.
+            piece = batch.payload[:_TLS_RECORD_BYTES] if isinstance(self.socket, ssl.SSLSocket) else batch.payload
             try:
-                written = self.socket.send(batch.payload)
+                written = self.socket.send(piece)
             except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
                 return
-            if not batch.begun:
-                batch.begun = True
+            if batch.begun_ns is None:
+                batch.begun_ns = now_ns
                 self.in_flight.append(batch)
-            if written < len(batch.payload):
-                batch.payload = batch.payload[written:]
+            batch.payload = batch.payload[written:]
+            if not batch.payload:
+                self.out.popleft()
+            elif written < len(piece):
                 return
-            batch.payload = batch.payload[:0]
-            self.out.popleft()
 
     def read(self) -> list[Any]:
         """The replies that are there.
@@ -297,6 +325,8 @@ class _Lane:
         gets = self.reader.gets
         while (reply := gets()) is not _NOTHING:
             replies.append(reply)
+        if replies:
+            self._backoff_ns, self._retry_at_ns = _RECONNECT_NS[0], 0
         return replies
 
 
@@ -375,7 +405,7 @@ class Pump:
             self._wait_and_read(now_ns, draining=end_ns is not None)
         for lane in self._lanes:
             self._give_up(lane)
-            lane.close()
+            lane.stop_connecting()
         self._record()
         self._show_progress()
         wall_ns = max(1, self._clock.now_ns() - self._origin_ns)
@@ -436,7 +466,7 @@ class Pump:
                 lane.reconnect(now_ns)
             if lane.out and lane.socket is not None:
                 try:
-                    lane.write()
+                    lane.write(now_ns)
                 except OSError:
                     self._lose(lane)
 
@@ -456,8 +486,9 @@ class Pump:
             if replies:
                 self._take_replies(lane, replies, self._clock.now_ns())
         for lane in self._lanes:
-            head = lane.in_flight[0] if lane.in_flight else None
-            if head is not None and now_ns - head.start_ns > self._settings.timeout_ns:
+            # From its first byte on: what has waited for a server that was away gets its full time, too.
+            begun_ns = lane.in_flight[0].begun_ns if lane.in_flight else None
+            if begun_ns is not None and now_ns - begun_ns > self._settings.timeout_ns:
                 self._lose(lane)
         self._show_progress()
 
@@ -468,7 +499,8 @@ class Pump:
         until_due_ns = int(self._due_block()[0]) - self._clock.now_ns()
         # A lane that connects is looked after every few milliseconds.
         longest = 5_000_000 if any(lane.socket is None for lane in self._lanes) else 50_000_000
-        return min(max(until_due_ns, 0), longest) / 1e9
+        # The last moments are waited out awake: a timer may be as late as what is measured.
+        return min(max(until_due_ns - self._settings.spin_ns, 0), longest) / 1e9
 
     def _take_replies(self, lane: _Lane, replies: list[Any], now_ns: int) -> None:
         failures = [(i, reply) for i, reply in enumerate(replies) if type(reply) is _ReplyError]
@@ -507,7 +539,7 @@ class Pump:
             self._settle(batch.first + batch.done, batch.open, UNKNOWN)
             self._in_flight -= batch.open
         lane.in_flight.clear()
-        while lane.out and lane.out[0].begun:
+        while lane.out and lane.out[0].begun_ns is not None:
             lane.out.popleft()
 
     def _give_up(self, lane: _Lane) -> None:
@@ -584,8 +616,15 @@ class PumpProcess:
         self._receive(60.0)
 
     def begin(self, origin_ns: int) -> None:
-        """Start the schedule at a moment of the monotonic clock, a little in the future."""
-        self._connection.send(origin_ns)
+        """Start the schedule at a moment of the monotonic clock, a little in the future.
+
+        Raises:
+            PumpError: its process has ended.
+        """
+        try:
+            self._connection.send(origin_ns)
+        except OSError as error:
+            raise PumpError("the pump's process has ended before it began") from error
 
     def is_done(self) -> bool:
         """Whether its result is there."""
@@ -610,7 +649,7 @@ class PumpProcess:
             raise PumpError("the pump does not report")
         try:
             answer = self._connection.recv()
-        except EOFError as error:
+        except (EOFError, OSError) as error:
             raise PumpError("the pump's process has ended without a result") from error
         if isinstance(answer, str):
             raise PumpError(answer)

@@ -33,8 +33,8 @@ Format: https://github.com/HdrHistogram/HdrHistogram (histogram log format 1.3).
 from __future__ import annotations
 
 import base64
-import binascii
 import heapq
+import math
 import re
 import struct
 import zlib
@@ -61,6 +61,8 @@ _HALF_BITS = 10
 _SUB_BUCKETS = 1 << (_HALF_BITS + 1)
 _BUCKETS = 22
 _COUNTS = (_BUCKETS + 1) << _HALF_BITS
+# A count takes up to 9 bytes.
+_LONGEST_PAYLOAD = struct.calcsize(_HEADER) + 9 * _COUNTS + 1
 
 
 class RecordingError(Exception):
@@ -124,7 +126,7 @@ class Histogram:
         return int(self.counts.sum())
 
     def quantile_us(self, q: float) -> int | None:
-        """The smallest recorded value that at least the share `q` (0 to 1) of all values does not pass.
+        """The value at the share `q` (0 to 1) of all values, by rank: the round(q × total)-th smallest.
 
         Returns the highest value equivalent to it, as every HdrHistogram does; None with no value at all.
         """
@@ -149,11 +151,20 @@ class Histogram:
     @property
     def mean_us(self) -> float | None:
         """The mean of the middles of the buckets, weighted by count."""
-        nonzero = np.flatnonzero(self.counts)
-        if not nonzero.size:
-            return None
-        middles = (lowest_at(nonzero) + highest_at(nonzero)) / 2
-        return float(np.average(middles, weights=self.counts[nonzero]))
+        return self._moments()[0] if self.total else None
+
+    @property
+    def deviation_us(self) -> float | None:
+        """The standard deviation of the middles of the buckets, weighted by count."""
+        return self._moments()[1] if self.total else None
+
+    def _moments(self) -> tuple[float, float]:
+        index = np.flatnonzero(self.counts)
+        counts = self.counts[index]
+        # The middle as HdrHistogram has it: a whole number, the upper one of two.
+        middles = (lowest_at(index) + highest_at(index) + 1) // 2
+        mean = float(np.average(middles, weights=counts))
+        return mean, float(np.sqrt(np.average((middles - mean) ** 2, weights=counts)))
 
     def distribution(self) -> tuple[Int64s, Int64s]:
         """The values (highest equivalent, µs) that occur and how often each does."""
@@ -186,9 +197,12 @@ class Histogram:
             cookie, length = struct.unpack_from(">II", content)
             if length != len(content) - 8:
                 raise RecordingError(f"a histogram of {len(content) - 8} bytes that says it has {length}")
-            payload = zlib.decompress(content[8 : 8 + length])
+            unpacking = zlib.decompressobj()
+            payload = unpacking.decompress(content[8:], _LONGEST_PAYLOAD)
+            if not unpacking.eof:
+                raise RecordingError("a histogram that is cut off, or far too long")
             inner, counts_bytes, _, digits, lowest, highest, _ = struct.unpack_from(_HEADER, payload)
-        except (binascii.Error, struct.error, zlib.error) as error:
+        except (ValueError, struct.error, zlib.error) as error:
             raise RecordingError(f"not an HdrHistogram ({error})") from error
         if cookie & ~0xF0 != _COMPRESSED_V2 or inner & ~0xF0 != _ENCODED_V2:
             raise RecordingError("not an HdrHistogram of encoding V2")
@@ -260,6 +274,7 @@ class Recorder:
     """
 
     OPEN_SECONDS = 4
+    PARTS = 16
 
     def __init__(self, origin_ns: int = 0, slowest: int = 100) -> None:
         self.origin_ns = origin_ns
@@ -307,7 +322,10 @@ class Recorder:
             response, service, send_lag = self._open.pop(key)
             # A second may close more than once: a reply that comes after a long stall opens it again.
             sparse = (SparseHistogram(response), SparseHistogram(service), SparseHistogram(send_lag))
-            self._closed.setdefault(key, []).append(sparse)
+            parts = self._closed.setdefault(key, [])
+            parts.append(sparse)
+            if len(parts) >= self.PARTS:
+                parts[:] = [_merged(parts)]
 
     def _keep_slowest(self, operation: str, due_ns: Int64s, response_ns: Int64s) -> None:
         floor = self._heap[0][0] if len(self._heap) >= self._slowest else -1
@@ -327,15 +345,10 @@ class Recorder:
         self._close_before(1 << 62)
         result = []
         for (operation, second), parts in sorted(self._closed.items(), key=lambda item: (item[0][1], item[0][0])):
+            whole = _merged(parts)
             for at, kind in enumerate(KINDS):
-                sparse = parts[0][at]
-                if len(parts) > 1:
-                    whole = Histogram()
-                    for part in parts:
-                        part[at].add_to(whole)
-                    sparse = SparseHistogram(whole)
                 result.append(
-                    Interval(tag=f"{operation}.{kind}", start_s=float(second), length_s=1.0, sparse=sparse)
+                    Interval(tag=f"{operation}.{kind}", start_s=float(second), length_s=1.0, sparse=whole[at])
                 )
         return result
 
@@ -345,6 +358,19 @@ class Recorder:
             SlowOperation(operation=operation, due_ns=due_ns, response_ns=response_ns)
             for response_ns, due_ns, operation in sorted(self._heap, reverse=True)
         ]
+
+
+def _merged(
+    parts: list[tuple[SparseHistogram, SparseHistogram, SparseHistogram]],
+) -> tuple[SparseHistogram, SparseHistogram, SparseHistogram]:
+    """The parts of one second, as one."""
+    if len(parts) == 1:
+        return parts[0]
+    response, service, send_lag = Histogram(), Histogram(), Histogram()
+    for part in parts:
+        for sparse, whole in zip(part, (response, service, send_lag), strict=True):
+            sparse.add_to(whole)
+    return SparseHistogram(response), SparseHistogram(service), SparseHistogram(send_lag)
 
 
 class LatencyLog:
@@ -373,8 +399,8 @@ class LatencyLog:
 
 
 _LEGEND = '"StartTimestamp","Interval_Length","Interval_Max","Interval_Compressed_Histogram"'
-_LINE = re.compile(r"^(?:Tag=([^,\s]+),)?(-?[\d.]+),([\d.]+),([\d.]+),(\S+)$")
-_START = re.compile(r"^#\[StartTime: ([\d.]+) ")
+_LINE = re.compile(r"^(?:Tag=([^,\s]+),)?(-?\d+(?:\.\d*)?),(\d+(?:\.\d*)?),(\d+(?:\.\d*)?),(\S+)$")
+_START = re.compile(r"^#\[StartTime: (\d+(?:\.\d*)?) ")
 
 
 def write_hlog(path: Path, intervals: Iterable[Interval], started_epoch_s: float) -> None:
@@ -396,6 +422,35 @@ def write_hlog(path: Path, intervals: Iterable[Interval], started_epoch_s: float
         lines.append(
             f"Tag={interval.tag},{interval.start_s:.3f},{interval.length_s:.3f},{highest_ms:.3f},{histogram.encode()}"
         )
+    path.write_text("\n".join(lines) + "\n", encoding="ascii")
+
+
+def write_hgrm(path: Path, histogram: Histogram) -> None:
+    """Write a percentile distribution in milliseconds, 5 ticks per half of the distance to 100 %.
+
+    The text is that of HdrHistogram's `outputPercentileDistribution` (Java), which its plotter reads:
+    https://hdrhistogram.github.io/HdrHistogram/plotFiles.html
+    """
+    values, counts = histogram.distribution()
+    counts_to = np.cumsum(counts)
+    shares = 100.0 * counts_to / max(histogram.total, 1)
+    lines = [f"{'Value':>12} {'Percentile':>14} {'TotalCount':>10} {'1/(1-Percentile)':>14}", ""]
+    level, at = 0.0, -1
+    while at < values.size - 1:
+        at = int(np.searchsorted(shares, level))
+        lines.append(
+            f"{values[at] / 1000:12.3f} {level / 100:.12f} {counts_to[at]:10d} {1 / (1 - level / 100):14.2f}"
+        )
+        # Each time that half of what was left to 100 % is passed, the ticks are half as far apart.
+        level += 100.0 / (5 << (math.floor(math.log2(100.0 / (100.0 - level))) + 1))
+    if values.size:
+        lines.append(f"{values[-1] / 1000:12.3f} {1:.12f} {counts_to[-1]:10d}")
+    mean_ms, deviation_ms = (histogram.mean_us or 0.0) / 1000, (histogram.deviation_us or 0.0) / 1000
+    lines += [
+        f"#[Mean    = {mean_ms:12.3f}, StdDeviation   = {deviation_ms:12.3f}]",
+        f"#[Max     = {(histogram.max_us or 0) / 1000:12.3f}, Total count    = {histogram.total:12d}]",
+        f"#[Buckets = {_BUCKETS:12d}, SubBuckets     = {_SUB_BUCKETS:12d}]",
+    ]
     path.write_text("\n".join(lines) + "\n", encoding="ascii")
 
 

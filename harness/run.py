@@ -139,7 +139,7 @@ def load(directory: Path) -> Record:
                 f"{directory}: written by a newer shopbench (schema {schema}; this one reads up to {SCHEMA})"
             )
         run = msgspec.json.decode(content, type=Run)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise RunError(f"{directory}: run.json is not a run record ({error})") from error
     for member in run.members:
         if not re.fullmatch(r"[A-Za-z0-9_.-]+", member) or member in {".", ".."}:

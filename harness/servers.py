@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -24,7 +25,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
-from urllib.parse import urlsplit, urlunsplit
 
 import redis
 from redis.backoff import NoBackoff
@@ -37,6 +37,9 @@ from harness.clock import Clock
 START_TIMEOUT_NS = 20_000_000_000
 NAMESPACE = "ordershop-bench:"
 MARKER = NAMESPACE + "marker"
+
+_USER_AND_PASSWORD = re.compile(r"://\S*@")
+_SECRET_OPTION = re.compile(r"([?&](?:username|password|ssl_password)=)[^&\s]*")
 
 Durability = Literal["none", "everysec", "always"]
 DURABILITIES: tuple[Durability, ...] = ("none", "everysec", "always")
@@ -61,15 +64,17 @@ def client_for(url: str, *, timeout_s: float = 2.0) -> redis.Redis:
             socket_connect_timeout=timeout_s,
         )
     except ValueError as error:
-        raise ServerError(f"{without_password(url)}: not the URL of a Redis server ({error})") from error
+        # What urllib could not read it quotes, and in a URL with a user that may be a part of the password.
+        why = "" if "@" in url else f" ({error})"
+        raise ServerError(f"{without_password(url)}: not the URL of a Redis server{why}") from error
 
 
-def without_password(url: str) -> str:
-    """A URL as it may stand in a record: user name and password replaced by `***`."""
-    parts = urlsplit(url)
-    if "@" not in parts.netloc:
-        return url
-    return urlunsplit(parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]))
+def without_password(text: str) -> str:
+    """A word of a command line as it may stand in a record: what is secret in a URL is replaced by `***`.
+
+    It works on the text, not on the parsed URL: a URL with a mistake in it has a password, too.
+    """
+    return _SECRET_OPTION.sub(r"\1***", _USER_AND_PASSWORD.sub("://***@", text))
 
 
 class Server:
@@ -294,6 +299,9 @@ class ForeignServer(Server):
             self._client.set(MARKER, "keys of ordershop-bench; they are removed after each run")
         except redis.exceptions.AuthenticationError as error:
             raise ServerError(f"{shown}: {error}") from error
+        except TypeError as error:
+            # An option that the client library does not know comes to light when it connects.
+            raise ServerError(f"{shown}: not the URL of a Redis server ({error})") from error
         except (redis.RedisError, OSError) as error:
             raise ServerError(f"{shown}: does not answer as a Redis server does ({error})") from error
 

@@ -3,7 +3,7 @@
 They append events to an event store, which is Redis Streams, and listen to the streams that concern them.
 Commands travel over HTTP, queries over RESP, straight from Redis:
 
-    client --HTTP--> gateway --HTTP--> customers, products, inventory, orders, billing
+    client --HTTP--> gateway --HTTP--> customers, products, billing, orders --HTTP--> inventory
                         |                              |
                         | find_one, find_all           | append.lua: one atomic step
                         v                              v

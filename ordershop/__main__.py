@@ -192,10 +192,8 @@ def up(
     namespace: Annotated[str, typer.Option(help="What every key in Redis begins with.")] = "",
 ) -> None:
     """Start the shop in the foreground; Ctrl-C ends it."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
     log = Log()
-    with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
+    with _until_told(), contextlib.ExitStack() as stack:
         _check_port(port)
         control = stack.enter_context(Control(port))
         ports = shop_ports(port)
@@ -215,10 +213,23 @@ def up(
         stack.callback(log, "shop", "down")
 
 
-def _interrupt(*_: object) -> None:
-    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(each, signal.SIG_IGN)  # once is enough: what follows is the orderly end
-    raise KeyboardInterrupt
+@contextlib.contextmanager
+def _until_told() -> Iterator[None]:
+    """Go on until Ctrl-C, SIGTERM or the terminal's end; what is inside then ends in order."""
+    told_by = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def end(*_: object) -> None:
+        for number in told_by:
+            signal.signal(number, signal.SIG_IGN)  # once is enough
+        raise KeyboardInterrupt
+
+    before = [signal.signal(number, end) for number in told_by]
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            yield
+    finally:
+        for number, handler in zip(told_by, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _check_port(port: int) -> None:
@@ -378,10 +389,14 @@ def _complaints() -> Iterator[None]:
     sys.exit(2)
 
 
-def main() -> None:
-    """Run a command."""
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command, and exit with its code.
+
+    Args:
+        arguments: of the command line; None for this process's own.
+    """
     with _complaints():
-        code = app(standalone_mode=False)
+        code = app(arguments, standalone_mode=False)
         sys.exit(code or 0)
 
 

@@ -8,12 +8,13 @@ So there is no moment in which a client can see an event without its entity, hal
 was taken for an order that does not exist.
 
 ARGV:
-  namespace, seconds of the dedup window, number of references, number of events,
+  namespace, seconds of the dedup window, number of references, number of groups,
   a reference each:  topic, id                                   must exist
-  an event each:     topic, action, id, event_id, expect, mode, json,
-                     number of fields, field, value, ..., number of list items, item, ...
-    expect    ''  nothing;  'E'  the entity exists;  a number  it has this version, 0: it does not exist
-    mode      '0'  event only;  '1'  event and entity cache;  'S'  these, and stock for an order
+  a group each:      topic, action, expect, mode, number of fields, field, ..., number of events,
+    an event each:   id, event_id, json, value, ...     and for an order that has fields: number of items, item, ...
+
+  expect    ''  nothing;  'E'  the entity exists;  a number  it has this version, 0: it does not exist
+  mode      '0'  event only;  '1'  event and entity cache;  'S'  these, and stock for an order
 
 Answer:
   an ID for each event, in their order; or
@@ -30,8 +31,8 @@ A redis.call costs more than anything else here, a function value a good part of
 need is therefore made only for them (`rules`).
 ]]
 
-local call = redis.call
-local ns, n_refs, n_events = ARGV[1], ARGV[3] + 0, ARGV[4] + 0
+local call, ARGV = redis.call, ARGV -- a global costs a look-up each time
+local ns, n_refs, n_groups = ARGV[1], ARGV[3] + 0, ARGV[4] + 0
 local now = call('TIME')
 local now_s, now_us = now[1] + 0, now[2] + 0
 local known_key, before_key = ns .. 'events:ids', ns .. 'events:ids:before'
@@ -39,24 +40,36 @@ local LAST, SINCE = '\0last', '\0since'
 
 -- 1. Known? ---------------------------------------------------------------------------------------------
 
-local first_event = 5 + 2 * n_refs
-local answer, last, since = {}, nil, nil
-local starts, event_ids, plain = nil, nil, n_refs == 0
+-- groups[i] and starts[i] say what event i is and where it stands; an event's arguments begin with its id.
+local groups, starts, event_ids, n_events = {}, {}, {}, 0
+local plain = n_refs == 0 -- whether there are only events whose projection needs no rules
+local at = 5 + 2 * n_refs
+for _ = 1, n_groups do
+  local g = {topic = ARGV[at], action = ARGV[at + 1], expect = ARGV[at + 2], mode = ARGV[at + 3],
+             fields = ARGV[at + 4] + 0, names = at + 5}
+  g.has_items = g.topic == 'order' and g.fields > 0
+  if g.expect ~= '' or g.mode ~= '0' and
+     (g.mode ~= '1' or g.action ~= 'created' or g.topic ~= 'customer' and g.topic ~= 'product') then
+    plain = false
+  end
+  at = at + 5 + g.fields
+  local to = n_events + ARGV[at]
+  at = at + 1
+  for i = n_events + 1, to do
+    groups[i], starts[i], event_ids[i] = g, at, ARGV[at + 1]
+    at = at + 3 + g.fields
+    if g.has_items then at = at + 1 + ARGV[at] end
+  end
+  n_events = to
+end
 
+local answer, last, since = {}, nil, nil
 if n_events == 1 then
-  local event_id = ARGV[first_event + 3]
-  local state = call('HMGET', known_key, LAST, SINCE, event_id)
+  local state = call('HMGET', known_key, LAST, SINCE, event_ids[1])
   last, since = state[1], state[2]
-  local id = state[3] or call('HGET', before_key, event_id)
+  local id = state[3] or call('HGET', before_key, event_ids[1])
   if id then return {id} end
 else
-  starts, event_ids = {}, {}
-  local at = first_event
-  for i = 1, n_events do
-    starts[i], event_ids[i] = at, ARGV[at + 3]
-    at = at + 8 + 2 * ARGV[at + 7]
-    at = at + 1 + ARGV[at]
-  end
   local state = call('HMGET', known_key, LAST, SINCE)
   last, since = state[1], state[2]
   local fresh = n_events
@@ -77,9 +90,19 @@ end
 
 -- 2. Check ----------------------------------------------------------------------------------------------
 
+-- field, value, field, value, ... of an event; one table for all of them, since each is used at once.
+local pairs_of_fields = {}
+local function named_values(g, at)
+  for f = 1, g.fields do
+    pairs_of_fields[2 * f - 1], pairs_of_fields[2 * f] = ARGV[g.names + f - 1], ARGV[at + 2 + f]
+  end
+  pairs_of_fields[2 * g.fields + 1] = nil
+  return pairs_of_fields
+end
+
 -- Everything that an append of customers or products alone can do without.
 local function rules()
-  local R, planned, by_row = {}, {}, {}
+  local R, planned, by_row, expected, billed_by = {}, {}, {}, {}, {}
 
   local function entity_key(topic, id) return ns .. '{' .. topic .. '}_entity:' .. id end
   local function ids_key(topic) return ns .. '{' .. topic .. '}_ids' end
@@ -91,14 +114,14 @@ local function rules()
   local function exists(topic, id) return call('SISMEMBER', ids_key(topic), id) == 1 end
   local function refused(reason, detail) return {'', reason, detail} end
 
-  local function field_of(at, name)
-    for f = at + 8, at + 6 + 2 * ARGV[at + 7], 2 do
-      if ARGV[f] == name then return ARGV[f + 1] end
+  local function value_of(g, at, name)
+    for f = 1, g.fields do
+      if ARGV[g.names + f - 1] == name then return ARGV[at + 2 + f] end
     end
   end
 
-  local function items_of(at)
-    local count = at + 8 + 2 * ARGV[at + 7]
+  local function items_of(g, at)
+    local count = at + 3 + g.fields
     return {unpack(ARGV, count + 1, count + ARGV[count])}
   end
 
@@ -107,10 +130,12 @@ local function rules()
   end
 
   -- What an order changes on the shelves: product_id -> pieces that go back (or, below 0, are taken).
-  local function stock_change(at, action, id)
+  -- An order that is created again is replaced, and an update of one that is not there changes nothing.
+  local function stock_change(g, at)
     local change = {}
-    if action ~= 'created' then count_items(change, call('LRANGE', items_key(id), 0, -1), 1) end
-    if action ~= 'deleted' then count_items(change, items_of(at), -1) end
+    if g.action == 'updated' and not exists('order', ARGV[at]) then return change end
+    count_items(change, call('LRANGE', items_key(ARGV[at]), 0, -1), 1)
+    if g.action ~= 'deleted' then count_items(change, items_of(g, at), -1) end
     return change
   end
 
@@ -151,8 +176,13 @@ local function rules()
     end
   end
 
-  function R.check(at)
-    local topic, action, id, expect, mode = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 4], ARGV[at + 5]
+  function R.check(g, at)
+    local topic, action, id, expect, mode = g.topic, g.action, ARGV[at], g.expect, g.mode
+    if expect ~= '' then
+      -- What is expected of an entity holds before the append, so for one event of it.
+      if expected[topic .. ' ' .. id] then return refused('version', 'twice in one append') end
+      expected[topic .. ' ' .. id] = true
+    end
     if expect == 'E' then
       if not exists(topic, id) then return refused('unknown', topic .. ' ' .. id) end
     elseif expect ~= '' then
@@ -160,13 +190,16 @@ local function rules()
       if version ~= expect + 0 then return refused('version', string.format('%.0f', version)) end
     end
     if topic == 'billing' and mode ~= '0' and action ~= 'deleted' then
-      local order_id = field_of(at, 'order_id')
+      local order_id = value_of(g, at, 'order_id')
       if not exists('order', order_id) then return refused('unknown', 'order ' .. order_id) end
       local mine = call('HGET', entity_key('billing', id), 'order_id') == order_id
-      if not mine and call('SISMEMBER', unbilled_key, order_id) == 0 then return refused('billed', order_id) end
+      if not mine and call('SISMEMBER', unbilled_key, order_id) == 0 or (billed_by[order_id] or id) ~= id then
+        return refused('billed', order_id)
+      end
+      billed_by[order_id] = id
     end
-    if mode == 'S' then
-      local short = plan_shelves(stock_change(at, action, id))
+    if mode == 'S' and topic == 'order' then
+      local short = plan_shelves(stock_change(g, at))
       if short then return refused('stock', short) end
     end
   end
@@ -184,18 +217,18 @@ local function rules()
     end
   end
 
-  local function index_after(at, topic, action, id)
+  local function index_after(g, at, topic, action, id)
     if topic == 'inventory' then
-      call('RPUSH', shelf_key(field_of(at, 'product_id')), id)
+      call('RPUSH', shelf_key(value_of(g, at, 'product_id')), id)
     elseif topic == 'billing' then
-      call('SREM', unbilled_key, field_of(at, 'order_id'))
+      call('SREM', unbilled_key, value_of(g, at, 'order_id'))
     elseif topic == 'order' and action == 'created' then
       call('SADD', unbilled_key, id)
     end
   end
 
-  function R.project(at)
-    local topic, action, id = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  function R.project(g, at)
+    local topic, action, id = g.topic, g.action, ARGV[at]
     if action == 'deleted' then
       index_before(topic, action, id)
       call('SREM', ids_key(topic), id)
@@ -212,16 +245,16 @@ local function rules()
       call('HINCRBY', updates_key(topic), id, 1)
     end
     index_before(topic, action, id)
-    call('HSET', entity_key(topic, id), unpack(ARGV, at + 8, at + 7 + 2 * ARGV[at + 7]))
+    call('HSET', entity_key(topic, id), unpack(named_values(g, at), 1, 2 * g.fields))
     if topic == 'order' then
       call('DEL', items_key(id))
-      call('RPUSH', items_key(id), unpack(items_of(at)))
+      call('RPUSH', items_key(id), unpack(items_of(g, at)))
     end
-    index_after(at, topic, action, id)
+    index_after(g, at, topic, action, id)
   end
 
   function R.write_shelves(add)
-    local main_event_id = ARGV[first_event + 3]
+    local main_event_id = event_ids[1]
     for _, shelf in ipairs(planned) do
       -- A UUID that follows from the order's event and the row: the same at any retry, and like no other.
       local h = redis.sha1hex(main_event_id .. shelf.row)
@@ -238,23 +271,13 @@ local function rules()
   return R
 end
 
-local function is_plain(at)
-  local topic, mode = ARGV[at], ARGV[at + 5]
-  if ARGV[at + 4] ~= '' then return false end
-  return mode == '0' or mode == '1' and ARGV[at + 1] == 'created' and (topic == 'customer' or topic == 'product')
-end
-
-for i = 1, n_events do
-  if not is_plain(starts and starts[i] or first_event) then plain = false end
-end
-
 local R
 if not plain then
   R = rules()
   local refusal = R.check_references()
   for i = 1, n_events do
     if refusal then return refusal end
-    if not answer[i] then refusal = R.check(starts and starts[i] or first_event) end
+    if not answer[i] then refusal = R.check(groups[i], starts[i]) end
   end
   if refusal then return refusal end
 end
@@ -263,8 +286,8 @@ end
 
 local last_s, last_us = 0, 0
 if last then
-  local s, us = last:match('^(%d+)-(%d+)$')
-  last_s, last_us = s + 0, us + 0
+  local dash = last:find('-', 1, true)
+  last_s, last_us = last:sub(1, dash - 1) + 0, last:sub(dash + 1) + 0
 end
 
 local function next_id()
@@ -299,39 +322,34 @@ local function add(stream, event_id, json)
   return id
 end
 
-local known, ids, ids_topic = {}, {}, nil
+local known, n_known, ids, n_ids, ids_topic = {}, 0, {}, 0, nil
 
-local function flush_ids()
-  if #ids > 0 then call('SADD', ns .. '{' .. ids_topic .. '}_ids', unpack(ids)) end
-  ids = {}
-end
-
-local stream, stream_topic, stream_action
+local stream, stream_group
 for i = 1, n_events do
   if not answer[i] then
-    local at = starts and starts[i] or first_event
-    local topic, action, event_id = ARGV[at], ARGV[at + 1], ARGV[at + 3]
-    if topic ~= stream_topic or action ~= stream_action then
-      stream, stream_topic, stream_action = ns .. 'events:{' .. topic .. '}_' .. action, topic, action
-    end
-    local id = add(stream, event_id, ARGV[at + 6])
+    local g, at, event_id = groups[i], starts[i], event_ids[i]
+    if g ~= stream_group then stream, stream_group = ns .. 'events:{' .. g.topic .. '}_' .. g.action, g end
+    local id = add(stream, event_id, ARGV[at + 2])
     if type(id) == 'table' then return id end
     answer[i] = id
-    known[#known + 1] = event_id
-    known[#known + 1] = id
-    if R and ARGV[at + 5] ~= '0' then
-      R.project(at)
-    elseif ARGV[at + 5] == '1' then -- plain: a customer or a product that is created
-      if topic ~= ids_topic then
-        flush_ids()
-        ids_topic = topic
+    known[n_known + 1], known[n_known + 2] = event_id, id
+    n_known = n_known + 2
+    if g.mode ~= '0' then
+      if R then
+        R.project(g, at)
+      else -- plain: a customer or a product that is created
+        if g.topic ~= ids_topic or n_ids == 5000 then
+          if n_ids > 0 then call('SADD', ns .. '{' .. ids_topic .. '}_ids', unpack(ids, 1, n_ids)) end
+          n_ids, ids_topic = 0, g.topic
+        end
+        n_ids = n_ids + 1
+        ids[n_ids] = ARGV[at]
+        call('HSET', ns .. '{' .. g.topic .. '}_entity:' .. ARGV[at], unpack(named_values(g, at), 1, 2 * g.fields))
       end
-      ids[#ids + 1] = ARGV[at + 2]
-      call('HSET', ns .. '{' .. topic .. '}_entity:' .. ARGV[at + 2], unpack(ARGV, at + 8, at + 7 + 2 * ARGV[at + 7]))
     end
   end
 end
-flush_ids()
+if n_ids > 0 then call('SADD', ns .. '{' .. ids_topic .. '}_ids', unpack(ids, 1, n_ids)) end
 if R then R.write_shelves(add) end
 
 if not since or now_s - since >= ARGV[2] + 0 then
@@ -339,9 +357,11 @@ if not since or now_s - since >= ARGV[2] + 0 then
     call('UNLINK', before_key)
     call('RENAME', known_key, before_key)
   end
-  call('HSET', known_key, SINCE, now[1])
+  -- A value of more than 64 bytes makes it a hash table at once. As a list, which a small Hash is at first, it
+  -- would look through all its fields for each new one.
+  call('HSET', known_key, SINCE, now[1] .. string.rep(' ', 65))
 end
-known[#known + 1] = LAST
-known[#known + 1] = string.format('%.0f-%.0f', last_s, last_us)
-for from = 1, #known, 2000 do call('HSET', known_key, unpack(known, from, math.min(from + 1999, #known))) end
+known[n_known + 1], known[n_known + 2] = LAST, string.format('%.0f-%.0f', last_s, last_us)
+n_known = n_known + 2
+for from = 1, n_known, 2000 do call('HSET', known_key, unpack(known, from, math.min(from + 1999, n_known))) end
 return answer

@@ -62,18 +62,18 @@ def wait_for_redis(
         SupervisorError: it ended, or does not answer in time.
     """
     url = f"redis://127.0.0.1:{port}"
-    client = connect(url, timeout_s=1.0)
     deadline = clock() + START_TIMEOUT_S
-    while True:
-        try:
-            client.ping()
-            return url
-        except redis.RedisError as error:
-            if supervisor.state("redis") != "running":
-                raise SupervisorError("the Redis server ended at once") from error
-            if clock() > deadline:
-                raise SupervisorError(f"Redis does not answer: {error}") from error
-        sleep(0.02)
+    with connect(url, timeout_s=1.0) as client:
+        while True:
+            try:
+                client.ping()
+                return url
+            except redis.RedisError as error:
+                if supervisor.state("redis") != "running":
+                    raise SupervisorError("the Redis server ended at once") from error
+                if clock() > deadline:
+                    raise SupervisorError(f"Redis does not answer: {error}") from error
+            sleep(0.02)
 
 
 def _become(server: list[str], supervised: bool) -> None:

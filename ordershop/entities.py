@@ -18,7 +18,8 @@ Topic = Literal["customer", "product", "inventory", "order", "billing"]
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=1_000)]
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
-Email = Annotated[str, msgspec.Meta(min_length=3, max_length=320, pattern=r"^[^@\s]+@[^@\s]+$")]
+# In Python `$` alone also matches before a newline at the end.
+Email = Annotated[str, msgspec.Meta(min_length=3, max_length=320, pattern=r"^[^@\s]+@[^@\s]+(?!\s)$")]
 Price = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)] | Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 Amount = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
 ProductIds = Annotated[list[Id], msgspec.Meta(min_length=1, max_length=1_000)]

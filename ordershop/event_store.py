@@ -19,6 +19,7 @@ at a time, and asks for the next page before it folds the one it has: memory is 
 
 from __future__ import annotations
 
+import os
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -115,9 +116,61 @@ def command(client: redis.Redis, *parts: Any) -> Any:
         client.connection_pool.release(connection)
 
 
-def _field_names(kind: type[Entity]) -> list[tuple[int, str]]:
+class _Wire:
+    """Connections that a store keeps in hand, taken in turn by its threads.
+
+    The client library's pool looks at the socket each time it hands out a connection, which costs a system call
+    and more than the append itself. Here a connection that has died while it lay idle shows when it is used, and
+    its command is sent once more on a fresh one: everything that a store sends may be repeated.
+    """
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._pool = client.connection_pool
+        self._idle: list[Any] = []
+        self._pid = os.getpid()
+
+    def call(self, *parts: Any) -> Any:
+        """Send a command and answer its reply as RESP2 has it, bytes undecoded.
+
+        Raises:
+            redis.RedisError: as the client library raises it.
+        """
+        if self._pid != os.getpid():
+            # A forked process must not share sockets with the one that it came from.
+            self._idle, self._pid = [], os.getpid()
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            return self._call_on(self._pool.get_connection(), parts)
+        try:
+            return self._call_on(connection, parts)
+        except redis.ConnectionError:
+            return self._call_on(self._pool.get_connection(), parts)
+
+    def _call_on(self, connection: Any, parts: tuple[Any, ...]) -> Any:
+        try:
+            connection.send_command(*parts)
+            answer = connection.read_response(disable_decoding=True)
+        except redis.ResponseError:
+            self._idle.append(connection)  # an error that the server has answered leaves it in order
+            raise
+        except BaseException:
+            # An answer may still be on its way; nobody else must read it.
+            connection.disconnect()
+            self._pool.release(connection)
+            raise
+        self._idle.append(connection)
+        return answer
+
+    def close(self) -> None:
+        """Give the connections back to the pool."""
+        while self._idle:
+            self._pool.release(self._idle.pop())
+
+
+def _field_names(kind: type[Entity]) -> tuple[tuple[int, str], ...]:
     lists = set(LIST_FIELD.values())
-    return [(i, f.name) for i, f in enumerate(msgspec.structs.fields(kind)) if f.name not in lists]
+    return tuple((i, f.name) for i, f in enumerate(msgspec.structs.fields(kind)) if f.name not in lists)
 
 
 _FIELDS = {kind: _field_names(kind) for kind in ENTITIES.values()}
@@ -133,24 +186,33 @@ def append_arguments(
     dedup_window_s: int = DEDUP_WINDOW_S,
 ) -> list[Any]:
     """The arguments of `append.lua` for one atomic append of some events."""
-    arguments: list[Any] = [keys.namespace, dedup_window_s, len(references), len(events)]
+    arguments: list[Any] = [keys.namespace, dedup_window_s, len(references), 0]
     for reference in references:
         arguments += reference
     expected = "" if expect is None else expect
+    group: tuple[Action, type[Entity]] | None = None
+    groups, count_at = 0, 0
     for action, entity, event_id in events:
         kind = type(entity)
-        arguments += (topic_of(entity), action, entity.id, event_id, expected, mode, entity_json(entity))
-        if mode == EVENT_ONLY or action == "deleted":
-            arguments += (0, 0)
+        if group != (action, kind):
+            # Events of one kind share what they have in common: fewer arguments, less for the server to read.
+            group = (action, kind)
+            groups += 1
+            names = () if mode == EVENT_ONLY or action == "deleted" else _FIELDS[kind]
+            has_items = bool(names) and kind is ENTITIES["order"]
+            arguments += (topic_of(entity), action, expected, mode, len(names), *(name for _, name in names), 0)
+            count_at = len(arguments) - 1
+        arguments[count_at] += 1
+        if not names:
+            arguments += (entity.id, event_id, entity_json(entity))
             continue
         values = msgspec.structs.astuple(entity)
-        names = _FIELDS[kind]
-        arguments.append(len(names))
-        for i, name in names:
-            arguments += (name, values[i])
-        items = getattr(entity, LIST_FIELD[topic_of(entity)]) if topic_of(entity) in LIST_FIELD else ()
-        arguments.append(len(items))
-        arguments += items
+        arguments += (entity.id, event_id, entity_json(entity), *(values[i] for i, _ in names))
+        if has_items:
+            items = getattr(entity, LIST_FIELD["order"])
+            arguments.append(len(items))
+            arguments += items
+    arguments[3] = groups
     return arguments
 
 
@@ -229,12 +291,17 @@ class EventStore:
     ) -> None:
         self.client = client
         self._pool = client.connection_pool
+        self._wire = _Wire(client)
         self.keys = Keys(namespace)
         self._dedup_window_s = dedup_window_s
         self._retries = retries
         self._sleep = sleep
         self._append = client.register_script(APPEND_LUA)
         self._read = client.register_script(entity_cache.READ_LUA)
+
+    def close(self) -> None:
+        """Give all connections back to the client."""
+        self._wire.close()
 
     # Commands ------------------------------------------------------------------------------------------
 
@@ -329,18 +396,18 @@ class EventStore:
 
     def _call(self, script: Any, arguments: list[Any]) -> Any:
         try:
-            return command(self.client, "EVALSHA", script.sha, 0, *arguments)
+            return self._wire.call("EVALSHA", script.sha, 0, *arguments)
         except redis.exceptions.NoScriptError:
             # A restarted server has forgotten its scripts; nothing was executed, so this is no repeat.
-            command(self.client, "SCRIPT LOAD", script.script)
-            return command(self.client, "EVALSHA", script.sha, 0, *arguments)
+            self._wire.call("SCRIPT LOAD", script.script)
+            return self._wire.call("EVALSHA", script.sha, 0, *arguments)
 
     # Queries -------------------------------------------------------------------------------------------
 
     def find_one(self, topic: Topic, entity_id: str) -> Entity | None:
         """The entity of that id as it is now, or None; one round trip."""
         if entity_cache.find_one_is_plain(topic):
-            flat = command(self.client, "HGETALL", self.keys.entity(topic, entity_id))
+            flat = self._wire.call("HGETALL", self.keys.entity(topic, entity_id))
             return entity_cache.entity_from_hash(topic, flat, [])
         answer = self._call(self._read, entity_cache.read_arguments(self.keys, topic, ids=(entity_id,)))
         found = entity_cache.entities_from_read(topic, answer)[1]
@@ -376,7 +443,7 @@ class EventStore:
 
     def tail(self, topic: Topic, action: Action, *, count: int = 10) -> list[Stored]:
         """The last events of one stream, oldest first."""
-        entries = command(self.client, "XREVRANGE", self.keys.stream(topic, action), "+", "-", "COUNT", count)
+        entries = self._wire.call("XREVRANGE", self.keys.stream(topic, action), "+", "-", "COUNT", count)
         found = (stored_event(topic, action, entry) for entry in reversed(entries))
         return [event for event in found if event is not None]
 

@@ -54,13 +54,15 @@ class EventId(NamedTuple):
     @classmethod
     def at(cls, epoch_s: float) -> Self:
         """The first ID that an event of that time (seconds since 1970) can have."""
-        return cls(int(epoch_s), int(epoch_s % 1 * 1_000_000))
+        return cls(*divmod(round(epoch_s * 1_000_000), 1_000_000))
 
     @property
     def epoch_s(self) -> float:
         """When the server appended the event, in seconds since 1970."""
         if self.seconds > _FOREIGN_SECONDS:
-            return self.microseconds / 1_000_000
+            # The foreign entry itself has a small second part; of ours behind it, that is the time.
+            counted_on = self.microseconds > _FOREIGN_SECONDS
+            return self.microseconds / 1_000_000 if counted_on else self.seconds / 1_000
         return self.seconds + self.microseconds / 1_000_000
 
     def __str__(self) -> str:

@@ -21,7 +21,7 @@ from ordershop.async_store import AsyncEventStore
 from ordershop.services import billing, crm, customers, gateway, inventory, mail, orders, products
 from ordershop.services.app import App, uvicorn_config
 from ordershop.services.peer import Peer
-from ordershop.shop import SERVICES, url_of
+from ordershop.shop import OWNERS, SERVICES, url_of
 from ordershop.supervisor import START_TIMEOUT_S, State, SupervisorError
 
 
@@ -49,7 +49,7 @@ class OneProcess:
             "orders": lambda: orders.make_app(self._peer("inventory", orders.TIMEOUT_S)),
             "billing": lambda: billing.make_app(self._store()),
             "gateway": lambda: gateway.make_app(
-                self._store(), {name: self._peer(name, gateway.TIMEOUT_S) for name in gateway.OWNERS.values()}
+                self._store(), {name: self._peer(name, gateway.TIMEOUT_S) for name in OWNERS.values()}
             ),
         }
         self._serving: dict[str, tuple[uvicorn.Server, asyncio.Task[None]]] = {}
@@ -126,6 +126,8 @@ class OneProcess:
 
     def close(self) -> None:
         """Stop all services, the last started first."""
+        for server, _ in self._serving.values():
+            server.should_exit = True  # all at once: each takes a moment to notice
         for name in reversed(SERVICES):
             self.stop(name)
         self._loop.call_soon_threadsafe(self._loop.stop)

@@ -254,6 +254,7 @@ class Resp:
             self._connecting.cancel()
         if self._wire is not None:
             self._wire.close("closed")
+        await asyncio.sleep(0)  # the transport lets go of its socket in the loop's next turn
 
 
 def _tls(options: dict[str, Any]) -> ssl.SSLContext:

@@ -15,9 +15,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from ordershop.services.gateway import OWNERS
+from ordershop.entities import Topic
 from ordershop.supervisor import Service, free_ports
 
+# The service that owns each topic.
+OWNERS: dict[Topic, str] = {
+    "customer": "customers",
+    "product": "products",
+    "inventory": "inventory",
+    "order": "orders",
+    "billing": "billing",
+}
 # All but the CRM listen on a port.
 WITH_PORT = ("mail", "customers", "products", "inventory", "orders", "billing", "gateway")
 SERVICES = ("mail", "crm", *WITH_PORT[1:])

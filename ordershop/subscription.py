@@ -10,11 +10,12 @@ in a stream of its own after `max_deliveries`, so that it does not stop the rest
 
 `at_most_once`: the server forgets an event when it hands it out (NOACK). A crash loses what was in hand.
 
-Order: IDs order events over all streams, but a reply brings at most a page of each stream. Events are handled
-only up to the end of the shortest full page; what lies behind waits until the other streams have caught up:
+Order: IDs order events over all streams, but a reply brings at most a page of each stream. Each stream is
+known up to some ID: behind a full page more may follow, behind a shorter one nothing did, up to the last ID that
+was seen anywhere. Events are handled as far as every stream is known; the rest waits for the next read:
 
-    created   1  3  4  5 | full page, more may follow up to here: safe = 5
-    deleted   2  6  7        6 and 7 wait
+    created   1  3  4  5 | full page: known up to 5
+    deleted   2  6  7      known up to 7, the last that was seen; 6 and 7 wait
 
 Position: the group's, kept by the server. Groups begin at the start of a stream, never at its end. Should the
 server come back empty, the group is made again at the checkpoint that each consumer saves to a file: the last
@@ -26,9 +27,10 @@ While the server is away the loop waits, 50 ms at first and 1 s at most, and log
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -44,6 +46,10 @@ log = logging.getLogger(__name__)
 Policy = Literal["at_least_once", "at_most_once"]
 
 START = "0-0"
+NOTHING = EventId(0, 0)
+
+# What servers answer where a group, or its stream, is gone; Redis 7.0 names those differently that were waiting.
+_GROUP_IS_GONE = ("NOGROUP", "UNBLOCKED", "no such key")
 
 
 class Delivery(NamedTuple):
@@ -56,6 +62,10 @@ class Delivery(NamedTuple):
     event_id: str
     stream: str
     raw_id: bytes
+
+
+# An entry that a consumer was given: its ID, its event (None where it is none), its ID as the server wrote it.
+Received = tuple[EventId, Delivery | None, bytes]
 
 
 class AwayError(Exception):
@@ -127,8 +137,9 @@ class Merge:
 
     def __init__(self, streams: Sequence[str], page: int) -> None:
         self._page = page
-        self._waiting: dict[str, deque[tuple[EventId, Delivery | None, bytes]]] = {s: deque() for s in streams}
-        self._full: dict[str, bool] = dict.fromkeys(streams, False)
+        self._waiting: dict[str, deque[Received]] = {stream: deque() for stream in streams}
+        self._known_to: dict[str, EventId] = dict.fromkeys(streams, NOTHING)
+        self._last_seen = NOTHING
 
     @property
     def hungry(self) -> list[str]:
@@ -140,23 +151,34 @@ class Merge:
         """Whether nothing waits."""
         return not any(self._waiting.values())
 
-    def add(self, stream: str, entries: list[tuple[EventId, Delivery | None, bytes]]) -> None:
-        """Put a page that was read of a stream behind what waits of it."""
-        self._waiting[stream].extend(entries)
-        self._full[stream] = len(entries) >= self._page
+    def add(
+        self, pages: Mapping[str, list[Received]], *, pending: Container[str] = (), waited: bool = False
+    ) -> None:
+        """Put what one read answered behind what waits.
 
-    def answered(self, asked: Iterable[str], given: Iterable[str]) -> None:
-        """Note which streams were asked; one that gave nothing has nothing before any later ID."""
-        for stream in set(asked) - set(given):
-            self._full[stream] = False
+        Args:
+            pages: what came of each stream that was asked; empty where nothing came.
+            pending: the streams of which pending events were asked for; new ones follow behind them.
+            waited: whether the server may have waited. Older ones then answer the first stream that has
+                something, and of the others nothing, though they may have something by then.
+        """
+        for stream, entries in pages.items():
+            self._waiting[stream].extend(entries)
+            if entries:
+                self._last_seen = max(self._last_seen, entries[-1][0])
+        for stream, entries in pages.items():
+            more_may_follow = stream in pending or len(entries) >= self._page or (waited and not entries)
+            if not more_may_follow:
+                self._known_to[stream] = self._last_seen
+            elif entries or stream in pending:
+                self._known_to[stream] = entries[-1][0] if entries else NOTHING
 
     def take(self) -> list[tuple[str, Delivery | None, bytes]]:
         """The entries up to which the order is certain, in order, with their streams."""
-        ends = [waiting[-1][0] for stream, waiting in self._waiting.items() if waiting and self._full[stream]]
-        safe = min(ends) if ends else None
+        safe = min(self._known_to.values())
         taken: list[tuple[EventId, str, Delivery | None, bytes]] = []
         for stream, waiting in self._waiting.items():
-            while waiting and (safe is None or waiting[0][0] <= safe):
+            while waiting and waiting[0][0] <= safe:
                 event_id, delivery, raw = waiting.popleft()
                 taken.append((event_id, stream, delivery, raw))
         taken.sort(key=lambda item: item[0])
@@ -167,9 +189,11 @@ class Merge:
         return any(raw == raw_id for _, _, raw in self._waiting[stream])
 
     def clear(self) -> None:
-        """Forget everything that waits."""
-        for waiting in self._waiting.values():
+        """Forget everything that waits, and how far the streams are known."""
+        self._last_seen = NOTHING
+        for stream, waiting in self._waiting.items():
             waiting.clear()
+            self._known_to[stream] = NOTHING
 
 
 class Subscription:
@@ -193,6 +217,8 @@ class Subscription:
 
     CHECKPOINT_EVERY_S = 1.0
     BACK_OFF_S = (0.05, 1.0)
+    # Of the wait after a failure: 51 s at most.
+    MAX_DOUBLINGS = 10
 
     def __init__(
         self,
@@ -255,7 +281,7 @@ class Subscription:
                     away, backoff = False, self.BACK_OFF_S[0]
                 self._once(effect, stop)
             except redis.ResponseError as error:
-                if not str(error).startswith("NOGROUP"):
+                if not str(error).startswith(_GROUP_IS_GONE):
                     raise
                 log.warning("%s: the group is gone; it is made again at the checkpoint", self.group)
                 joined = False
@@ -267,7 +293,11 @@ class Subscription:
                 stop.wait(backoff)
                 backoff = min(backoff * 2, self.BACK_OFF_S[1])
         if joined:
-            self._save_checkpoint()
+            try:
+                self._save_checkpoint()
+            except redis.RedisError as error:
+                # The server has the position; the one in the file is older, which loses nothing.
+                log.warning("%s: stopped without saving the position (%s)", self.group, error)
 
     def _join(self) -> None:
         """Make the groups that are missing, and begin with this consumer's own pending events."""
@@ -289,8 +319,10 @@ class Subscription:
             self._claim_at = self._clock() + self._claim_after_ms / 2000
             self._handle(self._claimed(), effect, stop)
         if self._failures and not self._pending_from and self._clock() >= self._retry_at:
-            # What failed is still pending: read it again, from the start.
+            # What failed is still pending: read it again, from the start. Once: it may be gone meanwhile, taken
+            # over by another consumer or trimmed; what is not, and fails again, sets the time anew.
             self._pending_from = {stream: START for stream, _ in self._failures}
+            self._retry_at = math.inf
         self._read()
         self._handle(self._merge.take(), effect, stop)
         if self._policy == "at_least_once" and self._clock() >= self._save_at:
@@ -304,25 +336,25 @@ class Subscription:
             return
         ids = [self._pending_from.get(stream, ">") for stream in asked]
         parts: list[Any] = ["XREADGROUP", "GROUP", self.group, self.consumer, "COUNT", self._page]
-        if self._merge.is_empty and not self._pending_from:
+        waits = self._merge.is_empty and not self._pending_from
+        if waits:
             parts += ["BLOCK", self._block_ms]
         if self._policy == "at_most_once":
             parts.append("NOACK")
         replies = self._command(*parts, "STREAMS", *asked, *ids) or []
-        given = []
+        pages: dict[str, list[Received]] = {stream: [] for stream in asked}
+        pending = set(self._pending_from)
         for raw_stream, entries in replies:
             stream = raw_stream.decode()
-            if stream in self._pending_from:
+            pages[stream] = [self._received(stream, entry) for entry in entries]
+            if stream in pending:
                 if len(entries) < self._page:
                     del self._pending_from[stream]
                 else:
                     self._pending_from[stream] = entries[-1][0].decode()
-            if entries:
-                given.append(stream)
-                self._merge.add(stream, [self._received(stream, entry) for entry in entries])
-        self._merge.answered(asked, given)
+        self._merge.add(pages, pending=pending, waited=waits)
 
-    def _received(self, stream: str, entry: Entry) -> tuple[EventId, Delivery | None, bytes]:
+    def _received(self, stream: str, entry: Entry) -> Received:
         topic, action = self._sources[stream]
         event = stored_event(topic, action, entry)
         if event is None:
@@ -347,7 +379,9 @@ class Subscription:
                     self._page,
                 )
                 cursor = reply[0].decode()
-                # Redis 6.2 answers a trimmed entry as nil.
+                if None in reply[1]:
+                    # Redis 6.2 answers a trimmed entry as nil, and leaves it pending; its ID is to be read there.
+                    self._pending_from.setdefault(stream, START)
                 received = [
                     self._received(stream, entry)
                     for entry in reply[1]
@@ -399,7 +433,7 @@ class Subscription:
         key = (delivery.stream, delivery.raw_id)
         failures = self._failures.get(key) or self._deliveries_so_far(delivery) - 1
         self._failures[key] = failures + 1
-        self._retry_at = self._clock() + self.BACK_OFF_S[0] * 2**failures
+        self._retry_at = self._clock() + self.BACK_OFF_S[0] * 2 ** min(failures, self.MAX_DOUBLINGS)
         if self._failures[key] >= self._max_deliveries:
             del self._failures[key]
             self._park(delivery, failures + 1)

@@ -160,6 +160,8 @@ class Supervisor:
         """
         if self.state(service.name) in {"running", "frozen"}:
             raise SupervisorError(f"{service.name} is running already")
+        if service.name in self._children:
+            self._reap(self._children[service.name])  # it ended by itself
         process = subprocess.Popen(
             [sys.executable, "-m", service.module, "--supervised", *service.arguments],
             stdin=subprocess.PIPE,
@@ -215,11 +217,7 @@ class Supervisor:
             child.told_to_end = True
             self.thaw(name)
             child.process.terminate()
-            try:
-                child.process.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                child.process.kill()
-        self._reap(child)
+        self._wait_or_kill(child)
 
     def kill(self, name: str) -> None:
         """SIGKILL: it has no chance to finish anything."""
@@ -264,8 +262,8 @@ class Supervisor:
                 child.told_to_end = True
                 self.thaw(name)
                 child.process.terminate()
-        for name in reversed(self._children):
-            self.stop(name)
+        for child in reversed(self._children.values()):
+            self._wait_or_kill(child)
         if self._log is not None:
             self._log.close()
 
@@ -273,6 +271,14 @@ class Supervisor:
         if name not in self._children:
             raise SupervisorError(f"there is no service {name!r}")
         return self._children[name]
+
+    @classmethod
+    def _wait_or_kill(cls, child: _Child) -> None:
+        try:
+            child.process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            child.process.kill()
+        cls._reap(child)
 
     @staticmethod
     def _reap(child: _Child) -> None:

@@ -77,7 +77,7 @@ def highest_rate_per_s(applied: Applied, *, over_ns: int, from_ns: int, to_ns: i
     start = 0
     points = [(at_ns, count) for at_ns, count in applied if from_ns <= at_ns <= to_ns]
     for at_ns, count in points:
-        while start < len(points) and at_ns - points[start][0] > over_ns:
+        while start < len(points) and at_ns - points[start][0] >= over_ns:
             rate = (count - points[start][1]) / ((at_ns - points[start][0]) / 1e9)
             best = rate if best is None else max(best, rate)
             start += 1

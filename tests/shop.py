@@ -174,6 +174,7 @@ def start_shop() -> Iterator[RunningShop]:
         services.start_all(shop_services(server, ports, state=state))
         shop = RunningShop(redis, services, ports, server)
         stack.callback(shop.store.client.close)
+        stack.callback(shop.store.close)
         yield shop
 
 

@@ -19,7 +19,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Match
 from starlette.types import Receive
 
 from ordershop.event_store import UnavailableError
@@ -112,12 +112,17 @@ async def one_in_body(request: Request, kind: type[T]) -> T:
     return objects[0]
 
 
-async def _on_http_error(_: Request, error: Exception) -> Response:
+async def _on_http_error(request: Request, error: Exception) -> Response:
     # Starlette calls this handler for HTTPException alone.
     if not isinstance(error, HTTPException):
         raise error
     response = respond({"error": error.detail}, error.status_code)
     response.headers.update(error.headers or {})
+    if error.status_code == 405:
+        # Starlette names the methods of the first route of the path alone.
+        matching = (route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE)
+        methods = {method for route in matching for method in getattr(route, "methods", ())}
+        response.headers["allow"] = ", ".join(sorted(methods))
     return response
 
 

@@ -41,19 +41,11 @@ from ordershop.services.app import (
 from ordershop.services.commands import LIST_NAMES, Endpoint, command_id, command_routes
 from ordershop.services.openapi import document
 from ordershop.services.peer import Peer
+from ordershop.shop import OWNERS
 from ordershop.supervisor import end_with_parent
 
 # A request is answered within three seconds, whatever is away.
 TIMEOUT_S = 2.8
-
-# The service that owns each topic.
-OWNERS: dict[Topic, str] = {
-    "customer": "customers",
-    "product": "products",
-    "inventory": "inventory",
-    "order": "orders",
-    "billing": "billing",
-}
 
 
 def _forward(service: Peer) -> Endpoint:
@@ -124,7 +116,7 @@ def health_route(store: AsyncEventStore, services: Mapping[str, Peer]) -> Route:
 
 
 def make_app(store: AsyncEventStore, services: Mapping[str, Peer]) -> App:
-    """The gateway to an event store and to the services, by their names in `OWNERS`."""
+    """The gateway to an event store and to the services, by the names of `OWNERS`."""
     described = msgspec.json.encode(document())
 
     async def openapi(_: Request) -> Response:

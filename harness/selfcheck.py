@@ -1,0 +1,312 @@
+"""The instrument measures itself, here and now: `shopbench selfcheck`.
+
+    oracle       a server with scripted delays (constant, bimodal, heavy tail): are the recorded quantiles the
+                 scripted ones?
+    freeze       a server that stands still for S of T seconds: of all arrivals S/T must be late, evenly over
+                 0 to S. A closed-loop client is run beside it: it sees one late answer
+    rate         the highest rate that is held on this machine, each response from its due time
+    timer        how late this machine wakes a sleeper
+    overhead     what an operation costs the instrument, and a value the recorder
+    round trip   every recorded value survives the way through the log file
+
+The freeze is Gil Tene's test for coordinated omission ("How NOT to Measure Latency"). It is a scenario like the
+others: its figures and verdicts make a record and a report.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from harness.clock import Clock
+from harness.conducting import Findings, Stage
+from harness.oracle import Oracle, responses_ns
+from harness.pacing import Pacer, constant
+from harness.pump import PumpProcess, PumpResult, PumpSettings
+from harness.recording import Histogram, Interval, LatencyLog, SparseHistogram, read_hlog, write_hlog
+from harness.run import Verdict
+from harness.servers import open_server
+from harness.workload import StampedCommand, placeholder
+
+Int64s = NDArray[np.int64]
+
+LEAD_NS = 200_000_000
+PRODUCER = 1
+# The goals: 0.1 % of the value and 150 µs for quantiles; 2 % for the shape of a freeze.
+RELATIVE, ABSOLUTE_US = 0.001, 150.0
+FREEZE_TOLERANCE = 0.02
+QUANTILES = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 0.999)
+RATES = (25_000, 50_000, 100_000, 200_000, 300_000, 400_000, 600_000)
+# A rate is held when nothing is missing and the instrument was no more than this late at p99.
+HELD_SEND_LAG_US = 10_000
+
+
+class SelfCheckParameters(Struct, frozen=True, forbid_unknown_fields=True):
+    """Nothing can be chosen: what is checked is what is used."""
+
+
+class SelfCheck:
+    """The instrument against a server whose delays are known."""
+
+    name = "selfcheck"
+    summary = "does the instrument tell the truth on this machine?"
+    parameters = SelfCheckParameters
+    profiles: dict[str, dict[str, Any]] = {}  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
+
+    def run(self, stage: Stage, parameters: Any, findings: Findings) -> None:  # noqa: ARG002
+        """Run all checks, one after the other."""
+        stage.progress(0.0, "oracle")
+        for at, (name, delays_ns) in enumerate(scripts(stage.seed).items()):
+            stage.progress(0.1 * at, f"oracle: {name} delays")
+            _check_oracle(stage, findings, name, delays_ns)
+        stage.progress(0.35, "freeze")
+        _check_freeze(stage, findings)
+        stage.progress(0.75, "rate held")
+        _check_rate(stage, findings)
+        stage.progress(0.9, "timer, overhead, round trip")
+        _check_timer(stage.clock, findings)
+        _check_recording(stage.clock, findings, stage.seed)
+        passed = sum(verdict.status == "PASS" for verdict in findings.verdicts)
+        checks = len(findings.verdicts)
+        findings.headline = f"All {checks} checks pass: what the instrument says here can be believed."
+        if passed < checks:
+            findings.headline = f"{checks - passed} of {checks} checks do not pass on this machine."
+
+
+ORACLE_RATE_PER_S, ORACLE_S = 250, 4.0
+
+
+def scripts(seed: int) -> dict[str, Int64s]:
+    """The oracle's delays in nanoseconds, 1 to 100 ms, from a seed."""
+    generator = np.random.default_rng(seed)
+    count = int(ORACLE_RATE_PER_S * ORACLE_S)
+    heavy = np.minimum(1.0 + generator.pareto(1.5, count), 100.0)
+    return {
+        "constant": np.full(count, 5_000_000, np.int64),
+        "bimodal": np.where(generator.random(count) < 0.9, 1_000_000, 40_000_000).astype(np.int64),
+        "heavy tail": (heavy * 1e6).astype(np.int64),
+    }
+
+
+def _source() -> StampedCommand:
+    return StampedCommand("probe", ["ECHO", placeholder(PRODUCER)], PRODUCER)
+
+
+def _pump(stage: Stage, url: str, pacer: Pacer, source: StampedCommand) -> tuple[PumpResult, int]:
+    """Let a pump run a schedule, and answer its result and the schedule's origin."""
+    pump = PumpProcess(PumpSettings(url=url, drain_ns=10_000_000_000), pacer, source)
+    try:
+        pump.wait_until_ready()
+        origin_ns = stage.clock.now_ns() + LEAD_NS
+        pump.begin(origin_ns)
+        return pump.result(pacer.duration_ns / 1e9 + 60), origin_ns
+    finally:
+        pump.close()
+
+
+def exact_quantiles_us(values_ns: Int64s, shares: tuple[float, ...]) -> list[float]:
+    """Quantiles of a sorted list, by the rank that HdrHistogram takes."""
+    ordered = np.sort(values_ns)
+    return [float(ordered[max(1, int(share * ordered.size + 0.5)) - 1]) / 1000 for share in shares]
+
+
+def _check_oracle(stage: Stage, findings: Findings, name: str, delays_ns: Int64s) -> None:
+    pacer = constant(ORACLE_RATE_PER_S, ORACLE_S)
+    source = _source()
+    with Oracle(delays_ns, source.command_bytes) as oracle:
+        result, origin_ns = _pump(stage, oracle.url, pacer, source)
+        answered_ns = oracle.answered_ns
+    recorded = LatencyLog(result.intervals).total("probe.response").quantiles_us(QUANTILES)
+    due_ns = pacer.due_ns(0, pacer.total)
+    scripted = exact_quantiles_us(responses_ns(due_ns, delays_ns), QUANTILES)
+    served = exact_quantiles_us(answered_ns - origin_ns - due_ns, QUANTILES)
+    label = name.replace(" ", "_")
+    for share, of_script, of_server, measured in zip(QUANTILES, scripted, served, recorded, strict=True):
+        quantile = f"oracle.{label}.p{share * 100:g}"
+        findings.figure(f"{quantile}.scripted", of_script, "µs")
+        findings.figure(f"{quantile}.answered", of_server, "µs")
+        findings.figure(f"{quantile}.recorded", measured, "µs")
+    used, furthest = tolerance_used(served, recorded)
+    used_of_script, _ = tolerance_used(scripted, recorded)
+    complete = result.ok == pacer.total
+    findings.verdicts.append(
+        Verdict(
+            name=f"selfcheck.oracle.{label}",
+            status="PASS" if complete and used <= 1 else "FAIL",
+            detail=(
+                f"{name} delays: {result.ok:,} of {pacer.total:,} answered. Beside when the oracle answered, the "
+                f"quantile that is furthest off (p{furthest * 100:g}) uses {used:.0%} of the tolerance of 0.1 % + "
+                f"150 µs; beside its script, with its own lateness, {used_of_script:.0%}"
+            ),
+        )
+    )
+
+
+def tolerance_used(expected_us: Sequence[float], recorded_us: Sequence[int | None]) -> tuple[float, float]:
+    """The largest share of the tolerance that any quantile uses, and which one; infinite without a value."""
+    used = [
+        float("inf") if recorded is None else abs(recorded - expected) / (expected * RELATIVE + ABSOLUTE_US)
+        for expected, recorded in zip(expected_us, recorded_us, strict=True)
+    ]
+    return max(zip(used, QUANTILES, strict=True))
+
+
+FREEZE_RATE_PER_S, FREEZE_T_S, FREEZE_AT_S, FREEZE_S = 1_000, 10.0, 4.0, 1.0
+
+
+def _check_freeze(stage: Stage, findings: Findings) -> None:
+    pacer = constant(FREEZE_RATE_PER_S, FREEZE_T_S)
+    source = _source()
+    frozen_ns: list[int] = []
+    with Oracle(np.zeros(0, np.int64), source.command_bytes) as oracle:
+        pump = PumpProcess(PumpSettings(url=oracle.url), pacer, source)
+        try:
+            pump.wait_until_ready()
+            origin_ns = stage.clock.now_ns() + LEAD_NS
+            pump.begin(origin_ns)
+            frozen_ns = _freeze(stage.clock, oracle, origin_ns + int(FREEZE_AT_S * 1e9))
+            result = pump.result(FREEZE_T_S + 60)
+        finally:
+            pump.close()
+    with Oracle(np.zeros(0, np.int64), source.command_bytes) as oracle:
+        closed = _closed_loop(stage.clock, oracle, source)
+    stopped_s = (frozen_ns[1] - frozen_ns[0]) / 1e9
+    recorded = LatencyLog(result.intervals).total("probe.response")
+    values, counts = recorded.distribution()
+    # Late is what no healthy answer of this server takes; the analytic share leaves those out, too.
+    late_from_us = 0.02 * stopped_s * 1e6
+    late = values > late_from_us
+    late_count = int(counts[late].sum())
+    expected_share = (stopped_s - late_from_us / 1e6) / FREEZE_T_S
+    share = late_count / max(1, recorded.total)
+    rows: list[tuple[str, float, float]] = [("share_late", expected_share, share)]
+    ordered = np.repeat(values[late], counts[late])
+    for quantile in (0.5, 0.9, 0.99):
+        expected_us = late_from_us + quantile * (stopped_s * 1e6 - late_from_us)
+        measured = float(np.quantile(ordered, quantile, method="inverted_cdf")) if ordered.size else 0.0
+        rows.append((f"late.p{quantile * 100:g}", expected_us, measured))
+    off = max(abs(measured / expected - 1) for _, expected, measured in rows)
+    for name, expected, measured in rows:
+        unit = "of all" if name == "share_late" else "µs"
+        findings.figure(f"freeze.{name}.analytic", expected, unit)
+        findings.figure(f"freeze.{name}.recorded", measured, unit)
+    closed_late = int(np.count_nonzero(closed > late_from_us * 1000))
+    findings.figure("freeze.closed_loop.late", closed_late, "operations")
+    findings.figure("freeze.closed_loop.p99", exact_quantiles_us(closed, (0.99,))[0], "µs")
+    findings.figure("freeze.open_loop.p99", recorded.quantile_us(0.99), "µs")
+    findings.verdicts.append(
+        Verdict(
+            name="selfcheck.freeze",
+            status="PASS" if off <= FREEZE_TOLERANCE and result.ok == pacer.total else "FAIL",
+            detail=(
+                f"a freeze of {stopped_s:.2f} s in {FREEZE_T_S:.0f} s: {share:.2%} of arrivals were late, the "
+                f"analytic answer is {expected_share:.2%}; share, p50, p90 and p99 are within {off:.2%}. A "
+                f"closed-loop client reports {closed_late} late answer(s) of {closed.size:,}"
+            ),
+        )
+    )
+
+
+def _freeze(clock: Clock, oracle: Oracle, at_ns: int) -> list[int]:
+    """Stop the oracle at a moment, for a while; answers when it really was stopped and let go."""
+    clock.sleep_ns(at_ns - clock.now_ns())
+    stopped_ns = clock.now_ns()
+    oracle.freeze()
+    clock.sleep_ns(stopped_ns + int(FREEZE_S * 1e9) - clock.now_ns())
+    oracle.thaw()
+    return [stopped_ns, clock.now_ns()]
+
+
+def _closed_loop(clock: Clock, oracle: Oracle, source: StampedCommand) -> Int64s:
+    """What a client sees that waits for each answer before it sends the next command, at the same pace."""
+    pace_ns = 1_000_000_000 // FREEZE_RATE_PER_S
+    latencies: list[int] = []
+    with socket.create_connection(("127.0.0.1", oracle.port)) as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        begin_ns = clock.now_ns()
+        freezer = threading.Thread(target=_freeze, args=(clock, oracle, begin_ns + 1_000_000_000))
+        freezer.start()
+        while clock.now_ns() - begin_ns < 4_000_000_000:
+            start_ns = clock.now_ns()
+            client.sendall(source.pack(len(latencies), 1))
+            client.recv(64)
+            latencies.append(clock.now_ns() - start_ns)
+            clock.sleep_ns(start_ns + pace_ns - clock.now_ns())
+        freezer.join()
+    return np.array(latencies, np.int64)
+
+
+def _check_rate(stage: Stage, findings: Findings) -> None:
+    held, overhead_us = 0, None
+    with open_server("embedded", stage.clock) as server:
+        source = StampedCommand(
+            "append", ["XADD", "stream", "*", "event_id", placeholder(PRODUCER), "entity", "x" * 150], PRODUCER
+        )
+        for rate in RATES:
+            result, _ = _pump(stage, server.url, constant(rate, 1.0), source)
+            log = LatencyLog(result.intervals)
+            lag_us = log.total("append.send_lag").quantile_us(0.99)
+            if result.ok < result.arrivals or lag_us is None or lag_us > HELD_SEND_LAG_US:
+                break
+            held = rate
+            overhead_us = result.cpu_share * result.wall_ns / 1000 / result.arrivals
+    findings.figure("rate_held_per_s", held, "1/s")
+    findings.figure("overhead_per_operation", overhead_us, "µs")
+    findings.verdicts.append(
+        Verdict(
+            name="selfcheck.rate",
+            status="PASS" if held else "FAIL",
+            detail=(
+                f"{held:,} XADD/s were held for a second, each response counted from its due time, send lag "
+                f"at p99 within {HELD_SEND_LAG_US / 1000:.0f} ms"
+            ),
+        )
+    )
+
+
+def _check_timer(clock: Clock, findings: Findings) -> None:
+    ticks = [clock.now_ns() for _ in range(10_000)]
+    steps = np.diff(np.array(ticks, np.int64))
+    findings.figure("clock_step", float(steps[steps > 0].min()) / 1000 if (steps > 0).any() else None, "µs")
+    late = []
+    for _ in range(500):
+        before_ns = clock.now_ns()
+        select.select([], [], [], 0.0005)
+        late.append(clock.now_ns() - before_ns - 500_000)
+    lateness = np.array(late, np.int64)
+    for share in (0.5, 0.99):
+        findings.figure(f"wake_up_late.p{share * 100:g}", exact_quantiles_us(lateness, (share,))[0], "µs")
+
+
+def _check_recording(clock: Clock, findings: Findings, seed: int) -> None:
+    values = (10 ** np.random.default_rng(seed).uniform(0, 9.5, 200_000)).astype(np.int64)
+    histogram = Histogram()
+    before_ns = clock.now_ns()
+    for first in range(0, values.size, 4_096):
+        histogram.record(values[first : first + 4_096])
+    findings.figure("recording_per_value", (clock.now_ns() - before_ns) / values.size, "ns")
+    with TemporaryDirectory() as directory:
+        path = Path(directory) / "latency.hlog"
+        sparse = SparseHistogram(histogram)
+        write_hlog(path, [Interval(tag="probe.response", start_s=0.0, length_s=1.0, sparse=sparse)], 0.0)
+        back = read_hlog(path).total("probe.response")
+    same = bool((back.counts == histogram.counts).all()) and back.total == values.size
+    findings.verdicts.append(
+        Verdict(
+            name="selfcheck.round_trip",
+            status="PASS" if same else "FAIL",
+            detail=f"{back.total:,} of {values.size:,} values came back from the log, bucket by bucket",
+        )
+    )
+
+
+selfcheck = SelfCheck()

@@ -1,0 +1,377 @@
+"""The event store: both implementations keep the contract on every server; streams, replay, and hard times."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.servers import OwnServer
+from ordershop.async_store import AsyncEventStore
+from ordershop.entities import Customer, Entity, Order, Topic
+from ordershop.event_store import (
+    CHUNK,
+    PAGE,
+    WITH_STOCK,
+    EventStore,
+    RefusedError,
+    StoreError,
+    UnavailableError,
+    connect,
+)
+from ordershop.events import ACTIONS, Action, Event, EventId
+from tests.conftest import OpenStore, open_own, store_on
+from tests.contracts import PROPERTY, AppendContract, Contract, Port, server_now
+from tests.simulate import (
+    Model,
+    billing,
+    cached,
+    counted,
+    created,
+    customer,
+    everything,
+    order,
+    product,
+    shelf,
+    streams_in_order,
+)
+from tests.waiting import flaky_proxy
+
+
+class TestEventStore(AppendContract):
+    """The blocking store keeps the contract."""
+
+    @staticmethod
+    def opened(url: str, namespace: str, *, timeout_s: float = 2.0, **how: Any) -> Port:
+        """A blocking store."""
+        return EventStore(connect(url, timeout_s=timeout_s), namespace, **how)
+
+    @staticmethod
+    def closed(port: Port) -> None:
+        """Close its connections."""
+        assert isinstance(port, EventStore)
+        port.client.close()
+
+
+class _InALoop:
+    """The asyncio store, in an event loop of its own, with a call for each coroutine."""
+
+    def __init__(self, url: str, namespace: str, how: dict[str, Any]) -> None:
+        self._is_open = True
+        self._runner = asyncio.Runner()
+        self._store = AsyncEventStore(url, namespace, **how)
+        self.keys = self._store.keys
+
+    def _run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        return self._runner.run(coroutine)
+
+    def append(self, event: Event, **how: Any) -> EventId:
+        found: EventId = self._run(self._store.append(event, **how))
+        return found
+
+    def append_together(self, events: Sequence[Event], **how: Any) -> list[EventId]:
+        found: list[EventId] = self._run(self._store.append_together(events, **how))
+        return found
+
+    def find_one(self, topic: Topic, entity_id: str) -> Entity | None:
+        found: Entity | None = self._run(self._store.find_one(topic, entity_id))
+        return found
+
+    def find_all(self, topic: Topic) -> Iterator[Entity]:
+        return iter(self._run(self._store.find_all(topic)))
+
+    def close(self) -> None:
+        if self._is_open:
+            self._is_open = False
+            self._run(self._store.close())
+            self._runner.close()
+
+
+class TestAsyncEventStore(AppendContract):
+    """The asyncio store keeps the contract."""
+
+    @staticmethod
+    def opened(url: str, namespace: str, **how: Any) -> Port:
+        """An asyncio store."""
+        return _InALoop(url, namespace, how)
+
+    @staticmethod
+    def closed(port: Port) -> None:
+        """Close its connection and its loop."""
+        assert isinstance(port, _InALoop)
+        port.close()
+
+
+class TestStreams(Contract):
+    """Reading, replaying and mass appending keep to the order of events, on every server."""
+
+    @pytest.fixture
+    def store(self, observer: EventStore) -> EventStore:
+        """The store under test."""
+        return observer
+
+    # append_many ---------------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("count", [0, 1, CHUNK, CHUNK + 1, 4 * CHUNK + 7])
+    def test_append_many(self, store: EventStore, count: int) -> None:
+        """Any number of events is appended in order, and each is answered with its ID."""
+        events = created(*map(customer, range(count)))
+        ids = store.append_many(iter(events))
+        stored = list(store.read("customer", "created"))
+        assert [(event.id, event.event_id) for event in stored] == list(
+            zip(ids, [event.event_id for event in events], strict=True)
+        )
+        assert ids == sorted(set(ids))
+        assert len(cached(store, "customer")) == count
+
+    def test_append_many_after_a_lost_connection(
+        self, store: EventStore, open_store: OpenStore, any_server: OwnServer
+    ) -> None:
+        """When the connection breaks on the way, the same call again appends only what is missing."""
+        events = created(*map(customer, range(4 * CHUNK)))
+        with flaky_proxy(any_server.port) as proxy:
+            far = open_store(like=store, at=proxy.url)
+            proxy.lose_answer(after_bytes=40 * CHUNK)
+            with pytest.raises(UnavailableError):
+                far.append_many(events)
+            assert proxy.losses == 1
+            far.client.close()
+        ids = store.append_many(events)
+        assert [event.event_id for event in store.read("customer", "created")] == [e.event_id for e in events]
+        assert ids == sorted(set(ids))
+
+    def test_append_many_after_script_flush(self, store: EventStore) -> None:
+        """A server that has forgotten the script gets it with the first chunk."""
+        store.client.script_flush()
+        assert len(store.append_many(created(*map(customer, range(CHUNK + 1))))) == CHUNK + 1
+
+    def test_append_many_refused(self, store: EventStore) -> None:
+        """A chunk that is refused is said to be, and the store can be used as before."""
+        with pytest.raises(RefusedError, match="o-7"):
+            store.append_many(created(billing(1, 7)))
+        store.append(Event.new("created", customer(1)))
+        assert cached(store, "customer") == {"c-1": customer(1)}
+
+    # read and tail -------------------------------------------------------------------------------------
+
+    def test_read_between_ids(self, store: EventStore) -> None:
+        """A read begins after one ID and ends with another."""
+        ids = store.append_many(created(*map(customer, range(6))))
+        read = [event.id for event in store.read("customer", "created", after=ids[1], until=ids[4])]
+        assert read == ids[2:5]
+
+    def test_an_event_is_read_as_it_was_written(self, store: EventStore) -> None:
+        """An event that is read has its ID, topic, action, entity and event_id."""
+        event = Event.new("deleted", order(1, 2, 2))
+        event_id = store.append(event)
+        assert list(store.read("order", "deleted")) == [
+            (event_id, "order", "deleted", order(1, 2, 2), event.event_id)
+        ]
+
+    def test_tail(self, store: EventStore) -> None:
+        """The tail is the last events, the oldest first; an empty stream has none."""
+        store.append_many(created(*map(customer, range(6))))
+        assert [event.entity for event in store.tail("customer", "created", count=2)] == [customer(4), customer(5)]
+        assert store.tail("customer", "deleted") == []
+
+    def test_a_read_that_is_left(self, store: EventStore) -> None:
+        """A read that is left in the middle disturbs no later one."""
+        store.append_many(created(*map(customer, range(2 * PAGE + 1))))
+        for _ in range(3):
+            reading = store.read("customer", "created")
+            assert next(reading).entity == customer(0)
+            reading.close()  # type: ignore[attr-defined]
+        assert sum(1 for _ in store.read("customer", "created")) == 2 * PAGE + 1
+
+    # replay --------------------------------------------------------------------------------------------
+
+    def test_replay_over_many_pages(self, store: EventStore) -> None:
+        """A replay merges three streams of several pages each, of uneven length, in the order of events."""
+        model, events = Model(), []
+        for n in range(3_500):
+            action: Action = "created" if n < 1_600 else ACTIONS[n * 7 % 3]
+            entity = customer(n if n < 1_600 else n * 31 % 1_600, f"name {n}")
+            model.apply(action, entity)
+            events.append(Event.new(action, entity))
+        store.append_many(events)
+        assert min(counted(store).values()) < PAGE < max(counted(store).values())
+        assert streams_in_order(store, "customer") == [(event.action, event.entity) for event in events]
+        assert store.replay("customer") == cached(store, "customer") == model.entities["customer"]
+
+    def test_replay_to_any_point(self, store: EventStore) -> None:
+        """A replay until an ID, or until a time, is the state after that event."""
+        model = Model()
+        steps: list[tuple[Action, Entity]] = [
+            ("created", customer(1)),
+            ("created", customer(2)),
+            ("updated", customer(1, "Bea")),
+            ("deleted", customer(1)),
+            ("updated", customer(1, "Cleo")),
+            ("created", customer(1, "Dora")),
+            ("deleted", customer(2)),
+        ]
+        states = []
+        for action, entity in steps:
+            event_id = store.append(Event.new(action, entity))
+            model.apply(action, entity)
+            states.append((event_id, model.copy("customer")))
+        for event_id, state in states:
+            assert store.replay("customer", until=event_id) == state
+            assert store.replay("customer", until=event_id.epoch_s) == state
+        assert store.replay("customer", until=states[0][0].epoch_s - 1) == {}
+        assert store.replay("customer", until=server_now(store).epoch_s) == states[-1][1]
+
+    def test_an_update_after_a_delete(self, store: EventStore) -> None:
+        """An update does not bring back what was deleted, neither in the cache nor in a replay."""
+        for action in ("created", "deleted", "updated"):
+            store.append(Event.new(action, customer(1)))
+        assert store.replay("customer") == cached(store, "customer") == {}
+        assert store.find_one("customer", "c-1") is None
+
+    def test_foreign_entries_in_the_middle(self, store: EventStore) -> None:
+        """Events before and after a foreign `XADD *` replay in their order; an update after it is not lost."""
+        store.append(Event.new("created", customer(1)))
+        store.client.xadd(store.keys.stream("customer", "updated"), {"other": "entry"})
+        store.append(Event.new("updated", customer(1, "Bea")))
+        at_bea = store.append(Event.new("created", customer(2)))
+        store.client.xadd(store.keys.stream("customer", "created"), {"other": "entry"})
+        store.append(Event.new("deleted", customer(2)))
+        last = store.append(Event.new("updated", customer(1, "Cleo")))
+        assert store.replay("customer") == cached(store, "customer") == {"c-1": customer(1, "Cleo")}
+        expected = {"c-1": customer(1, "Bea"), "c-2": customer(2)}
+        assert store.replay("customer", until=at_bea) == expected
+        assert store.replay("customer", until=at_bea.epoch_s) == expected
+        assert store.replay("customer", until=last.epoch_s) == {"c-1": customer(1, "Cleo")}
+
+    @pytest.mark.parametrize(
+        "garbage",
+        [
+            {"other": "entry"},
+            {"entity": "not json"},
+            {"entity": b"\xff\xfe", "event_id": b"\xff"},
+            {"entity": '{"id": 5}'},
+            {"event_id": "x", "entity": "[]"},
+            {"a": "1", "b": "2", "c": "3"},
+        ],
+        ids=["no entity", "no json", "no utf-8", "wrong type", "list", "three fields"],
+    )
+    @pytest.mark.parametrize("action", ACTIONS)
+    def test_garbage_is_skipped(self, store: EventStore, action: Action, garbage: dict[Any, Any]) -> None:
+        """What somebody else has put into a stream is skipped by reads, tails and replays."""
+        store.append(Event.new(action, customer(1)))
+        store.client.xadd(store.keys.stream("customer", action), garbage)
+        store.append(Event.new(action, customer(2)))
+        assert [event.entity for event in store.read("customer", action)] == [customer(1), customer(2)]
+        assert [event.entity for event in store.tail("customer", action)] == [customer(1), customer(2)]
+        expected = {"c-1": customer(1), "c-2": customer(2)} if action == "created" else {}
+        assert store.replay("customer") == expected
+
+    def test_fields_in_another_order(self, store: EventStore) -> None:
+        """An event that somebody else has written, with more fields in another order, counts as one."""
+        body = '{"email":"a@b","name":"Ada","id":"c-1"}'
+        store.client.xadd(
+            store.keys.stream("customer", "created"), {"entity": body, "by": "hand", "event_id": "e"}
+        )
+        assert [(e.entity, e.event_id) for e in store.read("customer", "created")] == [
+            (Customer("c-1", "Ada", "a@b"), "e")
+        ]
+        assert store.replay("customer") == {"c-1": Customer("c-1", "Ada", "a@b")}
+
+    @PROPERTY
+    @given(st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 2)), min_size=1, max_size=25), st.data())
+    def test_any_point_of_any_history(
+        self, open_store: OpenStore, steps: list[tuple[Action, int]], data: st.DataObject
+    ) -> None:
+        """Any history replays, at any of its points, to what a naive model holds there."""
+        store, model, events, states = open_store(), Model(), [], []
+        for n, (action, number) in enumerate(steps):
+            entity = order(number, *range(n % 4 + 1))
+            model.apply(action, entity)
+            events.append(Event.new(action, entity))
+            states.append(model.copy("order"))
+        ids = store.append_many(events)
+        at = data.draw(st.integers(0, len(steps) - 1))
+        assert store.replay("order", until=ids[at]) == states[at]
+        assert store.replay("order", until=ids[at].epoch_s) == states[at]
+        assert store.replay("order") == cached(store, "order") == states[-1]
+
+
+# Hard times --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "append",
+    [
+        lambda store: store.append(Event.new("created", customer(2))),
+        lambda store: store.append_together([*created(order(2)), Event.new("deleted", customer(1))]),
+        lambda store: store.append_together([Event.new("deleted", customer(1)), *created(order(2))]),
+        lambda store: store.append_many(created(*map(customer, range(2, 2 * CHUNK)))),
+        lambda store: store.append(Event.new("created", order(2, 1)), mode=WITH_STOCK),
+    ],
+    ids=["one", "together", "deletion first", "many", "with stock"],
+)
+def test_out_of_memory(own_server: OwnServer, append: Callable[[EventStore], object]) -> None:
+    """When the server has no memory left an append raises StoreError, and has written nothing."""
+    with store_on(own_server) as store:
+        store.append_together(created(customer(1), product(1), shelf(1, 1, 5), order(1, 1)))
+        before = everything(store)
+        store.client.config_set("maxmemory-policy", "noeviction")
+        store.client.config_set("maxmemory", 1)
+        with pytest.raises(StoreError) as caught:
+            append(store)
+        assert not isinstance(caught.value, RefusedError)
+        store.client.config_set("maxmemory", 0)
+        assert everything(store) == before
+        store.append(Event.new("created", customer(2)))
+
+
+def test_a_server_that_is_frozen(own_server: OwnServer) -> None:
+    """While the server is frozen an append raises UnavailableError; when it goes on, a repeat appends once."""
+    with store_on(own_server) as store, contextlib.closing(connect(own_server.url, timeout_s=0.1)) as hasty:
+        event, cold = Event.new("created", customer(1)), EventStore(hasty, store.keys.namespace)
+        own_server.freeze()
+        with pytest.raises(UnavailableError):
+            cold.append(event)
+        with pytest.raises(UnavailableError):
+            cold.append_many([event])
+        own_server.thaw()
+        assert store.append_many([event]) == [store.append(event)]
+        assert counted(store) == {"events:{customer}_created": 1}
+
+
+def test_a_server_that_is_killed() -> None:
+    """What was answered is there after a crash of a server with AOF `always`, cache and all."""
+    with open_own(durability="always") as own_server, store_on(own_server) as store:
+        store.append(Event.new("created", shelf(1, 1, 5)))
+        event = Event.new("created", order(1, 1, 1))
+        event_id = store.append(event, mode=WITH_STOCK)
+        own_server.kill()
+        with pytest.raises(UnavailableError):
+            store.append(Event.new("created", order(2, 1)), mode=WITH_STOCK)
+        own_server.start()
+        assert cached(store, "inventory") == store.replay("inventory") == {"s-1": shelf(1, 1, 3)}
+        assert store.append(event, mode=WITH_STOCK) == event_id
+        assert store.append(Event.new("created", order(2, 1)), mode=WITH_STOCK) > event_id
+        assert cached(store, "inventory") == {"s-1": shelf(1, 1, 2)}
+
+
+def test_how_long_an_append_waits(store: EventStore) -> None:
+    """Without an answer an append is tried again after 50 and 100 ms, then given up."""
+    waits: list[float] = []
+    away = EventStore(connect("redis://127.0.0.1:1", timeout_s=0.2), store.keys.namespace, sleep=waits.append)
+    with pytest.raises(UnavailableError):
+        away.append(Event.new("created", customer(1)))
+    assert waits == [0.05, 0.1]
+
+
+def test_the_cache_does_not_hold_the_shops_order_of_fields(store: EventStore) -> None:
+    """An order in the cache is a Hash without its list, and a List beside it, as other clients expect."""
+    store.append(Event.new("created", Order("o-1", ["p-2", "p-1"], "c-1")))
+    assert store.client.hgetall(store.keys.entity("order", "o-1")) == {b"id": b"o-1", b"customer_id": b"c-1"}
+    assert store.client.lrange(store.keys.entity_list("order", "o-1"), 0, -1) == [b"p-2", b"p-1"]
+    assert store.client.smembers(store.keys.ids("order")) == {b"o-1"}

