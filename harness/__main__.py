@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-import click
 import msgspec
 import typer
 from rich.console import Console
@@ -46,6 +45,8 @@ app = typer.Typer(
 )
 out = Console()
 err = Console(stderr=True)
+# By its version typer uses click, or brings a copy of it: the base of all that a command line can be wrong in.
+_ClickError: type[Any] = typer.BadParameter.__bases__[0].__bases__[0]
 
 
 class UsageError(Exception):
@@ -137,7 +138,10 @@ def _report(record: Record, *, as_json: bool = False) -> None:
     from reports import write_reports
     from reports.summaries import terminal
 
-    path = write_reports(record, record.directory)
+    try:
+        path = write_reports(record, record.directory)
+    except OSError as error:
+        raise RunError(f"{record.directory}: the report cannot be written ({error.strerror})") from error
     if as_json:
         sys.stdout.write((record.directory / "run.json").read_text())
         return
@@ -237,11 +241,14 @@ def main() -> None:
     """Run the command line; bad input gets one line and exit code 2."""
     try:
         code = app(standalone_mode=False)
-    except click.ClickException as error:
-        _fail(error.format_message())
+    except _ClickError as error:
+        message = " ".join(error.format_message().split())
+        if not message:  # no command at all: the help has been shown
+            sys.exit(checking.EXIT_USAGE)
+        _fail(message)
     except (UsageError, ParameterError, RunError) as error:
         _fail(str(error))
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         sys.exit(checking.EXIT_INVALID)
     sys.exit(code or 0)
 

@@ -82,10 +82,31 @@ class Findings:
         self.history = History()
         self.headline = ""
         self.server: dict[str, Any] = {}
+        self.load: dict[str, Any] = {}
 
     def figure(self, name: str, value: float | None, unit: str) -> None:
         """Add a figure; its name gets the scenario's in front."""
         self.figures.append(Figure(name=f"{self.prefix}.{name}", value=value, unit=unit))
+
+    def open_loop(self, *, connections: int, arrivals: str, producer: int) -> None:
+        """Name how the load comes: open loop, so that whoever quotes a latency knows what was measured.
+
+        Args:
+            connections: of the pump; one that is shared costs a server less than many do at the same rate.
+            arrivals: by which law.
+            producer: that the events carry; given again, it repeats the run event by event.
+        """
+        self.load = {"loop": "open", "connections": connections, "arrivals": arrivals, "producer": producer}
+
+    def closed_loop(self) -> None:
+        """Name how the load comes: closed loop, each call when the one before has been answered."""
+        self.load = {"loop": "closed"}
+
+    def host_steal(self, history: History, *, name: str = "") -> None:
+        """Add the share of CPU time that the host was robbed of over the readings, None where there are none."""
+        read = [r.value for r in history.readings("host.steal_share") if r.value is not None]
+        share = sum(read) / len(read) if read else None
+        self.figure(f"{name}.host_steal_share" if name else "host_steal_share", share, "share")
 
     def pumped(self, operation: str, result: PumpResult, *, offset_ns: int = 0, name: str = "") -> LatencyLog:
         """Add what a pump has measured, as histograms and as figures.
@@ -118,6 +139,8 @@ class Findings:
         beyond = sum(interval.sparse.out_of_range for interval in shifted)
         self.figure(f"{dot}out_of_range", beyond, "values")
         self.figure(f"{dot}instrument_cpu_share", result.cpu_share, "cores")
+        self.figure(f"{dot}gc_pauses", result.gc_pauses, "pauses")
+        self.figure(f"{dot}gc_pause_max", result.gc_pause_max_ns / 1000, "µs")
         return log
 
 
@@ -231,7 +254,7 @@ def conduct(
             begun,
             status=status,
             duration_s=round((stage.clock.now_ns() - origin_ns) / 1e9, 3),
-            environment={**begun.environment, "server": findings.server},
+            environment={**begun.environment, "server": findings.server, "load": findings.load},
             figures=findings.figures,
             verdicts=findings.verdicts,
             headline=findings.headline,

@@ -39,7 +39,8 @@ import sys
 import threading
 from multiprocessing.connection import Connection
 from multiprocessing.sharedctypes import RawArray
-from typing import Any, Protocol
+from types import TracebackType
+from typing import Any, Protocol, Self
 
 import hiredis
 import msgspec
@@ -101,6 +102,8 @@ class PumpResult(msgspec.Struct, frozen=True, kw_only=True):
         outcomes: a byte an arrival, where they were kept.
         cpu_share: of one core, used by the pump's process.
         wall_ns: from the schedule's start to the last reply.
+        gc_pauses: how often the interpreter collected garbage meanwhile.
+        gc_pause_max_ns: the longest of these.
     """
 
     arrivals: int
@@ -115,6 +118,8 @@ class PumpResult(msgspec.Struct, frozen=True, kw_only=True):
     outcomes: NDArray[np.uint8] | None
     cpu_share: float
     wall_ns: int
+    gc_pauses: int = 0
+    gc_pause_max_ns: int = 0
 
 
 class Stop(Protocol):
@@ -330,6 +335,36 @@ class _Lane:
         return replies
 
 
+class GcPauses:
+    """Counts the interpreter's garbage collections while it is entered, and times them: all else stands still.
+
+    Args:
+        clock: that times them.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._begun_ns = 0
+        self.count = 0
+        self.longest_ns = 0
+
+    def __enter__(self) -> Self:
+        gc.callbacks.append(self._note)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        gc.callbacks.remove(self._note)
+
+    def _note(self, phase: str, _: dict[str, int]) -> None:
+        if phase == "start":
+            self._begun_ns = self._clock.now_ns()
+        else:
+            self.count += 1
+            self.longest_ns = max(self.longest_ns, self._clock.now_ns() - self._begun_ns)
+
+
 class Pump:
     """Sends a source's commands when a pacer says they are due, and records what becomes of them.
 
@@ -390,6 +425,10 @@ class Pump:
 
     def run(self) -> PumpResult:
         """Run the schedule to its end, wait for the last replies, and answer what happened."""
+        with GcPauses(self._clock) as pauses:
+            return self._run(pauses)
+
+    def _run(self, pauses: GcPauses) -> PumpResult:
         process = psutil.Process()
         cpu_before = sum(process.cpu_times()[:2])
         end_ns: int | None = None
@@ -423,6 +462,8 @@ class Pump:
             outcomes=self._outcomes[: self._next] if self._outcomes is not None else None,
             cpu_share=cpu / (wall_ns / 1e9),
             wall_ns=wall_ns,
+            gc_pauses=pauses.count,
+            gc_pause_max_ns=pauses.longest_ns,
         )
 
     # Out -----------------------------------------------------------------------------------------------

@@ -126,7 +126,7 @@ class Histogram:
         return int(self.counts.sum())
 
     def quantile_us(self, q: float) -> int | None:
-        """The value at the share `q` (0 to 1) of all values, by rank: the round(q × total)-th smallest.
+        """The smallest recorded value that at least the share `q` (0 to 1) of all values does not pass.
 
         Returns the highest value equivalent to it, as every HdrHistogram does; None with no value at all.
         """
@@ -137,8 +137,9 @@ class Histogram:
         total = self.total
         if not total:
             return [None for _ in qs]
-        # Rank as in HdrHistogram: the nearest integer count, at least 1.
-        ranks = np.array([max(1, int(min(q, 1.0) * total + 0.5)) for q in qs], np.int64)
+        # Rank as in HdrHistogram since 2.1.10: rounded up, less the last bit that the product may be too high by.
+        wanted = [min(q, 1.0) * total for q in qs]
+        ranks = np.array([max(1, math.ceil(rank - math.ulp(rank))) for rank in wanted], np.int64)
         found = np.searchsorted(np.cumsum(self.counts), ranks)
         return [int(v) for v in highest_at(found.astype(np.int64))]
 

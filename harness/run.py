@@ -3,6 +3,7 @@
     runs/20261123-141502-append/
         run.json         schema, scenario, parameters, environment, figures, verdicts
         latency.hlog     HdrHistogram V2 interval log: a tag per operation and kind, 1 s intervals
+        append.response.hgrm ...    each of these tags as a percentile distribution of the whole run
         timeline.jsonl   readings, fault windows, marks, the slowest operations
         report.html  summary.md  junit.xml      rendered from the three files above, and from nothing else
 
@@ -26,7 +27,15 @@ from typing import Any, Literal
 import msgspec
 
 from harness.history import History, HistoryError, SlowMark, read_timeline, write_timeline
-from harness.recording import Interval, LatencyLog, RecordingError, SlowOperation, read_hlog, write_hlog
+from harness.recording import (
+    Interval,
+    LatencyLog,
+    RecordingError,
+    SlowOperation,
+    read_hlog,
+    write_hgrm,
+    write_hlog,
+)
 
 # Schema 1, 2026-11-23: the first.
 SCHEMA = 1
@@ -171,8 +180,11 @@ def save_measurements(
     slowest: Iterable[SlowOperation],
     started_epoch_s: float,
 ) -> None:
-    """Write `latency.hlog` and `timeline.jsonl`."""
-    write_hlog(directory / "latency.hlog", intervals, started_epoch_s)
+    """Write `latency.hlog`, an `.hgrm` for each of its tags, and `timeline.jsonl`."""
+    log = LatencyLog(intervals)
+    write_hlog(directory / "latency.hlog", log.intervals, started_epoch_s)
+    for tag in log.tags:
+        write_hgrm(directory / f"{tag}.hgrm", log.total(tag))
     slow = [SlowMark(operation=s.operation, due_ns=s.due_ns, response_ns=s.response_ns) for s in slowest]
     write_timeline(directory / "timeline.jsonl", History([*history.entries, *slow]))
 

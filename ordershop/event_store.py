@@ -360,10 +360,14 @@ class EventStore:
         The next chunk is packed and sent while the server works on the one before.
 
         Raises:
+            RefusedError: a chunk was refused, and those before it were appended.
             UnavailableError: no answer. Repeated with the same events it appends only what is missing.
         """
         ids: list[EventId] = []
-        connection = self._pool.get_connection()
+        try:
+            connection = self._pool.get_connection()
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            raise UnavailableError(f"no answer from the event store: {error}") from error
         in_flight = 0
         try:
             iterator = iter(events)
@@ -385,6 +389,8 @@ class EventStore:
                 _collect(connection, ids)
         except (redis.ConnectionError, redis.TimeoutError, redis.exceptions.NoScriptError) as error:
             raise UnavailableError(f"no answer from the event store: {error}") from error
+        except redis.ResponseError as error:
+            raise StoreError(f"the server refused an append: {error}") from error
         finally:
             if in_flight:
                 connection.disconnect()

@@ -106,7 +106,6 @@ class Keys:
 
     def __init__(self, namespace: str = "") -> None:
         self.namespace = namespace
-        self.last_id = f"{namespace}events:last_id"
         self.unbilled = f"{namespace}{{order}}_unbilled"
 
     def stream(self, topic: Topic, action: Action) -> str:

@@ -8,7 +8,9 @@ disagree. The rules:
     key       three figures per scenario, from the table `KEY_FIGURES`; a scenario that is not in it, or
               lacks them, shows the first three figures that it has. A suite shows one of each member.
     validity  what says how far the measurement itself can be trusted: the verdicts about the instrument,
-              its send lag, what it dropped.
+              its send lag and GC pauses, what it dropped, the CPU time that was stolen from the host.
+    load      open or closed loop, and over how many connections: latencies of one do not compare with those
+              of another.
 
 Text in a record came from outside (a host name, a server's banner, a key, an error): whoever prints it passes
 it through `printable` first, which masks the credentials of a URL and drops control characters. Secrets
@@ -66,7 +68,7 @@ LEDGER = ("attempted", "acknowledged", "applied", "lost", "duplicated", "unexpec
 
 _ABOUT_THE_INSTRUMENT = re.compile(r"instrument|send_lag|steal")
 _SEND_LAG = re.compile(r"(^|\.)send_lag\.")
-_DROPPED = re.compile(r"\.dropped$")
+_DISTURBED = re.compile(r"\.(dropped|host_steal_share|gc_pause_max)$")
 _RANK: dict[Status, int] = {"PASS": 0, "UNKNOWN": 1, "FAIL": 2}
 _CREDENTIALS = re.compile(r"(?<=://)\S*@")
 _SECRET_PARAMETER = re.compile(r"(?i)([?&](?:password|passwd|username|token|secret)=)[^&\s]*")
@@ -132,8 +134,23 @@ def spoken(name: str) -> str:
 def validity(run: Run) -> tuple[list[Verdict], list[Figure]]:
     """The verdicts and figures that say how far the measurement itself can be trusted."""
     verdicts = [v for v in run.verdicts if _ABOUT_THE_INSTRUMENT.search(v.name)]
-    figures = [f for f in run.figures if _SEND_LAG.search(f.name) or _DROPPED.search(f.name)]
+    figures = [f for f in run.figures if _SEND_LAG.search(f.name) or _DISTURBED.search(f.name)]
     return verdicts, figures
+
+
+def load(run: Run) -> str:
+    """How the load came, in a sentence; empty where the record does not say."""
+    found = run.environment.get("load")
+    if not isinstance(found, Mapping):
+        return ""
+    if found.get("loop") == "closed":
+        return "Closed loop: each call began when the one before had been answered."
+    if found.get("loop") != "open":
+        return ""
+    count = found.get("connections")
+    parts = [f"{count} {'connection' if count == 1 else 'connections'}"] if count is not None else []
+    parts += [f"arrivals {found['arrivals']}"] if "arrivals" in found else []
+    return f"Open loop: {', '.join(parts)}; each latency counts from when its operation was due."
 
 
 def groups(figures: Sequence[Figure], parts: Sequence[str]) -> dict[str, dict[str, float]]:

@@ -85,6 +85,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     interruption: str
     key: list[tuple[str, Figure]]
     trust: tuple[list[Any], list[Figure]]
+    load: str
     blocks: list[Block]
     absent: list[str]
     timed: bool
@@ -146,6 +147,7 @@ def _view(record: Record, identity: str, intervals: int) -> View:
         interruption=findings.interruption(record.run),
         key=findings.key_figures(record.run),
         trust=findings.validity(record.run),
+        load=findings.load(record.run),
         blocks=[
             Block(_SECTIONS[s][0], found, _SECTIONS[s][1])
             for s, found in by_section.items()

@@ -57,6 +57,8 @@ def markdown(record: Record) -> str:
 def _markdown_head(run: Run, level: str, members: Sequence[Run] = ()) -> list[str]:
     status = findings.overall(run, members)
     lines = [f"{level} {_SIGNS[status]} {status}: {_md(run.scenario)}", "", _md(findings.sentence(run))]
+    if load := findings.load(run):
+        lines += ["", _md(load)]
     if interruption := findings.interruption(run):
         reason = f" {_md(run.reason)}" if run.reason else ""
         lines += ["", f"> **{run.status.upper()}** {_md(interruption)}{reason}"]
@@ -208,6 +210,8 @@ def _terminal_head(run: Run, width: int, members: Sequence[Run] = ()) -> Iterato
     status = findings.overall(run, members)
     yield _STYLES[status], f"{status}  {_line(run.scenario)}  {_line(run.started_at)}"
     for text in textwrap.wrap(_line(findings.sentence(run)), width):
+        yield "", text
+    for text in textwrap.wrap(_line(findings.load(run)), width):
         yield "", text
     if interruption := findings.interruption(run):
         words = f"{run.status.upper()}: {interruption} {_line(run.reason)}".strip()

@@ -3,6 +3,10 @@
 Customers are created through the shop's one write path (`append.lua`: ID, idempotency, stream entry, entity cache)
 on a schedule, and each response is counted from when the append was due. Durabilities are measured one after the
 other, each on a server of its own; the first is the one that the figures `append.response.*` speak of.
+
+What is appended can be chosen (`scenarios.load`): a bare XADD, updates of some entities of which a few are hot,
+payloads of one size or many, one stream or many. All of it follows from the seed, and from the producer's number
+that the record names; both given again, `--seed S --param producer=P`, the same commands go out, byte for byte.
 """
 
 from __future__ import annotations
@@ -10,28 +14,37 @@ from __future__ import annotations
 import contextlib
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta
 
 from harness import checking
 from harness.conducting import Findings, Stage
 from harness.history import History
-from harness.pacing import constant
+from harness.ledger import PRODUCER_BITS
+from harness.pacing import Pacer, Poisson, constant
 from harness.probes import HostLoad, Probe, Sampler, ServerLoad
 from harness.pump import PumpProcess, PumpResult, PumpSettings
 from harness.servers import Durability
-from scenarios.shop import LEAD_NS, append_source, producer_of, run_pump, server_for
+from scenarios.load import Load
+from scenarios.shop import LEAD_NS, producer_of, run_pump, server_for
 
 Choice = Literal["everysec", "always", "none", "all"]
 
 
-class AppendParameters(Struct, frozen=True, forbid_unknown_fields=True):
-    """What can be chosen for `append`."""
+class AppendParameters(Load, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What can be chosen for `append`: its load, and how that comes.
+
+    Attributes:
+        arrivals: evenly, or independently of one another, as those of many users are.
+        producer: the number that events carry; 0: one that no run before has had.
+    """
 
     rate_per_s: Annotated[float, Meta(gt=0, le=1_000_000)] = 2_000
     duration_s: Annotated[float, Meta(gt=0, le=86_400)] = 10
     durability: Choice = "all"
     connections: Annotated[int, Meta(ge=1, le=1_000)] = 1
     max_in_flight: Annotated[int, Meta(ge=1, le=10_000_000)] = 100_000
+    arrivals: Literal["constant", "poisson"] = "constant"
+    producer: Annotated[int, Meta(ge=0, lt=1 << PRODUCER_BITS)] = 0
     send_lag_budget_ms: Annotated[float, Meta(gt=0, le=60_000)] = 10
 
 
@@ -42,7 +55,7 @@ class Append:
     summary = "how fast is an append, at a rate, for each durability?"
     parameters = AppendParameters
     profiles = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
-        "smoke": {"rate_per_s": 500, "duration_s": 2},
+        "smoke": {"rate_per_s": 500, "duration_s": 2, "send_lag_budget_ms": 250},
         "quick": {},
         "standard": {"duration_s": 60},
         "full": {"duration_s": 600},
@@ -57,10 +70,14 @@ class Append:
         if "://" in stage.server:
             # A server at a URL has a durability of its own, which is not ours to change.
             durabilities = ["everysec"]
+        producer = chosen.producer or producer_of(stage)
+        findings.open_loop(connections=chosen.connections, arrivals=chosen.arrivals, producer=producer)
         run_origin_ns = stage.clock.now_ns()
         results = []
         for at, durability in enumerate(durabilities):
-            results.append(_measure(stage, chosen, findings, durability, run_origin_ns, at, len(durabilities)))
+            results.append(
+                _measure(stage, chosen, findings, durability, producer, run_origin_ns, at, len(durabilities))
+            )
         findings.headline = _headline(chosen, findings, durabilities, results)
 
 
@@ -69,19 +86,21 @@ def _measure(
     chosen: AppendParameters,
     findings: Findings,
     durability: Durability,
+    producer: int,
     run_origin_ns: int,
     at: int,
     of: int,
 ) -> PumpResult:
     operation = "append" if at == 0 else f"append_{durability}"
     label = "" if at == 0 else durability
-    pacer = constant(chosen.rate_per_s, chosen.duration_s)
-    settings = PumpSettings(url="", connections=chosen.connections, max_in_flight=chosen.max_in_flight)
+    pacer = _pacer(stage, chosen)
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(server_for(stage, durability))
         described = server.describe()
         findings.server = findings.server or described
-        source = append_source(server, operation, producer_of(stage))
+        stage.progress(at / of, f"durability {durability}")
+        chosen.create_entities(server, producer)
+        source = chosen.source(server, operation, producer, stage.seed)
         settings = PumpSettings(url=server.url, connections=chosen.connections, max_in_flight=chosen.max_in_flight)
         pump = PumpProcess(settings, pacer, source)
         stack.callback(pump.close)
@@ -105,6 +124,7 @@ def _measure(
             findings.pumped(operation, pump.result(40.0), offset_ns=origin_ns - run_origin_ns, name=label)
             raise
     log = findings.pumped(operation, result, offset_ns=origin_ns - run_origin_ns, name=label)
+    findings.host_steal(history, name=label)
     name = f"append.{label}." if label else "append."
     findings.verdicts += [
         checking.instrument_kept_up(
@@ -122,6 +142,12 @@ def _measure(
     return result
 
 
+def _pacer(stage: Stage, chosen: AppendParameters) -> Pacer:
+    if chosen.arrivals == "poisson":
+        return Poisson(chosen.rate_per_s, chosen.duration_s, stage.seed)
+    return constant(chosen.rate_per_s, chosen.duration_s)
+
+
 def _headline(
     chosen: AppendParameters, findings: Findings, durabilities: list[Durability], results: list[PumpResult]
 ) -> str:
@@ -134,7 +160,12 @@ def _headline(
             where = "on this server" if not findings.server.get("owned") else _IN_WORDS[durability]
             parts.append(f"{where} {p50 / 1000:.2f} ms at the median and {p99 / 1000:.2f} ms at p99")
     total = sum(result.ok for result in results)
-    return f"{total:,} appends at {chosen.rate_per_s:,.0f}/s, counted from when each was due: {'; '.join(parts)}."
+    what = "bare XADDs" if chosen.path == "xadd" else "appends"
+    lines = "1 connection" if chosen.connections == 1 else f"{chosen.connections} connections"
+    return (
+        f"{total:,} {what} at {chosen.rate_per_s:,.0f}/s (open loop, {lines}), "
+        f"counted from when each was due: {'; '.join(parts)}."
+    )
 
 
 _IN_WORDS = {

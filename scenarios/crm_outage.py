@@ -46,7 +46,7 @@ class CrmOutage:
     summary = "what happens when a consumer dies? is every event accounted for?"
     parameters = OutageParameters
     profiles = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
-        "smoke": {"rate_per_s": 200, "before_s": 1, "outage_s": 2, "after_s": 3},
+        "smoke": {"rate_per_s": 200, "before_s": 1, "outage_s": 2, "after_s": 3, "send_lag_budget_ms": 250},
         "quick": {},
         "standard": {"before_s": 20, "outage_s": 30, "after_s": 30},
         "full": {"before_s": 60, "outage_s": 120, "after_s": 120},

@@ -43,7 +43,14 @@ class Lag:
     summary = "how far do consumers fall behind in a burst, and how fast do they catch up?"
     parameters = LagParameters
     profiles = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
-        "smoke": {"base_per_s": 200, "peak_per_s": 1_000, "before_s": 1, "peak_s": 1, "after_s": 2},
+        "smoke": {
+            "base_per_s": 200,
+            "peak_per_s": 1_000,
+            "before_s": 1,
+            "peak_s": 1,
+            "after_s": 2,
+            "send_lag_budget_ms": 250,
+        },
         "quick": {},
         "standard": {"before_s": 20, "peak_s": 20, "after_s": 40},
         "full": {"before_s": 60, "peak_s": 120, "after_s": 240},

@@ -7,6 +7,7 @@ record like those of any other scenario.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -32,7 +33,7 @@ class MicroParameters(Struct, frozen=True, forbid_unknown_fields=True):
 
 class _Benchmark(Struct):
     name: str
-    extra_info: dict[str, float]
+    extra_info: dict[str, Any]
 
 
 class _Results(Struct):
@@ -55,6 +56,7 @@ class Micro:
     def run(self, stage: Stage, parameters: Any, findings: Findings) -> None:
         """Run them all and take over their figures."""
         chosen: MicroParameters = parameters
+        findings.closed_loop()
         results_path = stage.directory / "micro.json"
         with server_for(stage, "none") as server:
             findings.server = server.describe()
@@ -85,7 +87,12 @@ def _run_pytest(stage: Stage, server: str, rounds: int, results: Path) -> None:
     command = [sys.executable, "-m", "pytest", str(BENCHMARKS), "-c", os.devnull, "--rootdir", str(BENCHMARKS)]
     command += ["-p", "no:locust", "-p", "no:cacheprovider", "-q", "-o", "python_files=bench_*.py"]
     command += ["-o", "python_functions=bench_*", f"--benchmark-json={results}", "--benchmark-columns=median"]
-    environment = {**os.environ, "SHOPBENCH_SERVER": server, "SHOPBENCH_MICRO_ROUNDS": str(rounds)}
+    environment = {
+        **os.environ,
+        "SHOPBENCH_SERVER": server,
+        "SHOPBENCH_MICRO_ROUNDS": str(rounds),
+        "SHOPBENCH_MICRO_PROFILE": stage.profile,
+    }
     with (stage.directory / "micro.log").open("wb") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
@@ -104,12 +111,22 @@ def _run_pytest(stage: Stage, server: str, rounds: int, results: Path) -> None:
 
 
 def _add(findings: Findings, benchmark: _Benchmark) -> None:
-    name = benchmark.name.removeprefix("bench_")
-    events = benchmark.extra_info.get("events", 1.0)
+    info = benchmark.extra_info
+    # What it has measured within its rounds stands under names of its own, such as `stack.store.p50`.
+    within = {name: value for name, value in info.items() if name.startswith("stack.")}
+    for name, value in within.items():
+        findings.figure(name, value, "µs")
+    if within:
+        return
+    # A parameter's value, in brackets, becomes a part of the name.
+    name = re.sub(r"\W+", "_", benchmark.name.removeprefix("bench_")).strip("_")
+    if "peak_bytes" in info:
+        findings.figure(f"{name}.peak_bytes", info["peak_bytes"], "bytes")
+        return
     for quantile in ("p50", "p90", "p99", "p99.9"):
-        findings.figure(f"{name}.{quantile}", benchmark.extra_info.get(quantile), "µs")
-    p50_us = benchmark.extra_info.get("p50")
-    findings.figure(f"{name}.per_s", events / (p50_us / 1e6) if p50_us else None, "1/s")
+        findings.figure(f"{name}.{quantile}", info.get(quantile), "µs")
+    p50_us = info.get("p50")
+    findings.figure(f"{name}.per_s", info.get("events", 1.0) / (p50_us / 1e6) if p50_us else None, "1/s")
 
 
 def _verdict(results: _Results) -> Verdict:

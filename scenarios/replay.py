@@ -49,6 +49,7 @@ class Replay:
     def run(self, stage: Stage, parameters: Any, findings: Findings) -> None:
         """Fill, replay and compare, at a tenth, a third and all of the events."""
         chosen: ReplayParameters = parameters
+        findings.closed_loop()
         sizes = sorted({max(100, chosen.events // 10), max(100, chosen.events // 3), chosen.events})
         rates = {}
         with server_for(stage, "none") as server:

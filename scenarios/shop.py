@@ -19,7 +19,6 @@ from typing import Any, Self
 
 import msgspec
 import numpy as np
-import redis
 
 from harness.conducting import Findings, ScenarioError, Stage
 from harness.faults import Target
@@ -27,13 +26,11 @@ from harness.ledger import Ledger
 from harness.pacing import Pacer
 from harness.probes import Gauge, GroupLag, HostLoad, Probe, Sampler, ServerLoad
 from harness.pump import OK, UNKNOWN, PumpError, PumpProcess, PumpResult, PumpSettings
-from harness.servers import Durability, Server, ServerError, open_server
-from harness.workload import StampedCommand, placeholder
-from ordershop.entities import Customer
-from ordershop.event_store import APPEND_LUA, PROJECT, append_arguments
-from ordershop.events import Event, EventId, Keys
+from harness.servers import Durability, Server, open_server
+from ordershop.events import EventId, Keys
 from ordershop.services.crm import SOURCES
 from ordershop.supervisor import Service, Supervisor, SupervisorError, free_port
+from scenarios.load import Load
 
 GROUP = "crm"
 # From "everybody is ready" to the first arrival.
@@ -50,23 +47,6 @@ def producer_of(stage: Stage) -> int:
 def server_for(stage: Stage, durability: Durability) -> Server:
     """The server of a stage; one that we start gets this durability."""
     return open_server(stage.server, stage.clock, durability=durability, port=stage.port)
-
-
-def append_source(server: Server, operation: str, producer: int) -> StampedCommand:
-    """Appends of new customers through the shop's one write path, ready to be pumped.
-
-    Raises:
-        ServerError: the server does not take the script.
-    """
-    try:
-        with contextlib.closing(server.client()) as client:
-            sha = client.script_load(APPEND_LUA)
-    except redis.RedisError as error:
-        raise ServerError(f"the server does not take the append script: {error}") from error
-    mark = placeholder(producer)
-    event = Event("created", Customer(mark, "Ada Lovelace", "ada@example.org"), mark)
-    arguments = append_arguments(Keys(server.namespace), [event], mode=PROJECT)
-    return StampedCommand(operation, ["EVALSHA", sha, 0, *arguments], producer)
 
 
 def run_pump(
@@ -241,7 +221,7 @@ class Line:
             raise ScenarioError(str(error)) from error
         self.effects = enter(Effects(port, self.ledger, self._note_applied))
         self._wait_for_crm()
-        source = append_source(self.server, "append", self.producer)
+        source = Load().source(self.server, "append", self.producer, self.stage.seed)
         settings = PumpSettings(url=self.server.url, connections=self._connections, keep_outcomes=True)
         self._pump = PumpProcess(settings, self.pacer, source)
         self._stack.callback(self._pump.close)
@@ -308,6 +288,7 @@ class Line:
         pump = self._pump
         if pump is None:
             raise ScenarioError("the line has not been started")
+        findings.open_loop(connections=self._connections, arrivals="by schedule", producer=self.producer)
         self.origin_ns = self.stage.clock.now_ns() + LEAD_NS
         self.sampler = Sampler(
             self.probes(), clock=self.stage.clock, origin_ns=self.origin_ns, history=findings.history
@@ -330,6 +311,7 @@ class Line:
         finally:
             if result is not None:
                 findings.pumped("append", result)
+                findings.host_steal(findings.history)
                 self._close_attempts(result)
         self.result = result
 

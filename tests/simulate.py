@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ordershop.entities import ENTITIES, Billing, Customer, Entity, Inventory, Order, Product, Topic, topic_of
@@ -75,11 +75,17 @@ def counted(store: EventStore) -> dict[str, int]:
     return {name: length for name, length in lengths.items() if length}
 
 
-def everything(store: EventStore) -> dict[bytes, bytes]:
+def everything(store: EventStore) -> dict[str, Any]:
     """All keys of a store's namespace with what they hold, to see that nothing was written."""
-    keys = sorted(store.client.scan_iter(match=store.keys.namespace + "*", count=1000))
-    dumps: dict[bytes, Any] = {key: store.client.dump(key) for key in keys}
-    return dumps
+    client = store.client
+    read: dict[bytes, Callable[[bytes], Any]] = {
+        b"hash": client.hgetall,
+        b"set": client.smembers,
+        b"list": lambda key: client.lrange(key, 0, -1),
+        b"stream": client.xrange,
+    }
+    keys = client.scan_iter(match=store.keys.namespace + "*", count=1000)
+    return {key.decode(): read[client.type(key)](key) for key in keys}
 
 
 def stock(store: EventStore) -> Counter[str]:

@@ -85,13 +85,15 @@ def commands_for(store: EventStore, query: Callable[[], object]) -> int:
     """How many commands clients have sent for a query."""
     query()  # connections and scripts are there afterwards
     with store.client.monitor() as monitor:
+        store.client.echo("begin")
         query()
-        store.client.echo("done")
-        count = 0
+        store.client.echo("end")
+        count = -1
         for each in monitor.listen():
-            if each["command"] == "ECHO done":
+            if each["command"] == "ECHO end":
                 return count
-            count += each["client_type"] != "lua"
+            if count >= 0 or each["command"] == "ECHO begin":
+                count += each["client_type"] != "lua"
     raise AssertionError("unreachable")
 
 

@@ -25,7 +25,6 @@ from ordershop.event_store import (
     connect,
 )
 from ordershop.events import ACTIONS, Action, Event, EventId
-from tests.conftest import OpenStore, open_own, store_on
 from tests.contracts import PROPERTY, AppendContract, Contract, Port, server_now
 from tests.simulate import (
     Model,
@@ -40,6 +39,7 @@ from tests.simulate import (
     shelf,
     streams_in_order,
 )
+from tests.stores import OpenStore, open_own, store_on
 from tests.waiting import flaky_proxy
 
 

@@ -15,14 +15,20 @@ from harness.servers import Server, open_server
 from ordershop.entities import Customer
 from ordershop.event_store import EventStore, connect
 from ordershop.events import Event
+from scenarios.micro.percentiles import percentiles_us
+
+_DESCRIBED: dict[str, Any] = {}
 
 ROUNDS = int(os.environ.get("SHOPBENCH_MICRO_ROUNDS", "1000"))
+PROFILE = os.environ.get("SHOPBENCH_MICRO_PROFILE", "quick")
 
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     """The server that `SHOPBENCH_SERVER` names; the embedded one without it."""
     with open_server(os.environ.get("SHOPBENCH_SERVER", "embedded"), SystemClock()) as opened:
+        # The JSON is written after the server has gone.
+        _DESCRIBED.update(opened.describe())
         yield opened
 
 
@@ -62,6 +68,10 @@ def customers() -> Callable[[int], list[Event]]:
 def pytest_benchmark_update_json(config: Any, benchmarks: list[Any], output_json: dict[str, Any]) -> None:  # noqa: ARG001
     """Add p50 to p99.9 in microseconds to the extra_info of each benchmark."""
     for benchmark, entry in zip(benchmarks, output_json["benchmarks"], strict=True):
-        data = np.array(benchmark.stats.data)
-        for name, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)):
-            entry["extra_info"][name] = float(np.quantile(data, share, method="inverted_cdf")) * 1e6
+        taken_ns = np.rint(np.array(benchmark.stats.data) * 1e9).astype(np.int64)
+        entry["extra_info"] |= percentiles_us(taken_ns)
+
+
+def pytest_benchmark_update_machine_info(config: Any, machine_info: dict[str, Any]) -> None:  # noqa: ARG001
+    """Add the server's version and configuration to what pytest-benchmark knows of the machine."""
+    machine_info["server"] = dict(_DESCRIBED)

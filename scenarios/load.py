@@ -1,0 +1,163 @@
+"""What `append` sends: through which path, on which entities, how large, into how many streams.
+
+    path   store   `append.lua`, the shop's one write path: ID, idempotency, stream entry, entity cache
+           xadd    a bare XADD: what Redis itself can do
+
+    entities 0     each event creates an entity of its own
+    entities n     each event updates one of n, which are there before the load begins; some of them hotter than
+                   others where there is a skew
+
+An entity is a customer; with two streams of the store, those of odd numbers are products. Its JSON is brought to
+its size by a longer name, so that it stays an entity that the shop takes, and replays, like any other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+import redis
+from msgspec import Meta, Struct
+
+from harness.servers import Server, ServerError
+from harness.workload import (
+    Distribution,
+    Mix,
+    MixedCommands,
+    Source,
+    StampedCommand,
+    entity_id,
+    entity_placeholder,
+    payload_sizes,
+    placeholder,
+)
+from ordershop.entities import Customer, Product
+from ordershop.event_store import APPEND_LUA, PROJECT, EventStore, StoreError, append_arguments, connect
+from ordershop.events import Action, Event, Keys, entity_json
+
+Path = Literal["store", "xadd"]
+NAME = "Ada Lovelace"
+EMAIL = "ada@example.org"
+# What the shop allows a name to have, and what its services allow a body to have.
+LONGEST_NAME = 1_000
+LARGEST_BYTES = 1 << 20
+
+
+class Load(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What can be chosen of a load.
+
+    Attributes:
+        path: `store` or `xadd`.
+        entities: how many there are to be updated; 0: each event creates one.
+        skew: the exponent of Zipf's law over the entities; 0: all alike.
+        payload: how sizes are distributed, as for `payload_sizes`.
+        payload_bytes: the middle of the sizes of an entity's JSON; 0: as long as it comes.
+        payload_spread: of that distribution.
+        streams: over how many the entities are spread.
+
+    Raises:
+        ValueError: choices that cannot be had together.
+    """
+
+    path: Path = "store"
+    entities: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    skew: Annotated[float, Meta(ge=0, le=10)] = 0
+    payload: Distribution = "fixed"
+    payload_bytes: Annotated[int, Meta(ge=0, le=LARGEST_BYTES)] = 0
+    payload_spread: Annotated[float, Meta(ge=0, le=3)] = 0.5
+    streams: Annotated[int, Meta(ge=1, le=1_000)] = 1
+
+    def __post_init__(self) -> None:
+        if self.skew and not self.entities:
+            raise ValueError("`skew` makes some entities hotter than others: it wants `entities` above 0")
+        if self.path == "store" and self.streams > 2:
+            raise ValueError("path `store` has 1 or 2 streams (customers and products); `xadd` has any number")
+        if self.payload != "fixed" and not self.payload_bytes:
+            raise ValueError(f"a payload that is {self.payload} wants `payload_bytes`, the middle of its sizes")
+        if self.payload_bytes:
+            sizes = payload_sizes(self.payload, self.payload_bytes, self.payload_spread)
+            low, high = _payload_bounds(self.path, self.streams)
+            if not low <= min(sizes) <= max(sizes) <= high:
+                raise ValueError(
+                    f"payloads would have {min(sizes)} to {max(sizes)} bytes; "
+                    f"path `{self.path}` can have {low} to {high}"
+                )
+
+    def source(self, server: Server, operation: str, producer: int, seed: int) -> Source:
+        """What the pump sends.
+
+        Raises:
+            ServerError: the server does not take the script.
+        """
+        sizes = [0]
+        if self.payload_bytes:
+            sizes = payload_sizes(self.payload, self.payload_bytes, self.payload_spread)
+        sha = _load_script(server) if self.path == "store" else ""
+        templates = [
+            [self._command(server, producer, stream, size, sha) for size in sizes]
+            for stream in range(self.streams)
+        ]
+        if not self.entities and self.streams == len(sizes) == 1:
+            return StampedCommand(operation, templates[0][0], producer)
+        mix = Mix(seed=seed, entities=self.entities, skew=self.skew, streams=self.streams, sizes=len(sizes))
+        return MixedCommands(operation, templates, producer, mix)
+
+    def _command(self, server: Server, producer: int, stream: int, size: int, sha: str) -> list[Any]:
+        mark = placeholder(producer)
+        entity = _entity(entity_placeholder(producer) if self.entities else mark, stream, size)
+        if self.path == "xadd":
+            key = f"{server.namespace}xadd:{stream}"
+            return ["XADD", key, "*", "event_id", mark, "entity", entity_json(entity)]
+        action: Action = "updated" if self.entities else "created"
+        arguments = append_arguments(Keys(server.namespace), [Event(action, entity, mark)], mode=PROJECT)
+        return ["EVALSHA", sha, 0, *arguments]
+
+    def create_entities(self, server: Server, producer: int) -> None:
+        """Create the entities that are to be updated.
+
+        Raises:
+            ServerError: the server does not take them.
+        """
+        if not self.entities or self.path == "xadd":
+            return
+        try:
+            with contextlib.closing(connect(server.url, timeout_s=60.0)) as client:
+                EventStore(client, server.namespace).append_many(self._creations(producer))
+        except StoreError as error:
+            raise ServerError(f"the entities cannot be created: {error}") from error
+
+    def _creations(self, producer: int) -> Iterator[Event]:
+        for number in range(self.entities):
+            identity = entity_id(producer, number)
+            # Its event is named like it: no event of the load has such a name.
+            yield Event("created", _entity(identity, number % self.streams, 0), identity)
+
+
+def _entity(identity: str, stream: int, size: int) -> Customer | Product:
+    """A customer or a product whose JSON has that many bytes; 0: as many as it comes to."""
+    if stream % 2 == 0:
+        plain: Customer | Product = Customer(identity, NAME, EMAIL)
+    else:
+        plain = Product(identity, NAME, 9.5)
+    if not size:
+        return plain
+    length = size - len(entity_json(plain)) + len(NAME)
+    name = (NAME + " " + "x" * max(0, length - len(NAME) - 1))[:length]
+    return Customer(identity, name, EMAIL) if stream % 2 == 0 else Product(identity, name, 9.5)
+
+
+def _payload_bounds(path: Path, streams: int) -> tuple[int, int]:
+    """The smallest and the largest JSON that every stream of a path can have."""
+    mark = placeholder(0)
+    around = [len(entity_json(_entity(mark, stream, 0))) - len(NAME) for stream in range(min(streams, 2))]
+    return max(around) + 1, min(around) + LONGEST_NAME if path == "store" else LARGEST_BYTES
+
+
+def _load_script(server: Server) -> str:
+    try:
+        with contextlib.closing(server.client()) as client:
+            sha: str = client.script_load(APPEND_LUA)
+    except redis.RedisError as error:
+        raise ServerError(f"the server does not take the append script: {error}") from error
+    return sha

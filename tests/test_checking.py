@@ -1,0 +1,202 @@
+"""Checkers: each of them at PASS, UNKNOWN and FAIL; without evidence always UNKNOWN."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from harness.checking import (
+    all_answered,
+    checked,
+    drained,
+    exit_code,
+    instrument_kept_up,
+    nothing_lost,
+    nothing_twice,
+    nothing_unexpected,
+    worst,
+)
+from harness.ledger import Account
+from harness.recording import Histogram
+from harness.run import Status, Verdict
+
+GOOD = Account(
+    attempted=1200,
+    acknowledged=1200,
+    unknown=0,
+    applied=1200,
+    lost=0,
+    duplicated=0,
+    unexpected=0,
+    recovered=0,
+)
+NOTHING = Account(
+    attempted=9, acknowledged=0, unknown=9, applied=0, lost=0, duplicated=4, unexpected=5, recovered=0
+)
+
+
+def verdict(status: Status) -> Verdict:
+    return Verdict(name="x", status=status, detail="")
+
+
+def account(**changed: int) -> Account:
+    return Account(**({name: getattr(GOOD, name) for name in GOOD.__struct_fields__} | changed))
+
+
+def histogram(*values_us: int) -> Histogram:
+    recorded = Histogram()
+    recorded.record(np.array(values_us, np.int64))
+    return recorded
+
+
+@pytest.mark.parametrize(
+    ("statuses", "expected", "code"),
+    [
+        ([], "UNKNOWN", 3),
+        (["PASS"], "PASS", 0),
+        (["PASS", "PASS"], "PASS", 0),
+        (["UNKNOWN"], "UNKNOWN", 3),
+        (["PASS", "UNKNOWN"], "UNKNOWN", 3),
+        (["FAIL"], "FAIL", 1),
+        (["PASS", "FAIL"], "FAIL", 1),
+        (["UNKNOWN", "FAIL"], "FAIL", 1),
+        (["PASS", "UNKNOWN", "FAIL"], "FAIL", 1),
+    ],
+)
+def test_the_worst_verdict_decides(statuses: list[Status], expected: Status, code: int) -> None:
+    """PASS < UNKNOWN < FAIL, in whichever order they come; no verdict at all is UNKNOWN."""
+    for order in itertools.permutations(statuses):
+        verdicts = [verdict(status) for status in order]
+
+        assert (expected, code) == (worst(verdicts), exit_code(verdicts))
+
+
+def test_a_checker_s_verdict_is_its_own() -> None:
+    """A checker that ends is believed."""
+    assert verdict("FAIL") == checked("y", lambda: verdict("FAIL"))
+
+
+def test_a_checker_that_crashes_is_unknown() -> None:
+    """A checker that crashes has found nothing: UNKNOWN, and it says how it crashed."""
+    expected = Verdict(
+        name="y", status="UNKNOWN", detail="the checker crashed: ZeroDivisionError: division by zero"
+    )
+
+    assert expected == checked("y", lambda: verdict("PASS" if 1 / 0 else "FAIL"))
+
+
+def test_an_interrupt_is_no_crash_of_a_checker() -> None:
+    """Ctrl-C within a checker ends the run and is no verdict."""
+
+    def interrupted() -> Verdict:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        checked("y", interrupted)
+
+
+@pytest.mark.parametrize(
+    ("send_lag", "status", "detail"),
+    [
+        (histogram(), "UNKNOWN", "nothing was sent"),
+        (
+            histogram(*[100] * 99, 900_000),
+            "PASS",
+            "the instrument held its schedule: send lag at p99 is 0.10 ms, the budget 1.00 ms",
+        ),
+        (
+            histogram(1000),
+            "PASS",
+            "the instrument held its schedule: send lag at p99 is 1.00 ms, the budget 1.00 ms",
+        ),
+        (histogram(1001), "UNKNOWN", "the instrument fell behind: send lag at p99 is 1.00 ms, the budget 1.00 ms"),
+        (
+            histogram(*[100] * 98, 1500, 1500),
+            "UNKNOWN",
+            "the instrument fell behind: send lag at p99 is 1.50 ms, the budget 1.00 ms",
+        ),
+    ],
+)
+def test_instrument_kept_up(send_lag: Histogram, status: Status, detail: str) -> None:
+    """Past its budget the instrument was not fit to measure: UNKNOWN, never FAIL, and never PASS unseen."""
+    assert Verdict(name="x", status=status, detail=detail) == instrument_kept_up("x", send_lag, 1000)
+
+
+@pytest.mark.parametrize(
+    ("counts", "status", "detail"),
+    [
+        ((0, 0, 0, 0, 0), "UNKNOWN", "no operation was due"),
+        ((1200, 1200, 0, 0, 0), "PASS", "all 1,200 operations were answered"),
+        ((9, 8, 1, 0, 0), "FAIL", "of 9 operations 1 failed, 0 got no answer, 0 were dropped"),
+        ((9, 8, 0, 1, 0), "FAIL", "of 9 operations 0 failed, 1 got no answer, 0 were dropped"),
+        ((9, 8, 0, 0, 1), "FAIL", "of 9 operations 0 failed, 0 got no answer, 1 were dropped"),
+        ((9, 8, 0, 0, 0), "FAIL", "of 9 operations 0 failed, 0 got no answer, 0 were dropped"),
+    ],
+)
+def test_all_answered(counts: tuple[int, int, int, int, int], status: Status, detail: str) -> None:
+    """Only where each operation that was due got a good answer is it a PASS."""
+    arrivals, ok, failed, unknown, dropped = counts
+    found = all_answered("x", arrivals=arrivals, ok=ok, failed=failed, unknown=unknown, dropped=dropped)
+
+    assert Verdict(name="x", status=status, detail=detail) == found
+
+
+@pytest.mark.parametrize(
+    ("is_drained", "status", "detail"),
+    [
+        (True, "PASS", "consumers have handled all that waited for them"),
+        (False, "FAIL", "consumers had not handled all that waited for them after 30 s"),
+    ],
+)
+def test_drained(is_drained: bool, status: Status, detail: str) -> None:
+    """Consumers that do not catch up in time fail."""
+    assert Verdict(name="x", status=status, detail=detail) == drained("x", is_drained=is_drained, waited_s=30.0)
+
+
+AccountChecker = Callable[..., Verdict]
+
+
+@pytest.mark.parametrize(
+    ("checker", "bad", "good_detail", "bad_detail"),
+    [
+        (
+            nothing_lost,
+            {"lost": 1100},
+            "each of 1,200 acknowledged events has had its effect",
+            "1,100 of 1,200 acknowledged events were lost: they have had no effect",
+        ),
+        (
+            nothing_twice,
+            {"duplicated": 3},
+            "no event has had its effect twice",
+            "3 effects happened again for an event that had had its effect",
+        ),
+        (
+            nothing_unexpected,
+            {"unexpected": 2},
+            "every effect comes from an event that was attempted",
+            "2 effects came from events that nobody attempted",
+        ),
+    ],
+)
+def test_account_checkers(checker: AccountChecker, bad: dict[str, int], good_detail: str, bad_detail: str) -> None:
+    """An account passes, fails by its own count alone, and is UNKNOWN before the drain or without evidence."""
+    others = {"lost": 7, "duplicated": 7, "unexpected": 7, "recovered": 7, "unknown": 7} | dict.fromkeys(bad, 0)
+    found = [
+        checker("x", account(**others), is_drained=True),
+        checker("x", account(**bad), is_drained=True),
+        checker("x", account(**bad), is_drained=False),
+        checker("x", GOOD, is_drained=False),
+        checker("x", NOTHING, is_drained=True),
+    ]
+
+    assert [(one.status, one.detail) for one in found] == [
+        ("PASS", good_detail),
+        ("FAIL", bad_detail),
+        ("UNKNOWN", "not drained, so the account is not closed"),
+        ("UNKNOWN", "not drained, so the account is not closed"),
+        ("UNKNOWN", "no event was acknowledged"),
+    ]

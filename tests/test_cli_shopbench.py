@@ -1,0 +1,635 @@
+"""`shopbench` as its user has it: a process, its exit code, what it prints, and what it leaves behind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+import pytest
+import redis
+
+from harness import run
+from harness.recording import read_hlog
+from harness.servers import OwnServer
+from scenarios.catalog import SCENARIOS
+
+TINY_OUTAGE = ["crm_outage", "--profile", "smoke", "-p", "before_s=0.5", "-p", "outage_s=1", "-p", "after_s=0.5"]
+NO_BUDGET = ["-p", "send_lag_budget_ms=60000"]
+MARK = "SHOPBENCH_TEST_MARK"
+
+
+class Ended(NamedTuple):
+    """A run of the program that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def complaints(self) -> list[str]:
+        """What it says on its standard error, but for the line with which a scenario begins."""
+        return [line for line in self.err.splitlines() if not re.fullmatch(r"\w+ \(\d+ of \d+\)", line)]
+
+
+def shopbench(*arguments: str, cwd: Path | None = None) -> Ended:
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=cwd,
+        check=False,
+    )
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def eventually(condition: Callable[[], bool], what: str, within_s: float = 20.0) -> None:
+    """Wait until a condition holds; fail with `what` when it does not in time."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}"
+        time.sleep(0.02)
+
+
+def only_run(runs: Path) -> Path:
+    [directory] = runs.iterdir()
+    return directory
+
+
+def text_of(page: str) -> str:
+    """A page's words and numbers, without its tags."""
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", re.sub(r"(?s)<(script|style).*?</\1>", " ", page)))
+
+
+# Bad input -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ended, Path]:
+    """A tiny run of `append`, as it has ended, and its directory."""
+    runs = tmp_path_factory.mktemp("finished") / "runs"
+    ended = shopbench(
+        *("run", "append", "--profile", "smoke", "-p", "duration_s=1", "-p", "rate_per_s=300"),
+        *("-p", "durability=always", "--seed", "42", "--runs", str(runs)), *NO_BUDGET,
+    )  # fmt: skip
+    return ended, only_run(runs)
+
+
+# Each call is a process of its own, but they are forked from one that has imported everything: fifty times the
+# start of Python would take a minute.
+FORKING = """
+import json, os, sys
+import reports, scenarios.catalog
+from harness import __main__ as shopbench
+
+ended = []
+for number, arguments in enumerate(json.load(sys.stdin)):
+    child = os.fork()
+    if not child:
+        for name, fd in (("out", 1), ("err", 2)):
+            os.dup2(os.open(f"{name}{number}", os.O_WRONLY | os.O_CREAT), fd)
+        sys.argv[1:] = arguments
+        try:
+            shopbench.main()
+        except SystemExit as error:
+            sys.stdout.flush()
+            os._exit(error.code or 0)
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        os._exit(1)
+    ended.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+print(json.dumps(ended))
+"""
+
+
+@pytest.fixture(scope="module")
+def bad_input(finished: tuple[Ended, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ended]:
+    """What has become of every call of the tables below."""
+    where = tmp_path_factory.mktemp("bad")
+    table = BAD_INPUT | BAD_SURROUNDINGS
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        words = _break_runs(finished[1], where) | {
+            "PORT": str(listening.getsockname()[1]),
+            "RUNS": str(where / "r"),
+        }
+        calls = [[words.get(word, word) for word in arguments] for arguments, _ in table.values()]
+        done = subprocess.run(
+            [sys.executable, "-c", FORKING],
+            input=json.dumps(calls), capture_output=True, text=True, timeout=120, cwd=where, check=True,
+        )  # fmt: skip
+    read = [
+        (code, *((where / f"{name}{i}").read_text() for name in ("out", "err")))
+        for i, code in enumerate(json.loads(done.stdout))
+    ]
+    return {name: Ended(*each) for name, each in zip(table, read, strict=True)}
+
+
+def _break_runs(whole: Path, where: Path) -> dict[str, str]:
+    """Run directories that cannot be read, by the words that stand for them in the table."""
+    content = (whole / "run.json").read_bytes()
+    record = json.loads(content)
+    for name, text in {
+        "TRUNCATED": content[: len(content) // 2],
+        "NOT_JSON": b"\xff\xfe not JSON",
+        "NEWER": json.dumps(record | {"schema": run.SCHEMA + 1}).encode(),
+        "NEWER_SHAPE": json.dumps({"schema": run.SCHEMA + 1, "runs": []}).encode(),
+        "FOREIGN": b'{"version": 3, "results": []}',
+        "LIST": b"[]",
+        "WRONG_TYPE": json.dumps(record | {"figures": "many"}).encode(),
+        "NO_MEMBER": json.dumps(record | {"members": ["gone"]}).encode(),
+        "OUTSIDE": json.dumps(record | {"members": ["../elsewhere"]}).encode(),
+    }.items():
+        (where / name).mkdir()
+        (where / name / "run.json").write_bytes(text)
+    (where / "EMPTY").mkdir()
+    (where / "FILE").write_text("a file")
+    (where / "NO_FILE_RUN").mkdir()
+    (where / "NO_FILE_RUN" / "run.json").mkdir()
+    for name, part, spoiled in (
+        ("SPOILED_LOG", "latency.hlog", b"no log\n"),
+        ("BINARY_LOG", "latency.hlog", bytes(range(256))),
+        ("SPOILED_TIMELINE", "timeline.jsonl", b'{"type":"reading"}\n'),
+        ("NOT_WRITABLE", "report.html", None),
+    ):
+        shutil.copytree(whole, where / name)
+        if spoiled is None:
+            (where / name / part).unlink()
+            (where / name / part).mkdir()
+        else:
+            (where / name / part).write_bytes(spoiled)
+    return {path.name: str(path) for path in where.iterdir()}
+
+
+BAD_INPUT: dict[str, tuple[list[str], str]] = {
+    "unknown scenario": (["run", "nonsense"], "there is no scenario 'nonsense'; there are append,"),
+    "unknown second scenario": (["run", "append", "nonsense"], "there is no scenario 'nonsense'"),
+    "unknown profile": (["run", "append", "--profile", "huge"], "there is no profile 'huge'; there are smoke,"),
+    "unknown parameter": (["run", "append", "-p", "rte=1"], "append has no parameter 'rte'; it has connections,"),
+    "rate too small": (["run", "append", "-p", "rate_per_s=0"], "append: Expected `float` > 0.0"),
+    "rate too large": (["run", "append", "-p", "rate_per_s=1e9"], "append: Expected `float` <= 1000000.0"),
+    "rate not a number": (["run", "append", "-p", "rate_per_s=nan"], "append: Expected `float`"),
+    "rate infinite": (["run", "append", "-p", "rate_per_s=inf"], "append: Expected `float`"),
+    "rate a word": (["run", "append", "-p", "rate_per_s=fast"], "append: Expected `float`, got `str`"),
+    "half a connection": (["run", "append", "-p", "connections=1.5"], "append: Expected `int`"),
+    "unknown durability": (["run", "append", "-p", "durability=some"], "append: Invalid enum value 'some'"),
+    "parameter without a value": (["run", "append", "-p", "rate_per_s"], "a parameter is given as NAME=VALUE"),
+    "parameter without a name": (["run", "append", "-p", "=5"], "a parameter is given as NAME=VALUE"),
+    "empty parameter value": (["run", "append", "-p", "rate_per_s="], "append: Expected `float`"),
+    "parameters for several": (["run", "append", "lag", "-p", "seed=1"], "parameters belong to a scenario"),
+    "parameters for all": (["run", "-p", "rate_per_s=5"], "parameters belong to a scenario"),
+    "negative seed": (["run", "append", "--seed", "-1"], "Invalid value for '--seed'"),
+    "port out of range": (["run", "append", "--port", "65536"], "Invalid value for '--port'"),
+    "unknown option": (["run", "append", "--fast"], "No such option"),
+    "unknown command": (["measure"], "No such command 'measure'"),
+    "report without a run": (["report"], "Missing argument"),
+    "runs below a file": (["run", "append", "--runs", "FILE"], "cannot be made"),
+    "runs not writable": (["run", "append", "--runs", "/proc/runs"], "cannot be made"),
+    "report of nothing": (["report", "/no/such/run"], "/no/such/run: no run record there"),
+    "report of a file": (["report", "FILE"], "no run record there"),
+    "report of an empty directory": (["report", "EMPTY"], "no run record there"),
+    "report of a directory in its place": (["report", "NO_FILE_RUN"], "no run record there"),
+    "report of a truncated run": (["report", "TRUNCATED"], "run.json is not a run record"),
+    "report of no JSON": (["report", "NOT_JSON"], "run.json is not a run record"),
+    "report of a foreign record": (["report", "FOREIGN"], "run.json is not a run record"),
+    "report of a list": (["report", "LIST"], "run.json is not a run record"),
+    "report of a wrong type": (["report", "WRONG_TYPE"], "run.json is not a run record"),
+    "report of a newer run": (["report", "NEWER"], "written by a newer shopbench"),
+    "report of a newer shape": (["report", "NEWER_SHAPE"], "written by a newer shopbench"),
+    "report with a member that is gone": (["report", "NO_MEMBER"], "no run record there"),
+    "report with a member outside": (["report", "OUTSIDE"], "names a member outside of the run"),
+    "report of a spoiled log": (["report", "SPOILED_LOG"], "SPOILED_LOG: "),
+    "report of a binary log": (["report", "BINARY_LOG"], "BINARY_LOG: "),
+    "report that cannot be written": (["report", "NOT_WRITABLE"], "the report cannot be written"),
+    "report of a spoiled timeline": (["report", "SPOILED_TIMELINE"], "SPOILED_TIMELINE: "),
+}
+
+IN = ["--runs", "RUNS"]
+BAD_SURROUNDINGS: dict[str, tuple[list[str], str]] = {
+    "no server there": (["run", "append", *IN, "--server", "redis://127.0.0.1:1"], "does not answer"),
+    "no server there, all": (
+        ["run", *IN, "--profile", "smoke", "--server", "redis://127.0.0.1:1"],
+        "does not answer",
+    ),
+    "no such program": (
+        ["run", "lag", *IN, "--server", "/no/such/program"],
+        "neither a server program, nor a URL",
+    ),
+    "no server program": (["run", "replay", *IN, "--server", "/bin/true"], "/bin/true: ended at once"),
+    "not a Redis URL": (["run", "append", *IN, "--server", "http://127.0.0.1:1"], "not the URL of a Redis server"),
+    "not a URL": (["run", "append", *IN, "--server", "redis://[::1"], "not the URL of a Redis server"),
+    "unknown URL option": (["run", "append", *IN, "--server", "redis://127.0.0.1:1?a=b"], "not the URL of"),
+    "port in use": (["run", "append", *IN, "--port", "PORT"], "is in use"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_INPUT)
+def test_bad_input_is_one_line(bad_input: dict[str, Ended], name: str) -> None:
+    """What cannot be is told in one line on standard error, with exit code 2, and nothing else."""
+    ended = bad_input[name]
+    assert ended.code == 2
+    assert ended.out == ""
+    [line] = ended.err.splitlines()
+    assert line.startswith("shopbench: ")
+    assert BAD_INPUT[name][1] in line
+
+
+@pytest.mark.parametrize("name", BAD_SURROUNDINGS)
+def test_bad_surroundings_are_one_line(bad_input: dict[str, Ended], name: str) -> None:
+    """A server that cannot be used: exit code 2, one line of complaint; the report of the attempt is there."""
+    ended = bad_input[name]
+    assert ended.code == 2
+    [line] = ended.complaints
+    assert line.startswith("shopbench: ")
+    assert BAD_SURROUNDINGS[name][1] in line
+    page = Path(ended.out.splitlines()[-1])
+    assert page.name == "report.html"
+
+
+def test_a_run_that_failed_says_so_in_its_record(tmp_path: Path) -> None:
+    """The record of a run that could not be made: status failed, its reason, a verdict UNKNOWN, no figure."""
+    ended = shopbench("run", "replay", "--server", "redis://127.0.0.1:1", "--runs", str(tmp_path / "runs"))
+    record = run.load(only_run(tmp_path / "runs")).run
+    assert (record.status, record.figures) == ("failed", [])
+    assert record.reason in ended.complaints[0]
+    assert [verdict.status for verdict in record.verdicts] == ["UNKNOWN"]
+
+
+# A run, and its report -------------------------------------------------------------------------------------
+
+
+def test_list_names_every_scenario() -> None:
+    """`list` has each scenario with what it measures, and each of its parameters with its default."""
+    ended = shopbench("list")
+    assert (ended.code, ended.err) == (0, "")
+    for scenario in SCENARIOS.values():
+        assert f"{scenario.name}: {scenario.summary}\n" in ended.out
+        for name in scenario.parameters.__struct_fields__:
+            assert re.search(rf"^    {name}=", ended.out, re.MULTILINE)
+
+
+def test_no_command_shows_the_help() -> None:
+    """Who gives no command is told which there are, with exit code 2."""
+    ended = shopbench()
+    assert ended.code == 2
+    assert "Traceback" not in ended.err
+    for command in ("run", "list", "report"):
+        assert re.search(rf"\b{command}\b", ended.out + ended.err)
+
+
+def test_a_run_ends_with_its_report(finished: tuple[Ended, Path]) -> None:
+    """Every verdict passes: exit code 0; the files of the design are there; the last line is the report's path."""
+    ended, directory = finished
+    assert (ended.code, ended.complaints) == (0, [])
+    assert Path(ended.out.splitlines()[-1]) == directory / "report.html"
+    files = {"run.json", "latency.hlog", "timeline.jsonl", "report.html", "summary.md", "junit.xml"}
+    assert files <= {path.name for path in directory.iterdir()}
+    assert re.fullmatch(r"\d{8}-\d{6}-append", directory.name)
+
+
+def test_the_record_says_what_was_asked_for(finished: tuple[Ended, Path]) -> None:
+    """Scenario, parameters, seed, command, environment and verdicts stand in run.json."""
+    record = json.loads((finished[1] / "run.json").read_bytes())
+    assert (record["schema"], record["scenario"], record["status"]) == (run.SCHEMA, "append", "complete")
+    expected = {"profile": "smoke", "rate_per_s": 300, "duration_s": 1, "durability": "always"}
+    assert expected.items() <= record["parameters"].items()
+    assert record["seed"] == 42
+    assert record["command"][:3] == ["shopbench", "run", "append"]
+    assert record["environment"]["server"]["appendfsync"] == "always"
+    assert {verdict["status"] for verdict in record["verdicts"]} == {"PASS"}
+
+
+def test_the_figures_are_those_of_the_log(finished: tuple[Ended, Path]) -> None:
+    """Counts and quantiles of run.json are those of latency.hlog."""
+    record = run.load(finished[1]).run
+    log = read_hlog(finished[1] / "latency.hlog")
+    assert log.tags == ["append.response", "append.send_lag", "append.service"]
+    assert record.figure("append.ok") == 300
+    for kind in ("response", "service", "send_lag"):
+        assert log.total(f"append.{kind}").total == 300
+        for name, q in (("p50", 0.5), ("p99", 0.99), ("max", 1.0)):
+            assert record.figure(f"append.{kind}.{name}") == log.total(f"append.{kind}").quantile_us(q)
+
+
+def test_the_report_shows_the_figures(finished: tuple[Ended, Path]) -> None:
+    """The report's page has the headline and every verdict of the record, word by word."""
+    record = run.load(finished[1]).run
+    page = text_of((finished[1] / "report.html").read_text())
+    assert record.headline in page
+    for verdict in record.verdicts:
+        assert verdict.detail in page
+    p99_us = record.figure("append.response.p99")
+    assert p99_us is not None
+    shown = f"{p99_us:.0f} µs" if p99_us < 1_000 else f"{p99_us / 1_000:.3g} ms"
+    assert shown in page.replace("\xa0", " ").replace("\u202f", " ").replace("&nbsp;", " ")
+
+
+def test_the_report_is_rendered_again_from_the_record_alone(finished: tuple[Ended, Path], tmp_path: Path) -> None:
+    """With no server and nothing but the three files of the record, the same report comes out."""
+    whole = finished[1]
+    copy = tmp_path / whole.name
+    copy.mkdir()
+    for name in ("run.json", "latency.hlog", "timeline.jsonl"):
+        shutil.copy(whole / name, copy / name)
+    ended = shopbench("report", str(copy))
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.splitlines()[-1] == str(copy / "report.html")
+    for name in ("report.html", "summary.md", "junit.xml"):
+        assert (copy / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_the_suite_goes_into_one_directory(tmp_path: Path) -> None:
+    """Several scenarios: one run with a member each, and one report over all."""
+    runs = tmp_path / "runs"
+    ended = shopbench("run", "replay", "replay", "--profile", "smoke", "--runs", str(runs))
+    assert ended.complaints == []
+    assert ended.code == 0
+    record = run.load(only_run(runs))
+    assert record.run.scenario == "suite"
+    assert [member.run.scenario for member in record.members()] == record.run.members
+
+
+# Verdicts and exit codes -----------------------------------------------------------------------------------
+
+
+def test_nothing_is_lost_in_an_outage(tmp_path: Path) -> None:
+    """The CRM is killed and comes back: every acknowledged event has its mail, and exit code 0 says so."""
+    runs = tmp_path / "runs"
+    ended = shopbench("run", *TINY_OUTAGE, *NO_BUDGET, "--runs", str(runs))
+    record = run.load(only_run(runs)).run
+    assert {verdict.name: verdict.status for verdict in record.verdicts} == {
+        f"crm_outage.{name}": "PASS"
+        for name in ("send_lag", "answered", "drained", "nothing_lost", "nothing_twice", "nothing_unexpected")
+    }
+    assert ended.code == 0
+    assert record.figure("crm_outage.lost") == 0
+    assert record.figure("crm_outage.acknowledged") == 400
+    assert record.figure("crm_outage.applied") == 400
+    assert (record.figure("crm_outage.outage_s") or 0) >= 1
+
+
+def test_the_way_of_the_seed_loses_what_was_published_meanwhile(tmp_path: Path) -> None:
+    """Who subscribes from the end of the stream loses all of the outage: exit code 1, and the true number."""
+    runs = tmp_path / "runs"
+    ended = shopbench("run", *TINY_OUTAGE, *NO_BUDGET, "-p", "delivery=seed", "--runs", str(runs))
+    record = run.load(only_run(runs))
+    assert ended.code == 1
+    lost = record.run.figure("crm_outage.lost") or 0
+    [window] = record.history.faults
+    assert window.end_ns is not None
+    assert lost >= int(200 * (window.end_ns - window.start_ns) / 1e9) - 1 >= 199
+    assert lost == 400 - (record.run.figure("crm_outage.applied") or 0)
+    failed = [verdict.name for verdict in record.run.verdicts if verdict.status == "FAIL"]
+    assert failed == ["crm_outage.nothing_lost"]
+    assert f"{lost:,.0f} were lost" in record.run.headline
+
+
+def test_an_instrument_that_fell_behind_is_not_valid(tmp_path: Path) -> None:
+    """Send lag beyond the budget: UNKNOWN, and exit code 3."""
+    runs = tmp_path / "runs"
+    ended = shopbench(
+        *("run", "append", "--profile", "smoke", "-p", "duration_s=0.2", "-p", "durability=none"),
+        *("-p", "send_lag_budget_ms=0.0001", "--runs", str(runs)),
+    )
+    record = run.load(only_run(runs)).run
+    assert ended.code == 3
+    [verdict] = [verdict for verdict in record.verdicts if verdict.status != "PASS"]
+    assert verdict.status == "UNKNOWN"
+    assert "fell behind" in verdict.detail
+
+
+def test_a_server_of_others_is_left_as_it_was_and_its_password_is_not_told(
+    own_server: OwnServer, tmp_path: Path
+) -> None:
+    """A run at a URL leaves an empty database, and no file of the run has the password, however it was given."""
+    secret = "hunter2-secret"
+    with own_server.client() as client:
+        client.acl_setuser(
+            "ada", enabled=True, passwords=[f"+{secret}"], categories=["+@all", "-@dangerous"], keys=["*"],
+            channels=["*"], commands=["+info", "+client|setinfo"],
+        )  # fmt: skip
+        address = own_server.url.removeprefix("redis://")
+        for number, server in enumerate(
+            (
+                [f"--server=redis://ada:{secret}@{address}/4"],
+                ["--server", f"redis://{address}/4?username=ada&password={secret}"],
+            )
+        ):
+            runs = tmp_path / str(number)
+            ended = shopbench(
+                "run", "replay", "--profile", "smoke", "-p", "events=200", *server, "--runs", str(runs)
+            )
+            assert (ended.code, ended.complaints) == (0, [])
+            assert secret not in ended.out + ended.err
+            record = run.load(only_run(runs)).run
+            assert record.environment["server"]["owned"] is False
+            for path in only_run(runs).iterdir():
+                assert secret.encode() not in path.read_bytes(), path.name
+        assert client.info("keyspace") == {}
+
+
+def test_a_wrong_password_is_not_told(own_server: OwnServer, tmp_path: Path) -> None:
+    """The complaint about a password that is refused does not repeat it, and neither does the record."""
+    url = own_server.url.replace("redis://", "redis://ada:hunter2-secret@")
+    ended = shopbench("run", "lag", "--server", url, "--runs", str(tmp_path / "runs"))
+    assert ended.code == 2
+    assert "***@" in ended.complaints[0]
+    assert "hunter2" not in ended.out + ended.err
+    for path in only_run(tmp_path / "runs").iterdir():
+        assert b"hunter2" not in path.read_bytes(), path.name
+
+
+# Interrupted -----------------------------------------------------------------------------------------------
+
+
+class Look(NamedTuple):
+    """What can be seen of a run: entries in its stream, and how many CRMs run."""
+
+    entries: int
+    crms: int
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether a process runs; one that nobody has reaped yet does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+class Running:
+    """`shopbench run crm_outage` in the middle of its load; every process of it carries a mark."""
+
+    def __init__(self, where: Path, *parameters: str) -> None:
+        self.mark = uuid.uuid4().hex
+        self.runs = where / "runs"
+        self._out = (where / "out").open("w+")
+        self.process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "harness", "run", "crm_outage", "-p", "rate_per_s=200"),
+                *("-p", "after_s=600", *parameters, "--runs", str(self.runs)),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=self._out,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, MARK: self.mark},
+            start_new_session=True,
+        )
+        self._seen: set[psutil.Process] = set()
+
+    def processes(self) -> list[psutil.Process]:
+        """All processes of the run that live: those that carry the mark, and all that were seen below it.
+
+        The mark finds what has lost its parent; the second finds the server, which overwrites its environment.
+        """
+        with contextlib.suppress(psutil.Error):
+            self._seen.update(psutil.Process(self.process.pid).children(recursive=True))
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get(MARK) == self.mark:
+                    self._seen.add(process)
+        return [process for process in self._seen if is_alive(process)]
+
+    def wait_until(self, condition: Callable[[Look], bool]) -> None:
+        """Wait for something that can be seen of the run: `stream` entries, and the programs that run."""
+
+        def seen() -> bool:
+            assert self.process.poll() is None, "the run has ended"
+            return condition(self.look())
+
+        eventually(seen, "the middle of the run")
+
+    def look(self) -> Look:
+        """What can be seen of the run from outside."""
+        entries = 0
+        with contextlib.suppress(redis.RedisError), self.server() as client:
+            entries = client.xlen("events:{customer}_created")
+        return Look(entries, sum("ordershop.services.crm" in words for words in self._words()))
+
+    def server(self) -> redis.Redis:
+        """A client of the run's server, which tells its port by the title that it gives its process."""
+        for [title, *_] in self._words():
+            if match := re.search(r"valkey-server 127\.0\.0\.1:(\d+)", title):
+                return redis.Redis(port=int(match[1]))
+        raise redis.ConnectionError("the run has no server")
+
+    def server_directory(self) -> Path:
+        """Where the server of the run has its files."""
+        with self.server() as client:
+            return Path(client.config_get("dir")["dir"])
+
+    def _words(self) -> list[list[str]]:
+        found = []
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):
+                found.append(process.cmdline() or [""])
+        return found
+
+    def end(self) -> Ended:
+        code = self.process.wait(60)
+        self._out.seek(0)
+        text = self._out.read()
+        return Ended(code, text, text)
+
+    def close(self) -> None:
+        for process in (self.process, *self.processes()):
+            process.kill()
+        self.process.wait()
+        self._out.close()
+
+
+@pytest.fixture
+def begin(tmp_path: Path) -> Iterator[Callable[..., Running]]:
+    """Starts runs, and ends whatever is left of them."""
+    begun: list[Running] = []
+
+    def start(*parameters: str) -> Running:
+        begun.append(Running(tmp_path, *parameters))
+        return begun[-1]
+
+    yield start
+    for one in begun:
+        one.close()
+
+
+@pytest.mark.parametrize(
+    ("number", "before", "fault", "condition"),
+    [
+        (signal.SIGINT, "before_s=600", "fault=kill", lambda seen: seen.entries >= 20 and seen.crms == 1),
+        (signal.SIGTERM, "before_s=0.2", "fault=kill", lambda seen: seen.entries >= 60 and seen.crms == 0),
+        (signal.SIGINT, "before_s=0.2", "fault=freeze", lambda seen: seen.entries >= 60 and seen.crms == 1),
+    ],
+    ids=["SIGINT before the fault", "SIGTERM in the outage", "SIGINT while frozen"],
+)  # fmt: skip
+def test_an_interrupted_run_leaves_a_record_and_no_process(
+    begin: Callable[..., Running],
+    number: signal.Signals,
+    before: str,
+    fault: str,
+    condition: Callable[[Look], bool],
+) -> None:
+    """Ctrl-C or SIGTERM: record and report say "interrupted", exit code 3, and every process is gone."""
+    running = begin("-p", before, "-p", "outage_s=600", "-p", fault)
+    running.wait_until(condition)
+    assert len(running.processes()) >= 4
+    directory = running.server_directory()
+    running.process.send_signal(number)
+    ended = running.end()
+    assert ended.code == 3
+    assert "Traceback" not in ended.out
+    eventually(lambda: not running.processes(), "the end of all processes")
+    assert not directory.exists()
+    record = run.load(only_run(running.runs))
+    assert record.run.status == "interrupted"
+    assert record.run.reason == f"interrupted by {number.name}"
+    assert [verdict.name for verdict in record.run.verdicts] == ["crm_outage.finished"]
+    assert (record.run.figure("crm_outage.ok") or 0) >= 20
+    assert record.latency.total("append.response").total >= 20
+    assert "interrupted" in text_of((record.directory / "report.html").read_text())
+    assert ended.out.splitlines()[-1] == str(record.directory / "report.html")
+
+
+def test_two_interrupts_are_one(begin: Callable[..., Running]) -> None:
+    """Who presses Ctrl-C again and again still gets the record, and no process is left."""
+    running = begin("-p", "before_s=600")
+    running.wait_until(lambda seen: seen.entries >= 1)
+    while running.process.poll() is None:
+        running.process.send_signal(signal.SIGINT)
+        time.sleep(0.01)
+    assert running.end().code in {3, -signal.SIGINT}
+    eventually(lambda: not running.processes(), "the end of all processes")
+    assert run.load(only_run(running.runs)).run.status == "interrupted"
+
+
+def test_an_interrupt_at_the_start_leaves_no_process(begin: Callable[..., Running]) -> None:
+    """Ctrl-C while the processes are being started: whatever was there is gone."""
+    for count in (2, 3, 4):
+        running = begin("-p", "before_s=600", "--runs", "unused")
+        eventually(lambda running=running, count=count: len(running.processes()) >= count, "some processes")
+        running.process.send_signal(signal.SIGINT)
+        assert running.end().code == 3
+        eventually(lambda running=running: not running.processes(), "the end of all processes")
+
+
+def test_a_killed_run_leaves_no_process(begin: Callable[..., Running]) -> None:
+    """SIGKILL of shopbench: its processes end by themselves, and the record says "running"."""
+    running = begin("-p", "before_s=600")
+    running.wait_until(lambda seen: seen.entries >= 20)
+    directory = running.server_directory()
+    running.process.kill()
+    assert running.end().code == -signal.SIGKILL
+    eventually(lambda: not running.processes(), "the end of all processes")
+    eventually(lambda: not directory.exists(), "the end of the server's directory")
+    assert run.load(only_run(running.runs)).run.status == "running"

