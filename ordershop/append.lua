@@ -64,6 +64,7 @@ for _ = 1, n_groups do
 end
 
 local answer, last, since = {}, nil, nil
+local first_of, twin_of = {}, {} -- an event that stands twice in a batch gets the answer of the first
 if n_events == 1 then
   local state = call('HMGET', known_key, LAST, SINCE, event_ids[1])
   last, since = state[1], state[2]
@@ -79,9 +80,13 @@ else
     local before = call('HMGET', before_key, unpack(event_ids, from, to))
     for i = from, to do
       local id = here[i - from + 1] or before[i - from + 1]
-      if id then
-        answer[i] = id
+      local twin = first_of[event_ids[i]]
+      if id or twin then
+        if not id then twin_of[i] = twin end
+        answer[i] = id or true
         fresh = fresh - 1
+      else
+        first_of[event_ids[i]] = i
       end
     end
   end
@@ -364,4 +369,5 @@ end
 known[n_known + 1], known[n_known + 2] = LAST, string.format('%.0f-%.0f', last_s, last_us)
 n_known = n_known + 2
 for from = 1, n_known, 2000 do call('HSET', known_key, unpack(known, from, math.min(from + 1999, n_known))) end
+for i, twin in pairs(twin_of) do answer[i] = answer[twin] end
 return answer

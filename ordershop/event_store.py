@@ -492,7 +492,7 @@ class EventStore:
 
 # (sort key, action, entry)
 _Keyed = tuple[int, Action, Entry]
-_SHIFT = 10**17
+_SHIFT = 1 << 64
 
 
 def _sort_key(raw: bytes) -> int:

@@ -107,7 +107,10 @@ class Checkpoint:
         """Replace the file as a whole."""
         if self._path is not None:
             partial = self._path.with_suffix(".partial")
-            partial.write_bytes(msgspec.json.encode(positions))
+            with partial.open("wb") as file:
+                file.write(msgspec.json.encode(positions))
+                file.flush()
+                os.fsync(file.fileno())
             partial.replace(self._path)
 
 

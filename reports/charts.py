@@ -8,6 +8,7 @@ specification with what the page around it needs: a caption, the series of its l
     lag         events not delivered, pending, and the age of the oldest, per consumer group
     events      outcomes by kind; the ledger, attempted -> acknowledged -> applied
     replay      speed over the number of events
+    stack       where the time of one append goes, layer by layer
     machine     memory and CPU of server, host and instrument
 
 Rows have fixed, short fields, whatever they show: `t` or `x` for the abscissa, `v` for the value, `s` for the
@@ -129,6 +130,7 @@ def charts(record: Record, intervals: int = 300) -> list[Chart]:
         *ledger_charts(record),
         *outcome_chart(record),
         *replay_chart(record),
+        *stack_chart(record),
         *machine_charts(history, view),
     ]
 
@@ -631,8 +633,8 @@ def _lost_classes(record: Record, prefix: str) -> list[list[str]]:
     ]
 
 
-def _bars(rows: list[Row], colors: dict[str, str], *, scale: str, title: str) -> Part:
-    """Horizontal bars, each with its text above it, where it fits at any width."""
+def _bars(rows: list[Row], colors: dict[str, str], *, scale: str, title: str, begin: str = "") -> Part:
+    """Horizontal bars, each with its text above it, where it fits at any width; from 0, or the field `begin`."""
     order = [row["label"] for row in rows]
     y: Part = {
         "field": "label",
@@ -652,7 +654,7 @@ def _bars(rows: list[Row], colors: dict[str, str], *, scale: str, title: str) ->
     above: Part = {"x": {"value": 0}, "y": y | {"bandPosition": 0}}
     bar: Part = {"type": "bar", "cornerRadiusEnd": 2, "tooltip": {"content": "data"}}
     layers: list[Part] = [
-        {"mark": bar, "encoding": {"x": x, "y": y, "color": color}},
+        {"mark": bar, "encoding": {"x": x, "y": y, "color": color} | ({"x2": {"field": begin}} if begin else {})},
         {
             "transform": [{"calculate": "datum.label + ': ' + datum.text", "as": "words"}],
             "mark": text | {"color": "var(--ink)"},
@@ -723,3 +725,50 @@ def _slope(rows: list[Row]) -> str:
         return "A flat line is a replay whose cost per event does not depend on how many there are; this one is."
     word = "faster" if change > 0 else "slower"
     return f"With ten times the events, a replay is {quantity(abs(change), 'share')} {word} per event."
+
+
+# What an append passes, from the bare socket outwards: what each layer adds to the one before it.
+STACK = {
+    "socket": "bare socket, XADD",
+    "redis_py": "redis-py",
+    "store_event": "event store, event only",
+    "store": "event store, with entity cache",
+    "http": "HTTP, customer service",
+    "gateway": "HTTP, through the gateway",
+}
+
+
+def stack_chart(record: Record) -> list[Chart]:
+    """Where the time of one append goes: each layer's bar begins where the one before it ends."""
+    values = {f.name: f.value for f in record.run.figures}
+    rows: list[Row] = []
+    cells: list[list[str]] = []
+    before = 0.0
+    for layer, label in STACK.items():
+        p50 = values.get(f"micro.stack.{layer}.p50")
+        if p50 is None:
+            continue
+        added = f"{'+' if p50 >= before else '−'}{quantity(abs(p50 - before), 'µs')}" if rows else ""
+        text = f"{added}, in all {quantity(p50, 'µs')}" if rows else quantity(p50, "µs")
+        rows.append({"b": before, "v": p50, "s": layer, "label": label, "text": text})
+        p99 = values.get(f"micro.stack.{layer}.p99")
+        cells.append([label, quantity(p50, "µs"), added, quantity(p99, "µs")])
+        before = p50
+    if not rows:
+        return []
+    colors = {layer: _PALETTE[n] for n, layer in enumerate(STACK)}
+    return [
+        Chart(
+            key="stack",
+            section="latency",
+            title="Where the time of one append goes",
+            caption="The median of one call at a time through each layer, all measured in turn in the same "
+            "rounds. A bar is what its layer adds to the layer above it; one that goes back is a layer that does "
+            "less than the one above.",
+            spec=_bars(rows, colors, scale="linear", title="microseconds (µs)", begin="b"),
+            unit="µs",
+            hover="item",
+            table=Table(["layer", "p50", "added", "p99"], cells),
+            size="wide",
+        )
+    ]

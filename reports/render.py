@@ -202,7 +202,7 @@ def _micro(figures: list[Figure]) -> tuple[list[str], list[MicroRow]]:
     found: dict[str, dict[str, Figure]] = {}
     for figure in figures:
         parts = figure.name.split(".", 2)
-        if len(parts) == 3 and parts[0] == "micro":
+        if len(parts) == 3 and parts[0] == "micro" and parts[1] != "stack":  # that one is a chart
             found.setdefault(parts[1], {})[parts[2]] = figure
     columns = list(dict.fromkeys(part for row in found.values() for part in row))
     highest = {

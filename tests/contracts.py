@@ -239,7 +239,6 @@ class AppendContract(Contract):
         assert len(set(ids)) == 5
         assert counted(observer) == {"events:{customer}_created": 5}
 
-    @pytest.mark.xfail(reason="append.lua looks up a batch before it writes it, so a twin within it is new, too")
     def test_an_event_twice_in_a_batch(self, port: Port, observer: EventStore) -> None:
         """An event that stands twice in a batch is appended once."""
         [event, other] = created(customer(1), customer(2))

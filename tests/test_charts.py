@@ -243,6 +243,39 @@ def test_slope_of_a_replay(tmp_path: Path, speeds: dict[int, float], words: str)
     assert chart(run_with(tmp_path, figures=figures), "replay").caption.startswith(words)
 
 
+def stack_run(directory: Path, **p50_us: float) -> Record:
+    """A run that has measured some layers of one append."""
+    figures = [Figure(name=f"micro.stack.{layer}.p50", value=v, unit="µs") for layer, v in p50_us.items()]
+    return run_with(directory, figures=figures)
+
+
+def test_stack_of_an_append(tmp_path: Path) -> None:
+    """Each layer's bar begins where that of the layer within it ends, whatever the order of the figures."""
+    rows = chart(stack_run(tmp_path, gateway=700.0, socket=40.0, store=130.0), "stack").rows
+    assert [(row["s"], row["b"], row["v"]) for row in rows] == [
+        ("socket", 0.0, 40.0),
+        ("store", 40.0, 130.0),
+        ("gateway", 130.0, 700.0),
+    ]
+
+
+def test_stack_in_words(tmp_path: Path) -> None:
+    """The table says what each layer adds, also where it adds less than nothing, and what was not measured."""
+    table = chart(stack_run(tmp_path, socket=40.0, redis_py=120.0, store_event=110.0), "stack").table
+    assert table is not None
+    assert table.rows == [
+        ["bare socket, XADD", "40.0 µs", "", "not measured"],
+        ["redis-py", "120 µs", "+80.0 µs", "not measured"],
+        ["event store, event only", "110 µs", "−10.0 µs", "not measured"],
+    ]
+
+
+def test_stack_compiles(tmp_path: Path) -> None:
+    """Vega-Lite draws a bar a layer, with its words."""
+    svg = vl_convert.vegalite_to_svg(chart(stack_run(tmp_path, socket=40.0, store=130.0), "stack").spec)
+    assert "event store, with entity cache: +90.0 µs, in all 130 µs" in svg
+
+
 def strings(part: Any) -> Iterator[str]:
     """All strings of a specification but those in data rows and in the domains of scales."""
     if isinstance(part, str):

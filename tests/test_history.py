@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.history import (
@@ -19,6 +19,9 @@ from harness.history import (
     read_timeline,
     write_timeline,
 )
+
+# How long an example takes says nothing here: the machine may be busy.
+unhurried = settings(deadline=None)
 
 int64s = st.integers(-(2**63), 2**63 - 1)
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -44,6 +47,7 @@ def reading(t_ns: int, value: float | None, name: str = "lag.events", **labels: 
     return Reading(t_ns=t_ns, name=name, value=value, unit="events", labels=labels)
 
 
+@unhurried
 @given(entries)
 def test_a_timeline_is_read_as_it_was_written(
     tmp_path_factory: pytest.TempPathFactory, written: list[Entry]

@@ -6,10 +6,13 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.pacing import Pacer, PacingError, Poisson, Ramp, Steps, Stripe, burst, constant, steps
+
+# How long an example takes says nothing here: the machine may be busy.
+unhurried = settings(deadline=None)
 
 MS = 1_000_000
 S = 1_000_000_000
@@ -100,6 +103,7 @@ def test_a_long_schedule_does_not_drift() -> None:
     assert pacer.total == 86_391_360
 
 
+@unhurried
 @given(pacers)
 def test_due_times_never_go_back(pacer: Pacer) -> None:
     """No arrival is due before the one before it, nor before the schedule begins."""
@@ -109,6 +113,7 @@ def test_due_times_never_go_back(pacer: Pacer) -> None:
     assert all(at >= 0 for at in due)
 
 
+@unhurried
 @given(pacers)
 def test_total_counts_the_arrivals_before_the_end(pacer: Pacer) -> None:
     """`total` is the number of arrivals whose due time is below the duration; the next ones are at or after it."""
@@ -117,6 +122,7 @@ def test_total_counts_the_arrivals_before_the_end(pacer: Pacer) -> None:
     assert pacer.total == sum(at < pacer.duration_ns for at in due)
 
 
+@unhurried
 @given(pacers, st.data())
 def test_any_slice_can_be_asked_for(pacer: Pacer, data: st.DataObject) -> None:
     """`due_ns(first, count)` is a slice of the whole schedule, whoever asks and in whichever order."""
@@ -126,12 +132,14 @@ def test_any_slice_can_be_asked_for(pacer: Pacer, data: st.DataObject) -> None:
     assert whole(pacer)[first : first + count] == pacer.due_ns(first, count).tolist()
 
 
+@unhurried
 @given(st.integers(0, 20_000), st.integers(0, 9_000))
 def test_a_slice_may_cross_the_blocks_of_a_poisson_schedule(first: int, count: int) -> None:
     """Arrivals drawn in several blocks are those of the whole schedule."""
     assert LONG_DUE[first : first + count].tolist() == LONG.due_ns(first, count)[: LONG.total - first].tolist()
 
 
+@unhurried
 @given(st.floats(0, 500), st.floats(0, 500).filter(lambda rate: rate > 0.01), st.floats(0.1, 20), st.booleans())
 def test_a_ramp_is_the_inverse_of_its_rate_added_up(a: float, b: float, duration_s: float, is_up: bool) -> None:
     """The rate, integrated numerically until arrival i is due, is i."""
@@ -145,6 +153,7 @@ def test_a_ramp_is_the_inverse_of_its_rate_added_up(a: float, b: float, duration
         assert math.isclose(arrivals, i, rel_tol=1e-6, abs_tol=1e-4)
 
 
+@unhurried
 @given(st.integers(0, 2**63))
 def test_a_seed_gives_the_same_arrivals_again(seed: int) -> None:
     """Two schedules of one seed are the same; that of the next seed is another."""
@@ -178,6 +187,7 @@ def test_poisson_has_its_mean_rate() -> None:
     assert abs(LONG.total - expected) < 3 * math.sqrt(expected)
 
 
+@unhurried
 @given(pacers, st.integers(1, 9))
 def test_stripes_are_the_schedule_without_overlap(pacer: Pacer, workers: int) -> None:
     """The shares of all workers, laid side by side, are each arrival of the whole just once."""
@@ -187,6 +197,7 @@ def test_stripes_are_the_schedule_without_overlap(pacer: Pacer, workers: int) ->
     assert whole(pacer) == woven
 
 
+@unhurried
 @given(pacers, st.integers(1, 5), st.data())
 def test_a_slice_of_a_stripe_can_be_asked_for(pacer: Pacer, workers: int, data: st.DataObject) -> None:
     """A worker's `due_ns(first, count)` is a slice of the worker's own share."""

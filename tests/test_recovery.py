@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.history import FaultWindow, History, Reading
 from scenarios.recovery import Recovery, count_at, highest_rate_per_s, recovery
+
+# How long an example takes says nothing here: the machine may be busy.
+unhurried = settings(deadline=None)
 
 MS = 1_000_000
 S = 1_000_000_000
@@ -110,6 +113,7 @@ def naive_highest_rate(applied: Sequence[tuple[int, int]], over_ns: int, from_ns
 looks = st.lists(st.tuples(st.integers(1, 800 * MS), st.integers(0, 90)), max_size=30)
 
 
+@unhurried
 @given(looks, st.integers(1, 2 * S), st.integers(0, 5 * S), st.integers(0, 12 * S))
 def test_highest_rate_is_that_of_a_naive_search(
     steps: list[tuple[int, int]], over_ns: int, from_ns: int, to_ns: int

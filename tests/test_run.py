@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.history import FaultWindow, History, SlowMark
@@ -28,6 +28,9 @@ from harness.run import (
     save_measurements,
     write_atomically,
 )
+
+# How long an example takes says nothing here: the machine may be busy.
+unhurried = settings(deadline=None)
 
 NOON = dt.datetime(2026, 11, 23, 12, 0, 0, tzinfo=dt.UTC)
 
@@ -69,6 +72,7 @@ runs = st.builds(
 )
 
 
+@unhurried
 @given(runs)
 def test_a_run_is_loaded_as_it_was_saved(tmp_path_factory: pytest.TempPathFactory, run: Run) -> None:
     """Every field of a record comes back from disk."""
@@ -157,6 +161,7 @@ def test_what_is_no_run_is_refused(tmp_path: Path, content: bytes, reason: str) 
     assert "\n" not in str(refused.value)
 
 
+@unhurried
 @given(st.data())
 def test_a_run_that_is_cut_off_anywhere_is_refused(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hiredis
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.ledger import event_id
 from harness.workload import StampedCommand, placeholder
+
+# How long an example takes says nothing here: the machine may be busy.
+unhurried = settings(deadline=None)
 
 PRODUCER = 0xABCDEF_012345
 
@@ -39,6 +42,7 @@ def filled(parts: list[object], stamp: str) -> list[object]:
     return [*values, stamp]
 
 
+@unhurried
 @given(parts_of, st.integers(0, 2**48 - 20), st.integers(0, 12))
 def test_stamped_commands_are_packed_commands(parts: list[object], first: int, count: int) -> None:
     """Command number n is what hiredis packs with the ID of event n at each place, byte by byte."""

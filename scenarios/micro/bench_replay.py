@@ -67,7 +67,10 @@ def bench_bare_replay_three_streams(benchmark: Any, store: EventStore) -> None:
         state: dict[str, Any] = {}
         for action in ACTIONS:
             stream, start = store.keys.stream("customer", action), "-"
-            while entries := store.client.xrange(stream, start, "+", count=PAGE):
+            while True:
+                entries: Any = store.client.xrange(stream, start, "+", count=PAGE)
+                if not entries:
+                    break
                 for _, fields in entries:
                     entity = decode(fields[b"entity"])
                     if action == "deleted":
