@@ -32,7 +32,7 @@ KEYS = Keys(NAMESPACE)
 
 
 def stage_at(
-    directory: Path, server: str = "embedded", progress: Callable[[float, str], None] = lambda share, doing: None
+    directory: Path, server: str = "embedded", progress: Callable[[float, str], None] = lambda _share, _doing: None
 ) -> Stage:
     directory.mkdir(parents=True, exist_ok=True)
     return Stage(
@@ -172,6 +172,7 @@ def test_a_burst_on_a_server_of_others(own_server: OwnServer, tmp_path: Path) ->
         scenario, parameters = tiny(
             "lag",
             base_per_s=100, peak_per_s=400, before_s=0.5, peak_s=0.5, after_s=0.5, send_lag_budget_ms=60_000,
+            drain_timeout_s=20,
         )  # fmt: skip
         scenario.run(stage_at(tmp_path, own_server.url), parameters, findings)
         assert {v.name: v.status for v in findings.verdicts if v.status != "PASS"} == {}
@@ -188,7 +189,7 @@ def test_a_burst_on_a_server_of_others(own_server: OwnServer, tmp_path: Path) ->
 def suite_of(chosen: list[tuple[Scenario, msgspec.Struct]], directory: Path) -> tuple[run.Record, Any]:
     return conduct_suite(
         chosen,
-        lambda scenario, where: stage_at(where),
+        lambda _, where: stage_at(where),
         directory,
         clock=SystemClock(),
         command=["shopbench", "run"],
