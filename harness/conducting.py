@@ -195,7 +195,8 @@ def interruptible() -> Iterator[None]:
 
     def interrupt(number: int, _: object) -> None:
         for name in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(name, signal.SIG_IGN)
+            # Not SIG_IGN: a service that is started to heal a fault would inherit it, and could not be stopped.
+            signal.signal(name, lambda *_: None)
         raise Interrupted(signal.Signals(number).name)
 
     before = {name: signal.signal(name, interrupt) for name in (signal.SIGINT, signal.SIGTERM)}

@@ -27,8 +27,8 @@ While the server is away the loop waits, 50 ms at first and 1 s at most, and log
 from __future__ import annotations
 
 import logging
-import os
 import math
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence

@@ -22,6 +22,7 @@ import pytest
 import redis
 
 from harness import run
+from harness.conducting import Interrupted, interruptible
 from harness.recording import read_hlog
 from harness.servers import OwnServer
 from scenarios.catalog import SCENARIOS
@@ -598,6 +599,17 @@ def test_an_interrupted_run_leaves_a_record_and_no_process(
     assert record.latency.total("append.response").total >= 20
     assert "interrupted" in text_of((record.directory / "report.html").read_text())
     assert ended.out.splitlines()[-1] == str(record.directory / "report.html")
+
+
+def test_what_is_started_while_a_run_ends_can_be_ended_too() -> None:
+    """More signals are passed over while an interrupt is handled, but not by processes that are started then."""
+    with interruptible():
+        with pytest.raises(Interrupted, match=r"^SIGTERM$"):
+            os.kill(os.getpid(), signal.SIGTERM)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            os.kill(os.getpid(), number)
+            child = subprocess.run(["/bin/sh", "-c", f"kill -{number:d} $$; sleep 10"], check=False)
+            assert child.returncode == -number
 
 
 def test_two_interrupts_are_one(begin: Callable[..., Running]) -> None:

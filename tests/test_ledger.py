@@ -8,6 +8,7 @@ import tracemalloc
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import pytest
@@ -263,32 +264,12 @@ def at_once(*jobs: Callable[[], None]) -> None:
 
 @pytest.mark.usefixtures("hasty_switching")
 def test_notes_of_two_threads_on_the_same_events_are_all_kept() -> None:
-    """An answer and an effect of the same events, noted at once by two threads: neither note is lost."""
-    size = 1_000_000
-    book = Ledger(PRODUCER, size)
-    parts = np.array_split(np.arange(size), 10)
-    at_once(
-        lambda: [book.acknowledge(part) for part in parts] and None,
-        lambda: [book.leave_unknown(part) for part in parts] and None,
-    )
+    """Two threads that note different things of the same events at once: neither note is lost."""
+    size = 400_000
+    everything = np.arange(size)
+    # Without the lock about one round in three loses a note.
+    for _ in range(12):
+        book = Ledger(PRODUCER, size)
+        at_once(partial(book.acknowledge, everything), partial(book.leave_unknown, everything))
 
-    assert book.account() == account(attempted=size, acknowledged=size, unknown=size, lost=size)
-
-
-@pytest.mark.usefixtures("hasty_switching")
-def test_effects_of_two_threads_are_all_counted() -> None:
-    """Effects that two threads see at once are all counted, ours and others'."""
-    times = 4_000
-    book = ledger()
-    book.acknowledge(int64s(0))
-    seen = [*ids(0), "foreign"]
-
-    def follow() -> None:
-        for _ in range(times):
-            book.apply(seen)
-
-    at_once(follow, follow)
-
-    assert book.account() == account(
-        attempted=1, acknowledged=1, applied=1, duplicated=2 * times - 1, unexpected=2 * times
-    )
+        assert book.account() == account(attempted=size, acknowledged=size, unknown=size, lost=size)

@@ -67,7 +67,7 @@ def test_hot_entities(own_server: OwnServer) -> None:
     carry_out(Load(entities=20, skew=1.5), own_server, 500)
     updates = own_server.client().hgetall("{customer}_updates")
     counts = [int(updates.get(entity_id(PRODUCER, n).encode(), 0)) for n in (0, 1, 19)]
-    assert counts[0] > 1.5 * counts[1] > 20 * counts[2] / 10
+    assert counts[0] > 1.5 * counts[1] > 2 * counts[2]
 
 
 def test_two_streams_of_the_store(own_server: OwnServer) -> None:
@@ -108,7 +108,8 @@ def test_lognormal_payloads_vary(own_server: OwnServer) -> None:
     load = Load(path="xadd", payload="lognormal", payload_bytes=1_000, payload_spread=0.5)
     sizes = sorted(len(command[6]) for command in sent(load, own_server, 1_000))
     assert 800 < sizes[500] < 1_250
-    assert 250 < sizes[0] < 400 < 2_500 < sizes[-1] < 3_500
+    assert 250 < sizes[0] < 400
+    assert 2_500 < sizes[-1] < 3_500
 
 
 @pytest.mark.parametrize(
@@ -201,7 +202,7 @@ def test_distributions_stand_beside_the_log(record: Record) -> None:
 
 
 def test_disturbances_are_figures(record: Record) -> None:
-    """The pump's GC pauses and the CPU time stolen from the host stand in the record: the pump collects nothing."""
+    """The pump's GC pauses, of which there are none, and the CPU time stolen from the host stand in the record."""
     figures = {figure.name: figure.value for figure in record.run.figures}
     assert (figures["append.gc_pauses"], figures["append.gc_pause_max"]) == (0, 0.0)
     assert 0 <= (figures["append.host_steal_share"] or 0.0) <= 1

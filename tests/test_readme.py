@@ -80,7 +80,7 @@ def where(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]
 def test_command(line: str, where: tuple[Path, str]) -> None:
     """A command of the README does what it says: exit code 0, or 1 for the one that is shown to fail.
 
-    How the self-check ends depends on how busy the machine is, so either verdict will do here.
+    How the self-check ends depends on how busy the machine is, so any verdict will do here.
     """
     directory, url = where
     line = line.replace("redis://127.0.0.1:6379", url).replace("/usr/bin/redis-server", str(get_binary_path()))
@@ -91,7 +91,7 @@ def test_command(line: str, where: tuple[Path, str]) -> None:
     if "delivery=seed" in line:
         expected = {1}
     elif "selfcheck" in line:
-        expected = {0, 1}
+        expected = {0, 1, 3}
     assert done.returncode in expected, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
 

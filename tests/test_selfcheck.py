@@ -12,7 +12,7 @@ from harness.oracle import Oracle, responses_ns
 from harness.pacing import constant
 from harness.pump import PumpProcess, PumpSettings
 from harness.recording import LatencyLog
-from harness.selfcheck import QUANTILES, exact_quantiles_us, scripts, tolerance_used
+from harness.selfcheck import QUANTILES, exact_quantiles_us, oracle_status, scripts, tolerance_used
 from harness.workload import StampedCommand, placeholder
 
 
@@ -58,7 +58,7 @@ def test_scripts_come_from_the_seed() -> None:
 def test_tolerance_names_the_worst_quantile() -> None:
     """The share of the tolerance that is used is that of the quantile which is furthest off."""
     expected = [1_000.0] * len(QUANTILES)
-    recorded: list[int | None] = [1_000] * len(QUANTILES)
+    recorded: list[float | None] = [1_000] * len(QUANTILES)
     recorded[3] = 1_302
     used, share = tolerance_used(expected, recorded)
     assert (pytest.approx(2.0), QUANTILES[3]) == (used, share)
@@ -95,3 +95,20 @@ def test_the_oracle_keeps_to_its_script() -> None:
     assert all(
         (value or 0) >= truth - 0.5 for value, truth in zip(recorded.quantiles_us(QUANTILES), served, strict=True)
     )
+
+
+@pytest.mark.parametrize(
+    ("complete", "used", "oracle_late", "status"),
+    [
+        (True, 0.9, 0.1, "PASS"),
+        (True, 0.9, 5.0, "PASS"),
+        (True, 1.1, 0.9, "FAIL"),
+        (True, 1.1, 1.1, "UNKNOWN"),
+        (False, 0.1, 5.0, "FAIL"),
+    ],
+)
+def test_a_busy_machine_is_no_verdict_on_the_instrument(
+    complete: bool, used: float, oracle_late: float, status: str
+) -> None:
+    """What is off is the instrument's fault only where the oracle has kept to its own script."""
+    assert status == oracle_status(complete=complete, used=used, oracle_late=oracle_late)

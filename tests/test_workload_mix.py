@@ -42,7 +42,7 @@ def commands(packed: bytes) -> list[list[bytes]]:
     found: list[Any] = []
     while (command := reader.gets()) is not False:
         found.append(command)
-    assert not reader.len(), "bytes are left over"
+    assert b"".join(hiredis.pack_command(tuple(command)) for command in found) == packed, "bytes are left over"
     return found
 
 
@@ -171,7 +171,7 @@ def test_new_entities_take_turns_over_streams() -> None:
 )
 def test_mix_that_cannot_be(wrong: dict[str, Any]) -> None:
     """A mix refuses numbers that make no sense."""
-    with pytest.raises(ValueError, match="seed and entities|a skew is|hotter"):
+    with pytest.raises(ValueError, match=r"seed and entities|a skew is|hotter"):
         Mix(**({"seed": 1} | wrong))
 
 
