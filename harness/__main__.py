@@ -64,7 +64,7 @@ def _chosen(names: Sequence[str]) -> list[Scenario]:
     for name in names:
         if name not in catalog:
             raise UsageError(f"there is no scenario {name!r}; there are {', '.join(catalog)}")
-    return [catalog[name] for name in (names or catalog)]
+    return [catalog[name] for name in dict.fromkeys(names or catalog)]
 
 
 def _given(parameters: Sequence[str]) -> dict[str, str]:
@@ -250,7 +250,8 @@ def main() -> None:
         _fail(str(error))
     except (typer.Abort, KeyboardInterrupt):
         sys.exit(checking.EXIT_INVALID)
-    sys.exit(code or 0)
+    # Of a Ctrl-C outside of a scenario typer has made the 130 of a shell.
+    sys.exit(checking.EXIT_INVALID if code == 130 else code or 0)
 
 
 if __name__ == "__main__":

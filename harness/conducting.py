@@ -234,10 +234,10 @@ def conduct(
         figures=[],
         verdicts=[],
     )
-    run.save(stage.directory, begun)
     ended: BaseException | None = None
     status, reason = "failed", ""
     try:
+        run.save(stage.directory, begun)
         scenario.run(stage, parameters, findings)
         status = "complete"
     except Interrupted as error:

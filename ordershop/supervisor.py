@@ -97,11 +97,16 @@ def health_status(port: int, timeout_s: float = 1.0) -> int | None:
         connection.close()
 
 
+# Waits for a byte; where its input ends without one, its starter is dead.
+_THAWER = "import os, signal, sys; os.read(0, 1) or os.kill(int(sys.argv[1]), signal.SIGCONT)"
+
+
 class _Child:
     def __init__(self, service: Service, process: subprocess.Popen[bytes]) -> None:
         self.service = service
         self.process = process
-        self.frozen = False
+        # Thaws a frozen service whose supervisor is gone; what is stopped cannot notice that by itself.
+        self.thawer: subprocess.Popen[bytes] | None = None
         self.told_to_end = False
         self.relay: threading.Thread | None = None
 
@@ -229,15 +234,21 @@ class Supervisor:
     def freeze(self, name: str) -> None:
         """SIGSTOP: it holds its connections and does nothing."""
         child = self._child(name)
+        if child.thawer is None:
+            child.thawer = subprocess.Popen(
+                [sys.executable, "-c", _THAWER, str(child.process.pid)],
+                stdin=subprocess.PIPE,
+                start_new_session=True,
+            )
         child.process.send_signal(signal.SIGSTOP)
-        child.frozen = True
 
     def thaw(self, name: str) -> None:
         """SIGCONT: it goes on as if no time had passed."""
         child = self._child(name)
-        if child.frozen:
+        if child.thawer is not None:
             child.process.send_signal(signal.SIGCONT)
-            child.frozen = False
+            child.thawer.communicate(b".")
+            child.thawer = None
 
     def pid(self, name: str) -> int | None:
         """The process id of a service that runs, else None."""
@@ -251,7 +262,7 @@ class Supervisor:
             return "stopped"
         code = child.process.poll()
         if code is None:
-            return "frozen" if child.frozen else "running"
+            return "frozen" if child.thawer is not None else "running"
         return "failed" if code and not child.told_to_end else "stopped"
 
     def close(self) -> None:

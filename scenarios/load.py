@@ -81,7 +81,7 @@ class Load(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             if not low <= min(sizes) <= max(sizes) <= high:
                 raise ValueError(
                     f"payloads would have {min(sizes)} to {max(sizes)} bytes; "
-                    f"path `{self.path}` can have {low} to {high}"
+                    f"path `{self.path}` can have {low} to {high}: change `payload_bytes` or `payload_spread`"
                 )
 
     def source(self, server: Server, operation: str, producer: int, seed: int) -> Source:

@@ -334,6 +334,8 @@ class Line:
         while clock.now_ns() < deadline_ns:
             if self.effects.lost_sight:
                 raise ScenarioError(self.effects.lost_sight)
+            if self.supervisor.pid("crm") is None:
+                raise ScenarioError("the CRM has ended by itself; see services.log")
             if not self.ledger.lost().size:
                 return True
             if self.effects.count != count:

@@ -14,17 +14,10 @@ from harness.clock import SystemClock, VirtualClock
 from harness.history import History
 from harness.probes import Gauge, GroupLag, HostLoad, Sample, Sampler, ServerLoad
 from harness.servers import OwnServer
+from tests.waiting import until
 
 MS = 1_000_000
 BASE = 1_700_000_000
-
-
-def eventually(condition: Callable[[], bool], what: str, within_s: float = 15.0) -> None:
-    """Wait until a condition holds; fail with `what` when it does not in time."""
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}"
-        time.sleep(0.005)
 
 
 @pytest.fixture
@@ -71,7 +64,7 @@ def test_a_sampler_puts_what_it_reads_on_the_timeline() -> None:
     origin_ns = clock.now_ns() - 5_000 * MS
     history = History()
     with Sampler([Steady()], clock=clock, origin_ns=origin_ns, history=history, period_ns=5 * MS) as sampler:
-        eventually(lambda: sampler.rounds >= 5, "five rounds")
+        until(lambda: sampler.rounds >= 5, "five rounds")
     after_ns = clock.now_ns() - origin_ns
     readings = list(history.readings("a", of="test"))
     assert [r.value for r in readings] == list(range(1, sampler.rounds + 1))
@@ -89,7 +82,7 @@ def test_a_sampler_knows_what_it_costs() -> None:
     clock = SystemClock()
     probe = Steady(takes_s=0.03)
     with Sampler([probe], clock=clock, origin_ns=0, history=History(), period_ns=MS) as sampler:
-        eventually(lambda: sampler.rounds >= 3, "three rounds")
+        until(lambda: sampler.rounds >= 3, "three rounds")
     assert sampler.busy_ns >= sampler.rounds * 30 * MS
     assert sampler.rounds == probe.asked
 
@@ -99,7 +92,7 @@ def test_a_sampler_ends_at_once() -> None:
     before = set(threading.enumerate())
     probe = Steady()
     with Sampler([probe], clock=SystemClock(), origin_ns=0, history=History(), period_ns=3_600_000 * MS):
-        eventually(lambda: probe.asked == 1, "the first round")
+        until(lambda: probe.asked == 1, "the first round")
     assert set(threading.enumerate()) <= before
 
 
@@ -111,16 +104,16 @@ def test_a_server_that_is_away_is_a_gap(own_server: OwnServer, client: redis.Red
     client.xgroup_create("s", "g", "0")
     probes = [GroupLag(client, ["s"], "g", seconds_of), ServerLoad(client, lambda: own_server.pid, clock)]
     with Sampler(probes, clock=clock, origin_ns=0, history=history, period_ns=5 * MS) as sampler:
-        eventually(lambda: sampler.rounds >= 3, "three rounds")
+        until(lambda: sampler.rounds >= 3, "three rounds")
         own_server.kill()
         away_from_ns, rounds = clock.now_ns(), sampler.rounds
-        eventually(lambda: sampler.rounds >= rounds + 5, "five rounds without a server")
+        until(lambda: sampler.rounds >= rounds + 5, "five rounds without a server")
         away_to_ns = clock.now_ns()
         own_server.start()
         client.xadd("s", {"a": 1}, id=f"{BASE}-1")
         client.xgroup_create("s", "g", "0")
         rounds = sampler.rounds
-        eventually(lambda: sampler.rounds >= rounds + 3, "three rounds with it")
+        until(lambda: sampler.rounds >= rounds + 3, "three rounds with it")
     for name in ("lag.undelivered", "lag.pending", "lag.seconds", "server.used_memory_bytes"):
         times = [r.t_ns for r in history.readings(name)]
         assert [t for t in times if t < away_from_ns], name
@@ -278,6 +271,6 @@ def test_shares_of_the_host_are_shares() -> None:
         seen.update({sample.name: sample.value for sample in host.read()})
         return bool(seen)
 
-    eventually(reads, "a reading of the host")
+    until(reads, "a reading of the host")
     assert seen.keys() == {"host.cpu_share", "host.steal_share"}
     assert all(value is not None and 0 <= value <= 1 for value in seen.values())

@@ -44,6 +44,8 @@ from harness.recording import Histogram, LatencyLog, highest_at
 from harness.servers import OwnServer
 from harness.workload import StampedCommand, placeholder
 from tests.oracle import Conversation, Oracle, answering, silent
+from tests.processes import is_alive
+from tests.waiting import until
 
 MS = 1_000_000
 REDIS_SERVER = shutil.which("redis-server")
@@ -86,7 +88,9 @@ class Echo:
 class Begun:
     """A pump that runs in a thread; every wait for it is bounded."""
 
-    def __init__(self, url: str, pacer: Pacer, source: Echo | StampedCommand | None = None, **how: int) -> None:
+    def __init__(
+        self, url: str, pacer: Pacer, source: Echo | StampedCommand | None = None, late_ns: int = 0, **how: int
+    ) -> None:
         chosen = {"timeout_ns": 5_000 * MS, "drain_ns": 5_000 * MS, "keep_outcomes": True} | how
         self.clock = SystemClock()
         self.stop = threading.Event()
@@ -101,7 +105,7 @@ class Begun:
             progress=self.progress,
         )
         self.pump.connect()
-        self.origin_ns = self.clock.now_ns()
+        self.origin_ns = self.clock.now_ns() - late_ns
         self.pump.set_origin(self.origin_ns)
         self._results: list[PumpResult] = []
         self._thread = threading.Thread(target=lambda: self._results.append(self.pump.run()), daemon=True)
@@ -132,14 +136,6 @@ def check_account(result: PumpResult) -> None:
     log = LatencyLog(result.intervals)
     for kind in ("response", "service", "send_lag"):
         assert sum(log.total(tag).total for tag in log.tags if tag.endswith(kind)) == result.ok + result.failed
-
-
-def eventually(condition: Callable[[], bool], what: str, within_s: float = 15.0) -> None:
-    """Wait until a condition holds; fail with `what` when it does not in time."""
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}"
-        time.sleep(0.005)
 
 
 def numbers(oracle: Oracle) -> list[int]:
@@ -371,7 +367,7 @@ def test_stop_counts_only_what_was_due() -> None:
     """A run that is stopped early counts the arrivals until then, and nothing of the rest."""
     with Oracle(answering) as oracle:
         run = Begun(oracle.url, constant(100, 3_600))
-        eventually(lambda: run.progress[0] >= 5, "five arrivals")
+        until(lambda: run.progress[0] >= 5, "five arrivals")
         run.stop.set()
         result = run.result()
         assert 5 <= result.arrivals < 5_000
@@ -399,7 +395,7 @@ def test_what_was_not_begun_goes_out_on_the_next_connection() -> None:
 
     with Oracle([deaf, answering]) as oracle:
         run = Begun(oracle.url, At(0, 20, 40, 60), Echo(b"x" * 16_000_000))
-        eventually(lambda: run.progress[0] == 4, "four arrivals")
+        until(lambda: run.progress[0] == 4, "four arrivals")
         closing.set()
         result = run.result()
         assert result.outcomes is not None
@@ -421,13 +417,17 @@ def test_a_wait_for_the_server_is_no_silence_of_the_server() -> None:
         line.command()
         gone.wait(10)
         line.send(b"+OK\r\n")
-        answering(line)
+        for _ in range(2):
+            line.command()
+        line.ended.wait(0.1)  # longer than a turn of the pump's loop
+        line.send(b":1\r\n:2\r\n")
+        silent(line)
 
     with Oracle([first, slow_to_greet]) as oracle:
         run = Begun(oracle.url.replace("redis://", "redis://:secret@"), At(0, 60, 61), timeout_ns=200 * MS)
-        eventually(lambda: run.progress[0] == 3, "three arrivals")
+        until(lambda: run.progress[0] == 3, "three arrivals")
         line_ns = run.clock.now_ns()
-        eventually(lambda: run.clock.now_ns() - line_ns > 300 * MS, "longer than the timeout")
+        until(lambda: run.clock.now_ns() - line_ns > 300 * MS, "longer than the timeout")
         gone.set()
         result = run.result()
         assert result.outcomes is not None
@@ -447,7 +447,7 @@ def test_a_killed_server_leaves_unknown_and_the_run_goes_on(own_server: OwnServe
     """A real server is killed and started empty: its stream holds what was acknowledged since, each event once."""
     source = StampedCommand("append", ["XADD", "s", "*", "id", placeholder(7)], 7)
     run = Begun(own_server.url, constant(1_000, 1.2), source)
-    eventually(lambda: run.progress[1] >= 200, "200 answers")
+    until(lambda: run.progress[1] >= 200, "200 answers")
     own_server.kill()
     own_server.start()
     result = run.result()
@@ -463,14 +463,27 @@ def test_a_killed_server_leaves_unknown_and_the_run_goes_on(own_server: OwnServe
     assert set(there) <= {int(i) for i in np.flatnonzero((result.outcomes == OK) | (result.outcomes == UNKNOWN))}
 
 
+def test_what_the_pump_itself_is_late_by_is_counted_too() -> None:
+    """A pump that begins 300 ms after its schedule: its responses and send lags say so, its services do not."""
+    with Oracle(answering) as oracle:
+        result = Begun(oracle.url, constant(1_000, 0.1), late_ns=300 * MS).result()
+    log = LatencyLog(result.intervals)
+    assert result.ok == 100
+    for kind in ("response", "send_lag"):
+        # The last of 100 arrivals was due 99 ms after the first.
+        assert _at_least(log.total(f"echo.{kind}"), 200_000) == 100, kind
+        assert _at_least(log.total(f"echo.{kind}"), 300_000) >= 1, kind
+    assert (log.total("echo.service").max_us or 0) < (log.total("echo.response").max_us or 0)
+
+
 def test_a_pause_is_counted_from_the_due_time(own_server: OwnServer, client: redis.Redis) -> None:
     """A frozen server shows in the responses at its full length, for each arrival that was due meanwhile."""
     source = StampedCommand("append", ["XADD", "s", "*", "id", placeholder(9)], 9)
     run = Begun(own_server.url, constant(500, 1.2), source)
-    eventually(lambda: run.progress[1] >= 50, "50 answers")
+    until(lambda: run.progress[1] >= 50, "50 answers")
     own_server.freeze()
     frozen_ns = run.clock.now_ns()
-    eventually(lambda: run.clock.now_ns() - frozen_ns >= 400 * MS, "the pause")
+    until(lambda: run.clock.now_ns() - frozen_ns >= 400 * MS, "the pause")
     pause_ns = run.clock.now_ns() - frozen_ns
     own_server.thaw()
     result = run.result()
@@ -558,7 +571,7 @@ def test_a_unix_socket(tmp_path: Path) -> None:
     """A server that listens on a unix socket alone is pumped through it."""
     path = tmp_path / "s.sock"
     with _running(get_binary_path(), "--port", "0", "--unixsocket", str(path), "--dir", str(tmp_path)) as process:
-        eventually(lambda: path.exists() or process.poll() is not None, "the socket")
+        until(lambda: path.exists() or process.poll() is not None, "the socket")
         assert pumped(f"unix://{path}", constant(1_000, 0.1)).ok == 100
         assert echoes(f"unix://{path}?db=2")
     with pytest.raises(OSError, match=r"refused|No such file"):
@@ -638,7 +651,7 @@ def test_tls_with_a_real_server_that_wants_a_client_certificate(
     command = [str(REDIS_SERVER), "--port", "0", "--tls-port", str(port), "--dir", str(tmp_path), *files]
     log = tmp_path / "server.log"
     with _running(*command, "--tls-ca-cert-file", str(certificate[0]), "--logfile", str(log)) as process:
-        eventually(
+        until(
             lambda: process.poll() is not None or (log.exists() and "Ready to accept" in log.read_text()),
             "a start",
         )
@@ -680,7 +693,7 @@ def test_a_pump_process_is_stopped_early(own_server: OwnServer, client: redis.Re
     try:
         pump.wait_until_ready()
         pump.begin(SystemClock().now_ns())
-        eventually(lambda: pump.progress[1] >= 20, "20 answers")
+        until(lambda: pump.progress[1] >= 20, "20 answers")
         pump.stop()
         result = pump.result(10.0)
     finally:
@@ -698,17 +711,20 @@ def test_a_pump_process_that_cannot_connect_says_why() -> None:
 
 
 def test_a_pump_process_that_is_killed_is_an_error(own_server: OwnServer) -> None:
-    """A pump that dies, before it began or in the middle, is an error and not a wait."""
+    """A pump that dies, before it began, as it begins or in the middle, is an error and not a wait."""
     source = StampedCommand("append", ["ECHO", placeholder(1)], 1)
-    for begun in (False, True):
+    for when in ("before", "unread", "in the middle"):
         pump = PumpProcess(PumpSettings(url=own_server.url), constant(100, 3_600), source)
         try:
             pump.wait_until_ready()
-            if begun:
+            if when == "unread":
+                psutil.Process(pump.pid).suspend()
+            if when != "before":
                 pump.begin(SystemClock().now_ns())
-                eventually(lambda pump=pump: pump.progress[1] > 0, "an answer")
+            if when == "in the middle":
+                until(lambda pump=pump: pump.progress[1] > 0, "an answer")
             psutil.Process(pump.pid).send_signal(signal.SIGKILL)
-            eventually(pump.is_done, "the end of its pipe")
+            until(pump.is_done, "the end of its pipe")
             with pytest.raises(PumpError, match="has ended"):
                 pump.result(10.0)
             with pytest.raises(PumpError, match="has ended"):
@@ -741,12 +757,4 @@ def test_a_pump_process_dies_with_its_parent(tmp_path: Path, own_server: OwnServ
         pump = psutil.Process(int(parent.stdout.readline()))
         assert pump.is_running()
         parent.kill()
-        eventually(lambda: not is_alive(pump), "the end of the pump")
-
-
-def is_alive(process: psutil.Process) -> bool:
-    """Whether a process runs; one that nobody has reaped yet does not."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+        until(lambda: not is_alive(pump), "the end of the pump")

@@ -7,8 +7,7 @@ import socket
 import subprocess
 import sys
 import textwrap
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -30,14 +29,8 @@ from harness.servers import (
     without_password,
 )
 from tests.oracle import Conversation, Oracle
-
-
-def eventually(condition: Callable[[], bool], what: str, within_s: float = 15.0) -> None:
-    """Wait until a condition holds; fail with `what` when it does not in time."""
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}"
-        time.sleep(0.01)
+from tests.processes import is_alive
+from tests.waiting import until
 
 
 def directory_of(client: redis.Redis) -> Path:
@@ -228,16 +221,8 @@ def test_a_server_ends_with_its_starter(state: str) -> None:
         server, directory = psutil.Process(int(pid)), Path(name)
         assert directory.is_dir()
         starter.kill()
-        eventually(lambda: not is_alive(server), "the end of the server")
-        eventually(lambda: not directory.exists(), "the end of its directory")
-
-
-def is_alive(process: psutil.Process) -> bool:
-    """Whether a process runs; one that nobody has reaped yet does not."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+        until(lambda: not is_alive(server), "the end of the server")
+        until(lambda: not directory.exists(), "the end of its directory")
 
 
 def test_process_exists_of_ours_and_of_nobody(own_server: OwnServer) -> None:
@@ -364,7 +349,7 @@ SECRET = "hunter2-secret"
         (f"redis://:{SECRET[:7]}/{SECRET[7:]}@HOST", "not the URL of a Redis server"),
         (f"redis://:{SECRET}@[::1", "not the URL of a Redis server"),
         ("redis://127.0.0.1?socket_timeout=soon", "not the URL of a Redis server"),
-        ("rediss://HOST?socket_connect_timeout=0.2", "does not answer as a Redis server does"),
+        ("rediss://HOST?socket_connect_timeout=0.2&socket_timeout=0.2", "does not answer as a Redis server does"),
         (f"nonsense://{SECRET}@", "not the URL of a Redis server"),
     ],
 )
@@ -412,7 +397,7 @@ def test_a_frozen_server_at_a_url_is_not_waited_for(own_server: OwnServer) -> No
     """A server that takes connections and says nothing is an error, within the client's bound."""
     own_server.freeze()
     with pytest.raises(ServerError, match="does not answer"):
-        open_server(own_server.url, SystemClock())
+        open_server(f"{own_server.url}?socket_timeout=0.2", SystemClock())
 
 
 @pytest.mark.parametrize(
