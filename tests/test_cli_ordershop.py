@@ -22,6 +22,8 @@ from ordershop.shop import SERVICES
 from ordershop.supervisor import answers_health, free_port
 from tests.shop import Client, eventually
 
+pytestmark = pytest.mark.slow
+
 COMMAND = [sys.executable, "-m", "ordershop"]
 
 

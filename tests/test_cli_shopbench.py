@@ -29,6 +29,8 @@ from scenarios.catalog import SCENARIOS
 from tests.processes import is_alive
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow
+
 TINY_OUTAGE = ["crm_outage", "--profile", "smoke", "-p", "before_s=0.3", "-p", "outage_s=0.7", "-p", "after_s=0.5"]
 NO_BUDGET = ["-p", "send_lag_budget_ms=60000"]
 MARK = "SHOPBENCH_TEST_MARK"

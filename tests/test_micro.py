@@ -14,6 +14,8 @@ from harness.run import Record, find_runs
 from reports.charts import STACK, charts
 from scenarios.micro.percentiles import percentiles_us
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def record(tmp_path_factory: pytest.TempPathFactory) -> Record:

@@ -14,6 +14,8 @@ import pytest
 from ordershop.entities import Inventory
 from tests.shop import Client, Reply, RunningShop, Stocked, client, shop, stock_up
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["client", "shop"]
 
 KILLS = 50
