@@ -16,7 +16,6 @@ import http.client
 import json
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,16 +27,6 @@ from ordershop.entities import ENTITIES, Entity, Order, Topic
 from ordershop.event_store import EventStore, connect
 from ordershop.shop import SERVICES, shop_ports, shop_services, url_of
 from ordershop.supervisor import Supervisor, free_port
-
-DEADLINE_S = 15.0
-
-
-def eventually(condition: Callable[[], bool], what: str, within_s: float = DEADLINE_S) -> None:
-    """Wait until a condition holds; fail with `what` when it does not in time."""
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}"
-        time.sleep(0.01)
 
 
 class Reply(NamedTuple):
@@ -239,6 +228,6 @@ def in_threads(shop: RunningShop, clients: int, work: Callable[[int, Client], No
 
 
 __all__ = [
-    "Client", "Reply", "RunningShop", "Stocked", "client", "eventually", "in_threads", "shop", "start_shop",
+    "Client", "Reply", "RunningShop", "Stocked", "client", "in_threads", "shop", "start_shop",
     "stock_up", "url_of",
 ]  # fmt: skip

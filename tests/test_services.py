@@ -20,7 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from ordershop.entities import ENTITIES
 from ordershop.events import ACTIONS
 from ordershop.services.openapi import document
-from tests.shop import Client, RunningShop, client, eventually, in_threads, shop, stock_up
+from tests.shop import Client, RunningShop, client, in_threads, shop, stock_up
+from tests.waiting import until
 
 __all__ = ["client", "shop"]
 
@@ -398,7 +399,7 @@ def test_redis_away_and_back(shop: RunningShop, client: Client) -> None:
     health = client.get("/health")
     assert (health.status, health.json["status"], health.json["orders"]) == (503, "degraded", "ok")
     shop.start_redis()
-    eventually(lambda: client.get("/health").status == 200, "the gateway is well again")
+    until(lambda: client.get("/health").status == 200, "the gateway is well again")
     stock_up(client)
 
 
@@ -420,7 +421,7 @@ def test_what_does_not_answer_is_not_waited_for(shop: RunningShop, client: Clien
         orders = client.get("/orders")
         return amount.status == orders.status == 200 and amount.json["amount"] + len(orders.json) == 100
 
-    eventually(is_whole, "stock and orders add up")
+    until(is_whole, "stock and orders add up")
 
 
 @pytest.mark.parametrize("away", ["orders", "inventory"])
@@ -451,7 +452,7 @@ def test_the_crm_away_and_back(shop: RunningShop, client: Client) -> None:
     def welcomed() -> list[str]:
         return [mail["to"] for mail in shop.mails() if mail["to"].startswith("crm-")]
 
-    eventually(lambda: len(welcomed()) >= 200, "200 mails")
+    until(lambda: len(welcomed()) >= 200, "200 mails")
     assert sorted(welcomed()) == sorted(each["email"] for each in people)
 
 

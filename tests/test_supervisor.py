@@ -13,7 +13,7 @@ import pytest
 from ordershop.embedded import redis_service, wait_for_redis
 from ordershop.event_store import connect
 from ordershop.supervisor import Service, Supervisor, SupervisorError, answers_health, free_port, free_ports
-from tests.shop import eventually
+from tests.waiting import until
 
 MAIL = "ordershop.services.mail"
 
@@ -55,7 +55,7 @@ def test_kill(supervisor: Supervisor) -> None:
     supervisor.kill("mail")
     assert (supervisor.state("mail"), psutil.pid_exists(pid)) == ("stopped", False)
     psutil.Process(supervisor.start_again("mail")).kill()
-    eventually(lambda: supervisor.state("mail") == "failed", "the service has failed")
+    until(lambda: supervisor.state("mail") == "failed", "the service has failed")
 
 
 def test_freeze_and_thaw(supervisor: Supervisor) -> None:
@@ -105,7 +105,7 @@ def test_lines_are_handed_on() -> None:
     lines: list[tuple[str, str]] = []
     with Supervisor(on_line=lambda *line: lines.append(line)) as supervisor:
         supervisor.start(Service("mail", MAIL, ("--help",)), wait=False)
-        eventually(lambda: supervisor.state("mail") != "running", "the service has ended")
+        until(lambda: supervisor.state("mail") != "running", "the service has ended")
     assert {name for name, _ in lines} == {"mail"}
     assert lines[0][1].startswith("usage: ordershop.services.mail")
 
@@ -137,7 +137,7 @@ def test_services_end_when_the_supervisor_is_killed(tmp_path: Path) -> None:
         pids = [int(pid) for pid in parent.stdout.readline().split()]
         assert all(psutil.pid_exists(pid) for pid in pids)
         parent.kill()
-    eventually(lambda: not any(psutil.pid_exists(pid) for pid in pids), "the services have ended")
+    until(lambda: not any(psutil.pid_exists(pid) for pid in pids), "the services have ended")
 
 
 def test_what_redis_holds_survives_where_it_is_to_last(supervisor: Supervisor, tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ whose customer is gone by now gets no mail to nobody: the mail goes to the shop 
 an effect and none is silently skipped.
 
 A batch of deliveries becomes one request to the mail service, so that a backlog is worked off fast. Each mail
-carries its event's `event_id`: a redelivered event sends no second mail.
+carries its event's `event_id`: a redelivered event sends no second mail. A request that is refused is halved until
+the mail that is at fault stands alone; its event is tried some more times, then parked, and the rest goes on.
 """
 
 from __future__ import annotations
@@ -27,11 +28,14 @@ import msgspec
 import redis
 
 from ordershop.entities import Customer, Order, Topic
+from ordershop.entity_cache import CacheError
 from ordershop.event_store import EventStore, connect
 from ordershop.events import Action, Keys
 from ordershop.services.mail import Mail
 from ordershop.subscription import AwayError, Delivery, Policy, Stop, Subscription
 from ordershop.supervisor import end_with_parent
+
+log = logging.getLogger(__name__)
 
 SOURCES: list[tuple[Topic, Action]] = [
     ("customer", "created"),
@@ -61,6 +65,10 @@ def mail_for(delivery: Delivery, customer: Customer | None) -> Mail:
     return Mail(entity.email, f"{word}, {entity.name}.", delivery.event_id)
 
 
+class RefusedMailError(Exception):
+    """The mail service will not take a request, however often it is repeated."""
+
+
 class MailClient:
     """Sends mails to the mail service, over one connection that is kept.
 
@@ -74,15 +82,13 @@ class MailClient:
         self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_s)
 
     def send(self, mails: Sequence[Mail]) -> None:
-        """Have mails sent, `MAILS_A_REQUEST` at a time.
+        """Have mails sent in one request, all or none.
 
         Raises:
-            AwayError: the mail service does not answer, or not with success.
+            AwayError: the mail service does not answer, or cannot do it now.
+            RefusedMailError: it will not take them, now or later: one of them, or all of them in one request.
         """
-        for first in range(0, len(mails), MAILS_A_REQUEST):
-            self._post(msgspec.json.encode(mails[first : first + MAILS_A_REQUEST]))
-
-    def _post(self, body: bytes) -> None:
+        body = msgspec.json.encode(mails)
         try:
             self._connection.request("POST", "/email", body, {"Content-Type": "application/json"})
             response = self._connection.getresponse()
@@ -91,7 +97,12 @@ class MailClient:
             self._connection.close()
             raise AwayError(f"the mail service does not answer ({error})") from error
         if response.status != 200:
-            raise AwayError(f"the mail service answered {response.status}: {content[:200]!r}")
+            answered = f"the mail service answered {response.status}: {content[:200]!r}"
+            raise RefusedMailError(answered) if 400 <= response.status < 500 else AwayError(answered)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
 
 
 class Crm:
@@ -100,7 +111,6 @@ class Crm:
     Args:
         store: for the customers that orders name.
         mails: sends.
-        idempotent: whether mails carry the event's id as their key.
     """
 
     def __init__(self, store: EventStore, mails: MailClient) -> None:
@@ -108,17 +118,31 @@ class Crm:
         self._mails = mails
 
     def __call__(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
-        """Have a mail sent for each delivery; none fails alone."""
+        """Have a mail sent for each delivery, and answer those whose mail is refused."""
         customers: dict[str, Customer | None] = {}
         for delivery in deliveries:
             if isinstance(delivery.entity, Order) and delivery.entity.customer_id not in customers:
                 customers[delivery.entity.customer_id] = self._customer(delivery.entity.customer_id)
-        self._mails.send(
-            [
-                mail_for(d, customers.get(d.entity.customer_id) if isinstance(d.entity, Order) else None)
-                for d in deliveries
-            ]
-        )
+        mails = [
+            mail_for(d, customers.get(d.entity.customer_id) if isinstance(d.entity, Order) else None)
+            for d in deliveries
+        ]
+        refused: list[Delivery] = []
+        for first in range(0, len(mails), MAILS_A_REQUEST):
+            last = min(first + MAILS_A_REQUEST, len(mails))
+            refused += [deliveries[at] for at in self._send(mails, first, last)]
+        return refused
+
+    def _send(self, mails: Sequence[Mail], first: int, last: int) -> list[int]:
+        """Send a stretch of mails; where it is refused, its halves, so that one bad mail does not stop the rest."""
+        try:
+            self._mails.send(mails[first:last])
+        except RefusedMailError as error:
+            if last - first == 1:
+                log.warning("mail for event %s: %s", mails[first].event_id, error)
+                return [first]
+            middle = (first + last) // 2
+            return self._send(mails, first, middle) + self._send(mails, middle, last)
         return []
 
     def _customer(self, customer_id: str) -> Customer | None:
@@ -126,6 +150,9 @@ class Crm:
             found = self._store.find_one("customer", customer_id)
         except redis.RedisError as error:
             raise AwayError(f"the entity cache does not answer ({error})") from error
+        except CacheError as error:
+            log.warning("%s; its mail goes to the shop", error)
+            return None
         return found if isinstance(found, Customer) else None
 
 
