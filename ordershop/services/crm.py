@@ -134,7 +134,7 @@ class Crm:
         return refused
 
     def _send(self, mails: Sequence[Mail], first: int, last: int) -> list[int]:
-        """Send a stretch of mails; where it is refused, its halves, so that one bad mail does not stop the rest."""
+        """Send a stretch of mails; where it is refused, its halves: one bad mail does not stop the rest."""
         try:
             self._mails.send(mails[first:last])
         except RefusedMailError as error:
