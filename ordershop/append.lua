@@ -295,6 +295,7 @@ if last then
   last_s, last_us = last:sub(1, dash - 1) + 0, last:sub(dash + 1) + 0
 end
 
+local prefix_s, prefix -- a number becomes a string slowly; the seconds of most IDs are those of the last one
 local function next_id()
   if last_s > 1e11 then -- counting on behind a foreign entry that is named by milliseconds
     last_us = math.max(last_us + 1, now_s * 1e6 + now_us)
@@ -305,7 +306,8 @@ local function next_id()
     last_us = last_us + 1
     if last_us >= 1e6 then last_s, last_us = last_s + 1, 0 end
   end
-  return last_s .. '-' .. last_us
+  if last_s ~= prefix_s then prefix_s, prefix = last_s, last_s .. '-' end
+  return prefix .. last_us
 end
 
 local function add(stream, event_id, json)

@@ -42,6 +42,7 @@ APPEND_LUA = files("ordershop").joinpath("append.lua").read_text(encoding="utf-8
 DEDUP_WINDOW_S = 120
 # One script call must not hold the server for long: this many events take it a millisecond or two.
 CHUNK = 250
+FIRST_CHUNK = 50
 PAGE = 1_000
 
 EXISTS: Literal["E"] = "E"
@@ -356,7 +357,7 @@ class EventStore:
         raise UnavailableError(f"no answer from the event store: {last}") from last
 
     def append_many(self, events: Iterable[Event], *, mode: Mode = PROJECT) -> list[EventId]:
-        """Append any number of events in order; each `CHUNK` of them is one atomic step.
+        """Append any number of events in order; each chunk of at most `CHUNK` of them is one atomic step.
 
         The next chunk is packed and sent while the server works on the one before.
 
@@ -372,7 +373,8 @@ class EventStore:
         in_flight = 0
         try:
             iterator = iter(events)
-            chunk = list(islice(iterator, CHUNK))
+            # The first chunk is a small one, so that the server soon has something to do.
+            chunk = list(islice(iterator, FIRST_CHUNK))
             if chunk:
                 # The script goes along: a server that does not know it must not answer the second chunk
                 # after it has refused the first.
