@@ -6,8 +6,9 @@
 
 A server that we start is ours: it may be killed, frozen and configured, and it ends with us, even when we are
 killed (a guard process sees to that). A server at a URL belongs to somebody else: it is never flushed, never
-configured, and never shared. Our keys live under a namespace beside a marker that says whose they are;
-a database that holds any other key is refused before the first write, and our keys are removed afterwards.
+configured, and never shared, not even by two runs of ours. Our keys live under a namespace beside a marker that
+says whose they are; a database that holds any other key is refused before the first write, and our keys are
+removed afterwards.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from harness.clock import Clock
 START_TIMEOUT_NS = 20_000_000_000
 NAMESPACE = "ordershop-bench:"
 MARKER = NAMESPACE + "marker"
+HOLDER = "ordershop-bench"
 
 _USER_AND_PASSWORD = re.compile(r"://\S*@")
 _SECRET_OPTION = re.compile(r"([?&](?:username|password|ssl_password)=)[^&\s]*")
@@ -294,6 +296,7 @@ class ForeignServer(Server):
         self._client = client_for(url)
         shown = without_password(url)
         try:
+            self._refuse_another_run(shown)
             self._refuse_foreign_keys(shown)
             self._remove_keys()
             self._client.set(MARKER, "keys of ordershop-bench; they are removed after each run")
@@ -304,6 +307,20 @@ class ForeignServer(Server):
             raise ServerError(f"{shown}: not the URL of a Redis server ({error})") from error
         except (redis.RedisError, OSError) as error:
             raise ServerError(f"{shown}: does not answer as a Redis server does ({error})") from error
+
+    def _refuse_another_run(self, shown: str) -> None:
+        """Two runs at once would remove each other's keys; a connection with our name says that one is there.
+
+        Unlike a key it is gone when its run is, however that ends. Where CLIENT is forbidden nothing is known.
+        """
+        with contextlib.suppress(redis.exceptions.NoPermissionError):
+            self._client.client_setname(HOLDER)
+            mine = str(self._client.client_id())
+            clients: list[dict[str, str]] = self._client.client_list()
+            database = next(client["db"] for client in clients if client["id"] == mine)
+            for client in clients:
+                if client["name"] == HOLDER and client["db"] == database and client["id"] != mine:
+                    raise ServerError(f"{shown}: another run of shopbench is using this database")
 
     def _refuse_foreign_keys(self, shown: str) -> None:
         if self._client.info("cluster").get("cluster_enabled"):

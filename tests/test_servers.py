@@ -292,6 +292,17 @@ def test_another_database_of_the_same_server_is_accepted(own_server: OwnServer, 
     assert client.info("keyspace").keys() == {"db0"}
 
 
+def test_a_database_that_another_run_uses_is_refused(own_server: OwnServer, client: redis.Redis) -> None:
+    """Of two runs on one database the second is refused, and the first keeps its keys."""
+    with ForeignServer(own_server.url):
+        client.set(f"{NAMESPACE}mine", "x")
+        with pytest.raises(ServerError, match="another run"):
+            ForeignServer(own_server.url)
+        assert client.get(f"{NAMESPACE}mine") == b"x"
+    with ForeignServer(own_server.url):
+        assert client.get(f"{NAMESPACE}mine") is None
+
+
 def test_left_overs_of_a_crash_are_accepted(own_server: OwnServer, client: redis.Redis) -> None:
     """What a run that was killed has left behind is removed by the next one."""
     crashed = ForeignServer(own_server.url)
@@ -310,7 +321,8 @@ def test_a_foreign_server_is_never_flushed_nor_configured(own_server: OwnServer,
         client.set(f"{NAMESPACE}k", 1)
     asked = {name.removeprefix("cmdstat_") for name in client.info("commandstats")}
     assert asked <= {
-        *("client|setinfo", "config|get", "config|resetstat", "exists", "hello", "info", "scan", "select"),
+        *("client|setinfo", "client|setname", "client|id", "client|list"),
+        *("config|get", "config|resetstat", "exists", "hello", "info", "scan", "select"),
         *("set", "unlink"),
     }
     assert {"scan", "unlink", "info"} <= asked
