@@ -3,12 +3,12 @@ FROM python:3.11-slim
 
 RUN useradd --create-home shop && install --directory --owner=shop /state
 WORKDIR /app
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE constraints.txt ./
 COPY harness harness
 COPY scenarios scenarios
 COPY reports reports
 COPY ordershop ordershop
-RUN pip install --no-cache-dir .
+RUN pip install --no-cache-dir -c constraints.txt .
 
 USER shop
 VOLUME /state
