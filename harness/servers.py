@@ -14,7 +14,6 @@ removed afterwards.
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import shutil
 import signal
@@ -44,7 +43,6 @@ _USER_AND_PASSWORD = re.compile(r"://\S*@")
 _SECRET_OPTION = re.compile(r"([?&](?:username|password|ssl_password)=)[^&\s]*")
 
 Durability = Literal["none", "everysec", "always"]
-DURABILITIES: tuple[Durability, ...] = ("none", "everysec", "always")
 
 
 class ServerError(Exception):
@@ -397,14 +395,3 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
         return True
-
-
-def process_exists(pid: int) -> bool:
-    """Whether a process of that id is there."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -23,6 +23,7 @@ from harness.ledger import PRODUCER_BITS
 from harness.pacing import Pacer, Poisson, constant
 from harness.probes import HostLoad, Probe, Sampler, ServerLoad
 from harness.pump import PumpProcess, PumpResult, PumpSettings
+from harness.recording import LatencyLog
 from harness.servers import Durability
 from scenarios.load import Load
 from scenarios.shop import LEAD_NS, producer_of, run_pump, server_for
@@ -94,6 +95,7 @@ def _measure(
     operation = "append" if at == 0 else f"append_{durability}"
     label = "" if at == 0 else durability
     pacer = _pacer(stage, chosen)
+    logs: list[LatencyLog] = []
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(server_for(stage, durability))
         described = server.describe()
@@ -111,24 +113,21 @@ def _measure(
         history = History()
         stack.callback(lambda: findings.history.entries.extend(history.entries))
         stack.enter_context(Sampler(probes, clock=stage.clock, origin_ns=run_origin_ns, history=history))
-        try:
-            result = run_pump(
-                stage,
-                pump,
-                origin_ns,
-                pacer.duration_ns,
-                lambda share: stage.progress((at + share) / of, f"durability {durability}"),
-            )
-        except KeyboardInterrupt:
-            pump.stop()
-            findings.pumped(operation, pump.result(40.0), offset_ns=origin_ns - run_origin_ns, name=label)
-            raise
-    log = findings.pumped(operation, result, offset_ns=origin_ns - run_origin_ns, name=label)
+        result = run_pump(
+            stage,
+            pump,
+            origin_ns,
+            pacer.duration_ns,
+            lambda share: stage.progress((at + share) / of, f"durability {durability}"),
+            lambda done: logs.append(
+                findings.pumped(operation, done, offset_ns=origin_ns - run_origin_ns, name=label)
+            ),
+        )
     findings.host_steal(history, name=label)
     name = f"append.{label}." if label else "append."
     findings.verdicts += [
         checking.instrument_kept_up(
-            f"{name}send_lag", log.total(f"{operation}.send_lag"), chosen.send_lag_budget_ms * 1000
+            f"{name}send_lag", logs[0].total(f"{operation}.send_lag"), chosen.send_lag_budget_ms * 1000
         ),
         checking.all_answered(
             f"{name}answered",

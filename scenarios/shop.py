@@ -55,22 +55,33 @@ def run_pump(
     origin_ns: int,
     duration_ns: int,
     show: Callable[[float], None],
+    keep: Callable[[PumpResult], None],
 ) -> PumpResult:
-    """Let a pump run its schedule, showing how far it is; on an interrupt it reports what it has until then.
+    """Let a pump run its schedule, showing how far it is.
+
+    Args:
+        keep: gets the result, also what there is of it when the run is interrupted.
 
     Raises:
         PumpError: it does not report.
     """
-    pump.begin(origin_ns)
-    # Its own bounds are the schedule and its drain; this one is for a pump that hangs.
-    deadline_ns = origin_ns + duration_ns + 120_000_000_000
-    while not pump.is_done():
-        now_ns = stage.clock.now_ns()
-        if now_ns > deadline_ns:
-            raise PumpError("the pump does not report")
-        show(min(1.0, max(0.0, (now_ns - origin_ns) / duration_ns)))
-        stage.clock.sleep_ns(50_000_000)
-    return pump.result(5.0)
+    try:
+        pump.begin(origin_ns)
+        # Its own bounds are the schedule and its drain; this one is for a pump that hangs.
+        deadline_ns = origin_ns + duration_ns + 120_000_000_000
+        while not pump.is_done():
+            now_ns = stage.clock.now_ns()
+            if now_ns > deadline_ns:
+                raise PumpError("the pump does not report")
+            show(min(1.0, max(0.0, (now_ns - origin_ns) / duration_ns)))
+            stage.clock.sleep_ns(50_000_000)
+        result = pump.result(5.0)
+    except KeyboardInterrupt:
+        pump.stop()
+        keep(pump.result(40.0))
+        raise
+    keep(result)
+    return result
 
 
 class CrmTarget:
@@ -294,26 +305,21 @@ class Line:
             self.probes(), clock=self.stage.clock, origin_ns=self.origin_ns, history=findings.history
         )
         self._stack.enter_context(self.sampler)
-        result: PumpResult | None = None
-        try:
-            with beside(self.origin_ns):
-                result = run_pump(
-                    self.stage,
-                    pump,
-                    self.origin_ns,
-                    self.pacer.duration_ns,
-                    lambda share: self.stage.progress(share * 0.9, f"{self.unapplied:,} events behind"),
-                )
-        except KeyboardInterrupt:
-            pump.stop()
-            result = pump.result(40.0)
-            raise
-        finally:
-            if result is not None:
-                findings.pumped("append", result)
-                findings.host_steal(findings.history)
-                self._close_attempts(result)
-        self.result = result
+
+        def keep(result: PumpResult) -> None:
+            findings.pumped("append", result)
+            findings.host_steal(findings.history)
+            self._close_attempts(result)
+
+        with beside(self.origin_ns):
+            self.result = run_pump(
+                self.stage,
+                pump,
+                self.origin_ns,
+                self.pacer.duration_ns,
+                lambda share: self.stage.progress(share * 0.9, f"{self.unapplied:,} events behind"),
+                keep,
+            )
 
     def _close_attempts(self, result: PumpResult) -> None:
         outcomes = result.outcomes

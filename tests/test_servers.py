@@ -25,7 +25,6 @@ from harness.servers import (
     ServerError,
     client_for,
     open_server,
-    process_exists,
     without_password,
 )
 from tests.oracle import Conversation, Oracle
@@ -223,15 +222,6 @@ def test_a_server_ends_with_its_starter(state: str) -> None:
         starter.kill()
         until(lambda: not is_alive(server), "the end of the server")
         until(lambda: not directory.exists(), "the end of its directory")
-
-
-def test_process_exists_of_ours_and_of_nobody(own_server: OwnServer) -> None:
-    """A process exists until it has ended."""
-    pid = own_server.pid
-    assert pid is not None
-    assert process_exists(pid)
-    own_server.kill()
-    assert not process_exists(pid)
 
 
 # Somebody else's -------------------------------------------------------------------------------------------
