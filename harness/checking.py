@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from harness.ledger import Account
 from harness.recording import Histogram
-from harness.run import Status, Verdict
+from harness.run import Status, Verdict, WorkerShare
 
 # The exit codes of `shopbench run`.
 EXIT_PASS = 0
@@ -56,12 +56,34 @@ def instrument_kept_up(name: str, send_lag: Histogram, budget_us: float) -> Verd
     return Verdict(name=name, status="PASS", detail=f"the instrument held its schedule: {figures}")
 
 
-def all_answered(name: str, *, arrivals: int, ok: int, failed: int, unknown: int, dropped: int) -> Verdict:
-    """Whether every operation that was due got an answer, and a good one."""
+def workers_reported(name: str, workers: Sequence[WorkerShare]) -> Verdict:
+    """Whether every worker that took part has told what became of its share."""
+    died = [worker for worker in workers if worker.silent_from_s is not None]
+    if not workers:
+        return Verdict(name=name, status="UNKNOWN", detail="no worker took part")
+    if died:
+        lost = ", ".join(
+            f"{w.name} was last heard of at {w.silent_from_s:.1f} s, {w.unseen:,} of its operations have no record"
+            for w in died
+        )
+        return Verdict(name=name, status="UNKNOWN", detail=f"{len(died)} of {len(workers)} workers died: {lost}")
+    return Verdict(name=name, status="PASS", detail=f"each of {len(workers)} workers has reported its share")
+
+
+def all_answered(
+    name: str, *, arrivals: int, ok: int, failed: int, unknown: int, dropped: int, unseen: int = 0
+) -> Verdict:
+    """Whether every operation that was due got an answer, and a good one.
+
+    Args:
+        unseen: how many of the unknown and dropped ones are so only because a worker died.
+    """
     if not arrivals:
         return Verdict(name=name, status="UNKNOWN", detail="no operation was due")
     if ok == arrivals:
         return Verdict(name=name, status="PASS", detail=f"all {arrivals:,} operations were answered")
+    if unseen and not failed and unknown + dropped <= unseen:
+        return Verdict(name=name, status="UNKNOWN", detail=f"of {arrivals:,} operations {unseen:,} have no record")
     detail = f"of {arrivals:,} operations {failed:,} failed, {unknown:,} got no answer, {dropped:,} were dropped"
     return Verdict(name=name, status="FAIL", detail=detail)
 

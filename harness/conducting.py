@@ -20,10 +20,13 @@ from typing import Any, Protocol
 
 import msgspec
 
-from harness import run
+from harness import checking, run
 from harness.clock import Clock
+from harness.driving import Driver, OwnProcesses
 from harness.environment import describe_host
+from harness.faults import Nemesis
 from harness.history import History
+from harness.ledger import Account
 from harness.pump import PumpError, PumpResult
 from harness.recording import Interval, LatencyLog, SlowOperation
 from harness.run import Figure, Record, Run, Verdict
@@ -55,6 +58,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
         directory: of the run; logs of services go there.
         clock: the one clock of the run.
         progress: told how far it is, as a share from 0 to 1, and what it is doing.
+        driver: makes the load.
     """
 
     server: str
@@ -64,6 +68,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     directory: Path
     clock: Clock
     progress: Callable[[float, str], None]
+    driver: Driver = OwnProcesses()
 
 
 class Findings:
@@ -83,6 +88,10 @@ class Findings:
         self.headline = ""
         self.server: dict[str, Any] = {}
         self.load: dict[str, Any] = {}
+        # What can be looked at, and done by hand, while the scenario runs; None where it has no such thing.
+        self.origin_ns: int | None = None
+        self.account: Callable[[], Account] | None = None
+        self.nemesis: Nemesis | None = None
 
     def figure(self, name: str, value: float | None, unit: str) -> None:
         """Add a figure; its name gets the scenario's in front."""
@@ -141,6 +150,11 @@ class Findings:
         self.figure(f"{dot}instrument_cpu_share", result.cpu_share, "cores")
         self.figure(f"{dot}gc_pauses", result.gc_pauses, "pauses")
         self.figure(f"{dot}gc_pause_max", result.gc_pause_max_ns / 1000, "µs")
+        if result.workers:
+            self.load["workers"] = msgspec.to_builtins(result.workers)
+            self.figure(f"{dot}workers", len(result.workers), "workers")
+            self.figure(f"{dot}unseen", result.unseen, "events")
+            self.verdicts.append(checking.workers_reported(f"{self.prefix}.{dot}workers", result.workers))
         return log
 
 
@@ -169,6 +183,18 @@ class Scenario(Protocol):
 
     def run(self, stage: Stage, parameters: Any, findings: Findings) -> None:
         """Run and measure; what is found goes into `findings` as soon as it is known."""
+        ...
+
+
+class LoadScenario(Scenario, Protocol):
+    """A scenario whose load somebody else may drive, for a time that they choose."""
+
+    def lasting(self, parameters: Any, duration_s: float) -> msgspec.Struct:
+        """The parameters with which its load takes some seconds.
+
+        Raises:
+            ParameterError: it cannot last that long.
+        """
         ...
 
 
@@ -208,9 +234,17 @@ def interruptible() -> Iterator[None]:
 
 
 def conduct(
-    scenario: Scenario, parameters: msgspec.Struct, stage: Stage, *, command: Sequence[str]
+    scenario: Scenario,
+    parameters: msgspec.Struct,
+    stage: Stage,
+    *,
+    command: Sequence[str],
+    findings: Findings | None = None,
 ) -> tuple[Record, BaseException | None]:
     """Run a scenario and leave its record in the stage's directory.
+
+    Args:
+        findings: empty ones, for who wants to look at them meanwhile.
 
     Returns:
         The record; and what ended the run early, or None.
@@ -218,7 +252,7 @@ def conduct(
     Raises:
         Exception: what neither an interrupt nor the surroundings can explain; the record is there all the same.
     """
-    findings = Findings(scenario.name)
+    findings = findings or Findings(scenario.name)
     epoch_s = stage.clock.epoch_s()
     origin_ns = stage.clock.now_ns()
     begun = Run(

@@ -28,17 +28,12 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import ctypes
 import gc
-import multiprocessing
 import select
-import signal
 import socket
 import ssl
-import sys
 import threading
-from multiprocessing.connection import Connection
-from multiprocessing.sharedctypes import RawArray
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -49,9 +44,11 @@ import psutil
 from numpy.typing import NDArray
 from redis.connection import parse_url
 
+from harness.child import Channel, Child, ChildError
 from harness.clock import Clock, SystemClock
 from harness.pacing import Pacer
-from harness.recording import Interval, Recorder, SlowOperation
+from harness.recording import Interval, Recorder, SlowOperation, merged
+from harness.run import WorkerShare
 from harness.workload import Source
 
 Int64s = NDArray[np.int64]
@@ -64,6 +61,9 @@ _READ_BYTES = 1 << 18
 _TLS_RECORD_BYTES = 1 << 14
 _RECONNECT_NS = (5_000_000, 250_000_000)
 _NOTHING = object()
+
+# Of the numbers that a pump's process shares with its parent: first its progress, then these.
+_STOP, _TAKEN = 5, 6
 
 
 class PumpError(Exception):
@@ -81,6 +81,7 @@ class PumpSettings(msgspec.Struct, frozen=True, kw_only=True):
         drain_ns: how long to wait for the last replies after the schedule's end.
         keep_outcomes: whether to remember the outcome of each operation, one byte each.
         spin_ns: how long before an arrival is due the pump stops sleeping; it costs that much CPU each time.
+        ship_ns: how often what was measured is handed on while the pump runs; 0: only with the result.
     """
 
     url: str
@@ -90,6 +91,7 @@ class PumpSettings(msgspec.Struct, frozen=True, kw_only=True):
     drain_ns: int = 30_000_000_000
     keep_outcomes: bool = False
     spin_ns: int = 60_000
+    ship_ns: int = 0
 
 
 class PumpResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +106,7 @@ class PumpResult(msgspec.Struct, frozen=True, kw_only=True):
         wall_ns: from the schedule's start to the last reply.
         gc_pauses: how often the interpreter collected garbage meanwhile.
         gc_pause_max_ns: the longest of these.
+        workers: whose shares make it up, where there are several.
     """
 
     arrivals: int
@@ -120,6 +123,12 @@ class PumpResult(msgspec.Struct, frozen=True, kw_only=True):
     wall_ns: int
     gc_pauses: int = 0
     gc_pause_max_ns: int = 0
+    workers: list[WorkerShare] = []
+
+    @property
+    def unseen(self) -> int:
+        """How many operations were the share of a worker that died, and so have no record."""
+        return sum(worker.unseen for worker in self.workers)
 
 
 class Stop(Protocol):
@@ -133,11 +142,11 @@ class Stop(Protocol):
 class _SharedStop:
     """A flag in shared memory: reading it costs the loop nothing, where an Event of a process takes a lock."""
 
-    def __init__(self, flag: Any) -> None:
-        self._flag = flag
+    def __init__(self, numbers: Int64s) -> None:
+        self._numbers = numbers
 
     def is_set(self) -> bool:
-        return bool(self._flag[0])
+        return bool(self._numbers[_STOP])
 
 
 class _ReplyError(Exception):
@@ -376,6 +385,7 @@ class Pump:
         origin_ns: the clock's time at which the schedule begins.
         stop: ends it early; arrivals that are not due by then do not count.
         progress: an array that is kept up to date while it runs: arrivals, ok, failed, unknown, dropped.
+        ship: gets the recorder each `ship_ns` of the settings, and may take from it what was measured so far.
     """
 
     def __init__(
@@ -388,6 +398,7 @@ class Pump:
         origin_ns: int,
         stop: Stop,
         progress: Any = None,
+        ship: Callable[[Recorder], None] | None = None,
     ) -> None:
         self._settings = settings
         self._pacer = pacer
@@ -396,6 +407,8 @@ class Pump:
         self._origin_ns = origin_ns
         self._stop = stop
         self._progress = progress if progress is not None else [0] * 5
+        self._ship = ship
+        self._ship_at_ns = 0
         self.recorder = Recorder(origin_ns)
         self._lanes = [_Lane(settings.url) for _ in range(settings.connections)]
         self._turn = 0
@@ -442,6 +455,10 @@ class Pump:
                 break
             self._write(now_ns)
             self._wait_and_read(now_ns, draining=end_ns is not None)
+            if self._ship is not None and now_ns >= self._ship_at_ns:
+                self._ship_at_ns = now_ns + self._settings.ship_ns
+                self._record()
+                self._ship(self.recorder)
         for lane in self._lanes:
             self._give_up(lane)
             lane.stop_connecting()
@@ -633,20 +650,15 @@ class PumpProcess:
     """
 
     def __init__(self, settings: PumpSettings, pacer: Pacer, source: Source) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        self.progress = RawArray(ctypes.c_longlong, 5)
-        self._stop = RawArray(ctypes.c_longlong, 1)
-        self._process = context.Process(
-            target=_pump_main, args=(theirs, settings, pacer, source, self._stop, self.progress), daemon=True
-        )
-        self._process.start()
-        theirs.close()
+        self._child = Child("harness.pump:pump_main", settings, pacer, source)
+        self._taken: list[Interval] = []
+        self._answer: PumpResult | None = None
+        self.progress = self._child.numbers[:5]
 
     @property
-    def pid(self) -> int | None:
+    def pid(self) -> int:
         """The process id."""
-        return self._process.pid
+        return self._child.pid
 
     def wait_until_ready(self) -> None:
         """Wait until it has connected.
@@ -663,17 +675,33 @@ class PumpProcess:
             PumpError: its process has ended.
         """
         try:
-            self._connection.send(origin_ns)
-        except OSError as error:
+            self._child.send(origin_ns)
+        except ChildError as error:
             raise PumpError("the pump's process has ended before it began") from error
 
+    def take(self) -> list[Interval]:
+        """What was measured since it was asked last, where `ship_ns` is set; what is taken is not in the result.
+
+        Raises:
+            PumpError: it has ended without a result.
+        """
+        while self._answer is None and self._child.has_message():
+            self._receive(0.0)
+        taken, self._taken = self._taken, []
+        return taken
+
     def is_done(self) -> bool:
-        """Whether its result is there."""
-        return self._connection.poll(0)
+        """Whether its result is there, or will not come."""
+        while self._answer is None and self._child.has_message():
+            try:
+                self._receive(0.0)
+            except PumpError:
+                return True
+        return self._answer is not None
 
     def stop(self) -> None:
         """End the schedule now; the result counts what was due until then."""
-        self._stop[0] = 1
+        self._child.numbers[_STOP] = 1
 
     def result(self, timeout_s: float) -> PumpResult:
         """What it has done and measured.
@@ -681,60 +709,79 @@ class PumpProcess:
         Raises:
             PumpError: it has ended without a result, or does not answer in time.
         """
-        result: PumpResult = self._receive(timeout_s)
-        self._process.join(5)
-        return result
+        while self._answer is None:
+            self._receive(timeout_s)
+        taken, self._taken = self._taken, []
+        return msgspec.structs.replace(self._answer, intervals=merged([*taken, *self._answer.intervals]))
 
-    def _receive(self, timeout_s: float) -> Any:
-        if not self._connection.poll(timeout_s):
+    def _receive(self, timeout_s: float) -> None:
+        if not self._child.has_message(timeout_s):
             raise PumpError("the pump does not report")
         try:
-            answer = self._connection.recv()
-        except (EOFError, OSError) as error:
+            answer = self._child.receive()
+        except ChildError as error:
             raise PumpError("the pump's process has ended without a result") from error
         if isinstance(answer, str):
             raise PumpError(answer)
-        return answer
+        if isinstance(answer, PumpResult):
+            self._answer = answer
+        elif answer is not None:
+            self._taken += answer
+            self._child.numbers[_TAKEN] += 1
 
     def close(self) -> None:
         """End the process if it still runs."""
-        if self._process.is_alive():
-            self._process.kill()
-        self._process.join()
-        self._connection.close()
+        self._child.close()
 
 
-def _pump_main(
-    connection: Connection, settings: PumpSettings, pacer: Pacer, source: Source, stop: Any, progress: Any
-) -> None:
-    # Ctrl-C in a terminal reaches the whole group; the parent decides when the pump stops.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _tell_kernel(_DIE_WITH_PARENT, signal.SIGKILL)
-    _tell_kernel(_TIMER_SLACK, 1_000)
+def pump_main(channel: Channel, settings: PumpSettings, pacer: Pacer, source: Source) -> None:
+    """The pump's process: connect, say so, wait for the origin, run, answer."""
+    numbers = channel.numbers
+    shipping = _Shipping(channel)
     # Connections are made, and NumPy is warm, before the schedule begins.
     pump = Pump(
-        settings, pacer, source, clock=SystemClock(), origin_ns=0, stop=_SharedStop(stop), progress=progress
+        settings,
+        pacer,
+        source,
+        clock=SystemClock(),
+        origin_ns=0,
+        stop=_SharedStop(numbers),
+        progress=numbers[:5],
+        ship=shipping.ship if settings.ship_ns else None,
     )
     try:
         pump.connect()
     except (OSError, PumpError) as error:
-        connection.send(f"no connection to the server: {error}")
+        channel.send(f"no connection to the server: {error}")
         return
     source.pack(0, 64)
     pump.recorder.record("warm-up", *(np.zeros(64, np.int64) for _ in range(3)))
-    connection.send(None)
-    pump.set_origin(connection.recv())
+    channel.send(None)
+    pump.set_origin(channel.receive())
     gc.collect()
     gc.disable()
-    connection.send(pump.run())
+    result = pump.run()
+    channel.send(msgspec.structs.replace(result, intervals=[*shipping.kept, *result.intervals]))
 
 
-# prctl(2): the signal that this process gets when its parent dies; and by how many nanoseconds the kernel may
-# wake it late on purpose (50 µs unless told otherwise).
-_DIE_WITH_PARENT = 1
-_TIMER_SLACK = 29
+class _Shipping:
+    """Hands on what was measured while the pump runs, without ever waiting for whoever takes it.
 
+    A piece goes only when the one before it was taken, and a piece is small enough for the socket's buffer.
+    """
 
-def _tell_kernel(option: int, value: int) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+    PIECE = 6
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._sent = 0
+        self.kept: list[Interval] = []
+
+    def ship(self, recorder: Recorder) -> None:
+        if self._channel.numbers[_TAKEN] != self._sent:
+            return
+        self.kept = merged([*self.kept, *recorder.take()])
+        if self.kept:
+            self._channel.send(self.kept[: self.PIECE])
+            del self.kept[: self.PIECE]
+            self._sent += 1

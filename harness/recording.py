@@ -238,6 +238,13 @@ class SparseHistogram:
         counts[self.index] = self.counts
         return Histogram(counts, self.out_of_range)
 
+    @classmethod
+    def of(cls, index: NDArray[np.uint16], counts: Int64s, out_of_range: int = 0) -> SparseHistogram:
+        """Put one together from its parts."""
+        sparse = cls.__new__(cls)
+        sparse.index, sparse.counts, sparse.out_of_range = index, counts, out_of_range
+        return sparse
+
     def add_to(self, whole: Histogram) -> None:
         """Merge into another histogram, without loss."""
         whole.counts[self.index] += self.counts
@@ -353,6 +360,12 @@ class Recorder:
                 )
         return result
 
+    def take(self) -> list[Interval]:
+        """Everything recorded since this was asked last; what is taken is not in `intervals` any more."""
+        taken = self.intervals()
+        self._closed.clear()
+        return taken
+
     def slowest(self) -> list[SlowOperation]:
         """The slowest operations, slowest first; due times count from the run's origin."""
         return [
@@ -372,6 +385,70 @@ def _merged(
         for sparse, whole in zip(part, (response, service, send_lag), strict=True):
             sparse.add_to(whole)
     return SparseHistogram(response), SparseHistogram(service), SparseHistogram(send_lag)
+
+
+def merged(intervals: Iterable[Interval]) -> list[Interval]:
+    """Intervals of any number of recorders as one of each tag and time, without loss; by time, then by tag."""
+    parts: dict[tuple[float, str, float], list[Interval]] = {}
+    for interval in intervals:
+        parts.setdefault((interval.start_s, interval.tag, interval.length_s), []).append(interval)
+    result = []
+    for (start_s, tag, length_s), same in sorted(parts.items()):
+        sparse = same[0].sparse
+        if len(same) > 1:
+            whole = Histogram()
+            for interval in same:
+                interval.sparse.add_to(whole)
+            sparse = SparseHistogram(whole)
+        result.append(Interval(tag=tag, start_s=start_s, length_s=length_s, sparse=sparse))
+    return result
+
+
+class _Packed(msgspec.Struct, array_like=True):
+    """An interval as it travels: its counts as little-endian bytes."""
+
+    tag: str
+    start_s: float
+    length_s: float
+    index: bytes
+    counts: bytes
+    out_of_range: int
+
+
+def pack_intervals(intervals: Iterable[Interval]) -> bytes:
+    """Intervals as bytes, for a message to another process or host; nothing in them is rounded."""
+    packed = [
+        _Packed(
+            tag=i.tag,
+            start_s=i.start_s,
+            length_s=i.length_s,
+            index=i.sparse.index.astype("<u2").tobytes(),
+            counts=i.sparse.counts.astype("<i8").tobytes(),
+            out_of_range=i.sparse.out_of_range,
+        )
+        for i in intervals
+    ]
+    return zlib.compress(msgspec.msgpack.encode(packed), 1)
+
+
+def unpack_intervals(content: bytes) -> list[Interval]:
+    """Read what `pack_intervals` made.
+
+    Raises:
+        RecordingError: bytes that it did not make.
+    """
+    try:
+        packed = msgspec.msgpack.decode(zlib.decompress(content), type=list[_Packed])
+        result = []
+        for p in packed:
+            index, counts = np.frombuffer(p.index, "<u2"), np.frombuffer(p.counts, "<i8")
+            if index.size != counts.size or (index.size and int(index.max()) >= _COUNTS):
+                raise RecordingError("intervals whose counts do not fit")
+            sparse = SparseHistogram.of(index.astype(np.uint16), counts.astype(np.int64), p.out_of_range)
+            result.append(Interval(tag=p.tag, start_s=p.start_s, length_s=p.length_s, sparse=sparse))
+    except (zlib.error, msgspec.MsgspecError, ValueError) as error:
+        raise RecordingError(f"not intervals ({error})") from error
+    return result
 
 
 class LatencyLog:

@@ -63,6 +63,26 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
 
 
+class WorkerShare(msgspec.Struct, frozen=True, kw_only=True):
+    """One worker's part in a load that several of them make.
+
+    Attributes:
+        name: Locust's for the worker.
+        arrivals: how many of its share were due, as far as is known.
+        clock_offset_s: its clock's time of day less that of the master's.
+        clock_error_s: by how much that estimate may be wrong, half of the quickest round trip.
+        unseen: how many arrivals of its share nobody knows about, for it has died.
+        silent_from_s: when in the run it was last heard of, where it has died.
+    """
+
+    name: str
+    arrivals: int
+    clock_offset_s: float | None = None
+    clock_error_s: float | None = None
+    unseen: int = 0
+    silent_from_s: float | None = None
+
+
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """The record of a run, as it stands in `run.json`."""
 

@@ -41,8 +41,8 @@ class Source(Protocol):
         """What they are called in the record."""
         ...
 
-    def pack(self, first: int, count: int) -> bytes:
-        """`count` commands from number `first` on, in RESP."""
+    def pack(self, first: int, count: int, step: int = 1) -> bytes:
+        """`count` commands from number `first` on, each `step`-th of them, in RESP."""
         ...
 
 
@@ -78,10 +78,10 @@ class StampedCommand:
         """The length of one command on the wire."""
         return int(self._template.size)
 
-    def pack(self, first: int, count: int) -> bytes:
-        """`count` commands from number `first` on, in RESP."""
+    def pack(self, first: int, count: int, step: int = 1) -> bytes:
+        """`count` commands from number `first` on, each `step`-th of them, in RESP."""
         commands = np.repeat(self._template[None, :], count, axis=0)
-        digits = hex_digits(np.arange(first, first + count, dtype=np.int64))
+        digits = hex_digits(np.arange(first, first + count * step, step, dtype=np.int64))
         for at in self._slots:
             commands[:, at : at + 12] = digits
         return commands.tobytes()
@@ -201,15 +201,17 @@ class MixedCommands:
         # What is calculated from the mix is calculated again in the process that it is sent to.
         return {**self.__dict__, "_cumulated": None}
 
-    def pack(self, first: int, count: int) -> bytes:
-        """`count` commands from number `first` on, in RESP."""
+    def pack(self, first: int, count: int, step: int = 1) -> bytes:
+        """`count` commands from number `first` on, each `step`-th of them, in RESP."""
         pieces = []
         while count > 0:
             block, offset = divmod(first, Mix.BLOCK)
-            here = min(count, Mix.BLOCK - offset)
+            here = min(count, -(-(Mix.BLOCK - offset) // step))
             entities, templates = self._drawn(block)
-            pieces.append(self._pack(first, entities[offset : offset + here], templates[offset : offset + here]))
-            first, count = first + here, count - here
+            mine = slice(offset, offset + (here - 1) * step + 1, step)
+            numbers = np.arange(first, first + here * step, step, dtype=np.int64)
+            pieces.append(self._pack(numbers, entities[mine], templates[mine]))
+            first, count = first + here * step, count - here
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _drawn(self, block: int) -> tuple[Int64s, Int64s]:
@@ -222,13 +224,13 @@ class MixedCommands:
             self._block = (block, entities, entities % mix.streams * mix.sizes + sizes)
         return self._block[1], self._block[2]
 
-    def _pack(self, first: int, entities: Int64s, templates: Int64s) -> bytes:
+    def _pack(self, numbers: Int64s, entities: Int64s, templates: Int64s) -> bytes:
         packed = self._packed
         joined = bytearray().join([packed[at] for at in templates.tolist()])
         view = np.frombuffer(joined, np.uint8)
         lengths = self._lengths[templates]
         starts = (np.cumsum(lengths) - lengths)[:, None] + _DIGITS
-        digits = hex_digits(np.arange(first, first + templates.size, dtype=np.int64))
+        digits = hex_digits(numbers)
         for slots in self._event_slots:
             view[starts + slots[templates][:, None]] = digits
         if self._entity_slots.size:
@@ -236,6 +238,32 @@ class MixedCommands:
             for slots in self._entity_slots:
                 view[starts + slots[templates][:, None]] = digits
         return bytes(joined)
+
+
+class StripedSource:
+    """The share of one of n workers: every n-th command, as `pacing.Stripe` has every n-th arrival.
+
+    What is sent, and under which number, does not depend on how many workers send it.
+
+    Args:
+        whole: the source.
+        worker: this worker's number, from 0.
+        workers: how many there are.
+    """
+
+    def __init__(self, whole: Source, worker: int, workers: int) -> None:
+        self._whole = whole
+        self._worker = worker
+        self._workers = workers
+
+    @property
+    def operation(self) -> str:
+        """What the commands are called in the record."""
+        return self._whole.operation
+
+    def pack(self, first: int, count: int, step: int = 1) -> bytes:
+        """`count` of this worker's commands from its number `first` on, each `step`-th of them, in RESP."""
+        return self._whole.pack(first * self._workers + self._worker, count, step * self._workers)
 
 
 _DIGITS = np.arange(12)

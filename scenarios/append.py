@@ -15,6 +15,7 @@ import contextlib
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
+from msgspec.structs import replace
 
 from harness import checking
 from harness.conducting import Findings, Stage
@@ -22,7 +23,7 @@ from harness.history import History
 from harness.ledger import PRODUCER_BITS
 from harness.pacing import Pacer, Poisson, constant
 from harness.probes import HostLoad, Probe, Sampler, ServerLoad
-from harness.pump import PumpProcess, PumpResult, PumpSettings
+from harness.pump import PumpResult, PumpSettings
 from harness.recording import LatencyLog
 from harness.servers import Durability
 from scenarios.load import Load
@@ -65,9 +66,7 @@ class Append:
     def run(self, stage: Stage, parameters: Any, findings: Findings) -> None:
         """Measure each durability; the first one names the figures without a durability."""
         chosen: AppendParameters = parameters
-        durabilities: list[Durability] = ["everysec", "always", "none"]
-        if chosen.durability != "all":
-            durabilities = [chosen.durability]
+        durabilities = _durabilities(chosen.durability)
         if "://" in stage.server:
             # A server at a URL has a durability of its own, which is not ours to change.
             durabilities = ["everysec"]
@@ -80,6 +79,14 @@ class Append:
                 _measure(stage, chosen, findings, durability, producer, run_origin_ns, at, len(durabilities))
             )
         findings.headline = _headline(chosen, findings, durabilities, results)
+
+    def lasting(self, parameters: AppendParameters, duration_s: float) -> AppendParameters:
+        """The parameters with which all durabilities together take some seconds."""
+        return replace(parameters, duration_s=duration_s / len(_durabilities(parameters.durability)))
+
+
+def _durabilities(choice: Choice) -> list[Durability]:
+    return ["everysec", "always", "none"] if choice == "all" else [choice]
 
 
 def _measure(
@@ -104,7 +111,7 @@ def _measure(
         chosen.create_entities(server, producer)
         source = chosen.source(server, operation, producer, stage.seed)
         settings = PumpSettings(url=server.url, connections=chosen.connections, max_in_flight=chosen.max_in_flight)
-        pump = PumpProcess(settings, pacer, source)
+        pump = stage.driver.pump(settings, pacer, source)
         stack.callback(pump.close)
         pump.wait_until_ready()
         client = stack.enter_context(contextlib.closing(server.client(timeout_s=0.5)))
@@ -136,6 +143,7 @@ def _measure(
             failed=result.failed,
             unknown=result.unknown,
             dropped=result.dropped,
+            unseen=result.unseen,
         ),
     ]
     return result
@@ -174,3 +182,8 @@ _IN_WORDS = {
 }
 
 scenario = Append()
+
+if __name__ == "append":  # `locust -f scenarios/append.py` loads a file under its own name
+    from harness.locust_run import locustfile
+
+    AppendUser = locustfile(scenario)

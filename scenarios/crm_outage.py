@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from harness import checking
-from harness.conducting import Findings, ScenarioError, Stage
+from harness.conducting import Findings, ParameterError, ScenarioError, Stage
 from harness.faults import Fault, Nemesis
 from harness.history import Mark
 from harness.pacing import constant
@@ -76,6 +76,20 @@ class CrmOutage:
                 raise ScenarioError(errors[0])
             is_drained = line.wait_until_drained(chosen.drain_timeout_s)
             _conclude(chosen, line, findings, is_drained=is_drained)
+
+    def lasting(self, parameters: OutageParameters, duration_s: float) -> OutageParameters:
+        """The parameters with which the load takes some seconds; what is longer or shorter is the time after.
+
+        Raises:
+            ParameterError: the outage does not fit.
+        """
+        after_s = duration_s - parameters.before_s - parameters.outage_s
+        if after_s <= 0:
+            raise ParameterError(
+                f"crm_outage: {parameters.before_s:g} s before the fault and {parameters.outage_s:g} s of it "
+                f"do not fit into {duration_s:g} s"
+            )
+        return replace(parameters, after_s=after_s)
 
 
 def _conclude(chosen: OutageParameters, line: Line, findings: Findings, *, is_drained: bool) -> None:
@@ -138,3 +152,8 @@ def _headline(chosen: OutageParameters, line: Line, found: Recovery, backlog: in
 
 
 scenario = CrmOutage()
+
+if __name__ == "crm_outage":  # `locust -f scenarios/crm_outage.py` loads a file under its own name
+    from harness.locust_run import locustfile
+
+    CrmOutageUser = locustfile(scenario)

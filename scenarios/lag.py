@@ -10,6 +10,7 @@ import contextlib
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from harness import checking
 from harness.conducting import Findings, Stage
@@ -72,6 +73,16 @@ class Lag:
             is_drained = line.wait_until_drained(chosen.drain_timeout_s)
             _conclude(chosen, line, findings, is_drained=is_drained)
 
+    def lasting(self, parameters: LagParameters, duration_s: float) -> LagParameters:
+        """The parameters with which the burst, and what is around it, takes some seconds."""
+        by = duration_s / (parameters.before_s + parameters.peak_s + parameters.after_s)
+        return replace(
+            parameters,
+            before_s=parameters.before_s * by,
+            peak_s=parameters.peak_s * by,
+            after_s=parameters.after_s * by,
+        )
+
 
 def largest(history: History, name: str) -> float | None:
     """The largest reading of a name, or None where there is none."""
@@ -93,6 +104,7 @@ def add_account(findings: Findings, line: Line, *, is_drained: bool, timeout_s: 
             failed=result.failed,
             unknown=result.unknown,
             dropped=result.dropped,
+            unseen=result.unseen,
         ),
         checking.drained(f"{prefix}.drained", is_drained=is_drained, waited_s=timeout_s),
         checking.nothing_lost(f"{prefix}.nothing_lost", account, is_drained=is_drained),
@@ -138,3 +150,8 @@ def _conclude(chosen: LagParameters, line: Line, findings: Findings, *, is_drain
 
 
 scenario = Lag()
+
+if __name__ == "lag":  # `locust -f scenarios/lag.py` loads a file under its own name
+    from harness.locust_run import locustfile
+
+    LagUser = locustfile(scenario)

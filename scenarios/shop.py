@@ -21,11 +21,12 @@ import msgspec
 import numpy as np
 
 from harness.conducting import Findings, ScenarioError, Stage
+from harness.driving import Drive
 from harness.faults import Target
 from harness.ledger import Ledger
 from harness.pacing import Pacer
 from harness.probes import Gauge, GroupLag, HostLoad, Probe, Sampler, ServerLoad
-from harness.pump import OK, UNKNOWN, PumpError, PumpProcess, PumpResult, PumpSettings
+from harness.pump import OK, UNKNOWN, PumpError, PumpResult, PumpSettings
 from harness.servers import Durability, Server, open_server
 from ordershop.events import EventId, Keys
 from ordershop.services.crm import SOURCES
@@ -51,7 +52,7 @@ def server_for(stage: Stage, durability: Durability) -> Server:
 
 def run_pump(
     stage: Stage,
-    pump: PumpProcess,
+    pump: Drive,
     origin_ns: int,
     duration_ns: int,
     show: Callable[[float], None],
@@ -199,7 +200,7 @@ class Line:
         self._durability = durability
         self._connections = connections
         self._stack = contextlib.ExitStack()
-        self._pump: PumpProcess | None = None
+        self._pump: Drive | None = None
         self.sampler: Sampler | None = None
 
     def __enter__(self) -> Self:
@@ -234,7 +235,7 @@ class Line:
         self._wait_for_crm()
         source = Load().source(self.server, "append", self.producer, self.stage.seed)
         settings = PumpSettings(url=self.server.url, connections=self._connections, keep_outcomes=True)
-        self._pump = PumpProcess(settings, self.pacer, source)
+        self._pump = self.stage.driver.pump(settings, self.pacer, source)
         self._stack.callback(self._pump.close)
         self._pump.wait_until_ready()
 

@@ -1,0 +1,674 @@
+"""One run of Locust, one record: the master's end.
+
+    locust -f scenarios/append.py
+      init            options checked, the web UI gets its tabs
+      test_start      the scenario is conducted, in a greenlet, with a `Spread` for its driver
+                         Spread.pump ... prepare, ready, begin on every worker that has users
+      test_stopping   whoever stops the test ends the schedule; what was due by then is drained and accounted for
+      quitting        the record is finished, its report written, the exit code set from its verdicts
+
+Locust decides how many users there are and on which workers. A worker takes part in a load with an equal share of
+its arrivals, and with as many connections as it has users. `--run-time` is the length of the schedule; starting
+the system before it, and draining after it, are not counted.
+
+A worker that is silent for some seconds is not waited for: what it had reported is in the record, the rest of its
+share is a hole, which the record names and no verdict passes over.
+
+Clocks: a worker is told its origin in its own monotonic time. The offset comes from the quickest of some round
+trips, as in NTP (RFC 5905, section 8): (their time) - (sent + received) / 2, wrong by half of the trip at most.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import gevent
+import msgspec
+import numpy as np
+from gevent.event import Event
+from locust import events
+from locust.argument_parser import LocustArgumentParser
+from locust.env import Environment
+from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
+
+from harness import checking, run
+from harness.clock import Clock, SystemClock
+from harness.conducting import Findings, Interrupted, LoadScenario, ParameterError, Stage, conduct, parameters_of
+from harness.driving import Drive, Journeys
+from harness.locust_users import ArrivalUser
+from harness.locust_worker import (
+    BEGIN,
+    CLOCK,
+    CLOCK_ANSWER,
+    DONE,
+    FAILED,
+    PREPARE,
+    READY,
+    STOP,
+    TICK,
+    Portion,
+    PumpWork,
+    UserWork,
+    WorkerEnd,
+    decoded,
+)
+from harness.pacing import Pacer
+from harness.pump import DROPPED, NOT_DUE, UNKNOWN, PumpError, PumpResult, PumpSettings
+from harness.recording import Interval, merged, unpack_intervals
+from harness.run import Record, RunError, WorkerShare
+from harness.servers import without_password
+from harness.workload import Source
+
+READY_S = 60.0
+SILENT_NS = 5_000_000_000
+_PINGS = 8
+
+
+class _Part:
+    """What the master knows of one worker's part in a load."""
+
+    def __init__(self, portion: Portion) -> None:
+        self.portion = portion
+        self.is_ready = False
+        self.failed = ""
+        self.progress = [0] * 5
+        self.intervals: list[Interval] = []
+        self.result: PumpResult | None = None
+        self.heard_ns = 0
+
+
+class _Offset:
+    """A worker's clock beside the master's, by the quickest round trip so far."""
+
+    def __init__(self) -> None:
+        self.trip_ns: int | None = None
+        self.monotonic_ns = 0
+        self.time_of_day_s = 0.0
+
+    def note(self, sent_ns: int, now_ns: int, their_ns: int, epoch_difference_s: float) -> None:
+        trip_ns = now_ns - sent_ns
+        if self.trip_ns is None or trip_ns < self.trip_ns:
+            self.trip_ns = trip_ns
+            self.monotonic_ns = their_ns - (sent_ns + now_ns) // 2
+            self.time_of_day_s = epoch_difference_s
+
+
+class Spread:
+    """A driver whose load is made by Locust's workers.
+
+    Args:
+        environment: Locust's; its runner is a master or local.
+        clock: of this host.
+    """
+
+    def __init__(self, environment: Environment, clock: Clock) -> None:
+        self._runner = environment.runner
+        self._clock = clock
+        self._loads: dict[int, SpreadLoad] = {}
+        self._offsets: dict[str, _Offset] = {}
+        self.spawned = Event()
+        self.is_cut = False
+        for kind, listener in ((CLOCK_ANSWER, self._on_clock), (READY, self._on_ready), (FAILED, self._on_failed)):
+            self._runner.register_message(kind, listener)
+        self._runner.register_message(TICK, self._on_tick)
+        self._runner.register_message(DONE, self._on_done)
+
+    def reset(self) -> None:
+        """Forget the test before."""
+        self._loads.clear()
+        self.spawned.clear()
+        self.is_cut = False
+
+    def cut(self) -> None:
+        """End every schedule now; a load that has not begun will not."""
+        self.is_cut = True
+        for load in self._loads.values():
+            load.stop()
+
+    def pump(self, settings: PumpSettings, pacer: Pacer, source: Source) -> Drive:
+        """Commands on a schedule, from every worker that has users."""
+        return self._load(PumpWork(settings, pacer, source), pacer, settings.keep_outcomes)
+
+    def users(self, journeys: Journeys, pacer: Pacer) -> Drive:
+        """Locust's users, on a schedule."""
+        return self._load(UserWork(journeys, pacer), pacer, False)
+
+    def _load(self, work: PumpWork | UserWork, pacer: Pacer, keep_outcomes: bool) -> SpreadLoad:
+        load = SpreadLoad(self, len(self._loads) + 1, work, pacer, keep_outcomes=keep_outcomes)
+        self._loads[load.number] = load
+        return load
+
+    # What workers say. A message of an earlier test finds no load, and is not for us.
+
+    def _part(self, msg: Any) -> _Part | None:
+        load = self._loads.get(msg.data["load"])
+        part = load.parts.get(msg.data["worker"]) if load is not None else None
+        if part is not None:
+            part.heard_ns = self._clock.now_ns()
+        return part
+
+    def _on_clock(self, msg: Any, **_: Any) -> None:
+        now_ns, data = self._clock.now_ns(), msg.data
+        offset = self._offsets.setdefault(data["worker"], _Offset())
+        # Its time of day was taken in the middle of the trip, as its monotonic time was.
+        ours_s = self._clock.epoch_s() - (now_ns - data["sent_ns"]) / 2e9
+        offset.note(data["sent_ns"], now_ns, data["now_ns"], data["epoch_s"] - ours_s)
+
+    def _on_ready(self, msg: Any, **_: Any) -> None:
+        if part := self._part(msg):
+            part.is_ready = True
+
+    def _on_failed(self, msg: Any, **_: Any) -> None:
+        if part := self._part(msg):
+            part.failed = str(msg.data["reason"])
+
+    def _on_tick(self, msg: Any, **_: Any) -> None:
+        if part := self._part(msg):
+            part.progress = [int(n) for n in msg.data["progress"]]
+            if msg.data["intervals"]:
+                part.intervals += unpack_intervals(msg.data["intervals"])
+
+    def _on_done(self, msg: Any, **_: Any) -> None:
+        if part := self._part(msg):
+            try:
+                part.result = decoded(msg.data)
+            except PumpError as error:
+                part.failed = str(error)
+
+    # What the master says.
+
+    def members(self) -> dict[str, int]:
+        """The workers that have users, and how many."""
+        if isinstance(self._runner, MasterRunner):
+            return {c.id: c.user_count for c in self._runner.clients.all if c.user_count and self._is_there(c)}
+        return {self._runner.client_id: self._runner.user_count}
+
+    @staticmethod
+    def _is_there(client: Any) -> bool:
+        return bool(client.state != STATE_MISSING)
+
+    def is_missing(self, worker: str) -> bool:
+        """Whether a worker is gone."""
+        if not isinstance(self._runner, MasterRunner):
+            return False
+        client = self._runner.clients.get(worker)
+        return client is None or not self._is_there(client)
+
+    def send(self, kind: str, worker: str, **data: Any) -> None:
+        """Send a message to one worker."""
+        self._runner.send_message(kind, data, worker)
+
+    def compare_clocks(self, workers: Sequence[str]) -> None:
+        """Estimate by how much each worker's clock differs from ours."""
+        for _ in range(_PINGS):
+            for worker in workers:
+                self.send(CLOCK, worker, sent_ns=self._clock.now_ns())
+            gevent.sleep(0.005)
+
+    def offset_of(self, worker: str) -> _Offset:
+        """What is known of a worker's clock."""
+        return self._offsets.get(worker, _Offset())
+
+    @property
+    def clock(self) -> Clock:
+        """Of this host."""
+        return self._clock
+
+
+class SpreadLoad:
+    """A load that is made by several workers."""
+
+    def __init__(
+        self, spread: Spread, number: int, work: PumpWork | UserWork, pacer: Pacer, *, keep_outcomes: bool
+    ) -> None:
+        self.number = number
+        self.parts: dict[str, _Part] = {}
+        self._spread = spread
+        self._work = work
+        self._pacer = pacer
+        self._keep_outcomes = keep_outcomes
+        self._origin_ns = 0
+        self._is_stopped = False
+
+    @property
+    def progress(self) -> Sequence[int]:
+        """Arrivals, ok, failed, unknown and dropped, as far as was told."""
+        return [sum(counts) for counts in zip(*(p.progress for p in self.parts.values()), strict=True)] or [0] * 5
+
+    def wait_until_ready(self) -> None:
+        """Wait until every worker with users can begin.
+
+        Raises:
+            PumpError: one cannot, or does not say so in time; or no worker has users.
+        """
+        spread = self._spread
+        self._wait(spread.spawned.is_set, "Locust has not spawned its users")
+        members = spread.members()
+        if not members:
+            raise PumpError("no worker has users")
+        spread.compare_clocks(list(members))
+        first_user = 0
+        for index, (worker, users) in enumerate(members.items()):
+            portion = Portion(index=index, of=len(members), first_user=first_user, users=users)
+            first_user += users
+            self.parts[worker] = _Part(portion)
+        work = self._work
+        if isinstance(work, UserWork):
+            work = UserWork(msgspec.structs.replace(work.journeys, users=first_user), work.pacer)
+        for worker, part in self.parts.items():
+            spread.send(PREPARE, worker, load=self.number, work=pickle.dumps((work, part.portion)))
+        self._wait(lambda: all(p.is_ready or p.failed for p in self.parts.values()), "a worker is not ready")
+        for worker, part in self.parts.items():
+            if part.failed:
+                raise PumpError(f"worker {worker}: {part.failed}" if len(self.parts) > 1 else part.failed)
+
+    def _wait(self, condition: Callable[[], bool], what: str) -> None:
+        deadline_ns = self._spread.clock.now_ns() + int(READY_S * 1e9)
+        while not condition():
+            if self._spread.is_cut:
+                raise Interrupted("a stop before the load began")
+            if self._spread.clock.now_ns() > deadline_ns:
+                raise PumpError(f"{what} after {READY_S:.0f} s")
+            gevent.sleep(0.01)
+
+    def begin(self, origin_ns: int) -> None:
+        """Start the schedule at a moment of this host's clock, which each worker is told by its own."""
+        self._origin_ns = origin_ns
+        for worker, part in self.parts.items():
+            part.heard_ns = self._spread.clock.now_ns()
+            theirs_ns = origin_ns + self._spread.offset_of(worker).monotonic_ns
+            self._spread.send(BEGIN, worker, load=self.number, origin_ns=theirs_ns)
+
+    def stop(self) -> None:
+        """End the schedule now."""
+        if not self._is_stopped:
+            self._is_stopped = True
+            for worker in self.parts:
+                self._spread.send(STOP, worker, load=self.number)
+
+    def is_done(self) -> bool:
+        """Whether every worker has reported its result, cannot, or is gone."""
+        return all(self._is_closed(worker, part) for worker, part in self.parts.items())
+
+    def _is_closed(self, worker: str, part: _Part) -> bool:
+        if part.result is not None or part.failed:
+            return True
+        silent_ns = self._spread.clock.now_ns() - part.heard_ns
+        return silent_ns > SILENT_NS or (silent_ns > SILENT_NS // 2 and self._spread.is_missing(worker))
+
+    def result(self, timeout_s: float) -> PumpResult:
+        """What all of them have done and measured, as one; workers that died leave holes.
+
+        Raises:
+            PumpError: a worker could not do its part, or all of them are gone.
+        """
+        deadline_ns = self._spread.clock.now_ns() + int(timeout_s * 1e9)
+        while not self.is_done() and self._spread.clock.now_ns() < deadline_ns:
+            gevent.sleep(0.01)
+        for worker, part in self.parts.items():
+            if part.failed:
+                raise PumpError(f"worker {worker}: {part.failed}" if len(self.parts) > 1 else part.failed)
+        if not any(p.result for p in self.parts.values()):
+            raise PumpError("every worker is gone")
+        return self._together()
+
+    def _together(self) -> PumpResult:
+        results = [part.result or self._hole(part) for part in self.parts.values()]
+        outcomes = None
+        if self._keep_outcomes:
+            outcomes = np.full(self._pacer.total, NOT_DUE, np.uint8)
+            for part, result in zip(self.parts.values(), results, strict=True):
+                mine = result.outcomes
+                if mine is not None:
+                    portion = part.portion
+                    outcomes[portion.index :: portion.of][: mine.size] = mine
+        errors: dict[str, int] = {}
+        for result in results:
+            for reason, count in result.errors.items():
+                errors[reason] = errors.get(reason, 0) + count
+        slowest = sorted((s for r in results for s in r.slowest), key=lambda s: -s.response_ns)[:100]
+        shipped = [interval for part in self.parts.values() for interval in part.intervals]
+        return PumpResult(
+            arrivals=sum(r.arrivals for r in results),
+            ok=sum(r.ok for r in results),
+            failed=sum(r.failed for r in results),
+            unknown=sum(r.unknown for r in results),
+            dropped=sum(r.dropped for r in results),
+            errors=errors,
+            reconnects=sum(r.reconnects for r in results),
+            intervals=merged([*shipped, *(i for r in results for i in r.intervals)]),
+            slowest=slowest,
+            outcomes=outcomes,
+            cpu_share=sum(r.cpu_share for r in results),
+            wall_ns=max(r.wall_ns for r in results),
+            gc_pauses=sum(r.gc_pauses for r in results),
+            gc_pause_max_ns=max(r.gc_pause_max_ns for r in results),
+            workers=[
+                self._share(worker, part, result)
+                for (worker, part), result in zip(self.parts.items(), results, strict=True)
+            ],
+        )
+
+    def _hole(self, part: _Part) -> PumpResult:
+        """What is left of a worker that died: the counts that it had told; the rest of its share is UNKNOWN.
+
+        What was due before it was missed may have been sent; what was due later was not, and is DROPPED.
+        """
+        portion = part.portion
+        mine = np.arange(portion.index, self._pacer.total, portion.of)
+        missed_ns = min(self._spread.clock.now_ns() - self._origin_ns, self._pacer.duration_ns)
+        due = int(np.searchsorted(_due_times(self._pacer, mine), missed_ns, "right"))
+        _, ok, failed, unknown, dropped = part.progress
+        unseen = max(0, due - ok - failed - unknown - dropped)
+        outcomes = None
+        if self._keep_outcomes:
+            # Which of them were answered died with it: none can be called lost, and each may have happened.
+            outcomes = np.full(mine.size, DROPPED, np.uint8)
+            outcomes[:due] = UNKNOWN
+        return PumpResult(
+            arrivals=mine.size,
+            ok=ok,
+            failed=failed,
+            unknown=unknown + unseen,
+            dropped=mine.size - ok - failed - unknown - unseen,
+            errors={},
+            reconnects=0,
+            intervals=[],
+            slowest=[],
+            outcomes=outcomes,
+            cpu_share=0.0,
+            wall_ns=max(1, missed_ns),
+        )
+
+    def _share(self, worker: str, part: _Part, result: PumpResult) -> WorkerShare:
+        offset = self._spread.offset_of(worker)
+        silent_s = None if part.result else (part.heard_ns - self._origin_ns) / 1e9
+        told = sum(part.progress[1:4])
+        return WorkerShare(
+            name=worker,
+            arrivals=result.arrivals,
+            clock_offset_s=None if offset.trip_ns is None else offset.time_of_day_s,
+            clock_error_s=None if offset.trip_ns is None else offset.trip_ns / 2e9,
+            unseen=0 if part.result else result.arrivals - told,
+            silent_from_s=silent_s,
+        )
+
+    def close(self) -> None:
+        """End it on every worker."""
+        if not self.is_done():
+            self.stop()
+
+
+def _due_times(pacer: Pacer, numbers: Any) -> Any:
+    if not numbers.size:
+        return np.zeros(0, np.int64)
+    return pacer.due_ns(int(numbers[0]), int(numbers[-1] - numbers[0]) + 1)[numbers - numbers[0]]
+
+
+class Session:
+    """What one process of Locust, a master or a single one, measures: a scenario, as often as a test is started.
+
+    Args:
+        environment: Locust's, with its runner and its parsed options.
+        scenario: that is conducted.
+        clock: of this host.
+    """
+
+    def __init__(self, environment: Environment, scenario: LoadScenario, clock: Clock) -> None:
+        self.environment = environment
+        self.scenario = scenario
+        self.clock = clock
+        self.spread = Spread(environment, clock)
+        self.findings: Findings | None = None
+        self.record: Record | None = None
+        self.doing = ""
+        self._worst = checking.EXIT_PASS
+        self._greenlet: gevent.Greenlet | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a scenario is being conducted, also where Locust has stopped and it is draining."""
+        return self._greenlet is not None and not self._greenlet.dead
+
+    def chosen(self, options: Any) -> tuple[msgspec.Struct, int]:
+        """The scenario's parameters and the seed that options ask for.
+
+        Args:
+            options: Locust's, or a form's: by attribute.
+
+        Raises:
+            ParameterError: something that cannot be.
+        """
+        if options.profile and options.profile not in self.scenario.profiles:
+            there_are = ", ".join(self.scenario.profiles)
+            raise ParameterError(f"there is no profile {options.profile!r}; there are {there_are}")
+        fields = [field.name for field in msgspec.structs.fields(self.scenario.parameters)]
+        given = {name: str(getattr(options, name)) for name in fields if getattr(options, name, "") != ""}
+        for name, value in (("connections", options.num_users), ("users", options.num_users)):
+            if name in fields and value:
+                given[name] = str(value)
+        if "gateway" in fields and options.host:
+            given["gateway"] = options.host
+        parameters = parameters_of(self.scenario, options.profile or "quick", given)
+        if options.run_time:
+            parameters = self.scenario.lasting(parameters, float(options.run_time))
+        try:
+            seed = int(options.seed)
+        except ValueError:
+            seed = -1
+        if seed < 0:
+            raise ParameterError(f"a seed is a whole number of 0 or more, not {options.seed!r}")
+        return parameters, seed
+
+    def begin(self) -> None:
+        """Conduct the scenario, as the options now stand."""
+        if self.is_running:
+            self.finish(0.0)
+        options = self.environment.parsed_options
+        self.spread.reset()
+        self._greenlet = gevent.spawn(self._conduct, options)
+
+    def _conduct(self, options: Any) -> None:
+        try:
+            parameters, seed = self.chosen(options)
+            now = dt.datetime.fromtimestamp(self.clock.epoch_s(), dt.UTC)
+            directory = run.new_directory(Path(options.runs), self.scenario.name, now)
+        except (ParameterError, RunError) as error:
+            self._refuse(str(error))
+        else:
+            stage = Stage(
+                server=options.server,
+                port=None,
+                profile=options.profile or "quick",
+                seed=seed,
+                directory=directory,
+                clock=self.clock,
+                progress=self._note_progress,
+                driver=self.spread,
+            )
+            self._conduct_on(stage, parameters)
+        self._end_test()
+
+    def _conduct_on(self, stage: Stage, parameters: msgspec.Struct) -> None:
+        self.findings = Findings(self.scenario.name)
+        command = ["locust", *(without_password(word) for word in sys.argv[1:])]
+        record, ended = conduct(self.scenario, parameters, stage, command=command, findings=self.findings)
+        self.record = record
+        if ended is None or isinstance(ended, Interrupted):
+            self._note_code(checking.exit_code(record.run.verdicts))
+        else:
+            self._refuse(str(ended))
+        self._report(record)
+
+    def _note_progress(self, _: float, doing: str) -> None:
+        self.doing = doing
+
+    def _note_code(self, code: int) -> None:
+        # Usage and infrastructure before a failure, a failure before a measurement that is not valid.
+        order = (checking.EXIT_PASS, checking.EXIT_INVALID, checking.EXIT_FAIL, checking.EXIT_USAGE)
+        self._worst = max(self._worst, code, key=order.index)
+
+    def _refuse(self, reason: str) -> None:
+        self._note_code(checking.EXIT_USAGE)
+        self.doing = reason
+        sys.stderr.write(f"locust: {self.scenario.name}: {reason}\n")
+
+    def _report(self, record: Record) -> None:
+        # In a process of its own: rendering takes a second or two, in which no heartbeat would be answered.
+        command = [sys.executable, "-m", "harness", "report", str(record.directory)]
+        rendered = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        sys.stdout.write(rendered.stdout)
+        sys.stderr.write(rendered.stderr)
+        sys.stdout.flush()
+
+    def _end_test(self) -> None:
+        runner = self.environment.runner
+        if self.environment.parsed_options.headless:
+            runner.quit()
+        else:
+            runner.stop()
+
+    def cut(self) -> None:
+        """End the schedule now; what was due until then is drained, accounted for and recorded."""
+        if self.is_running:
+            self.spread.cut()
+
+    def finish(self, patience_s: float) -> None:
+        """See to it that the record is complete: wait for the drain for a while, then interrupt it."""
+        greenlet = self._greenlet
+        if greenlet is None or greenlet is gevent.getcurrent():
+            return
+        self.cut()
+        greenlet.join(patience_s)
+        if not greenlet.dead:
+            greenlet.kill(Interrupted("the end of Locust"), timeout=60)
+
+    @property
+    def exit_code(self) -> int:
+        """The worst of all runs of this process."""
+        return self._worst
+
+
+PATIENCE_S = 120.0
+
+
+def flags_of(scenario: LoadScenario) -> dict[str, str]:
+    """The option of each parameter: its name without the unit, where that is unambiguous."""
+    names = [field.name for field in msgspec.structs.fields(scenario.parameters)]
+    short = {name: name.removesuffix("_s").removesuffix("_per") for name in names}
+    taken = list(short.values())
+    return {
+        name: (short[name] if taken.count(short[name]) == 1 else name).replace("_", "-")
+        for name in names
+        if name not in {"connections", "users", "gateway"}
+    }
+
+
+def add_arguments(parser: LocustArgumentParser, scenario: LoadScenario) -> None:
+    """Add a scenario's parameters to Locust's options; they stand in the form of the web UI, too."""
+    parser.add_argument("--server", default="embedded", help="embedded, a server program, or a redis:// URL")
+    parser.add_argument("--seed", default="1", help="of everything that is drawn")
+    parser.add_argument("--runs", default="runs", include_in_web_ui=False, help="where run directories are made")
+    defaults = msgspec.to_builtins(parameters_of(scenario, "quick", {}))
+    schema = {field.name: field for field in msgspec.structs.fields(scenario.parameters)}
+    for name, flag in flags_of(scenario).items():
+        choices = list(getattr(schema[name].type, "__args__", ())) or None
+        if choices is not None and not all(isinstance(choice, str) for choice in choices):
+            choices = None
+        parser.add_argument(
+            f"--{flag}",
+            dest=name,
+            default="",
+            choices=["", *choices] if choices else None,
+            help=f"{_unit_of(name)}; quick: {defaults[name]}",
+        )
+
+
+def _unit_of(name: str) -> str:
+    words = name.replace("_", " ")
+    for suffix, unit in ((" per s", "per second"), (" ms", "in milliseconds"), (" s", "in seconds")):
+        if words.endswith(suffix):
+            return f"{words.removesuffix(suffix)}, {unit}"
+    return words
+
+
+def locustfile(scenario: LoadScenario, on_web: Callable[[Session, Any], None] | None = None) -> type[ArrivalUser]:
+    """Make the file that is being loaded a locustfile: `AppendUser = locustfile(scenario)`.
+
+    Args:
+        scenario: that Locust is to conduct.
+        on_web: adds what is ours to the web UI; None: the tabs of `locust_web`.
+
+    Returns:
+        The class of its users, where they are connections.
+    """
+    sessions: list[Session] = []
+
+    @events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]
+    def _(parser: LocustArgumentParser, **_: Any) -> None:
+        add_arguments(parser, scenario)
+
+    @events.init.add_listener  # type: ignore[untyped-decorator]
+    def _(environment: Environment, runner: Any, web_ui: Any, **_: Any) -> None:
+        if not isinstance(runner, MasterRunner):
+            end = WorkerEnd(environment)
+            environment.events.quitting.add_listener(lambda **_: end.end(5.0))
+        if isinstance(runner, WorkerRunner):
+            return
+        session = Session(environment, scenario, SystemClock())
+        sessions.append(session)
+        _check(session, environment.parsed_options)
+        _listen(session)
+        if web_ui is not None:
+            add_web(session, web_ui)
+
+    def add_web(session: Session, web_ui: Any) -> None:
+        if on_web is not None:
+            on_web(session, web_ui)
+            return
+        from harness.locust_web import add_to_web_ui
+
+        add_to_web_ui(session, web_ui)
+
+    name = "".join(word.capitalize() for word in scenario.name.split("_"))
+    return type(f"{name}User", (ArrivalUser,), {"abstract": False})
+
+
+def _check(session: Session, options: Any) -> None:
+    """End Locust with one line where its options cannot be; take the run time as the schedule's length."""
+    try:
+        session.chosen(options)
+    except ParameterError as error:
+        _fail(str(error))
+    if options.headless:
+        # Locust's own timer knows neither the start of the system nor the drain; the schedule's end ends the run.
+        lasting = options.run_time
+        options.run_time = None
+        session.environment.events.test_start.add_listener(lambda **_: setattr(options, "run_time", lasting))
+
+
+def _fail(message: str) -> NoReturn:
+    sys.stderr.write(f"locust: {message}\n")
+    sys.stderr.flush()
+    sys.exit(checking.EXIT_USAGE)
+
+
+def _listen(session: Session) -> None:
+    hooks = session.environment.events
+    hooks.test_start.add_listener(lambda **_: session.begin())
+    hooks.spawning_complete.add_listener(lambda **_: session.spread.spawned.set())
+    hooks.test_stopping.add_listener(lambda **_: session.cut())
+
+    def quitting(environment: Environment, **_: Any) -> None:
+        session.finish(PATIENCE_S)
+        if session.exit_code != checking.EXIT_PASS:
+            environment.process_exit_code = session.exit_code
+
+    # Added after the runner's own, and so called before it tells the workers to quit.
+    hooks.quitting.add_listener(quitting)
