@@ -90,6 +90,7 @@ class Findings:
         self.load: dict[str, Any] = {}
         # What can be looked at, and done by hand, while the scenario runs; None where it has no such thing.
         self.origin_ns: int | None = None
+        self.progress: Callable[[], Any] | None = None
         self.account: Callable[[], Account] | None = None
         self.nemesis: Nemesis | None = None
 
@@ -152,6 +153,7 @@ class Findings:
         self.figure(f"{dot}gc_pause_max", result.gc_pause_max_ns / 1000, "µs")
         if result.workers:
             self.load["workers"] = msgspec.to_builtins(result.workers)
+            self.load["connections"] = sum(worker.connections for worker in result.workers)
             self.figure(f"{dot}workers", len(result.workers), "workers")
             self.figure(f"{dot}unseen", result.unseen, "events")
             self.verdicts.append(checking.workers_reported(f"{self.prefix}.{dot}workers", result.workers))

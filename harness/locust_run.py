@@ -82,6 +82,10 @@ class _Part:
         self.result: PumpResult | None = None
         self.heard_ns = 0
 
+    @property
+    def measured(self) -> list[Interval]:
+        return [*self.intervals, *(self.result.intervals if self.result else [])]
+
 
 class _Offset:
     """A worker's clock beside the master's, by the quickest round trip so far."""
@@ -143,6 +147,11 @@ class Spread:
         load = SpreadLoad(self, len(self._loads) + 1, work, pacer, keep_outcomes=keep_outcomes)
         self._loads[load.number] = load
         return load
+
+    @property
+    def intervals(self) -> list[Interval]:
+        """What was measured so far in this test, half a second ago at the latest; of all workers, as it came."""
+        return [i for load in self._loads.values() for part in load.parts.values() for i in part.measured]
 
     # What workers say. A message of an earlier test finds no load, and is not for us.
 
@@ -333,7 +342,6 @@ class SpreadLoad:
             for reason, count in result.errors.items():
                 errors[reason] = errors.get(reason, 0) + count
         slowest = sorted((s for r in results for s in r.slowest), key=lambda s: -s.response_ns)[:100]
-        shipped = [interval for part in self.parts.values() for interval in part.intervals]
         return PumpResult(
             arrivals=sum(r.arrivals for r in results),
             ok=sum(r.ok for r in results),
@@ -342,7 +350,7 @@ class SpreadLoad:
             dropped=sum(r.dropped for r in results),
             errors=errors,
             reconnects=sum(r.reconnects for r in results),
-            intervals=merged([*shipped, *(i for r in results for i in r.intervals)]),
+            intervals=merged(interval for part in self.parts.values() for interval in part.measured),
             slowest=slowest,
             outcomes=outcomes,
             cpu_share=sum(r.cpu_share for r in results),
@@ -393,6 +401,7 @@ class SpreadLoad:
         return WorkerShare(
             name=worker,
             arrivals=result.arrivals,
+            connections=part.portion.users,
             clock_offset_s=None if offset.trip_ns is None else offset.time_of_day_s,
             clock_error_s=None if offset.trip_ns is None else offset.trip_ns / 2e9,
             unseen=0 if part.result else result.arrivals - told,

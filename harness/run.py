@@ -69,6 +69,7 @@ class WorkerShare(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: Locust's for the worker.
         arrivals: how many of its share were due, as far as is known.
+        connections: how many it had, or users.
         clock_offset_s: its clock's time of day less that of the master's.
         clock_error_s: by how much that estimate may be wrong, half of the quickest round trip.
         unseen: how many arrivals of its share nobody knows about, for it has died.
@@ -77,6 +78,7 @@ class WorkerShare(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     arrivals: int
+    connections: int
     clock_offset_s: float | None = None
     clock_error_s: float | None = None
     unseen: int = 0

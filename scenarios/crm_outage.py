@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from harness import checking
 from harness.conducting import Findings, ParameterError, ScenarioError, Stage
-from harness.faults import Fault, Nemesis
+from harness.faults import Fault
 from harness.history import Mark
 from harness.pacing import constant
 from harness.recording import LatencyLog
@@ -57,23 +57,9 @@ class CrmOutage:
         chosen: OutageParameters = parameters
         pacer = constant(chosen.rate_per_s, chosen.before_s + chosen.outage_s + chosen.after_s)
         plan = [Fault(name=chosen.fault, at_ns=int(chosen.before_s * 1e9), for_ns=int(chosen.outage_s * 1e9))]
-        errors: list[str] = []
         with Line(stage, pacer, delivery=chosen.delivery, durability=chosen.durability) as line:
             findings.server = line.server.describe()
-
-            def nemesis(origin_ns: int) -> Nemesis:
-                return Nemesis(
-                    line.crm,
-                    plan,
-                    clock=stage.clock,
-                    origin_ns=origin_ns,
-                    history=findings.history,
-                    on_error=errors.append,
-                )
-
-            line.run_load(findings, nemesis)
-            if errors:
-                raise ScenarioError(errors[0])
+            line.run_load(findings, plan)
             is_drained = line.wait_until_drained(chosen.drain_timeout_s)
             _conclude(chosen, line, findings, is_drained=is_drained)
 
@@ -94,10 +80,10 @@ class CrmOutage:
 
 def _conclude(chosen: OutageParameters, line: Line, findings: Findings, *, is_drained: bool) -> None:
     history = findings.history
-    fault = history.faults[0]
     restart_ns = history.mark("restart")
     if restart_ns is None:
-        raise ScenarioError("the CRM was never asked to come back")
+        raise ScenarioError("the load ended before the CRM was killed and asked to come back")
+    fault = history.faults[0]
     # Arrivals due before the restart, less what had its effect by then, waited for the CRM.
     due_until_restart = int(chosen.rate_per_s * restart_ns / 1e9)
     backlog = max(0, due_until_restart - count_at(line.applied_at, restart_ns))

@@ -6,7 +6,6 @@ has a mail sent for each. Lag is sampled each 100 ms, in events and in seconds.
 
 from __future__ import annotations
 
-import contextlib
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
@@ -69,7 +68,7 @@ class Lag:
         )
         with Line(stage, pacer, delivery=chosen.delivery, durability=chosen.durability) as line:
             findings.server = line.server.describe()
-            line.run_load(findings, lambda _: contextlib.nullcontext())
+            line.run_load(findings)
             is_drained = line.wait_until_drained(chosen.drain_timeout_s)
             _conclude(chosen, line, findings, is_drained=is_drained)
 

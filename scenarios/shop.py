@@ -13,16 +13,16 @@ from __future__ import annotations
 import contextlib
 import http.client
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import msgspec
 import numpy as np
 
 from harness.conducting import Findings, ScenarioError, Stage
 from harness.driving import Drive
-from harness.faults import Target
+from harness.faults import Fault, Nemesis, Target
 from harness.ledger import Ledger
 from harness.pacing import Pacer
 from harness.probes import Gauge, GroupLag, HostLoad, Probe, Sampler, ServerLoad
@@ -288,14 +288,15 @@ class Line:
             probes.append(GroupLag(client, streams, GROUP, lambda raw: EventId.parse(raw).epoch_s))
         return [*probes, ServerLoad(client, lambda: self.server.pid, self.stage.clock), HostLoad()]
 
-    def run_load(
-        self, findings: Findings, beside: Callable[[int], contextlib.AbstractContextManager[Any]]
-    ) -> None:
+    def run_load(self, findings: Findings, plan: Sequence[Fault] = ()) -> None:
         """Run the schedule to its end, and close the ledger's side of attempts.
 
         Args:
             findings: gets what the pump has measured, also when the run is interrupted.
-            beside: makes, from the run's origin, what goes on beside the load, such as a nemesis.
+            plan: faults that are done to the CRM meanwhile; more can be done by hand, by `findings.nemesis`.
+
+        Raises:
+            ScenarioError: a fault of the plan could not be done or healed.
         """
         pump = self._pump
         if pump is None:
@@ -306,21 +307,38 @@ class Line:
             self.probes(), clock=self.stage.clock, origin_ns=self.origin_ns, history=findings.history
         )
         self._stack.enter_context(self.sampler)
+        errors: list[str] = []
+        nemesis = Nemesis(
+            self.crm,
+            plan,
+            clock=self.stage.clock,
+            origin_ns=self.origin_ns,
+            history=findings.history,
+            on_error=errors.append,
+        )
 
         def keep(result: PumpResult) -> None:
             findings.pumped("append", result)
             findings.host_steal(findings.history)
             self._close_attempts(result)
 
-        with beside(self.origin_ns):
-            self.result = run_pump(
-                self.stage,
-                pump,
-                self.origin_ns,
-                self.pacer.duration_ns,
-                lambda share: self.stage.progress(share * 0.9, f"{self.unapplied:,} events behind"),
-                keep,
-            )
+        findings.origin_ns, findings.progress = self.origin_ns, lambda: pump.progress
+        findings.account = self.ledger.account
+        with nemesis:
+            findings.nemesis = nemesis
+            try:
+                self.result = run_pump(
+                    self.stage,
+                    pump,
+                    self.origin_ns,
+                    self.pacer.duration_ns,
+                    lambda share: self.stage.progress(share * 0.9, f"{self.unapplied:,} events behind"),
+                    keep,
+                )
+            finally:
+                findings.nemesis = None
+        if errors:
+            raise ScenarioError(errors[0])
 
     def _close_attempts(self, result: PumpResult) -> None:
         outcomes = result.outcomes
