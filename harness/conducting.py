@@ -191,8 +191,8 @@ class Scenario(Protocol):
 class LoadScenario(Scenario, Protocol):
     """A scenario whose load somebody else may drive, for a time that they choose."""
 
-    def lasting(self, parameters: Any, duration_s: float) -> msgspec.Struct:
-        """The parameters with which its load takes some seconds.
+    def lasting(self, parameters: Any, duration_s: float, server: str) -> msgspec.Struct:
+        """The parameters with which its load on a server takes some seconds.
 
         Raises:
             ParameterError: it cannot last that long.

@@ -272,10 +272,16 @@ class SpreadLoad:
             work = UserWork(msgspec.structs.replace(work.journeys, users=first_user), work.pacer)
         for worker, part in self.parts.items():
             spread.send(PREPARE, worker, load=self.number, work=pickle.dumps((work, part.portion)))
-        self._wait(lambda: all(p.is_ready or p.failed for p in self.parts.values()), "a worker is not ready")
+        self._wait(self._is_prepared, "a worker is not ready")
         for worker, part in self.parts.items():
             if part.failed:
                 raise PumpError(f"worker {worker}: {part.failed}" if len(self.parts) > 1 else part.failed)
+
+    def _is_prepared(self) -> bool:
+        for worker in self.parts:
+            if self._spread.is_missing(worker):
+                raise PumpError(f"worker {worker} is gone")
+        return all(part.is_ready or part.failed for part in self.parts.values())
 
     def _wait(self, condition: Callable[[], bool], what: str) -> None:
         deadline_ns = self._spread.clock.now_ns() + int(READY_S * 1e9)
@@ -466,7 +472,7 @@ class Session:
             given["gateway"] = options.host
         parameters = parameters_of(self.scenario, options.profile or "quick", given)
         if options.run_time:
-            parameters = self.scenario.lasting(parameters, float(options.run_time))
+            parameters = self.scenario.lasting(parameters, float(options.run_time), options.server)
         try:
             seed = int(options.seed)
         except ValueError:

@@ -66,10 +66,7 @@ class Append:
     def run(self, stage: Stage, parameters: Any, findings: Findings) -> None:
         """Measure each durability; the first one names the figures without a durability."""
         chosen: AppendParameters = parameters
-        durabilities = _durabilities(chosen.durability)
-        if "://" in stage.server:
-            # A server at a URL has a durability of its own, which is not ours to change.
-            durabilities = ["everysec"]
+        durabilities = _durabilities(chosen.durability, stage.server)
         producer = chosen.producer or producer_of(stage)
         findings.open_loop(connections=chosen.connections, arrivals=chosen.arrivals, producer=producer)
         run_origin_ns = stage.clock.now_ns()
@@ -80,12 +77,15 @@ class Append:
             )
         findings.headline = _headline(chosen, findings, durabilities, results)
 
-    def lasting(self, parameters: AppendParameters, duration_s: float) -> AppendParameters:
+    def lasting(self, parameters: AppendParameters, duration_s: float, server: str) -> AppendParameters:
         """The parameters with which all durabilities together take some seconds."""
-        return replace(parameters, duration_s=duration_s / len(_durabilities(parameters.durability)))
+        return replace(parameters, duration_s=duration_s / len(_durabilities(parameters.durability, server)))
 
 
-def _durabilities(choice: Choice) -> list[Durability]:
+def _durabilities(choice: Choice, server: str) -> list[Durability]:
+    if "://" in server:
+        # A server at a URL has a durability of its own, which is not ours to change.
+        return ["everysec"]
     return ["everysec", "always", "none"] if choice == "all" else [choice]
 
 

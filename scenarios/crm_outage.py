@@ -63,7 +63,7 @@ class CrmOutage:
             is_drained = line.wait_until_drained(chosen.drain_timeout_s)
             _conclude(chosen, line, findings, is_drained=is_drained)
 
-    def lasting(self, parameters: OutageParameters, duration_s: float) -> OutageParameters:
+    def lasting(self, parameters: OutageParameters, duration_s: float, _: str) -> OutageParameters:
         """The parameters with which the load takes some seconds; what is longer or shorter is the time after.
 
         Raises:

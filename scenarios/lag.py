@@ -72,7 +72,7 @@ class Lag:
             is_drained = line.wait_until_drained(chosen.drain_timeout_s)
             _conclude(chosen, line, findings, is_drained=is_drained)
 
-    def lasting(self, parameters: LagParameters, duration_s: float) -> LagParameters:
+    def lasting(self, parameters: LagParameters, duration_s: float, _: str) -> LagParameters:
         """The parameters with which the burst, and what is around it, takes some seconds."""
         by = duration_s / (parameters.before_s + parameters.peak_s + parameters.after_s)
         return replace(
