@@ -58,6 +58,13 @@ class Topology(StrEnum):
     ONE_PROCESS = "one-process"
 
 
+class Host(StrEnum):
+    """Where the gateway listens."""
+
+    LOCAL = "127.0.0.1"
+    EVERYWHERE = "0.0.0.0"  # noqa: S104 - only for who asks for it
+
+
 class UsageError(Exception):
     """What is wrong with a command, in one line."""
 
@@ -190,6 +197,9 @@ def up(
     topology: Annotated[Topology, typer.Option(help="Services as processes, or all in one.")] = Topology.PROCESSES,
     state: Annotated[Path | None, typer.Option(help="Where Redis, mail and CRM keep what must last.")] = None,
     namespace: Annotated[str, typer.Option(help="What every key in Redis begins with.")] = "",
+    host: Annotated[
+        Host, typer.Option(help="Where the gateway listens: this machine alone, or everywhere.")
+    ] = Host.LOCAL,
 ) -> None:
     """Start the shop in the foreground; Ctrl-C ends it."""
     log = Log()
@@ -201,7 +211,7 @@ def up(
         # It ends after the services, and before its directory is removed.
         own_redis = stack.enter_context(Supervisor(on_line=log))
         url = _server_url(server, own_redis, ports, directory, state is not None)
-        services = _start(topology, url, ports, namespace, state, log, stack)
+        services = _start(topology, url, ports, namespace, state, host, log, stack)
         if not answers_health(port, timeout_s=3.0):
             raise UsageError(f"the shop has started, and is not well: see {url_of(port)}/health")
         shop = Shop(own_redis, services, ports, url, namespace)
@@ -271,17 +281,18 @@ def _start(
     ports: dict[str, int],
     namespace: str,
     state: Path | None,
+    host: Host,
     log: Log,
     stack: contextlib.ExitStack,
 ) -> Services:
     if topology is Topology.PROCESSES:
         supervisor = stack.enter_context(Supervisor(on_line=log))
-        supervisor.start_all(shop_services(url, ports, namespace=namespace, state=state))
+        supervisor.start_all(shop_services(url, ports, namespace=namespace, state=state, host=host))
         return supervisor
     from ordershop.one_process import OneProcess
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[_Handler(log)])
-    shop = OneProcess(url, ports, namespace=namespace, state=state)
+    shop = OneProcess(url, ports, namespace=namespace, state=state, host=host)
     stack.callback(shop.close)
     shop.start_all()
     return shop

@@ -32,12 +32,20 @@ class OneProcess:
         server: the URL of Redis.
         ports: of `shop_ports`.
         state: where the mail service keeps its outbox and the CRM its position; None: nowhere.
+        host: on which address the gateway listens; all others are for this machine alone.
     """
 
     def __init__(
-        self, server: str, ports: Mapping[str, int], *, namespace: str = "", state: Path | None = None
+        self,
+        server: str,
+        ports: Mapping[str, int],
+        *,
+        namespace: str = "",
+        state: Path | None = None,
+        host: str = "127.0.0.1",
     ) -> None:
         self._server = server
+        self._host = host
         self._ports = ports
         self._namespace = namespace
         self._state = state
@@ -89,7 +97,7 @@ class OneProcess:
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listener.bind(("127.0.0.1", self._ports[name]))
+            listener.bind((self._host if name == "gateway" else "127.0.0.1", self._ports[name]))
         except OSError as error:
             listener.close()
             raise SupervisorError(f"{name} cannot listen on port {self._ports[name]}: {error}") from error

@@ -49,7 +49,12 @@ def url_of(port: int) -> str:
 
 
 def shop_services(
-    server: str, ports: Mapping[str, int], *, namespace: str = "", state: Path | None = None
+    server: str,
+    ports: Mapping[str, int],
+    *,
+    namespace: str = "",
+    state: Path | None = None,
+    host: str = "127.0.0.1",
 ) -> list[Service]:
     """The services of a shop, in the order of their start.
 
@@ -57,6 +62,7 @@ def shop_services(
         server: the URL of Redis.
         ports: of `shop_ports`.
         state: where the mail service keeps its outbox and the CRM its position; None: nowhere.
+        host: on which address the gateway listens; all others are for this machine alone.
     """
     store = ("--server", server, "--namespace", namespace)
     kept = ("--state", str(state)) if state else ()
@@ -64,6 +70,7 @@ def shop_services(
     told["mail"] = ("--outbox", str(state / "mails.jsonl")) if state else ()
     told["crm"] = (*store, "--mail", url_of(ports["mail"]), *kept)
     told["orders"] = ("--inventory", url_of(ports["inventory"]))
+    told["gateway"] = (*store, "--host", host)
     for owner in OWNERS.values():
         told["gateway"] += (f"--{owner}", url_of(ports[owner]))
     services = []

@@ -60,7 +60,6 @@ def test_it_loads_nothing_of_its_parents() -> None:
         loaded = child.receive()
     assert "tests.test_child" in loaded
     assert "__mp_main__" not in loaded
-    assert "hypothesis" not in loaded
 
 
 def test_a_child_that_is_gone_is_an_error(child: Child) -> None:
