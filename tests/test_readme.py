@@ -30,12 +30,12 @@ def commands() -> list[str]:
     """The commands of the README's code blocks, without their comments."""
     blocks = re.findall(r"^    ([a-z][^\n]*)$", README.read_text(), re.MULTILINE)
     lines = [block.split("  #")[0].strip() for block in blocks]
-    return [line for line in lines if line.split(" ")[0] in {"python3", "pip", "tox", "shopbench", "ordershop"}]
+    return [line for line in lines if line.split(" ")[0] in {"python3", "pip", "tox", "shopbench", "ordershop", "locust"}]
 
 
 def own_commands() -> list[str]:
-    """Those of shopbench, but for the whole run and the self-check, which `.ci/run` does."""
-    return [c for c in commands() if c.startswith("shopbench") and c not in IN_CI]
+    """Those of shopbench and Locust, but for the whole run and the self-check, which `.ci/run` does."""
+    return [c for c in commands() if c.startswith(("shopbench", "locust")) and c not in IN_CI]
 
 
 def test_the_readme_shows_commands() -> None:
@@ -63,7 +63,8 @@ def run(line: str, directory: Path) -> subprocess.CompletedProcess[str]:
 def program(line: str) -> list[str]:
     """A command of a console script, as this interpreter runs it."""
     name, *arguments = shlex.split(line)
-    return [sys.executable, "-m", {"shopbench": "harness", "ordershop": "ordershop"}[name], *arguments]
+    module = {"shopbench": "harness", "ordershop": "ordershop", "locust": "locust"}[name]
+    return [sys.executable, "-m", module, *arguments]
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +80,7 @@ def test_command(line: str, where: tuple[Path, str]) -> None:
     """A command of the README does what it says: exit code 0, or 1 for the one that is shown to fail."""
     directory, url = where
     line = line.replace("redis://127.0.0.1:6379", url).replace("/usr/bin/redis-server", str(get_binary_path()))
+    line = line.replace("-f scenarios/", f"-f {ROOT / 'scenarios'}/")
     if "runs/" in line:
         line = re.sub(r"runs/\S+", str(find_runs(directory / "runs")[-1].directory), line)
     done = run(line, directory)
