@@ -156,14 +156,18 @@ class OwnServer(Server):
         self._program = program
         self._clock = clock
         self._durability = durability
-        self.port = port or _free_port()
-        self.url = f"redis://127.0.0.1:{self.port}"
-        self._directory = Path(tempfile.mkdtemp(prefix="shopbench-server-"))
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
-        if port is not None and not _is_free(port):
-            self.close()
-            raise ServerError(f"port {port} is in use")
+        try:
+            self._keeper = _bound(port or 0)
+        except OSError as error:
+            raise ServerError(f"port {port} is in use") from error
+        self.port = int(self._keeper.getsockname()[1])
+        if sys.platform != "linux":
+            # Elsewhere a port that is bound twice cannot be listened on.
+            self._keeper.close()
+        self.url = f"redis://127.0.0.1:{self.port}"
+        self._directory = Path(tempfile.mkdtemp(prefix="shopbench-server-"))
         try:
             self.start()
         except BaseException:
@@ -272,6 +276,7 @@ class OwnServer(Server):
             self._process.kill()  # nothing of it is wanted afterwards, so it need not write anything
             self._process.wait()
         self._dismiss_guard()
+        self._keeper.close()
         shutil.rmtree(self._directory, ignore_errors=True)
 
 
@@ -381,17 +386,17 @@ def open_server(which: str, clock: Clock, *, durability: Durability = "none", po
     return OwnServer(Path(found), clock, durability=durability, port=port)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _bound(port: int) -> socket.socket:
+    """A socket that is bound and does not listen: it keeps a port for a server that is killed and comes back.
 
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
+    Without it, a client that tries again and again may be given that very port as its own end, and so connect to
+    itself; the server could then not come back.
+    """
+    bound = socket.socket()
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(("127.0.0.1", port))
+    except OSError:
+        bound.close()
+        raise
+    return bound

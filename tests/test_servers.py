@@ -90,6 +90,22 @@ def test_synced_data_survives_a_kill() -> None:
         assert [entry for entry, _ in client.xrange("s")] == ids
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a port cannot be kept beside its server")
+def test_a_killed_server_keeps_its_port() -> None:
+    """While a server is dead, no client that tries to reach it is given its port and connects to itself."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with open_server("embedded", SystemClock(), port=port) as server:
+        assert isinstance(server, OwnServer)
+        server.kill()
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", port))
+        server.start()
+        with server.client() as client:
+            assert client.ping()
+
+
 def test_an_emptied_directory_starts_empty() -> None:
     """After `empty_directory` a killed server starts with nothing."""
     with open_server("embedded", SystemClock(), durability="always") as server, server.client() as client:
