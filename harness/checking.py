@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from harness.ledger import Account
+from harness.ledger import Account, Losses, Order
 from harness.recording import Histogram
 from harness.run import Status, Verdict, WorkerShare
 
@@ -108,14 +108,29 @@ def _account_verdict(
     return Verdict(name=name, status="PASS", detail=none)
 
 
-def nothing_lost(name: str, account: Account, *, is_drained: bool) -> Verdict:
-    """Whether every acknowledged event has had its effect."""
+_WHERE = {
+    "not_in_stream": "are not in the stream",
+    "never_delivered": "were never delivered",
+    "pending": "are pending",
+    "without_effect": "were acknowledged by the consumer without an effect",
+    "unclassed": "stopped nobody knows where",
+}
+
+
+def nothing_lost(name: str, account: Account, *, is_drained: bool, losses: Losses | None = None) -> Verdict:
+    """Whether every acknowledged event has had its effect.
+
+    Args:
+        losses: where the lost ones stopped, if that is known.
+    """
+    where = [f"{count:,} {_WHERE[at]}" for at, count in (losses.counts if losses else {}).items() if count]
+    classed = f" ({', '.join(where)})" if where else ""
     return _account_verdict(
         name,
         account,
         is_drained=is_drained,
         count=account.lost,
-        what=f"of {account.acknowledged:,} acknowledged events were lost: they have had no effect",
+        what=f"of {account.acknowledged:,} acknowledged events were lost: they have had no effect{classed}",
         none=f"each of {account.acknowledged:,} acknowledged events has had its effect",
     )
 
@@ -130,6 +145,20 @@ def nothing_twice(name: str, account: Account, *, is_drained: bool) -> Verdict:
         what="effects happened again for an event that had had its effect",
         none="no event has had its effect twice",
     )
+
+
+def in_order(name: str, order: Order) -> Verdict:
+    """Whether the effects of each entity came in the order of its events."""
+    if not order.effects:
+        return Verdict(name=name, status="UNKNOWN", detail="no effect of an event whose place is known")
+    if order.disordered:
+        detail = (
+            f"{order.disordered:,} of {order.effects:,} effects came after that of a later event of the same "
+            f"entity, in {order.disordered_entities:,} of {order.entities:,} entities"
+        )
+        return Verdict(name=name, status="FAIL", detail=detail)
+    detail = f"the effects of each of {order.entities:,} entities came in the order of its events"
+    return Verdict(name=name, status="PASS", detail=detail)
 
 
 def nothing_unexpected(name: str, account: Account, *, is_drained: bool) -> Verdict:

@@ -10,7 +10,7 @@ thousand copies of the template with twelve hexadecimal digits written over each
 A slot is found by its placeholder: the `event_id` of the producer's event number 0, wherever it stands.
 
 `MixedCommands` is the one for a load that is not all alike: entities of which some are hot, payloads of many
-sizes, many streams. What operation i is follows from a seed and i alone (`Mix`).
+sizes, many streams. What operation i is follows from a seed and i alone (`Mix`), or from i by turns (`Cycle`).
 
 Rejected: drawing from one generator as commands go out; what is sent would then depend on how they were batched.
 """
@@ -159,6 +159,22 @@ class Mix(msgspec.Struct, frozen=True, kw_only=True):
         return entities, sizes.astype(np.int64)
 
 
+class Cycle(msgspec.Struct, frozen=True, kw_only=True):
+    """Operations that take turns: what happens to entity k is operations n k to n k + n - 1, in this order.
+
+    Attributes:
+        sizes: how many operations an entity sees, n.
+    """
+
+    sizes: int
+    streams: ClassVar[int] = 1
+
+    def draw(self, first: int, count: int, _: NDArray[np.float64] | None = None) -> tuple[Int64s, Int64s]:
+        """The entity and the turn of `count` operations from `first` on."""
+        entities, turns = np.divmod(np.arange(first, first + count, dtype=np.int64), self.sizes)
+        return entities, turns
+
+
 class MixedCommands:
     """Commands for many entities, payload sizes and streams, each put together from a packed template.
 
@@ -182,7 +198,7 @@ class MixedCommands:
         operation: str,
         templates: Sequence[Sequence[Sequence[str | int | float | bytes | memoryview]]],
         producer: int,
-        mix: Mix,
+        mix: Mix | Cycle,
     ) -> None:
         if len(templates) != mix.streams or any(len(row) != mix.sizes for row in templates):
             raise ValueError("there is a template for each stream and size")
@@ -218,7 +234,7 @@ class MixedCommands:
         """The entity and the template of each operation of a block; the last block is kept."""
         if self._block[0] != block:
             mix = self.mix
-            if mix.skew and self._cumulated is None:
+            if isinstance(mix, Mix) and mix.skew and self._cumulated is None:
                 self._cumulated = np.cumsum(mix.shares())
             entities, sizes = mix.draw(block * Mix.BLOCK, Mix.BLOCK, self._cumulated)
             self._block = (block, entities, entities % mix.streams * mix.sizes + sizes)

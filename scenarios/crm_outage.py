@@ -20,9 +20,9 @@ from harness.faults import Fault
 from harness.history import Mark
 from harness.pacing import constant
 from harness.recording import LatencyLog
-from scenarios.lag import Delivery, add_account, add_lag
+from scenarios.account import add_account, add_lag
+from scenarios.line import Delivery, Line, LineSettings
 from scenarios.recovery import Recovery, count_at, recovery
-from scenarios.shop import Line
 
 
 class OutageParameters(Struct, frozen=True, forbid_unknown_fields=True):
@@ -56,8 +56,15 @@ class CrmOutage:
         """Load, fault, outage, restart, drain; then the account."""
         chosen: OutageParameters = parameters
         pacer = constant(chosen.rate_per_s, chosen.before_s + chosen.outage_s + chosen.after_s)
-        plan = [Fault(name=chosen.fault, at_ns=int(chosen.before_s * 1e9), for_ns=int(chosen.outage_s * 1e9))]
-        with Line(stage, pacer, delivery=chosen.delivery, durability=chosen.durability) as line:
+        plan = [
+            Fault(
+                name=chosen.fault,
+                target="crm",
+                at_ns=int(chosen.before_s * 1e9),
+                for_ns=int(chosen.outage_s * 1e9),
+            )
+        ]
+        with Line(stage, pacer, LineSettings(delivery=chosen.delivery, durability=chosen.durability)) as line:
             findings.server = line.server.describe()
             line.run_load(findings, plan)
             is_drained = line.wait_until_drained(chosen.drain_timeout_s)

@@ -13,13 +13,12 @@ from msgspec.structs import replace
 
 from harness import checking
 from harness.conducting import Findings, Stage
-from harness.history import History, Mark
+from harness.history import Mark
 from harness.pacing import Steps, constant
 from harness.recording import LatencyLog
+from scenarios.account import add_account, add_lag, largest
+from scenarios.line import Delivery, Line, LineSettings
 from scenarios.recovery import highest_rate_per_s
-from scenarios.shop import Line
-
-Delivery = Literal["at_least_once", "at_most_once", "seed"]
 
 
 class LagParameters(Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,7 +65,7 @@ class Lag:
                 constant(chosen.base_per_s, chosen.after_s),
             ]
         )
-        with Line(stage, pacer, delivery=chosen.delivery, durability=chosen.durability) as line:
+        with Line(stage, pacer, LineSettings(delivery=chosen.delivery, durability=chosen.durability)) as line:
             findings.server = line.server.describe()
             line.run_load(findings)
             is_drained = line.wait_until_drained(chosen.drain_timeout_s)
@@ -81,41 +80,6 @@ class Lag:
             peak_s=parameters.peak_s * by,
             after_s=parameters.after_s * by,
         )
-
-
-def largest(history: History, name: str) -> float | None:
-    """The largest reading of a name, or None where there is none."""
-    return max((r.value for r in history.readings(name) if r.value is not None), default=None)
-
-
-def add_account(findings: Findings, line: Line, *, is_drained: bool, timeout_s: float) -> None:
-    """The figures and verdicts that a line owes: answers, drain, and the account of every event."""
-    account = line.ledger.account()
-    result = line.result
-    for name in ("attempted", "acknowledged", "applied", "lost", "duplicated", "unexpected", "recovered"):
-        findings.figure(name, getattr(account, name), "events")
-    prefix = findings.prefix
-    findings.verdicts += [
-        checking.all_answered(
-            f"{prefix}.answered",
-            arrivals=result.arrivals,
-            ok=result.ok,
-            failed=result.failed,
-            unknown=result.unknown,
-            dropped=result.dropped,
-            unseen=result.unseen,
-        ),
-        checking.drained(f"{prefix}.drained", is_drained=is_drained, waited_s=timeout_s),
-        checking.nothing_lost(f"{prefix}.nothing_lost", account, is_drained=is_drained),
-        checking.nothing_twice(f"{prefix}.nothing_twice", account, is_drained=is_drained),
-        checking.nothing_unexpected(f"{prefix}.nothing_unexpected", account, is_drained=is_drained),
-    ]
-
-
-def add_lag(findings: Findings) -> None:
-    """The largest lag, in events and in seconds."""
-    for name, unit in (("lag.events", "events"), ("lag.seconds", "s")):
-        findings.figure(f"{name.removeprefix('lag.')}.max", largest(findings.history, name), unit)
 
 
 def _conclude(chosen: LagParameters, line: Line, findings: Findings, *, is_drained: bool) -> None:

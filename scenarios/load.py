@@ -22,6 +22,7 @@ from msgspec import Meta, Struct
 
 from harness.servers import Server, ServerError
 from harness.workload import (
+    Cycle,
     Distribution,
     Mix,
     MixedCommands,
@@ -132,6 +133,27 @@ class Load(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             identity = entity_id(producer, number)
             # Its event is named like it: no event of the load has such a name.
             yield Event("created", _entity(identity, number % self.streams, 0), identity)
+
+
+def lifecycle(server: Server, operation: str, producer: int) -> Source:
+    """Customers that come and go: event 2 k creates customer k, event 2 k + 1 deletes him.
+
+    Raises:
+        ServerError: the server does not take the script.
+    """
+    sha, mark = _load_script(server), placeholder(producer)
+    customer = _entity(entity_placeholder(producer), 0, 0)
+    actions: tuple[Action, Action] = ("created", "deleted")
+    templates = [
+        [
+            "EVALSHA",
+            sha,
+            0,
+            *append_arguments(Keys(server.namespace), [Event(action, customer, mark)], mode=PROJECT),
+        ]
+        for action in actions
+    ]
+    return MixedCommands(operation, [templates], producer, Cycle(sizes=len(actions)))
 
 
 def _entity(identity: str, stream: int, size: int) -> Customer | Product:

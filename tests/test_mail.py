@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.clock import SystemClock
 from ordershop.services.mail import Mail, Outbox
 from ordershop.supervisor import Service, Supervisor, free_port
 from tests.shop import Client
@@ -69,3 +70,35 @@ def test_the_service(tmp_path: Path) -> None:
             assert client.send("POST", path, body).status == 400
         assert client.get("/emails?after=-1").status == 400
         assert client.get("/email").status == 405
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Client]:
+    """A mail service as a process, which refuses one address."""
+    port = free_port()
+    arguments = ("--port", str(port), "--refuse", "poison@example.org")
+    with Supervisor(log=tmp_path / "services.log") as supervisor:
+        supervisor.start(Service("mail", "ordershop.services.mail", arguments, port))
+        with contextlib.closing(Client(port)) as client:
+            yield client
+
+
+def test_a_refused_address_fails_its_request(service: Client) -> None:
+    """A request with a mail to that address is refused as a whole, each time; others are not."""
+    poison = {**ADA, "to": "poison@example.org"}
+    for body in (poison, [ADA, poison]):
+        reply = service.post("/email", body)
+        assert (reply.status, reply.error) == (422, "to: poison@example.org gets no mail")
+    assert service.post("/email", ADA).ok() == {"accepted": 1, "repeated": 0}
+    assert service.get("/health").ok()["accepted"] == 1
+
+
+def test_the_delay_can_be_changed(service: Client) -> None:
+    """`PUT /delay` is obeyed from the next request on, and refuses what is no time."""
+    assert service.put("/delay", {"ms": 300}).ok() == {"ms": 300}
+    clock = SystemClock()
+    before_ns = clock.now_ns()
+    service.post("/email", ADA).ok()
+    assert clock.now_ns() - before_ns >= 300_000_000
+    assert service.put("/delay", {"ms": 0}).ok() == {"ms": 0}
+    assert service.put("/delay", {"ms": -1}).status == 400

@@ -10,7 +10,8 @@ again. "Sent" means here: appended to the outbox, a file, so that a mail service
 knowing what it has sent. A request is written to the outbox in one piece before it is answered.
 
 With `--no-idempotency` every mail is sent, so that a report can count what a consumer really repeats. With
-`--delay-ms` each request takes so much longer, as a slow mail provider would.
+`--delay-ms` each request takes so much longer, as a slow mail provider would; `PUT /delay {ms}` changes that.
+Mails to the address that `--refuse` names are refused for good, each request that has one of them as a whole.
 """
 
 from __future__ import annotations
@@ -95,13 +96,31 @@ class Outbox:
             self._file.close()
 
 
-def routes(outbox: Outbox, delay_s: float = 0.0) -> list[Route]:
-    """The service's HTTP interface on an outbox."""
+class Delay(msgspec.Struct, forbid_unknown_fields=True):
+    """How long a request takes at least, in milliseconds."""
+
+    ms: Annotated[float, msgspec.Meta(ge=0, le=600_000)] = 0.0
+
+
+def routes(outbox: Outbox, delay: Delay, refused: str = "") -> list[Route]:
+    """The service's HTTP interface on an outbox.
+
+    Args:
+        delay: may change while it serves.
+        refused: an address that gets no mail; empty for none.
+    """
+
+    async def put_delay(request: Request) -> Response:
+        for told in await json_body(request, Delay):
+            delay.ms = told.ms
+        return respond({"ms": delay.ms})
 
     async def post_email(request: Request) -> Response:
         mails = await json_body(request, Mail)
-        if delay_s:
-            await asyncio.sleep(delay_s)
+        if delay.ms:
+            await asyncio.sleep(delay.ms / 1000)
+        if refused and any(mail.to == refused for mail in mails):
+            raise Rejected(422, f"to: {refused} gets no mail")
         accepted = outbox.send(mails)
         return respond({"accepted": len(mails), "repeated": len(mails) - accepted})
 
@@ -121,14 +140,15 @@ def routes(outbox: Outbox, delay_s: float = 0.0) -> list[Route]:
 
     return [
         Route("/email", post_email, methods=["POST"]),
+        Route("/delay", put_delay, methods=["PUT"]),
         Route("/emails", get_emails),
         Route("/health", health),
     ]
 
 
-def make_app(outbox: Outbox, delay_s: float = 0.0) -> App:
+def make_app(outbox: Outbox, delay_ms: float = 0.0, refused: str = "") -> App:
     """The service on an outbox."""
-    return App("mail", routes(outbox, delay_s), on_stop=outbox.close)
+    return App("mail", routes(outbox, Delay(delay_ms), refused), on_stop=outbox.close)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -137,11 +157,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--outbox", type=Path)
     parser.add_argument("--no-idempotency", action="store_true")
     parser.add_argument("--delay-ms", type=float, default=0.0)
+    parser.add_argument("--refuse", default="")
     options = parser.parse_args(arguments)
     if options.supervised:
         end_with_parent()
     outbox = Outbox(options.outbox, idempotent=not options.no_idempotency)
-    serve(make_app(outbox, options.delay_ms / 1000), options.port, options.host)
+    serve(make_app(outbox, options.delay_ms, options.refuse), options.port, options.host)
 
 
 if __name__ == "__main__":

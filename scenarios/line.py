@@ -1,0 +1,603 @@
+"""The line that events take through the shop, under load: from the append to the mail, and what can break on it.
+
+    pump --append.lua--> customer created, deleted --group "crm"--> crm, crm-2 ... --HTTP--> mail
+     |                        server                    |    crm-redis  |     crm-mail         |
+     +-- attempted, acknowledged ---------------- ledger ---------------- applied -------------+
+
+A `Line` starts all of it as processes, follows the mails as they are accepted, and knows at any moment how many
+events are appended and not yet applied. Each customer is created by one event and deleted by the next, so that
+there is an order to be kept, entity by entity.
+
+Faults can be done to each consumer, to the mail service, to a server of ours, and, where there are links, to the
+lines `crm-redis` and `crm-mail`, which are proxies. After the drain, `evidence` reads from the streams and the
+group where each lost event stopped, and whether effects came in the order of their events.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Annotated, Any, Literal, Self
+
+import msgspec
+import numpy as np
+import redis
+from msgspec import Meta, Struct
+from numpy.typing import NDArray
+
+from harness.conducting import Findings, ScenarioError, Stage
+from harness.driving import Drive
+from harness.faults import (
+    Fault,
+    Nemesis,
+    Part,
+    ServerTarget,
+    Target,
+    link_faults,
+    poison_fault,
+    process_faults,
+    slow_fault,
+)
+from harness.ledger import Ledger, Losses, Order, order_of_effects, sequences_of, set_of
+from harness.pacing import Pacer
+from harness.probes import Gauge, GroupLag, HostLoad, Probe, Sampler, ServerLoad
+from harness.proxy import Proxy
+from harness.pump import OK, UNKNOWN, PumpResult, PumpSettings
+from harness.servers import Durability, OwnServer
+from ordershop.entities import Customer
+from ordershop.event_store import EventStore, connect
+from ordershop.events import Event, EventId, Keys
+from ordershop.services.crm import SOURCES
+from ordershop.supervisor import Service, Supervisor, SupervisorError, free_port
+from scenarios.load import lifecycle
+from scenarios.shop import GROUP, LEAD_NS, producer_of, run_pump, server_for
+
+Int64s = NDArray[np.int64]
+
+Delivery = Literal["at_least_once", "at_most_once", "seed"]
+# How often the mail service is asked for what it has accepted, and for how long it may be away.
+POLL_S = 0.02
+AWAY_NS = 60_000_000_000
+PAGE = 2_000
+# The mail service refuses this address for good: an event that carries it always fails.
+POISONED = "poison@ordershop.example"
+# What the probes ask of the server; the shop itself asks few of these.
+_ASKED_BY_PROBES = ("info", "time", "xinfo|groups", "xpending", "xrange")
+
+
+class LineSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a line is built.
+
+    Attributes:
+        delivery: the consumers' policy, or the seed's way.
+        durability: of a server that we start.
+        connections: of the pump.
+        consumers: of the group.
+        page: how many events a consumer reads at once.
+        claim_after_ms: when the events of a consumer that died are taken by another.
+        mail_delay_ms: how long the mail service takes for a request.
+        is_idempotent: whether the mail service leaves out what it has sent already.
+        has_links: whether the first consumer reaches Redis and the mail service through proxies.
+        consumer: the module that is started as a consumer.
+    """
+
+    delivery: Delivery = "at_least_once"
+    durability: Durability = "everysec"
+    connections: Annotated[int, Meta(ge=1, le=1_000)] = 1
+    consumers: Annotated[int, Meta(ge=1, le=64)] = 1
+    page: Annotated[int, Meta(ge=1, le=10_000)] = 500
+    claim_after_ms: Annotated[int, Meta(ge=1, le=86_400_000)] = 30_000
+    mail_delay_ms: Annotated[float, Meta(ge=0, le=60_000)] = 0
+    is_idempotent: bool = True
+    has_links: bool = False
+    consumer: str = "ordershop.services.crm"
+
+
+class Evidence(Struct, frozen=True, kw_only=True):
+    """What the streams and the group say after the drain.
+
+    Attributes:
+        losses: the lost events, by where they stopped.
+        order: whether effects came in the order of their events, entity by entity.
+        stored: how many of the producer's events are in the streams.
+        parked: how many events were given up, as they failed again and again.
+    """
+
+    losses: Losses
+    order: Order
+    stored: int
+    parked: int
+
+
+class ServiceProcess:
+    """A service, for faults.
+
+    Args:
+        supervisor: of it.
+        name: of it.
+    """
+
+    def __init__(self, supervisor: Supervisor, name: str) -> None:
+        self._supervisor = supervisor
+        self.name = name
+
+    def stop(self) -> None:
+        """SIGTERM, and wait for its end."""
+        self._supervisor.stop(self.name)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait for its end."""
+        self._supervisor.kill(self.name)
+
+    def freeze(self) -> None:
+        """SIGSTOP."""
+        self._supervisor.freeze(self.name)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        self._supervisor.thaw(self.name)
+
+    def start(self) -> None:
+        """Start it again.
+
+        Raises:
+            OSError: it does not start.
+        """
+        try:
+            self._supervisor.start_again(self.name)
+        except SupervisorError as error:
+            raise OSError(str(error)) from error
+
+
+class Effects:
+    """Follows the mails that the mail service accepts, and notes each in the ledger.
+
+    The mail service may be away: its outbox is a file, so nothing is missed, only seen later.
+
+    Args:
+        port: of the mail service.
+        ledger: gets them.
+        now_ns: the time.
+        seen: told the number of all effects so far, whenever it grows.
+    """
+
+    def __init__(self, port: int, ledger: Ledger, now_ns: Callable[[], int], seen: Callable[[int], None]) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        self._ledger = ledger
+        self._now_ns = now_ns
+        self._seen = seen
+        self._decoder = msgspec.json.Decoder(_MailLine)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="effects", daemon=True)
+        self._sequences: list[NDArray[np.int32]] = []
+        self.count = 0
+        self.lost_sight: str | None = None
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._connection.close()
+
+    @property
+    def sequences(self) -> Int64s:
+        """The sequence number of each effect of this run's events, in the order in which they were seen."""
+        parts = self._sequences
+        return np.concatenate(parts).astype(np.int64) if parts else np.zeros(0, np.int64)
+
+    def _follow(self) -> None:
+        answered_ns = self._now_ns()
+        while not self._stop.is_set():
+            try:
+                # Until nothing new has come, without a pause: a backlog arrives in pages.
+                if not self.poll():
+                    self._stop.wait(POLL_S)
+                answered_ns = self._now_ns()
+            except (OSError, http.client.HTTPException) as error:
+                self._connection.close()
+                if self._now_ns() - answered_ns > AWAY_NS:
+                    self.lost_sight = f"the mail service does not answer: {error}"
+                    return
+                self._stop.wait(POLL_S)
+
+    def poll(self) -> int:
+        """Note the mails that were accepted since the last time, and answer how many those are."""
+        self._connection.request("GET", f"/emails?after={self.count}")
+        lines = self._connection.getresponse().read()
+        ids = [mail.event_id for mail in self._decoder.decode_lines(lines)]
+        if ids:
+            self._ledger.apply(ids)
+            sequences = sequences_of(self._ledger.producer, ids)
+            ours = (sequences >= 0) & (sequences < self._ledger.capacity)
+            self._sequences.append(sequences[ours].astype(np.int32))
+            self.count += len(ids)
+            self._seen(self.count)
+        return len(ids)
+
+
+class _MailLine(msgspec.Struct):
+    event_id: str = ""
+
+
+class Line:
+    """A server, the mail service, the consumers and a pump, ready for load, while it is entered.
+
+    Args:
+        stage: where and how.
+        pacer: the schedule of appends.
+        settings: how it is built.
+
+    Raises:
+        ServerError, PumpError, ScenarioError: a part of it does not start.
+    """
+
+    def __init__(self, stage: Stage, pacer: Pacer, settings: LineSettings) -> None:
+        self.stage = stage
+        self.pacer = pacer
+        self.settings = settings
+        self.producer = producer_of(stage)
+        self.ledger = Ledger(self.producer, pacer.total)
+        self.origin_ns = 0
+        self.applied_at: list[tuple[int, int]] = []
+        self.sampler: Sampler | None = None
+        self.targets: list[Target] = []
+        self.probe_share: float | None = None
+        self._stack = contextlib.ExitStack()
+        self._pump: Drive | None = None
+        self._planted = 0
+
+    def __enter__(self) -> Self:
+        with self._stack:
+            self._start()
+            self._stack = self._stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    # Start ---------------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        enter = self._stack.enter_context
+        self.server = enter(server_for(self.stage, self.settings.durability))
+        self.keys = Keys(self.server.namespace)
+        # redis-py's types allow text where this client answers bytes.
+        self._client: Any = enter(contextlib.closing(self.server.client(timeout_s=1.0)))
+        self.supervisor = enter(Supervisor(log=self.stage.directory / "services.log"))
+        try:
+            self._start_mail()
+            self._start_consumers()
+        except SupervisorError as error:
+            raise ScenarioError(str(error)) from error
+        if isinstance(self.server, OwnServer):
+            self.targets.append(ServerTarget(self.server))
+        self.effects = enter(Effects(self._mail_port, self.ledger, self.stage.clock.now_ns, self._note_applied))
+        self._wait_for_consumers()
+        source = lifecycle(self.server, "append", self.producer)
+        settings = PumpSettings(url=self.server.url, connections=self.settings.connections, keep_outcomes=True)
+        self._pump = self.stage.driver.pump(settings, self.pacer, source)
+        self._stack.callback(self._pump.close)
+        self._pump.wait_until_ready()
+
+    def _start_mail(self) -> None:
+        self._mail_port = free_port()
+        outbox = self.stage.directory / "outbox.jsonl"
+        # The outbox is a working file of the mail service; what it proves is in the ledger.
+        self._stack.callback(outbox.unlink, missing_ok=True)
+        arguments = ["--port", str(self._mail_port), "--outbox", str(outbox), "--refuse", POISONED]
+        arguments += ["--delay-ms", str(self.settings.mail_delay_ms)]
+        if not self.settings.is_idempotent:
+            arguments.append("--no-idempotency")
+        self.supervisor.start(Service("mail", "ordershop.services.mail", tuple(arguments), self._mail_port))
+        mail = ServiceProcess(self.supervisor, "mail")
+        self.targets.append(Part("mail", process_faults(mail) | slow_fault(self._slow)))
+
+    def _slow(self, ms: float) -> None:
+        """Have the mail service take so long for each request."""
+        with contextlib.closing(
+            http.client.HTTPConnection("127.0.0.1", self._mail_port, timeout=10)
+        ) as connection:
+            connection.request(
+                "PUT", "/delay", msgspec.json.encode({"ms": ms}), {"Content-Type": "application/json"}
+            )
+            status = connection.getresponse().status
+        if status != 200:
+            raise OSError(f"the mail service answered {status}")
+
+    def _start_consumers(self) -> None:
+        server, mail = self.server.url, f"http://127.0.0.1:{self._mail_port}"
+        for number in range(1, self.settings.consumers + 1):
+            name = "crm" if number == 1 else f"crm-{number}"
+            through = (server, mail)
+            if number == 1 and self.settings.has_links:
+                through = (self._link("crm-redis", _port_of(server)), self._link("crm-mail", self._mail_port))
+            self.add_consumer(name, number, *through)
+
+    def _link(self, name: str, port: int) -> str:
+        proxy = self._stack.enter_context(Proxy(port))
+        self.targets.append(Part(name, link_faults(proxy)))
+        scheme = "redis" if name == "crm-redis" else "http"
+        return f"{scheme}://127.0.0.1:{proxy.port}"
+
+    def add_consumer(self, name: str, number: int, server: str = "", mail: str = "") -> None:
+        """Start one more consumer of the group, also while the line is under load.
+
+        Args:
+            name: of the process.
+            number: of the consumer in the group.
+            server, mail: through which it reaches both, if not straight.
+
+        Raises:
+            SupervisorError: it does not start.
+        """
+        chosen = self.settings
+        arguments = [
+            *("--server", server or self.server.url, "--namespace", self.server.namespace),
+            *("--mail", mail or f"http://127.0.0.1:{self._mail_port}", "--policy", chosen.delivery),
+            *("--state", str(self.stage.directory), "--consumer", str(number)),
+            *("--page", str(chosen.page), "--claim-after-ms", str(chosen.claim_after_ms)),
+        ]
+        self.supervisor.start(Service(name, chosen.consumer, tuple(arguments)))
+        process = ServiceProcess(self.supervisor, name)
+        faults = process_faults(process)
+        if number == 1:
+            faults |= poison_fault(self._plant)
+        self.targets.append(Part(name, faults))
+
+    def _plant(self) -> None:
+        """Append an event that always fails: the mail service refuses its address."""
+        self._planted += 1
+        name = f"poison-{self.producer:x}-{self._planted}"
+        with contextlib.closing(connect(self.server.url, timeout_s=5.0)) as client:
+            event = Event("created", Customer(name, "Mallory", POISONED), name)
+            EventStore(client, self.server.namespace).append(event)
+
+    @property
+    def consumers(self) -> list[str]:
+        """The names of the consumers' processes."""
+        return [name for name in self.supervisor.names if name.startswith("crm")]
+
+    def _wait_for_consumers(self) -> None:
+        """Wait until the consumers listen: the group has them, or, for the seed's way, they read."""
+        stream = self.keys.stream("customer", "created")
+        deadline_ns = self.stage.clock.now_ns() + 20_000_000_000
+        while self.stage.clock.now_ns() < deadline_ns:
+            for name in self.consumers:
+                if self.supervisor.pid(name) is None:
+                    raise ScenarioError(f"{name} has ended before the load began; see services.log")
+            if self.settings.delivery == "seed":
+                reading = sum(client["cmd"] == "xread" for client in self._client.client_list())
+                if reading >= self.settings.consumers:
+                    return
+            elif self._client.exists(stream) and self._client.xinfo_groups(stream):
+                return
+            self.stage.clock.sleep_ns(20_000_000)
+        raise ScenarioError("the CRM does not listen after 20 s; see services.log")
+
+    # Load ----------------------------------------------------------------------------------------------
+
+    def _note_applied(self, count: int) -> None:
+        self.applied_at.append((self.stage.clock.now_ns() - self.origin_ns, count))
+
+    @property
+    def appended(self) -> int:
+        """How many appends were acknowledged so far."""
+        return int(self._pump.progress[1]) if self._pump is not None else 0
+
+    @property
+    def unapplied(self) -> int:
+        """How many events are appended and have had no effect yet."""
+        return max(0, self.appended - self.effects.count)
+
+    def probes(self) -> list[Probe]:
+        """What to sample while the line is under load."""
+        streams = [self.keys.stream(topic, action) for topic, action in SOURCES]
+        client = self._stack.enter_context(contextlib.closing(self.server.client(timeout_s=0.5)))
+        probes: list[Probe] = [Gauge("lag.events", "events", lambda: self.unapplied, group=GROUP)]
+        if self.settings.delivery != "seed":
+            probes.append(GroupLag(client, streams, GROUP, lambda raw: EventId.parse(raw).epoch_s))
+        return [*probes, ServerLoad(client, lambda: self.server.pid, self.stage.clock), HostLoad()]
+
+    def run_load(
+        self, findings: Findings, plan: Sequence[Fault] = (), beside: Callable[[], Any] | None = None
+    ) -> None:
+        """Run the schedule to its end, and close the ledger's side of attempts.
+
+        Args:
+            findings: gets what the pump has measured, also when the run is interrupted.
+            plan: faults that are done meanwhile; more can be done by hand, by `findings.nemesis`.
+            beside: makes a context that is entered for the time of the load, once its origin is known.
+
+        Raises:
+            ScenarioError: a fault of the plan could not be done or healed.
+        """
+        pump = self._pump
+        if pump is None:
+            raise ScenarioError("the line has not been started")
+        findings.open_loop(connections=self.settings.connections, arrivals="by schedule", producer=self.producer)
+        self.origin_ns = self.stage.clock.now_ns() + LEAD_NS
+        self.sampler = Sampler(
+            self.probes(), clock=self.stage.clock, origin_ns=self.origin_ns, history=findings.history
+        )
+        self._stack.enter_context(self.sampler)
+        errors: list[str] = []
+        nemesis = Nemesis(
+            self.targets,
+            plan,
+            clock=self.stage.clock,
+            origin_ns=self.origin_ns,
+            history=findings.history,
+            on_error=errors.append,
+        )
+
+        def keep(result: PumpResult) -> None:
+            findings.pumped("append", result)
+            findings.host_steal(findings.history)
+            self._close_attempts(result)
+
+        findings.origin_ns, findings.progress = self.origin_ns, lambda: pump.progress
+        findings.account = self.ledger.account
+        asked_us = self._asked_us()
+        with nemesis, beside() if beside is not None else contextlib.nullcontext():
+            findings.nemesis = nemesis
+            try:
+                self.result = run_pump(
+                    self.stage,
+                    pump,
+                    self.origin_ns,
+                    self.pacer.duration_ns,
+                    lambda share: self.stage.progress(share * 0.9, f"{self.unapplied:,} events behind"),
+                    keep,
+                )
+            finally:
+                findings.nemesis = None
+        if errors:
+            raise ScenarioError(errors[0])
+        self._note_cost_of_probes(asked_us)
+
+    def _asked_us(self) -> float | None:
+        """For how long the server has worked on what probes ask; None where it does not say, or is away."""
+        try:
+            spent = self._client.info("commandstats")
+        except redis.RedisError:
+            return None
+        return float(sum(spent.get(f"cmdstat_{name}", {}).get("usec", 0) for name in _ASKED_BY_PROBES))
+
+    def _note_cost_of_probes(self, before_us: float | None) -> None:
+        after_us = self._asked_us()
+        took_us = (self.stage.clock.now_ns() - self.origin_ns) / 1000
+        # A server that was restarted has forgotten; then nothing is known.
+        if before_us is not None and after_us is not None and after_us >= before_us:
+            self.probe_share = (after_us - before_us) / took_us
+
+    def _close_attempts(self, result: PumpResult) -> None:
+        outcomes = result.outcomes
+        if outcomes is None:
+            raise ScenarioError("the pump has kept no outcomes")
+        self.ledger.acknowledge(np.flatnonzero(outcomes == OK).astype(np.int64))
+        self.ledger.leave_unknown(np.flatnonzero(outcomes == UNKNOWN).astype(np.int64))
+
+    # Drain ---------------------------------------------------------------------------------------------
+
+    def wait_until_drained(self, timeout_s: float, quiet_s: float = 2.0) -> bool:
+        """Wait, after the load, until nothing waits for an effect any more.
+
+        Drained is: everything acknowledged has had its effect; or the group has nothing undelivered and nothing
+        pending (the seed's way has no group, and so nothing that waits), and for `quiet_s` no effect has come.
+        """
+        clock = self.stage.clock
+        deadline_ns = clock.now_ns() + int(timeout_s * 1e9)
+        quiet_since_ns, count = clock.now_ns(), self.effects.count
+        while clock.now_ns() < deadline_ns:
+            if self.effects.lost_sight:
+                raise ScenarioError(self.effects.lost_sight)
+            if all(self.supervisor.pid(name) is None for name in self.consumers):
+                raise ScenarioError("the CRM has ended by itself; see services.log")
+            if not self.ledger.lost().size:
+                return True
+            if self.effects.count != count:
+                quiet_since_ns, count = clock.now_ns(), self.effects.count
+            elif clock.now_ns() - quiet_since_ns > quiet_s * 1e9 and self._nothing_waits():
+                return True
+            self.stage.progress(0.95, f"draining: {self.unapplied:,} events behind")
+            clock.sleep_ns(50_000_000)
+        return False
+
+    def _nothing_waits(self) -> bool:
+        if self.settings.delivery == "seed":
+            return True
+        for stream, group in self._groups():
+            if group is None or group["pending"]:
+                return False
+            if self._client.xrange(stream, "(" + group["last-delivered-id"].decode(), "+", count=1):
+                return False
+        return True
+
+    def _groups(self) -> Iterator[tuple[str, dict[str, Any] | None]]:
+        """Each stream that the consumers read, with what the server says of their group on it."""
+        for topic, action in SOURCES:
+            stream = self.keys.stream(topic, action)
+            groups = self._client.xinfo_groups(stream) if self._client.exists(stream) else []
+            yield stream, next((g for g in groups if g["name"] == GROUP.encode()), None)
+
+    # Evidence ------------------------------------------------------------------------------------------
+
+    def evidence(self) -> Evidence:
+        """What the streams and the group say of this run's events; to be asked after the drain."""
+        in_stream, delivered, pending = set_of(_NONE), set_of(_NONE), set_of(_NONE)
+        has_group = self.settings.delivery != "seed"
+        placed: list[tuple[EventId, int]] = []
+        for stream, group in self._groups():
+            waiting = self._pending(stream) if group is not None and group["pending"] else frozenset()
+            last = EventId.parse(group["last-delivered-id"].decode()) if group is not None else None
+            has_group = has_group and group is not None
+            for raw, sequence in self._stored(stream):
+                at = EventId.parse(raw.decode())
+                placed.append((at, sequence))
+                in_stream.add(sequence)
+                if last is not None and at <= last:
+                    delivered.add(sequence)
+                if raw in waiting:
+                    pending.add(sequence)
+        losses = self.ledger.losses(
+            in_stream=in_stream,
+            delivered=delivered if has_group else None,
+            pending=pending if has_group else None,
+        )
+        return Evidence(losses=losses, order=self._order(placed), stored=len(in_stream), parked=self._parked())
+
+    def _stored(self, stream: str) -> Iterator[tuple[bytes, int]]:
+        """This producer's events in a stream: the entry's ID and the sequence number."""
+        start = "-"
+        while entries := self._client.xrange(stream, start, "+", count=PAGE):
+            sequences = sequences_of(
+                self.producer, [fields.get(b"event_id", b"").decode() for _, fields in entries]
+            )
+            for (raw, _), sequence in zip(entries, sequences.tolist(), strict=True):
+                if 0 <= sequence < self.ledger.capacity:
+                    yield raw, sequence
+            start = "(" + entries[-1][0].decode()
+
+    def _pending(self, stream: str) -> frozenset[bytes]:
+        """The IDs of the entries that consumers have and have not acknowledged."""
+        found: list[bytes] = []
+        start = "-"
+        while page := self._client.xpending_range(stream, GROUP, start, "+", PAGE):
+            found += [entry["message_id"] for entry in page]
+            start = "(" + page[-1]["message_id"].decode()
+        return frozenset(found)
+
+    def _order(self, placed: list[tuple[EventId, int]]) -> Order:
+        places = np.full(self.ledger.capacity, -1, np.int64)
+        for place, (_, sequence) in enumerate(sorted(placed)):
+            places[sequence] = place
+        entities = np.arange(self.ledger.capacity, dtype=np.int64) // 2
+        return order_of_effects(self.effects.sequences, entities=entities, places=places)
+
+    def _parked(self) -> int:
+        return int(self._client.xlen(f"{self.keys.namespace}parked:{GROUP}"))
+
+
+_NONE = np.zeros(0, np.int64)
+
+
+def _port_of(url: str) -> int:
+    """The port of a server on this machine, for a proxy in front of it.
+
+    Raises:
+        ScenarioError: it is elsewhere.
+    """
+    options: Mapping[str, Any] = redis.connection.parse_url(url)
+    if options.get("host") not in {"127.0.0.1", "localhost"}:
+        raise ScenarioError("a line with links wants a server on this machine, without a password")
+    return int(options.get("port", 6379))
