@@ -5,10 +5,17 @@
 
 `at_least_once`: an event is acknowledged after its effect. A consumer that starts takes its own pending events
 first, then new ones, and now and then those of consumers that died. An event that keeps failing is parked
-in a stream of its own after `max_deliveries`, so that it does not stop the rest; a service that is away
-(`AwayError`) is waited for, however long it takes, and counts against no event.
+in a stream of its own after `max_deliveries`, with the reason, so that it does not stop the rest. An effect that
+raises is called again for each event alone, so that only those that are at fault have failed. A service that is
+away (`AwayError`) is waited for, however long it takes, and counts against no event.
 
 `at_most_once`: the server forgets an event when it hands it out (NOACK). A crash loses what was in hand.
+
+A page is read in parts, so that server and consumer work at once; before an effect begins, everything that had
+its effect before is acknowledged:
+
+    server     part 1 | part 2   | part 3   | XACK page before |                  | part 1 ...
+    consumer          | decode 1 | decode 2 | decode 3         | effect on 1 to 3 |        ...
 
 Order: IDs order events over all streams, but a reply brings at most a page of each stream. Each stream is
 known up to some ID: behind a full page more may follow, behind a shorter one nothing did, up to the last ID that
@@ -17,29 +24,37 @@ was seen anywhere. Events are handled as far as every stream is known; the rest 
     created   1  3  4  5 | full page: known up to 5
     deleted   2  6  7      known up to 7, the last that was seen; 6 and 7 wait
 
+What has been in hand for half of `claim_after_ms`, since its effect waits or the process was frozen, may soon be,
+or is, another consumer's: before its effect the server is asked, the others' is dropped, and ours held on to.
+
 Position: the group's, kept by the server. Groups begin at the start of a stream, never at its end. Should the
 server come back empty, the group is made again at the checkpoint that each consumer saves to a file: the last
-ID below which everything was acknowledged.
+ID below which everything was acknowledged. A stream that ends before it is another one, and begins at its start.
 
-While the server is away the loop waits, 50 ms at first and 1 s at most, and logs that once.
+While the server is away the loop waits, 50 ms at first and 1 s at most, and logs that once. What had its effect by
+then is acknowledged first when it is back. What an operator takes from the server, with XGROUP DELCONSUMER say, is
+still handled by the consumer that has it in hand; what a dead one had pending is then lost to the group.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import os
 import time
-from collections import deque
+from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
+import hiredis
 import msgspec
 import redis
 
-from ordershop.entities import Entity, Topic
-from ordershop.event_store import Entry, command, connect, stored_event
+from ordershop.entities import ENTITIES, Entity, Topic
+from ordershop.event_store import Entry, connect, stored_event
 from ordershop.events import Action, EventId, Keys
 
 log = logging.getLogger(__name__)
@@ -51,6 +66,8 @@ NOTHING = EventId(0, 0)
 
 # What servers answer where a group, or its stream, is gone; Redis 7.0 names those differently that were waiting.
 _GROUP_IS_GONE = ("NOGROUP", "UNBLOCKED", "no such key")
+# More than a consumer can have in hand.
+_ALL = 1_000_000_000
 
 
 class Delivery(NamedTuple):
@@ -65,8 +82,17 @@ class Delivery(NamedTuple):
     raw_id: bytes
 
 
-# An entry that a consumer was given: its ID, its event (None where it is none), its ID as the server wrote it.
-Received = tuple[EventId, Delivery | None, bytes]
+class NoEvent(NamedTuple):
+    """An entry in the hands of a consumer that is no event: somebody else put it there, or it was trimmed."""
+
+    id: EventId
+    stream: str
+    raw_id: bytes
+
+
+Received = Delivery | NoEvent
+_ID_OF: Callable[[Received], EventId] = itemgetter(0)
+_RAW_ID_OF: Callable[[Received], bytes] = itemgetter(-1)
 
 
 class AwayError(Exception):
@@ -97,6 +123,11 @@ class Checkpoint:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether there is a file."""
+        return self._path is not None
 
     def load(self) -> dict[str, str]:
         """The saved ID of each stream; empty at the first start."""
@@ -131,6 +162,41 @@ def position_below_all_pending(last_delivered: str, smallest_pending: str | None
     return str(before if pending.microseconds else EventId(pending.seconds - 1, (1 << 64) - 1))
 
 
+_DECODERS: dict[Topic, msgspec.json.Decoder[Any]] = {
+    topic: msgspec.json.Decoder(kind) for topic, kind in ENTITIES.items()
+}
+
+
+def received(stream: str, topic: Topic, action: Action, entries: Iterable[Entry]) -> list[Received]:
+    """What a page of a stream brings to a consumer."""
+    decode = _DECODERS[topic].decode
+    new = tuple.__new__  # past the named tuples' own constructors, which take as long as all the rest
+    page: list[Received] = []
+    append = page.append
+    last_seconds, seconds = b"", 0
+    for entry in entries:
+        raw, fields = entry
+        raw_seconds, _, microseconds = raw.partition(b"-")
+        if raw_seconds != last_seconds:
+            last_seconds, seconds = raw_seconds, int(raw_seconds)
+        event_id = new(EventId, (seconds, int(microseconds)))
+        # Our own entries have two fields in this order; the search is for everybody else's.
+        if fields is not None and len(fields) == 4:
+            name_of_id, name, name_of_entity, body = fields
+            if name_of_id == b"event_id" and name_of_entity == b"entity":
+                try:
+                    append(new(Delivery, (event_id, topic, action, decode(body), name.decode(), stream, raw)))
+                    continue
+                except (msgspec.MsgspecError, UnicodeDecodeError):
+                    pass  # looked at again below, by what says of any entry whether it is an event
+        event = stored_event(topic, action, entry)
+        if event is None:
+            append(NoEvent(event_id, stream, raw))
+        else:
+            append(Delivery(event_id, topic, action, event.entity, event.event_id, stream, raw))
+    return page
+
+
 class Merge:
     """Pages of several streams in, events in order of ID out, as far as the order is certain.
 
@@ -141,14 +207,18 @@ class Merge:
 
     def __init__(self, streams: Sequence[str], page: int) -> None:
         self._page = page
-        self._waiting: dict[str, deque[Received]] = {stream: deque() for stream in streams}
+        self._waiting: dict[str, list[Received]] = {stream: [] for stream in streams}
         self._known_to: dict[str, EventId] = dict.fromkeys(streams, NOTHING)
         self._last_seen = NOTHING
 
     @property
     def hungry(self) -> list[str]:
-        """The streams of which nothing waits, so that more of them may be asked for."""
-        return [stream for stream, waiting in self._waiting.items() if not waiting]
+        """The streams of which little waits, so that more of them may be asked for.
+
+        Pages of several streams end at about the same event, and leave a few of each behind. Were those waited
+        for, every other read would ask one stream alone, and every other batch be one of a few events.
+        """
+        return [stream for stream, waiting in self._waiting.items() if 2 * len(waiting) < self._page]
 
     @property
     def is_empty(self) -> bool:
@@ -167,37 +237,128 @@ class Merge:
                 something, and of the others nothing, though they may have something by then.
         """
         for stream, entries in pages.items():
-            self._waiting[stream].extend(entries)
+            self._waiting[stream] = self._waiting[stream] + entries
             if entries:
-                self._last_seen = max(self._last_seen, entries[-1][0])
+                self._last_seen = max(self._last_seen, entries[-1].id)
         for stream, entries in pages.items():
             more_may_follow = stream in pending or len(entries) >= self._page or (waited and not entries)
             if not more_may_follow:
                 self._known_to[stream] = self._last_seen
             elif entries or stream in pending:
-                self._known_to[stream] = entries[-1][0] if entries else NOTHING
+                self._known_to[stream] = entries[-1].id if entries else NOTHING
 
-    def take(self) -> list[tuple[str, Delivery | None, bytes]]:
-        """The entries up to which the order is certain, in order, with their streams."""
+    def take(self) -> list[Received]:
+        """The entries up to which the order is certain, in order."""
         safe = min(self._known_to.values())
-        taken: list[tuple[EventId, str, Delivery | None, bytes]] = []
+        parts = []
         for stream, waiting in self._waiting.items():
-            while waiting and waiting[0][0] <= safe:
-                event_id, delivery, raw = waiting.popleft()
-                taken.append((event_id, stream, delivery, raw))
-        taken.sort(key=lambda item: item[0])
-        return [(stream, delivery, raw) for _, stream, delivery, raw in taken]
+            if not waiting or waiting[0].id > safe:
+                continue
+            count = len(waiting) if waiting[-1].id <= safe else bisect_right(waiting, safe, key=_ID_OF)
+            parts.append(waiting[:count])
+            self._waiting[stream] = waiting[count:]
+        if len(parts) == 1:
+            return parts[0]
+        return sorted(chain.from_iterable(parts), key=_ID_OF)
 
-    def holds(self, stream: str, raw_id: bytes) -> bool:
-        """Whether an entry waits here."""
-        return any(raw == raw_id for _, _, raw in self._waiting[stream])
+    def holds(self, stream: str) -> bool:
+        """Whether anything of a stream waits."""
+        return bool(self._waiting[stream])
+
+    def raw_ids(self, stream: str) -> list[bytes]:
+        """What waits of a stream, in order."""
+        return [_RAW_ID_OF(entry) for entry in self._waiting[stream]]
+
+    def keep(self, stream: str, raw_ids: Container[bytes]) -> None:
+        """Forget what waits of a stream, but for these."""
+        self._waiting[stream] = [entry for entry in self._waiting[stream] if entry.raw_id in raw_ids]
 
     def clear(self) -> None:
         """Forget everything that waits, and how far the streams are known."""
         self._last_seen = NOTHING
-        for stream, waiting in self._waiting.items():
-            waiting.clear()
+        for stream in self._waiting:
+            self._waiting[stream] = []
             self._known_to[stream] = NOTHING
+
+
+class _Link:
+    """The one connection of a consumer: commands in one write, their answers in order.
+
+    It is kept in hand, since the client library's pool looks at the socket each time it hands one out.
+    """
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._pool = client.connection_pool
+        self._connection: Any = None
+
+    def send(self, commands: Iterable[tuple[Any, ...]]) -> None:
+        """Write some commands in one piece; their replies are to be received.
+
+        Raises:
+            redis.RedisError: as the client library raises it.
+        """
+        connection = self._connection or self._pool.get_connection()
+        self._connection = connection
+        try:
+            # Past the client library's own packing, which looks at each argument twice.
+            connection.send_packed_command([b"".join(map(hiredis.pack_command, commands))])
+        except BaseException:
+            self._lose()
+            raise
+
+    def receive(self, count: int) -> list[Any]:
+        """The replies to so many commands as RESP2 has them, bytes undecoded.
+
+        Raises:
+            redis.RedisError: as the client library raises it; of several answers that are errors, the first.
+        """
+        refused: redis.ResponseError | None = None
+        replies = []
+        try:
+            for _ in range(count):
+                try:
+                    replies.append(self._connection.read_response(disable_decoding=True))
+                except redis.ResponseError as error:
+                    refused = refused or error  # the other answers are still to be read
+        except BaseException:
+            self._lose()
+            raise
+        if refused is not None:
+            raise refused
+        return replies
+
+    def _lose(self) -> None:
+        """Give the connection up: an answer may still be on its way, which nobody must read."""
+        connection, self._connection = self._connection, None
+        connection.disconnect()
+        self._pool.release(connection)
+
+    def exchange(self, *commands: tuple[Any, ...]) -> list[Any]:
+        """The replies to some commands; raises as `send` and `receive` do."""
+        self.send(commands)
+        return self.receive(len(commands))
+
+    def call(self, *command: Any) -> Any:
+        """The reply to one command; raises as `exchange` does."""
+        return self.exchange(command)[0]
+
+
+class _Failure(NamedTuple):
+    """An event whose effect has failed, and which waits to be tried again.
+
+    Attributes:
+        times: how often, other consumers and earlier lives of this one included.
+        raised: whether the effect raised, so that it is tried alone.
+        at_s: when, on the subscription's clock.
+    """
+
+    delivery: Delivery
+    times: int
+    raised: bool
+    at_s: float
+
+
+_Key = tuple[str, bytes]
 
 
 class Subscription:
@@ -221,6 +382,9 @@ class Subscription:
 
     CHECKPOINT_EVERY_S = 1.0
     BACK_OFF_S = (0.05, 1.0)
+    PARTS = 4
+    SMALLEST_PART = 125
+    CLAIM_PAGE = 1_000
     # Of the wait after a failure: 51 s at most.
     MAX_DOUBLINGS = 10
 
@@ -244,18 +408,27 @@ class Subscription:
         self.group = group
         self.consumer = consumer
         self._sources = {keys.stream(topic, action): (topic, action) for topic, action in sources}
-        self._policy = policy
-        self._page = page
+        self._at_least_once = policy == "at_least_once"
+        # How many parts a page is asked for in, and of how many events each: small pages come in one.
+        self._parts = max(1, min(self.PARTS, page // self.SMALLEST_PART))
+        self._part = page // self._parts
         self._block_ms = block_ms
         self._claim_after_ms = claim_after_ms
         self._max_deliveries = max_deliveries
         self._clock = clock
-        self._client = connect(url, timeout_s=block_ms / 1000 + 5)
+        self._link = _Link(connect(url, timeout_s=block_ms / 1000 + 5))
         self._checkpoint = Checkpoint(checkpoint)
-        self._merge = Merge(list(self._sources), page)
+        self._merge = Merge(list(self._sources), self._part)
         # Streams whose own pending events are still being read, with the ID to go on behind.
         self._pending_from: dict[str, str] = {}
-        self._failures: dict[tuple[str, bytes], int] = {}
+        # What was taken to be handled, and what of it had its effect and is not acknowledged yet, by stream.
+        self._taken: list[Received] = []
+        self._done: defaultdict[str, list[bytes]] = defaultdict(list)
+        # Whether the last answer was a full one, so that more is there.
+        self._is_behind = False
+        # When each stream was asked, of which nothing waited: nothing of it has been in hand for longer.
+        self._asked_at = dict.fromkeys(self._sources, 0.0)
+        self._failures: dict[_Key, _Failure] = {}
         self._retry_at = 0.0
         self._claim_at = 0.0
         self._save_at = 0.0
@@ -265,12 +438,15 @@ class Subscription:
         """The stream of events that were given up, with the reason."""
         return f"{self.keys.namespace}parked:{self.group}"
 
+    # The loop ------------------------------------------------------------------------------------------
+
     def run(self, effect: Effect, stop: Stop) -> None:
         """Handle events until `stop` is set.
 
         Args:
             effect: handles deliveries in order, and answers those that failed. It raises `AwayError` where
-                what it needs does not answer, and is then called again with the same deliveries.
+                what it needs does not answer, and is then called again with the same deliveries. When it raises
+                another exception it is called again for each delivery alone, and those it raises for have failed.
         """
         backoff = self.BACK_OFF_S[0]
         away = False
@@ -298,6 +474,7 @@ class Subscription:
                 backoff = min(backoff * 2, self.BACK_OFF_S[1])
         if joined:
             try:
+                self._acknowledge()
                 self._save_checkpoint()
             except redis.RedisError as error:
                 # The server has the position; the one in the file is older, which loses nothing.
@@ -305,180 +482,350 @@ class Subscription:
 
     def _join(self) -> None:
         """Make the groups that are missing, and begin with this consumer's own pending events."""
+        # What had its effect when the connection was lost must not come again as pending.
+        self._acknowledge()
         saved = self._checkpoint.load()
         for stream in self._sources:
+            start = self._start_of_group(stream, saved.get(stream, START))
             try:
-                self._client.xgroup_create(stream, self.group, id=saved.get(stream, START), mkstream=True)
-                log.info("%s: listening to %s from %s", self.group, stream, saved.get(stream, START))
+                self._link.call("XGROUP", "CREATE", stream, self.group, start, "MKSTREAM")
+                log.info("%s: listening to %s from %s", self.group, stream, start)
             except redis.ResponseError as error:
                 if not str(error).startswith("BUSYGROUP"):
                     raise
+        # Whatever is in hand comes again with the pending events, and the server knows how often it came.
         self._merge.clear()
-        at_least_once = self._policy == "at_least_once"
-        self._pending_from = dict.fromkeys(self._sources, START) if at_least_once else {}
+        self._taken = []
+        self._is_behind = False
+        self._failures.clear()
+        self._pending_from = dict.fromkeys(self._sources, START) if self._at_least_once else {}
         self._claim_at = self._clock() + self._claim_after_ms / 1000
 
+    def _start_of_group(self, stream: str, saved: str) -> str:
+        """Where a group that is missing has to begin."""
+        if saved == START:
+            return START
+        try:
+            info = _pairs(self._link.call("XINFO", "STREAM", stream))
+        except redis.ResponseError as error:
+            if not str(error).startswith("no such key"):
+                raise
+            return START
+        # A stream that ends before what was handled is not the one that it was handled of.
+        is_the_same = EventId.parse(info[b"last-generated-id"]) >= EventId.parse(saved)
+        return saved if is_the_same else START
+
     def _once(self, effect: Effect, stop: Stop) -> None:
-        if self._policy == "at_least_once" and self._clock() >= self._claim_at:
-            self._claim_at = self._clock() + self._claim_after_ms / 2000
-            self._handle(self._claimed(), effect, stop)
-        if self._failures and not self._pending_from and self._clock() >= self._retry_at:
-            # What failed is still pending: read it again, from the start. Once: it may be gone meanwhile, taken
-            # over by another consumer or trimmed; what is not, and fails again, sets the time anew.
-            self._pending_from = {stream: START for stream, _ in self._failures}
-            self._retry_at = math.inf
+        if self._at_least_once:
+            if self._clock() >= self._claim_at:
+                self._claim_at = self._clock() + self._claim_after_ms / 2000
+                self._claim()
+            if self._failures and self._clock() >= self._retry_at:
+                self._try_again(effect, stop)
         self._read()
         self._handle(self._merge.take(), effect, stop)
-        if self._policy == "at_least_once" and self._clock() >= self._save_at:
+        if self._at_least_once and self._clock() >= self._save_at:
             self._save_at = self._clock() + self.CHECKPOINT_EVERY_S
+            self._acknowledge()
             self._save_checkpoint()
 
+    # Reading -------------------------------------------------------------------------------------------
+
     def _read(self) -> None:
-        """Ask for a page of each stream of which nothing waits: pending events first, then new ones."""
-        asked = self._merge.hungry
+        """Acknowledge, and ask for a page of each stream of which nothing waits: pending events, then new ones.
+
+        A page comes in parts, and the server is kept busy while one is decoded: with the next part, or behind
+        the last one with the acknowledgements. Where there may be no next page they go in front of the read.
+        """
+        # Pending events may be read from the start, so that what waits of their stream would come twice.
+        asked = [
+            each for each in self._merge.hungry if each not in self._pending_from or not self._merge.holds(each)
+        ]
         if not asked:
+            self._acknowledge()
             return
-        ids = [self._pending_from.get(stream, ">") for stream in asked]
-        parts: list[Any] = ["XREADGROUP", "GROUP", self.group, self.consumer, "COUNT", self._page]
-        waits = self._merge.is_empty and not self._pending_from
-        if waits:
-            parts += ["BLOCK", self._block_ms]
-        if self._policy == "at_most_once":
+        now = self._clock()
+        waits = self._merge.is_empty and not self._pending_from and not self._is_behind
+        first = [] if self._is_behind else self._acknowledgements()
+        self._link.send((*first, self._question(asked, self._patience_ms(now) if waits else None)))
+        reply = self._link.receive(len(first) + 1)[-1]
+        if first:
+            self._done.clear()
+        self._asked_at.update((stream, now) for stream in asked if not self._merge.holds(stream))
+        for parts_left in reversed(range(self._parts)):
+            answered: dict[str, list[Entry]] = {stream: [] for stream in asked}
+            answered |= {raw.decode(): entries for raw, entries in reply or ()}
+            pending = self._advance_in_pending(answered)
+            full = [stream for stream, entries in answered.items() if len(entries) == self._part]
+            self._is_behind = bool(full)
+            is_last = not full or not parts_left
+            then = self._acknowledgements() if is_last else [self._question(full, None)]
+            if then:
+                self._link.send(then)
+            pages = {name: received(name, *self._sources[name], entries) for name, entries in answered.items()}
+            self._merge.add(pages, pending=pending, waited=waits)
+            replies = self._link.receive(len(then))
+            if is_last:
+                self._done.clear()
+                return
+            reply, asked, waits = replies[0], full, False
+
+    def _question(self, streams: Sequence[str], block_ms: int | None) -> tuple[Any, ...]:
+        ids = [self._pending_from.get(stream, ">") for stream in streams]
+        parts: list[Any] = ["XREADGROUP", "GROUP", self.group, self.consumer, "COUNT", self._part]
+        if block_ms is not None:
+            parts += ["BLOCK", block_ms]
+        if not self._at_least_once:
             parts.append("NOACK")
-        replies = self._command(*parts, "STREAMS", *asked, *ids) or []
-        pages: dict[str, list[Received]] = {stream: [] for stream in asked}
-        pending = set(self._pending_from)
-        for raw_stream, entries in replies:
-            stream = raw_stream.decode()
-            pages[stream] = [self._received(stream, entry) for entry in entries]
-            if stream in pending:
-                if len(entries) < self._page:
-                    del self._pending_from[stream]
-                else:
-                    self._pending_from[stream] = entries[-1][0].decode()
-        self._merge.add(pages, pending=pending, waited=waits)
+        return (*parts, "STREAMS", *streams, *ids)
 
-    def _received(self, stream: str, entry: Entry) -> Received:
-        topic, action = self._sources[stream]
-        event = stored_event(topic, action, entry)
-        if event is None:
-            return EventId.parse(entry[0]), None, entry[0]
-        delivery = Delivery(event.id, topic, action, event.entity, event.event_id, stream, entry[0])
-        return event.id, delivery, entry[0]
+    def _patience_ms(self, now: float) -> int:
+        """How long the server may wait for new events: no longer than until something is to be tried again."""
+        if not self._failures:
+            return self._block_ms
+        return max(1, min(self._block_ms, int((self._retry_at - now) * 1000)))
 
-    def _claimed(self) -> list[tuple[str, Delivery | None, bytes]]:
-        """The pending events of consumers that fell silent, now this consumer's; each stream to its end."""
-        claimed = []
+    def _advance_in_pending(self, answered: Mapping[str, list[Entry]]) -> set[str]:
+        """Note how far pending events have been read; the streams of which these answers are pending events."""
+        pending = set(self._pending_from).intersection(answered)
+        for stream in pending:
+            entries = answered[stream]
+            if len(entries) < self._part:
+                del self._pending_from[stream]
+            else:
+                self._pending_from[stream] = entries[-1][0].decode()
+            if self._failures:
+                for entry in entries:  # what comes again need not be waited for
+                    self._failures.pop((stream, entry[0]), None)
+        return pending
+
+    def _acknowledgements(self) -> list[tuple[Any, ...]]:
+        return [("XACK", stream, self.group, *raw_ids) for stream, raw_ids in self._done.items()]
+
+    def _acknowledge(self) -> None:
+        if self._done:
+            self._link.exchange(*self._acknowledgements())
+            self._done.clear()
+
+    def _claim(self) -> None:
+        """Make the pending events of consumers that fell silent this one's; they are read like its own."""
+        self._acknowledge()
+        self._hold_on()
         for stream in self._sources:
-            cursor = START
+            in_hand = set(self._merge.raw_ids(stream))
+            cursor, taken_over = START, 0
             while True:
-                reply = self._command(
-                    "XAUTOCLAIM",
-                    stream,
-                    self.group,
-                    self.consumer,
-                    self._claim_after_ms,
-                    cursor,
-                    "COUNT",
-                    self._page,
+                reply = self._link.call(
+                    *("XAUTOCLAIM", stream, self.group, self.consumer, self._claim_after_ms, cursor),
+                    *("COUNT", self.CLAIM_PAGE, "JUSTID"),
                 )
                 cursor = reply[0].decode()
-                if None in reply[1]:
-                    # Redis 6.2 answers a trimmed entry as nil, and leaves it pending; its ID is to be read there.
-                    self._pending_from.setdefault(stream, START)
-                received = [
-                    self._received(stream, entry)
-                    for entry in reply[1]
-                    if entry is not None and not self._merge.holds(stream, entry[0])
-                ]
-                claimed += [(event_id, stream, delivery, raw) for event_id, delivery, raw in received]
+                claimed = [raw for raw in reply[1] if raw not in in_hand and (stream, raw) not in self._failures]
+                taken_over += len(claimed)
                 if cursor == START:
                     break
-        if claimed:
-            log.warning("%s: took over %d pending events of a silent consumer", self.group, len(claimed))
-        claimed.sort(key=lambda item: item[0])
-        return [(stream, delivery, raw) for _, stream, delivery, raw in claimed]
+            if taken_over:
+                log.warning("%s: took over %d pending events of a silent consumer", self.group, taken_over)
+                self._pending_from[stream] = START
 
-    def _handle(self, taken: list[tuple[str, Delivery | None, bytes]], effect: Effect, stop: Stop) -> None:
+    def _hold_on(self) -> None:
+        """Drop what others have taken over of what is in hand, and renew the rest, if it is held for long."""
+        now = self._clock()
+        held_s = now - min(self._asked_at.values())
+        if not self._at_least_once or held_s < self._claim_after_ms / 2000:
+            return
+        left = len(self._taken)
+        for stream in self._sources:
+            raw_ids = [each.raw_id for each in self._taken if each.stream == stream]
+            raw_ids += self._merge.raw_ids(stream)
+            if raw_ids:
+                ours = self._still_ours(stream, raw_ids, held_s)
+                self._taken = [each for each in self._taken if each.stream != stream or each.raw_id in ours]
+                self._merge.keep(stream, ours)
+        self._asked_at = dict.fromkeys(self._sources, now)
+        if len(self._taken) < left:
+            log.warning("%s: left %d events to who took them over", self.group, left - len(self._taken))
+
+    def _still_ours(self, stream: str, raw_ids: Sequence[bytes], held_s: float) -> set[bytes]:
+        """Those that nobody has taken over; they are held for as long again, without counting as delivered.
+
+        Args:
+            raw_ids: in order.
+            held_s: for how long they may have been in hand.
+        """
+        me = self.consumer.encode()
+        consumers, rows = self._link.exchange(
+            ("XINFO", "CONSUMERS", stream, self.group),
+            ("XPENDING", stream, self.group, raw_ids[0], raw_ids[-1], _ALL),
+        )
+        owners = {row[0]: row[1] for row in rows}
+        # What is pending nowhere was acknowledged by somebody who had claimed it; before that is possible, or
+        # when this consumer has been deleted, it was given up with the consumer, and nobody else will handle it.
+        is_known = any(_pairs(each)[b"name"] == me for each in consumers)
+        default = None if is_known and held_s >= self._claim_after_ms / 1000 else me
+        ours = {raw for raw in raw_ids if owners.get(raw, default) == me}
+        if ours:
+            self._link.call("XCLAIM", stream, self.group, self.consumer, 0, *ours, "JUSTID")
+        return ours
+
+    # Effects -------------------------------------------------------------------------------------------
+
+    def _handle(self, taken: list[Received], effect: Effect, stop: Stop) -> None:
         if not taken:
             return
-        deliveries = [delivery for _, delivery, _ in taken if delivery is not None]
-        failed = self._try(effect, deliveries, stop) if deliveries else []
-        if failed is None or self._policy == "at_most_once":
-            return
-        failed_ids = {(delivery.stream, delivery.raw_id) for delivery in failed}
-        done: dict[str, list[bytes]] = {}
-        unreadable = 0
-        for stream, delivery, raw in taken:
-            unreadable += delivery is None
-            if (stream, raw) not in failed_ids:
-                done.setdefault(stream, []).append(raw)
-                self._failures.pop((stream, raw), None)
-        if unreadable:
-            log.warning("%s: skipped %d entries that are no events, or were trimmed", self.group, unreadable)
-        for delivery in failed:
-            self._note_failure(delivery)
-        self._acknowledge(done)
+        self._taken = taken
+        self._hold_on()
+        deliveries = [each for each in self._taken if type(each) is Delivery]
+        if len(deliveries) < len(self._taken):
+            no_events = [each for each in self._taken if type(each) is NoEvent]
+            log.warning("%s: skipped %d entries that are no events, or were trimmed", self.group, len(no_events))
+            self._note_done(no_events)
+        self._try(effect, deliveries, stop)
+        self._taken = []
 
-    def _try(self, effect: Effect, deliveries: list[Delivery], stop: Stop) -> list[Delivery] | None:
-        """The deliveries that failed; None when told to stop before what the effect needs had answered."""
+    def _try(self, effect: Effect, deliveries: list[Delivery], stop: Stop) -> None:
+        """Have the effect, and note what became of it; nothing, when told to stop while something is away."""
         backoff = self.BACK_OFF_S[0]
-        while True:
+        while deliveries:
             try:
-                return list(effect(deliveries))
+                failed = list(effect(deliveries))
             except AwayError as error:
                 if backoff == self.BACK_OFF_S[0]:
                     log.warning("%s: %s; waiting", self.group, error)
+            except Exception as error:  # noqa: BLE001  # it is at fault in an event, which must not stop the others
+                self._note_raised(effect, deliveries, stop, error)
+                return
+            else:
+                self._note(deliveries, failed)
+                return
+            self._acknowledge()  # it may be long
             if stop.wait(backoff):
-                return None
+                return
             backoff = min(backoff * 2, self.BACK_OFF_S[1])
+            deliveries = self._held(deliveries)
 
-    def _note_failure(self, delivery: Delivery) -> None:
+    def _held(self, deliveries: list[Delivery]) -> list[Delivery]:
+        """Those of the deliveries that are still this consumer's."""
+        before = self._taken
+        self._hold_on()
+        if self._taken is before:
+            return deliveries
+        held = {(each.stream, each.raw_id) for each in self._taken}
+        return [each for each in deliveries if (each.stream, each.raw_id) in held]
+
+    def _note_raised(self, effect: Effect, deliveries: list[Delivery], stop: Stop, error: Exception) -> None:
+        """Note the failure of one delivery; of several, try each alone, so that only those at fault fail."""
+        if len(deliveries) == 1:
+            if (deliveries[0].stream, deliveries[0].raw_id) not in self._failures:
+                log.error("%s: the effect of %s raised", self.group, deliveries[0].event_id, exc_info=error)
+            self._note(deliveries, deliveries, error)
+            return
+        log.warning(
+            "%s: the effect of %d events raised %r; each is tried alone", self.group, len(deliveries), error
+        )
+        for delivery in deliveries:
+            if stop.is_set():
+                return
+            self._try(effect, self._held([delivery]), stop)
+
+    def _note(self, tried: list[Delivery], failed: list[Delivery], error: Exception | None = None) -> None:
+        if not self._at_least_once:
+            return
+        failed_ids = {(each.stream, each.raw_id) for each in failed}
+        self._note_done([e for e in tried if (e.stream, e.raw_id) not in failed_ids] if failed else tried)
+        for delivery in failed:
+            self._note_failure(delivery, error)
+
+    def _note_done(self, entries: Sequence[Received]) -> None:
+        if not self._at_least_once or not entries:
+            return
+        if self._failures:
+            for each in entries:
+                self._failures.pop((each.stream, each.raw_id), None)
+        if len(self._sources) == 1:
+            self._done[entries[0].stream].extend(map(_RAW_ID_OF, entries))
+            return
+        for each in entries:
+            self._done[each.stream].append(each.raw_id)
+
+    # Failures ------------------------------------------------------------------------------------------
+
+    def _note_failure(self, delivery: Delivery, error: Exception | None) -> None:
         key = (delivery.stream, delivery.raw_id)
-        failures = self._failures.get(key) or self._deliveries_so_far(delivery) - 1
-        self._failures[key] = failures + 1
-        self._retry_at = self._clock() + self.BACK_OFF_S[0] * 2 ** min(failures, self.MAX_DOUBLINGS)
-        if self._failures[key] >= self._max_deliveries:
-            del self._failures[key]
-            self._park(delivery, failures + 1)
+        known = self._failures.pop(key, None)
+        times = (known.times if known else self._deliveries_so_far(delivery) - 1) + 1
+        if times >= self._max_deliveries:
+            self._park(delivery, times, repr(error) if error else "the effect answered it as failed")
+            return
+        now = self._clock()
+        self._failures[key] = _Failure(delivery, times, error is not None, now)
+        self._retry_at = now + self.BACK_OFF_S[0] * 2 ** min(times - 1, self.MAX_DOUBLINGS)
 
     def _deliveries_so_far(self, delivery: Delivery) -> int:
         """How often the server has handed an event out, to this consumer or to others before it."""
-        pending = self._command("XPENDING", delivery.stream, self.group, delivery.raw_id, delivery.raw_id, 1)
+        pending = self._link.call("XPENDING", delivery.stream, self.group, delivery.raw_id, delivery.raw_id, 1)
         return int(pending[0][3]) if pending else 1
 
-    def _park(self, delivery: Delivery, deliveries: int) -> None:
-        log.error("%s: parked %s after %d deliveries", self.group, delivery.event_id, deliveries)
-        with self._client.pipeline(transaction=True) as together:
-            together.xadd(
-                self.parked,
-                {
-                    "stream": delivery.stream,
-                    "id": delivery.raw_id,
-                    "event_id": delivery.event_id,
-                    "deliveries": deliveries,
-                },
-            )
-            together.xack(delivery.stream, self.group, delivery.raw_id)
-            together.execute()
+    def _try_again(self, effect: Effect, stop: Stop) -> None:
+        """Try once more what has failed, but for what another consumer has taken over."""
+        self._acknowledge()
+        together: list[Delivery] = []
+        alone: list[Delivery] = []
+        for key, failure in sorted(self._failures.items(), key=lambda item: item[1].delivery.id):
+            delivery = failure.delivery
+            if not self._still_ours(delivery.stream, [delivery.raw_id], self._clock() - failure.at_s):
+                log.warning("%s: event %s has failed here, and is another's now", self.group, delivery.event_id)
+                del self._failures[key]
+                continue
+            # It counts as delivered once more, so that those who come after a crash know.
+            self._link.call("XCLAIM", delivery.stream, self.group, self.consumer, 0, delivery.raw_id)
+            (alone if failure.raised else together).append(delivery)
+        self._taken = [*together, *alone]
+        self._try(effect, together, stop)
+        for delivery in alone:
+            if stop.is_set():
+                break
+            self._try(effect, self._held([delivery]), stop)
+        self._taken = []
 
-    def _acknowledge(self, done: dict[str, list[bytes]]) -> None:
-        for stream, ids in done.items():
-            self._command("XACK", stream, self.group, *ids)
+    def _park(self, delivery: Delivery, deliveries: int, reason: str) -> None:
+        log.error("%s: parked %s after %d deliveries: %s", self.group, delivery.event_id, deliveries, reason)
+        fields = {
+            "stream": delivery.stream,
+            "id": delivery.raw_id,
+            "event_id": delivery.event_id,
+            "deliveries": deliveries,
+            "reason": reason,
+        }
+        self._link.exchange(
+            ("MULTI",),
+            ("XADD", self.parked, "*", *(part for field in fields.items() for part in field)),
+            ("XACK", delivery.stream, self.group, delivery.raw_id),
+            ("EXEC",),
+        )
+
+    # The position --------------------------------------------------------------------------------------
 
     def _save_checkpoint(self) -> None:
-        if self._policy == "at_most_once":
+        if not self._at_least_once or not self._checkpoint.is_kept:
             return
-        positions = {}
+        questions: list[tuple[str, ...]] = []
         for stream in self._sources:
-            groups = self._client.xinfo_groups(stream)
-            mine = next((g for g in groups if g["name"] == self.group.encode()), None)
-            if mine is None:
-                raise redis.ResponseError(f"NOGROUP {self.group} of {stream}")
-            pending = self._command("XPENDING", stream, self.group)
+            # In this order: what is delivered between the two is above the first answer.
+            questions += [("XINFO", "GROUPS", stream), ("XPENDING", stream, self.group)]
+        answers = self._link.exchange(*questions)
+        positions = {}
+        for stream, groups, pending in zip(self._sources, answers[::2], answers[1::2], strict=True):
+            last_delivered = next(
+                group[b"last-delivered-id"]
+                for group in map(_pairs, groups)
+                if group[b"name"] == self.group.encode()
+            )
             smallest = pending[1].decode() if pending[1] is not None else None
-            positions[stream] = position_below_all_pending(mine["last-delivered-id"].decode(), smallest)
+            positions[stream] = position_below_all_pending(last_delivered.decode(), smallest)
         self._checkpoint.save(positions)
 
-    def _command(self, *parts: Any) -> Any:
-        return command(self._client, *parts)
+
+def _pairs(flat: Sequence[Any]) -> dict[bytes, Any]:
+    """A map as RESP2 has it: key, value, key, value, ..."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))

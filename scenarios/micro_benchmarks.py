@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
+from harness import checking
 from harness.conducting import Findings, ScenarioError, Stage
 from harness.run import Verdict
 from scenarios.shop import server_for
@@ -113,7 +114,7 @@ def _run_pytest(stage: Stage, server: str, rounds: int, results: Path) -> None:
 def _add(findings: Findings, benchmark: _Benchmark) -> None:
     info = benchmark.extra_info
     # What it has measured within its rounds stands under names of its own, such as `stack.store.p50`.
-    within = {name: value for name, value in info.items() if name.startswith("stack.")}
+    within = {name: value for name, value in info.items() if name.startswith(("stack.", "drain."))}
     for name, value in within.items():
         findings.figure(name, value, "µs")
     if within:
@@ -137,3 +138,7 @@ def _verdict(results: _Results) -> Verdict:
 
 
 scenario = Micro()
+
+if __name__ == "micro_benchmarks":  # Locust would load this file under its own name
+    sys.stderr.write("locust: micro-benchmarks have no users; they are measured by `shopbench run micro`\n")
+    sys.exit(checking.EXIT_USAGE)

@@ -7,7 +7,8 @@ The CRM knows no addresses: events of customers carry them; for an order it asks
 whose customer is gone by now gets no mail to nobody: the mail goes to the shop itself, so that every event has
 an effect and none is silently skipped.
 
-A batch of deliveries becomes one request to the mail service, so that a backlog is worked off fast. Each mail
+A batch of deliveries becomes one question to the entity cache and one request for each `MAILS_A_REQUEST` mails to
+the mail service, one after the other in the order of events, so that a backlog is worked off fast. Each mail
 carries its event's `event_id`: a redelivered event sends no second mail. A request that is refused is halved until
 the mail that is at fault stands alone; its event is tried some more times, then parked, and the rest goes on.
 """
@@ -19,7 +20,8 @@ import http.client
 import logging
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -28,7 +30,7 @@ import msgspec
 import redis
 
 from ordershop.entities import Customer, Order, Topic
-from ordershop.entity_cache import CacheError
+from ordershop.entity_cache import CacheError, entity_from_hash
 from ordershop.event_store import EventStore, connect
 from ordershop.events import Action, Keys
 from ordershop.services.mail import Mail
@@ -119,10 +121,7 @@ class Crm:
 
     def __call__(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Have a mail sent for each delivery, and answer those whose mail is refused."""
-        customers: dict[str, Customer | None] = {}
-        for delivery in deliveries:
-            if isinstance(delivery.entity, Order) and delivery.entity.customer_id not in customers:
-                customers[delivery.entity.customer_id] = self._customer(delivery.entity.customer_id)
+        customers = self._customers({d.entity.customer_id for d in deliveries if isinstance(d.entity, Order)})
         mails = [
             mail_for(d, customers.get(d.entity.customer_id) if isinstance(d.entity, Order) else None)
             for d in deliveries
@@ -145,15 +144,27 @@ class Crm:
             return self._send(mails, first, middle) + self._send(mails, middle, last)
         return []
 
-    def _customer(self, customer_id: str) -> Customer | None:
+    def _customers(self, ids: Collection[str]) -> dict[str, Customer]:
+        """The customers of these ids that there are, asked for in one round trip."""
+        if not ids:
+            return {}
         try:
-            found = self._store.find_one("customer", customer_id)
+            with self._store.client.pipeline(transaction=False) as questions:
+                for each in ids:
+                    questions.hgetall(self._store.keys.entity("customer", each))
+                hashes = questions.execute()
         except redis.RedisError as error:
             raise AwayError(f"the entity cache does not answer ({error})") from error
-        except CacheError as error:
-            log.warning("%s; its mail goes to the shop", error)
-            return None
-        return found if isinstance(found, Customer) else None
+        customers: dict[str, Customer] = {}
+        for each, fields in zip(ids, hashes, strict=True):
+            try:
+                found = entity_from_hash("customer", list(chain.from_iterable(fields.items())), [])
+            except CacheError as error:
+                log.warning("%s; its mail goes to the shop", error)
+                continue
+            if isinstance(found, Customer):
+                customers[each] = found
+        return customers
 
 
 def listen(
