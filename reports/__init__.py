@@ -4,8 +4,14 @@
     quantities    numbers with units: 132 µs, 1.24 ms, 412 k/s
     axes, charts  the charts of a run, as Vega-Lite specifications
     javascript    the chart library, out of an installed package
-    render        the HTML page
+    page          what all pages share: escaping, style, the data of charts
+    render        the HTML page of a run
     summaries     the same result for a pull request, a CI system, a terminal
+    series        its time series as CSV
+    bootstrap     confidence intervals of ratios between two runs
+    compare       two or more runs side by side: page, Markdown, terminal
+    index         a directory of runs as a page
+    schema        the JSON Schema of `run.json`
 
     from harness.run import load
     from reports import write_reports
@@ -22,13 +28,14 @@ from pathlib import Path
 
 from harness.run import Record, write_atomically
 from reports.render import render
+from reports.series import series_csv
 from reports.summaries import junit, markdown, terminal
 
 __all__ = ["junit", "markdown", "render", "terminal", "write_reports"]
 
 
 def write_reports(record: Record, directory: Path) -> Path:
-    """Write `report.html`, `summary.md` and `junit.xml`, each as a whole, and return the page's path.
+    """Write the page, `summary.md`, `junit.xml` and `series.csv`, each as a whole, and return the page's path.
 
     Args:
         record: the run to report on.
@@ -38,8 +45,13 @@ def write_reports(record: Record, directory: Path) -> Path:
         RunError: a part of the record cannot be read.
         OSError: a file cannot be written.
     """
-    page = directory / "report.html"
-    write_atomically(directory / "summary.md", markdown(record).encode())
-    write_atomically(directory / "junit.xml", junit(record).encode())
-    write_atomically(page, render(record).encode())
-    return page
+    # All of it is made before any of it is written: a record that cannot be read leaves no half of a report.
+    shapes = {
+        "summary.md": markdown(record),
+        "junit.xml": junit(record),
+        "series.csv": series_csv(record),
+        "report.html": render(record),
+    }
+    for name, text in shapes.items():
+        write_atomically(directory / name, text.encode())
+    return directory / "report.html"

@@ -6,13 +6,15 @@ specification with what the page around it needs: a caption, the series of its l
     latency     percentile curves per operation; p50, p99, max over time; time x latency as a heat map
     throughput  answered, offered and dropped per second
     lag         events not delivered, pending, and the age of the oldest, per consumer group
+    drain       what waits after a restart: as measured, and as the rates predict it
     events      outcomes by kind; the ledger, attempted -> acknowledged -> applied
     replay      speed over the number of events
     stack       where the time of one append goes, layer by layer
-    machine     memory and CPU of server, host and instrument
+    machine     memory, CPU and append-only file of the server; CPU of host and instrument
 
 Rows have fixed, short fields, whatever they show: `t` or `x` for the abscissa, `v` for the value, `s` for the
-series, `k` for a kind of line within it. Text from the record stands in rows and literal arrays only.
+series, `k` for a kind of line within it, `o` for a value that no line would show. Text from the record stands
+in rows and literal arrays only.
 
 A run may take an hour and a report may not take megabytes: seconds are merged until at most `intervals` are
 left. Histograms merge without loss; of readings the highest of each span is kept, since a peak of lag is
@@ -33,7 +35,7 @@ import msgspec
 import numpy as np
 
 from harness.history import History, Reading
-from harness.recording import KINDS, Histogram, Int64s, LatencyLog, highest_at
+from harness.recording import KINDS, Histogram, Int64s, Interval, LatencyLog, highest_at
 from harness.run import Record
 from reports import axes
 from reports.axes import Part
@@ -47,6 +49,8 @@ _SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 _WIDTHS_S = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 1800, 3600)
 _PALETTE = tuple(f"var(--c-{n})" for n in (1, 2, 6, 3, 4, 5, 8, 7))
 _COLORS = {
+    "measured": "var(--c-1)",
+    "predicted": "var(--c-2)",
     "response": "var(--c-1)",
     "service": "var(--c-3)",
     "send lag": "var(--c-7)",
@@ -57,13 +61,22 @@ _COLORS = {
     "offered": "var(--quiet)",
     "dropped": "var(--c-2)",
 }
-_DASHES = {"send lag": [2, 2], "service": [4, 4], "max": [2, 2], "offered": [5, 3], "pending": [4, 3]}
+_DASHES = {
+    "predicted": [6, 4],
+    "send lag": [2, 2],
+    "service": [4, 4],
+    "max": [2, 2],
+    "offered": [5, 3],
+    "pending": [4, 3],
+}
 _PERCENTILES = (0.5, 0.75, 0.9, 0.99, 0.999, 0.9999, 1.0)
 _HEAT_LEVELS = 7
 _HEAT_PER_DECADE = 8
 # Charts of these many operations, the busiest first; the rest stand in the tables.
 _MOST_OPERATIONS = 6
 _MOST_GROUPS = 8
+# A series of so few points has each of them drawn, since a line through them says little.
+_FEW_POINTS = 12
 
 
 class Series(msgspec.Struct, frozen=True):
@@ -85,8 +98,9 @@ class Chart(msgspec.Struct, frozen=True, kw_only=True):
     """A chart and what belongs to it on a page.
 
     `hover` says how the pointer reads it: along `series` at one abscissa, a `cell` of a heat map, or the
-    `item` under it. `unit` is that of `v`. `table` is None where the rows themselves are the table. A
-    `timed` chart has the signals `from`, `to` and `at`. `tiles` are numbers to be read beside the chart.
+    `item` under it. `unit` is that of `v`, `along` what the abscissa is. `table` is None where the rows
+    themselves are the table. A `timed` chart has the signals `from`, `to` and `at`. `tiles` are numbers to be
+    read beside the chart.
     """
 
     key: str
@@ -96,6 +110,7 @@ class Chart(msgspec.Struct, frozen=True, kw_only=True):
     spec: Part
     unit: str = ""
     hover: Literal["series", "cell", "item"] = "series"
+    along: Literal["time", "percentile", "events", "restart"] = "time"
     series: list[Series] = []
     table: Table | None = None
     timed: bool = False
@@ -124,9 +139,10 @@ def charts(record: Record, intervals: int = 300) -> list[Chart]:
     view = _View(record, intervals)
     return [
         *percentile_charts(log),
-        *(c for o in busiest(log)[:_MOST_OPERATIONS] for c in latency_charts(log, o, view)),
+        *(c for o in operations(log)[:_MOST_OPERATIONS] for c in latency_charts(log, o, view)),
         *throughput_chart(log, history, view),
         *lag_charts(history, view),
+        *drain_chart(record),
         *ledger_charts(record),
         *outcome_chart(record),
         *replay_chart(record),
@@ -163,7 +179,7 @@ class _View:
 
     def spec(self, layers: list[Part], rows: list[Row], height: int, *, named: bool = False) -> Part:
         """A chart over time: faults behind the layers, marks and the reader's pointer before them."""
-        return _spec(
+        return flat_spec(
             [
                 *axes.fault_layers(self.faults, self.span, named=named),
                 *layers,
@@ -176,7 +192,8 @@ class _View:
         )
 
 
-def _spec(layers: list[Part], rows: list[Row], height: int, params: list[Part]) -> Part:
+def flat_spec(layers: list[Part], rows: list[Row], height: int, params: list[Part]) -> Part:
+    """Layers over rows as a whole specification, as wide as its place on the page."""
     return {
         "$schema": _SCHEMA,
         "width": "container",
@@ -189,39 +206,76 @@ def _spec(layers: list[Part], rows: list[Row], height: int, params: list[Part]) 
     }
 
 
-def _line(x: Part, y: Part, series: Sequence[Series], *, by_kind: Sequence[str] = (), step: str = "") -> Part:
-    """A line per series: its colour, and its dashes where they are not told by the kind `k`."""
+def lines(
+    x: Part, y: Part, series: Sequence[Series], rows: list[Row], *, by_kind: Sequence[str] = (), step: str = ""
+) -> list[Part]:
+    """A line per series: colour, and dashes where they are not told by the kind `k`; dots for what is alone.
+
+    Args:
+        x, y: the axes.
+        series: names and colours.
+        rows: what is drawn; those that no line would show are marked with `o`.
+        by_kind: the kinds `k`, where there are any.
+        step: how Vega joins two points, where not by a straight line.
+    """
     names = [s.name for s in series]
-    dash = by_kind or names
+    dashes = {k: list(_DASHES.get(k, [1, 0])) for k in by_kind} or {s.name: list(s.dash) or [1, 0] for s in series}
+    color: Part = {
+        "field": "s",
+        "type": "nominal",
+        "legend": None,
+        "scale": {"domain": names, "range": [s.color for s in series]},
+    }
     mark: Part = {"type": "line", "clip": True, "strokeWidth": 1.8, "strokeJoin": "round"}
     if step:
         mark["interpolate"] = step
-    return {
+    line: Part = {
         "transform": [axes.visible()],
         "mark": mark,
         "encoding": {
             "x": x,
             "y": y,
-            "color": {
-                "field": "s",
-                "type": "nominal",
-                "legend": None,
-                "scale": {"domain": names, "range": [s.color for s in series]},
-            },
+            "color": color,
             "strokeDash": {
                 "field": "k" if by_kind else "s",
                 "type": "nominal",
                 "legend": None,
                 "scale": {
-                    "domain": list(dash),
-                    "range": [_DASHES.get(n, [1, 0]) for n in dash],
+                    "domain": list(dashes),
+                    "range": list(dashes.values()),
                 },
             },
         },
     }
+    if not _mark_lonely(rows):
+        return [line]
+    dots: Part = {
+        "transform": [axes.visible(), {"filter": "datum.o === 1"}],
+        "mark": {"type": "point", "clip": False, "filled": True, "size": 22, "opacity": 1, "aria": False},
+        "encoding": {"x": x, "y": y, "color": color},
+    }
+    return [line, dots]
 
 
-def _named_series(names: Iterable[str]) -> list[Series]:
+def _mark_lonely(rows: list[Row]) -> bool:
+    """Mark the values that have no neighbour in their series, or one among few; answer whether there are any."""
+    by_series: dict[Any, list[Row]] = {}
+    for row in rows:
+        by_series.setdefault((row.get("s"), row.get("k")), []).append(row)
+    found = False
+    for mine in by_series.values():
+        known = [row["v"] is not None for row in mine]
+        few = sum(known) <= _FEW_POINTS
+        for at, row in enumerate(mine):
+            before, after = at > 0 and known[at - 1], at + 1 < len(mine) and known[at + 1]
+            if known[at] and (few or not (before or after)):
+                row["o"] = 1
+                found = True
+    return found
+
+
+def named_series(names: Iterable[str]) -> list[Series]:
+    """Series of the words that have a colour of their own, each with its dashes."""
     return [Series(n, _COLORS[n], tuple(_DASHES.get(n, ()))) for n in names]
 
 
@@ -238,17 +292,44 @@ def busiest(log: LatencyLog) -> list[str]:
     return sorted((o for o, n in counts.items() if n), key=lambda o: (-counts[o], o))
 
 
+def operations(log: LatencyLog) -> list[str]:
+    """The operations of a log, the busiest first; and before the first of its parts, the whole.
+
+    `journey.browse` and `journey.order` are parts of `journey`, whose latencies are those of all its parts.
+    """
+    found: dict[str, None] = {}
+    for operation in busiest(log):
+        whole = operation.rpartition(".")[0]
+        if whole:
+            found.setdefault(whole)
+        found.setdefault(operation)
+    return list(found)
+
+
+def intervals_of(log: LatencyLog, operation: str, kind: str) -> list[Interval]:
+    """The intervals of a kind of an operation, and of its parts."""
+    return [i for i in log.intervals if i.tag.endswith(f".{kind}") and i.tag.startswith(f"{operation}.")]
+
+
+def total_of(log: LatencyLog, operation: str, kind: str) -> Histogram:
+    """All values of a kind of an operation, and of its parts."""
+    whole = Histogram()
+    for interval in intervals_of(log, operation, kind):
+        interval.sparse.add_to(whole)
+    return whole
+
+
 def percentile_charts(log: LatencyLog) -> list[Chart]:
     """For each operation, its three latencies over the percentiles."""
     found: list[Chart] = []
-    operations = busiest(log)[:_MOST_OPERATIONS]
-    for operation in operations:
-        totals = {kind: log.total(f"{operation}.{kind}") for kind in KINDS}
+    shown = operations(log)[:_MOST_OPERATIONS]
+    for operation in shown:
+        totals = {kind: total_of(log, operation, kind) for kind in KINDS}
         totals = {kind: total for kind, total in totals.items() if total.total}
-        rows = [row for kind, total in totals.items() for row in _percentile_rows(kind, total)]
-        series = _named_series(_kind_words(kind) for kind in totals)
+        rows = [row for kind, total in totals.items() for row in percentile_rows(_kind_words(kind), total)]
+        series = named_series(_kind_words(kind) for kind in totals)
         axis = axes.latency_axis(row["v"] for row in rows)
-        line = _line(axes.percentile_axis(max(r["x"] for r in rows)), axis, series, step="step-before")
+        line = lines(axes.percentile_axis(max(r["x"] for r in rows)), axis, series, rows, step="step-before")
         name = printable(operation)
         count = totals["response"].total
         found.append(
@@ -258,11 +339,12 @@ def percentile_charts(log: LatencyLog) -> list[Chart]:
                 title=f"Latency by percentile: {name}",
                 caption=f"{grouped(count)} operations. Each further nine is one in ten of what is left; "
                 "the right end is the slowest of all.",
-                spec=_spec([line], rows, 300, axes.series_signals()),
+                spec=flat_spec(line, rows, 300, axes.series_signals()),
                 unit="µs",
+                along="percentile",
                 series=series,
                 table=_percentile_table(totals),
-                size="half" if len(operations) > 1 else "wide",
+                size="half" if len(shown) > 1 else "wide",
             )
         )
     return found
@@ -272,14 +354,14 @@ def _kind_words(kind: str) -> str:
     return kind.replace("_", " ")
 
 
-def _percentile_rows(kind: str, total: Histogram) -> list[Row]:
+def percentile_rows(name: str, total: Histogram) -> list[Row]:
+    """A histogram as a curve over x = 1 / (1 - p), as rows of a series of that name."""
     count = total.total
     # 20 points a decade of 1 / (1 - p), and the slowest of all at its own place.
     xs = np.unique(np.append(10 ** np.arange(0, math.log10(count), 0.05), float(count)))
     values = total.quantiles_us([1 - 1 / x for x in xs[:-1]] + [1.0])
     return [
-        {"x": float(f"{x:.4g}"), "v": max(v or 0, 1), "s": _kind_words(kind)}
-        for x, v in zip(xs.tolist(), values, strict=True)
+        {"x": float(f"{x:.4g}"), "v": max(v or 0, 1), "s": name} for x, v in zip(xs.tolist(), values, strict=True)
     ]
 
 
@@ -295,12 +377,12 @@ def _percentile_table(totals: dict[str, Histogram]) -> Table:
 def latency_charts(log: LatencyLog, operation: str, view: _View) -> list[Chart]:
     """An operation's response over time, as lines and as a heat map."""
     bins: dict[float, Histogram] = {}
-    for interval in log.of(f"{operation}.response"):
+    for interval in intervals_of(log, operation, "response"):
         bins.setdefault(view.bin(interval.start_s), Histogram()).add(interval.histogram)
     name = printable(operation)
-    place = busiest(log).index(operation)
+    place = operations(log).index(operation)
     # Cells are what makes a page large: with many operations, each heat map has fewer columns.
-    wide = view.width_s * max(1, math.ceil(min(len(busiest(log)), _MOST_OPERATIONS) / 2))
+    wide = view.width_s * max(1, math.ceil(min(len(operations(log)), _MOST_OPERATIONS) / 2))
     return [_latency_lines(bins, name, place, view), _heat_map(bins, name, place, view, wide)]
 
 
@@ -313,16 +395,16 @@ def _latency_lines(bins: dict[float, Histogram], name: str, place: int, view: _V
             {"t": t, "v": None if v is None else max(v, 1), "s": s}
             for s, v in (("p50", p50), ("p99", p99), ("max", highest))
         ]
-    series = _named_series(["p50", "p99", "max"])
+    series = named_series(["p50", "p99", "max"])
     axis = axes.latency_axis(row["v"] for row in rows if row["v"] is not None)
-    line = _line(axes.time_axis(view.span), axis, series)
+    line = lines(axes.time_axis(view.span), axis, series, rows)
     return Chart(
         key=f"latency-{place}",
         section="latency",
         title=f"Response over time: {name}",
         caption="By the second in which an operation was due, so a stall stands at its full length."
         + view.merged("the quantile"),
-        spec=view.spec([line], rows, 240),
+        spec=view.spec(line, rows, 240),
         unit="µs",
         series=series,
         timed=True,
@@ -404,15 +486,15 @@ def throughput_chart(log: LatencyLog, history: History, view: _View) -> list[Cha
         rows += [row | {"s": word} for row in _reading_rows(history, name, view, _mean)]
     if not rows:
         return []
-    series = _named_series(n for n in ("answered", "offered", "dropped") if any(r["s"] == n for r in rows))
-    line = _line(axes.time_axis(view.span), axes.amount_axis("operations per second (1/s)"), series)
+    series = named_series(n for n in ("answered", "offered", "dropped") if any(r["s"] == n for r in rows))
+    line = lines(axes.time_axis(view.span), axes.amount_axis("operations per second (1/s)"), series, rows)
     return [
         Chart(
             key="throughput",
             section="throughput",
             title="Operations per second",
             caption="Answered operations stand at the second in which they were due." + view.merged("the mean"),
-            spec=view.spec([line], rows, 200),
+            spec=view.spec(line, rows, 200),
             unit="1/s",
             series=series,
             timed=True,
@@ -484,7 +566,7 @@ def lag_charts(history: History, view: _View) -> list[Chart]:
             continue
         used = [s for s in series if any(row["s"] == s.name for row in mine)]
         drawn = [k for k in kinds if any(row["k"] == k for row in mine)]
-        line = _line(axes.time_axis(view.span), axes.amount_axis(axis), used, by_kind=drawn)
+        line = lines(axes.time_axis(view.span), axes.amount_axis(axis), used, mine, by_kind=drawn)
         legend = [Series(k, "var(--quiet)", tuple(_DASHES.get(k, ()))) for k in drawn if len(kinds) > 1]
         found.append(
             Chart(
@@ -492,7 +574,7 @@ def lag_charts(history: History, view: _View) -> list[Chart]:
                 section="lag",
                 title=title,
                 caption="By consumer group; shaded while a fault lasted." + view.merged("the highest"),
-                spec=view.spec([line], mine, 260, named=True),
+                spec=view.spec(line, mine, 260, named=True),
                 unit=unit,
                 series=[*used, *legend],
                 timed=True,
@@ -502,6 +584,94 @@ def lag_charts(history: History, view: _View) -> list[Chart]:
     return found
 
 
+def drain_chart(record: Record) -> list[Chart]:
+    """The lag after a restart as it was measured, beside what the rates say that it should have been."""
+    run, history = record.run, record.history
+    restart_ns, arrival = history.mark("restart"), run.parameters.get("rate_per_s")
+    backlog, drain = run.figure(f"{run.scenario}.backlog_events"), run.figure(f"{run.scenario}.drain_rate_per_s")
+    if restart_ns is None or not backlog or not drain or not isinstance(arrival, int | float):
+        return []
+    measured, took_s = _lag_since(history, restart_ns)
+    if not measured:
+        return []
+    first_s = run.figure(f"{run.scenario}.first_effect_s") or 0.0
+    predicted = predicted_drain(backlog, drain, float(arrival), first_s, measured[-1]["x"])
+    end_s = predicted[-1][0]
+    span_s = max(end_s, min(measured[-1]["x"], 1.3 * max(end_s, took_s or measured[-1]["x"])))
+    rows = [row for row in measured if row["x"] <= span_s]
+    rows += [{"x": round(x, 4), "v": float(f"{v:.6g}"), "s": "predicted"} for x, v in predicted]
+    said = f"{quantity(end_s, 's')} predicted" if drain > arrival else "never, as predicted"
+    series = named_series(["measured", "predicted"])
+    x = axes.amount_axis("seconds since the restart (s)", "x")
+    x["scale"] = {"type": "linear", "domain": [0, span_s], "nice": False}
+    x["axis"] |= {"grid": False}
+    return [
+        Chart(
+            key="drain",
+            section="lag",
+            title="Drain after the restart: predicted and measured",
+            caption=f"Lag first back where it was after {quantity(took_s, 's')}, {said}. Predicted: what waits "
+            f"at the first effect, with {quantity(drain, '1/s')} applied and {quantity(float(arrival), '1/s')} "
+            "arriving. The rate of the drain is this run's own: a curve beside the line is a drain that was not "
+            "steady.",
+            spec=flat_spec(
+                lines(x, axes.amount_axis("events waiting"), series, rows), rows, 240, axes.series_signals()
+            ),
+            unit="events",
+            along="restart",
+            series=series,
+            size="wide",
+        )
+    ]
+
+
+def predicted_drain(
+    backlog: float, drain_per_s: float, arrival_per_s: float, first_effect_s: float, watched_s: float
+) -> list[tuple[float, float]]:
+    """What should wait after a restart: corners of (seconds since it, events), the last where nothing does.
+
+    Until the first effect events only arrive. From then on what waits falls by drain less arrival, and so is
+    gone after waiting / (drain - arrival); it never is where events arrive as fast as they are applied.
+
+    Args:
+        backlog: events that wait at the restart.
+        drain_per_s, arrival_per_s: events applied, and arriving.
+        first_effect_s: from the restart to the first event applied.
+        watched_s: where the line ends that never comes down.
+    """
+    waiting = backlog + arrival_per_s * first_effect_s
+    net_per_s = drain_per_s - arrival_per_s
+    corners = [(0.0, backlog)] if first_effect_s > 0 else []
+    if net_per_s > 0:
+        return [*corners, (first_effect_s, waiting), (first_effect_s + waiting / net_per_s, 0.0)]
+    end_s = max(watched_s, first_effect_s)
+    return [*corners, (first_effect_s, waiting), (end_s, waiting - net_per_s * (end_s - first_effect_s))]
+
+
+def _lag_since(history: History, restart_ns: int) -> tuple[list[Row], float | None]:
+    """The lag after a restart, of the group that was furthest behind; and when it was first back."""
+    by_label: dict[str, list[Reading]] = {}
+    for reading in history.readings("lag.events"):
+        by_label.setdefault(label_of(reading), []).append(reading)
+    if not by_label:
+        return [], None
+    furthest = max(by_label.values(), key=lambda readings: max(r.value or 0.0 for r in readings))
+    fault_ns = min((fault.start_ns for fault in history.faults), default=restart_ns)
+    band = max((r.value or 0.0 for r in furthest if r.t_ns < fault_ns), default=0.0)
+    rows: list[Row] = [
+        {"x": round((r.t_ns - restart_ns) / 1e9, 3), "v": r.value, "s": "measured"}
+        for r in furthest
+        if r.t_ns >= restart_ns
+    ]
+    back = next((row["x"] for row in rows if row["v"] is not None and row["v"] <= band), None)
+    return rows, back
+
+
+def _aof_title(name: str) -> str:
+    return f"Append-only file: {name.removeprefix('server.aof_').replace('_', ' ')}"
+
+
+_AOF_UNITS = {"bytes": ("MiB", 2.0**-20), "share": ("%", 100.0), "µs": ("ms", 1e-3)}
 _MACHINE = {
     "server.used_memory_bytes": ("Memory of the server", "MiB", 2.0**-20),
     "server.cpu_share": ("CPU of the server", "%", 100.0),
@@ -512,9 +682,14 @@ _MACHINE = {
 
 
 def machine_charts(history: History, view: _View) -> list[Chart]:
-    """Memory and CPU of server, host and instrument, a small chart each."""
+    """Memory, CPU and append-only file of the server, CPU of host and instrument; a small chart each."""
     found = []
-    for name, (title, unit, factor) in _MACHINE.items():
+    shown = dict(_MACHINE)
+    for name in history.reading_names:
+        if name.startswith("server.aof_"):
+            unit = next(history.readings(name)).unit
+            shown[name] = (printable(_aof_title(name)), *_AOF_UNITS.get(unit, (printable(unit), 1.0)))
+    for at, (name, (title, unit, factor)) in enumerate(shown.items()):
         rows = [
             row | {"v": None if row["v"] is None else float(f"{row['v'] * factor:.6g}"), "s": row["s"] or "all"}
             for row in _reading_rows(history, name, view, max)
@@ -522,16 +697,17 @@ def machine_charts(history: History, view: _View) -> list[Chart]:
         if not rows:
             continue
         names = sorted({row["s"] for row in rows})[:_MOST_GROUPS]
+        rows = [row for row in rows if row["s"] in names]
         series = [Series(s, _PALETTE[n]) for n, s in enumerate(names)]
-        line = _line(axes.time_axis(view.span), axes.amount_axis(unit), series)
+        line = lines(axes.time_axis(view.span), axes.amount_axis(unit), series, rows)
         found.append(
             Chart(
-                key=name.replace(".", "-"),
+                key=name.replace(".", "-") if name in _MACHINE else f"aof-{at}",
                 section="machine",
                 title=title,
                 caption=f"In {unit}{' of one core' if unit == '%' and 'host' not in name else ''}."
                 + view.merged("the highest"),
-                spec=view.spec([line], [r for r in rows if r["s"] in names], 120),
+                spec=view.spec(line, rows, 120),
                 unit=unit,
                 series=series if len(series) > 1 else [],
                 timed=True,
@@ -599,7 +775,7 @@ def ledger_charts(record: Record) -> list[Chart]:
                 spec=_bars(rows, colors, scale="linear", title="events"),
                 hover="item",
                 table=Table(
-                    ["", "events"],
+                    ["stage", "events"],
                     [[part, grouped(counts[part])] for part in LEDGER if part in counts] + lost,
                 ),
                 tiles=[
@@ -661,7 +837,7 @@ def _bars(rows: list[Row], colors: dict[str, str], *, scale: str, title: str, be
             "encoding": above | {"text": {"field": "words"}},
         },
     ]
-    return _spec(layers, rows, 46 * len(rows) + 10, [])
+    return flat_spec(layers, rows, 46 * len(rows) + 10, [])
 
 
 _REPLAY = re.compile(r"^(?:.+\.)?replay\.(\d{1,15})\.events_per_s$")
@@ -695,8 +871,9 @@ def replay_chart(record: Record) -> list[Chart]:
             section="replay",
             title="Replay speed over the number of events",
             caption=_slope(rows),
-            spec=_spec([line, points], rows, 240, []),
+            spec=flat_spec([line, points], rows, 240, []),
             unit="events/s",
+            along="events",
             series=[],
             table=Table(
                 ["events", "speed", "whole replay"],

@@ -69,6 +69,7 @@ LEDGER = ("attempted", "acknowledged", "applied", "lost", "duplicated", "unexpec
 _ABOUT_THE_INSTRUMENT = re.compile(r"instrument|send_lag|steal")
 _SEND_LAG = re.compile(r"(^|\.)send_lag\.")
 _DISTURBED = re.compile(r"\.(dropped|host_steal_share|gc_pause_max)$")
+_STAMP = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)[0-9.]*(?:\+00:00|Z)$")
 _RANK: dict[Status, int] = {"PASS": 0, "UNKNOWN": 1, "FAIL": 2}
 _CREDENTIALS = re.compile(r"(?<=://)\S*@")
 _SECRET_PARAMETER = re.compile(r"(?i)([?&](?:password|passwd|username|token|secret)=)[^&\s]*")
@@ -145,6 +146,10 @@ def load(run: Run) -> str:
         return ""
     if found.get("loop") == "closed":
         return "Closed loop: each call began when the one before had been answered."
+    if found.get("loop") == "paced":
+        users = f"{found['users']} users" if "users" in found else "users"
+        arrivals = f", arrivals {found['arrivals']}" if "arrivals" in found else ""
+        return f"Paced: {users} who do one thing at a time{arrivals}; each latency counts from when it was due."
     if found.get("loop") != "open":
         return ""
     count = found.get("connections")
@@ -183,6 +188,12 @@ def command(run: Run) -> str:
 def told(figure: Figure) -> str:
     """A figure's value in words."""
     return quantity(figure.value, figure.unit) if figure.value is not None else NOT_MEASURED
+
+
+def moment(run: Run) -> str:
+    """When a run began: `2026-11-23 14:15:02 UTC`; the record's own words where they are no such time."""
+    match = _STAMP.match(run.started_at)
+    return f"{match[1]} {match[2]} UTC" if match else run.started_at
 
 
 def title(record: Record) -> str:

@@ -2,41 +2,28 @@
 
     record --findings--> words --\\
            --charts----> specs ---+--> templates/report.html.j2 --> report.html
-    javascript, static/ ---------/
+    page, static/ ---------------/
 
 A page reads from the top as a reader asks: what came out (a verdict, a sentence, three figures), can it be
 trusted (the instrument's own lateness, what it dropped), what does it look like (charts), what exactly
 (tables), and how do I do it again (environment, command). A suite says the first of these for all its
 members together, then has a section for each.
 
-All text of a record is hostile. Jinja2 escapes whatever a template prints, and `printable` masks
-credentials before (the environment's `finalize`, so no template can forget). The data of the charts stand in
-one `<script type="application/json">`, with `<`, `>` and `&` written as escapes of JSON, so that neither
-`</script>` nor `<!--` can occur in it.
-
-The page's Content-Security-Policy forbids every request. Scripts and styles are inline, hence
-'unsafe-inline'; 'unsafe-eval' is not needed, since Vega-Embed is asked for `ast: true`, with which Vega walks
-the syntax trees of its expressions (vega-interpreter, part of the bundle) in place of compiling them. So
-even an expression that slipped in from a record could not become code.
+How text gets into a page, and why it stays text there, stands in `reports.page`.
 """
 
 from __future__ import annotations
 
-import json
-from importlib.resources import files
 from typing import Any
 
-import jinja2
 import msgspec
-from markupsafe import Markup
 
 from harness.history import FaultWindow, Reading
 from harness.run import SCHEMA, Figure, Record, Run, Status
-from reports import axes, findings
+from reports import findings
 from reports.charts import Chart, Section, charts, label_of
-from reports.findings import printable
-from reports.javascript import bundle
-from reports.quantities import exact, quantity
+from reports.page import drawing, libraries, page, static
+from reports.quantities import quantity
 
 # Points in time per chart: of a single run, and of each member of a suite.
 INTERVALS = 300
@@ -112,8 +99,8 @@ def render(record: Record) -> str:
     per_chart = INTERVALS_IN_SUITE if members else INTERVALS
     views = [_view(r, f"r{n}", per_chart) for n, r in enumerate(members or [record])]
     own = {f.name for run in runs for f in run.figures}
-    page = _environment().get_template("report.html.j2")
-    return page.render(
+    return page(
+        "report.html.j2",
         title=findings.title(record),
         run=record.run,
         status=findings.overall(record.run, runs),
@@ -127,10 +114,9 @@ def render(record: Record) -> str:
         parameters=list(findings.flattened(record.run.parameters)),
         environment=list(findings.flattened(record.run.environment)),
         schema=SCHEMA,
-        style=_static("report.css"),
-        libraries=Markup(bundle()),  # noqa: S704 - the chart library's own script
-        script=_static("report.js"),
-        data=_script_data({"config": axes.CONFIG, "runs": [_drawn(view) for view in views]}),
+        libraries=libraries(),
+        script=static("report.js"),
+        data=drawing({view.id: [c for block in view.blocks for c in block.charts] for view in views}),
     )
 
 
@@ -219,54 +205,3 @@ def _micro(figures: list[Figure]) -> tuple[list[str], list[MicroRow]]:
             cells.append((findings.told(cell) if cell else "", max(0.0, round(length, 1))))
         rows.append(MicroRow(name.replace("_", " "), cells))
     return [part.replace("_per_s", " per second").replace("per_s", "per second") for part in columns], rows
-
-
-def _drawn(view: View) -> dict[str, Any]:
-    """What the browser needs of a run's charts, the rows as arrays: half the size of objects."""
-    found = []
-    for chart in (c for block in view.blocks for c in block.charts):
-        fields = list(dict.fromkeys(field for row in chart.rows for field in row))
-        found.append(
-            {
-                "id": f"{view.id}-{chart.key}",
-                "spec": {k: v for k, v in chart.spec.items() if k != "datasets"},
-                "fields": fields,
-                "rows": [[row.get(field) for field in fields] for row in chart.rows],
-                "title": chart.title,
-                "unit": chart.unit,
-                "hover": chart.hover,
-                "timed": chart.timed,
-                "series": chart.series,
-            }
-        )
-    return {"id": view.id, "charts": found}
-
-
-def _script_data(value: dict[str, Any]) -> Markup:
-    """JSON that may stand in a script element: nothing in it can end the element, or begin a comment."""
-    text = json.dumps(value, separators=(",", ":"), default=msgspec.to_builtins, allow_nan=False)
-    # json.dumps leaves ASCII only, so U+2028 and U+2029 are escaped already.
-    text = text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-    return Markup(text)  # noqa: S704 - escaped in the line above
-
-
-def _static(name: str) -> Markup:
-    text = files("reports").joinpath("static", name).read_text(encoding="utf-8")
-    return Markup(text)  # noqa: S704 - our own style sheet and script
-
-
-def _finalized(value: Any) -> Any:
-    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("reports"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=_finalized,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals |= {"told": findings.told, "exact": exact, "quantity": quantity, "spoken": findings.spoken}
-    return environment

@@ -27,7 +27,7 @@ from reports.findings import printable
 from reports.quantities import NOT_MEASURED, exact, quantity
 
 _SIGNS: dict[Status, str] = {"PASS": "✅", "UNKNOWN": "❔", "FAIL": "❌"}
-_STYLES: dict[Status, str] = {"PASS": "bold green", "UNKNOWN": "bold yellow", "FAIL": "bold red"}
+STYLES: dict[Status, str] = {"PASS": "bold green", "UNKNOWN": "bold yellow", "FAIL": "bold red"}
 # What begins markup anywhere, within words (`_` does not there), and at the start of a line.
 _MARKUP = re.compile(r"[\\`*\[\]<>|~&$]|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])|:(?=//)|(?<=www)\.|^[-+=#]")
 # A pull request's comment shows tables of a hundred rows badly; the whole list is in run.json.
@@ -50,20 +50,27 @@ def markdown(record: Record) -> str:
     if not members:
         lines += _markdown_tables(record.run)
     if record.run.command:
-        lines += ["", f"Repeat it: <code>{_md(findings.command(record.run))}</code>"]
+        lines += ["", f"Repeat it: <code>{as_markdown(findings.command(record.run))}</code>"]
     return "\n".join(lines) + "\n"
 
 
 def _markdown_head(run: Run, level: str, members: Sequence[Run] = ()) -> list[str]:
     status = findings.overall(run, members)
-    lines = [f"{level} {_SIGNS[status]} {status}: {_md(run.scenario)}", "", _md(findings.sentence(run))]
+    lines = [
+        f"{level} {_SIGNS[status]} {status}: {as_markdown(run.scenario)}",
+        "",
+        as_markdown(findings.sentence(run)),
+    ]
     if load := findings.load(run):
-        lines += ["", _md(load)]
+        lines += ["", as_markdown(load)]
     if interruption := findings.interruption(run):
-        reason = f" {_md(run.reason)}" if run.reason else ""
-        lines += ["", f"> **{run.status.upper()}** {_md(interruption)}{reason}"]
+        reason = f" {as_markdown(run.reason)}" if run.reason else ""
+        lines += ["", f"> **{run.status.upper()}** {as_markdown(interruption)}{reason}"]
     if key := findings.key_figures(run, members):
-        lines += ["", *(f"- {_md(label)}: **{_md(findings.told(figure))}**" for label, figure in key)]
+        lines += [
+            "",
+            *(f"- {as_markdown(label)}: **{as_markdown(findings.told(figure))}**" for label, figure in key),
+        ]
     else:
         lines += ["", "No evidence: this run has no figures."]
     return lines
@@ -71,20 +78,25 @@ def _markdown_head(run: Run, level: str, members: Sequence[Run] = ()) -> list[st
 
 def _markdown_tables(run: Run) -> list[str]:
     lines = ["", "| verdict | check | why |", "|---|---|---|"]
-    lines += [f"| {_SIGNS[v.status]} {v.status} | {_md(v.name)} | {_md(v.detail)} |" for v in run.verdicts]
+    lines += [
+        f"| {_SIGNS[v.status]} {v.status} | {as_markdown(v.name)} | {as_markdown(v.detail)} |"
+        for v in run.verdicts
+    ]
     if not run.verdicts:
         lines = ["", "No evidence: nothing was checked."]
     if run.figures:
         lines += ["", f"<details><summary>{len(run.figures)} figures</summary>", ""]
         lines += ["| figure | value |", "|---|---:|"]
-        lines += [f"| {_md(f.name)} | {_md(findings.told(f))} |" for f in run.figures[:_MOST_FIGURES]]
+        lines += [
+            f"| {as_markdown(f.name)} | {as_markdown(findings.told(f))} |" for f in run.figures[:_MOST_FIGURES]
+        ]
         if len(run.figures) > _MOST_FIGURES:
             lines += [f"| and {len(run.figures) - _MOST_FIGURES} more | |"]
         lines += ["", "</details>"]
     return lines
 
 
-def _md(text: str) -> str:
+def as_markdown(text: str) -> str:
     """Text as Markdown that shows exactly that text, on one line."""
     one_line = " ".join(printable(text).split())
     escaped = _MARKUP.sub(lambda match: f"&#{ord(match[0])};", one_line)
@@ -158,12 +170,18 @@ def _count(suite: ElementTree.Element) -> None:
     suite.set("errors", str(len(suite.findall("testcase/error"))))
 
 
-class _Options(Protocol):
+class Options(Protocol):
+    """What Rich knows of a terminal, as far as it is needed here."""
+
     max_width: int
 
 
-class _Console(Protocol):
-    def render_str(self, text: str, **how: Any) -> Any: ...
+class Console(Protocol):
+    """Rich's console, as far as it is needed here."""
+
+    def render_str(self, text: str, **how: Any) -> Any:
+        """Text with a style, as Rich prints it."""
+        ...
 
 
 class TerminalSummary:
@@ -176,7 +194,7 @@ class TerminalSummary:
     def __init__(self, record: Record) -> None:
         self.record = record
 
-    def __rich_console__(self, console: _Console, options: _Options) -> Iterator[Any]:
+    def __rich_console__(self, console: Console, options: Options) -> Iterator[Any]:
         for style, text in self._lines(options.max_width):
             yield console.render_str(text, style=style, markup=False, emoji=False, highlight=False)
 
@@ -208,13 +226,13 @@ def terminal(record: Record) -> TerminalSummary:
 
 def _terminal_head(run: Run, width: int, members: Sequence[Run] = ()) -> Iterator[tuple[str, str]]:
     status = findings.overall(run, members)
-    yield _STYLES[status], f"{status}  {_line(run.scenario)}  {_line(run.started_at)}"
-    for text in textwrap.wrap(_line(findings.sentence(run)), width):
+    yield STYLES[status], f"{status}  {one_line(run.scenario)}  {one_line(run.started_at)}"
+    for text in textwrap.wrap(one_line(findings.sentence(run)), width):
         yield "", text
-    for text in textwrap.wrap(_line(findings.load(run)), width):
+    for text in textwrap.wrap(one_line(findings.load(run)), width):
         yield "", text
     if interruption := findings.interruption(run):
-        words = f"{run.status.upper()}: {interruption} {_line(run.reason)}".strip()
+        words = f"{run.status.upper()}: {interruption} {one_line(run.reason)}".strip()
         for text in textwrap.wrap(words, width):
             yield "bold yellow", text
 
@@ -224,13 +242,13 @@ def _terminal_verdicts(run: Run, width: int) -> Iterator[tuple[str, str]]:
         yield "yellow", "no evidence: nothing was checked"
         return
     yield "", ""
-    column = min(32, max(len(_line(v.name)) for v in run.verdicts))
+    column = min(32, max(len(one_line(v.name)) for v in run.verdicts))
     for verdict in run.verdicts:
-        first = f"  {verdict.status:8}{_line(verdict.name):{column}}  "
-        text = first + _line(verdict.detail)
+        first = f"  {verdict.status:8}{one_line(verdict.name):{column}}  "
+        text = first + one_line(verdict.detail)
         wrapped = textwrap.wrap(text, max(width, 20), subsequent_indent=" " * min(len(first), width // 2))
         # One verdict, one style: PASS stays quiet, so that what did not pass is seen.
-        style = "" if verdict.status == "PASS" else _STYLES[verdict.status]
+        style = "" if verdict.status == "PASS" else STYLES[verdict.status]
         yield from ((style, line.rstrip()) for line in wrapped or [text])
 
 
@@ -240,11 +258,12 @@ def _terminal_figures(run: Run, width: int) -> Iterator[tuple[str, str]]:
         yield "yellow", "no evidence: this run has no figures"
         return
     yield "", ""
-    column = max(len(_line(label)) for label, _ in shown)
+    column = max(len(one_line(label)) for label, _ in shown)
     for label, figure in shown:
-        text = f"  {_line(label):{column}}  {quantity(figure.value, _line(figure.unit))}"
+        text = f"  {one_line(label):{column}}  {quantity(figure.value, one_line(figure.unit))}"
         yield "bold", text if len(text) <= width else text[: max(width - 1, 1)] + "…"
 
 
-def _line(text: str) -> str:
+def one_line(text: str) -> str:
+    """Text as a terminal may show it: printable, on one line."""
     return " ".join(printable(text).split())

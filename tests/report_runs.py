@@ -167,6 +167,7 @@ def outage_run(directory: Path, seconds: int = 60, per_s: int = 500, **changed: 
     entries += outage_lag(rng, seconds, per_s)
     entries += [
         FaultWindow(name="kill", target="crm", start_ns=20_000_000_000, end_ns=40_000_000_000),
+        Mark(t_ns=40_000_000_000, name="restart"),
         Mark(t_ns=40_900_000_000, name="first effect"),
         Mark(t_ns=46_100_000_000, name="back in band"),
         Mark(t_ns=46_300_000_000, name="drained"),
@@ -198,6 +199,7 @@ def outage_run(directory: Path, seconds: int = 60, per_s: int = 500, **changed: 
     ]
     usual: dict[str, Any] = {
         "duration_s": float(seconds),
+        "parameters": {"rate_per_s": per_s, "pacing": "constant"},
         "headline": "CRM was away for 20 s; 10,012 events waited; none was lost; it caught up in 6.3 s.",
         "figures": figures,
         "verdicts": verdicts,

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import report_runs
 import vl_convert
+from msgspec import structs
 
 from harness.history import FaultWindow, History, Mark, Reading
 from harness.recording import LatencyLog
 from harness.run import Figure, Record, load, save, save_measurements
 from reports import javascript
-from reports.charts import Chart, busiest, charts
+from reports.charts import Chart, busiest, charts, operations, predicted_drain, total_of
 from reports.quantities import exact, quantity
 
 RUNS = ("append_run", "outage_run", "replay_run", "micro_run", "empty_run", "interrupted_run", "hostile_run")
@@ -102,7 +103,7 @@ def test_empty_run_has_no_charts(runs: dict[str, Record]) -> None:
 def test_charts_of_an_outage(runs: dict[str, Record]) -> None:
     """An outage has every chart that its evidence is good for, in reading order."""
     assert [c.key for c in charts(runs["outage_run"])] == [
-        "percentiles-0", "latency-0", "heat-0", "throughput", "lag-events", "lag-seconds", "ledger-0",
+        "percentiles-0", "latency-0", "heat-0", "throughput", "lag-events", "lag-seconds", "drain", "ledger-0",
         "server-used_memory_bytes", "server-cpu_share", "host-cpu_share", "host-steal_share",
         "instrument-cpu_share",
     ]  # fmt: skip
@@ -188,6 +189,108 @@ def test_lag_tells_groups_and_kinds_apart(runs: dict[str, Record]) -> None:
     """The legend of the lag names each consumer group, and what of its lag a line shows."""
     names = [s.name for s in chart(runs["outage_run"], "lag-events").series]
     assert names == ["crm", "mail", "not delivered", "pending"]
+
+
+@pytest.mark.parametrize(
+    ("values", "lonely"),
+    [
+        ([1.0], [0]),
+        ([None, 1.0, None], [1]),
+        ([1.0] * 20, []),
+        ([*[1.0] * 14, None, 2.0, None], [15]),
+        ([1.0, None, *[1.0] * 14], [0]),
+        ([1.0, 2.0], [0, 1]),
+    ],
+    ids=["one", "between gaps", "many", "behind a gap", "before a gap", "few"],
+)
+def test_value_that_no_line_shows_is_a_dot(tmp_path: Path, values: list[float | None], lonely: list[int]) -> None:
+    """A value without a neighbour, and each of only a few, is drawn as a dot, which a line would not show."""
+    drawn = chart(run_with(tmp_path, *(reading(t, v) for t, v in enumerate(values))), "lag-events")
+    svg = vl_convert.vegalite_to_svg(drawn.spec)
+    dots = svg.count('fill="var(--c-1)" stroke-width="2" opacity="1"')
+    assert ([n for n, row in enumerate(drawn.rows) if row.get("o")], dots) == (lonely, len(lonely))
+
+
+def test_run_of_one_second_is_seen(tmp_path: Path) -> None:
+    """In a run of one second, each line over time is a dot."""
+    report_runs.append_run(tmp_path, seconds=1, per_s=50)
+    assert [row["o"] for row in chart(load(tmp_path), "latency-0").rows] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("given", "corners"),
+    [
+        # 1000 wait, 100 more until the first effect; 1100 / (300 - 100) = 5.5 s from then on
+        ((1000, 300, 100, 1, 60), [(0, 1000), (1, 1100), (6.5, 0)]),
+        ((1000, 300, 100, 0, 60), [(0, 1000), (5, 0)]),
+        # Faster in than out: it grows for as long as anybody looks.
+        ((1000, 100, 150, 0, 60), [(0, 1000), (60, 4000)]),
+        ((1000, 100, 100, 0, 60), [(0, 1000), (60, 1000)]),
+    ],
+    ids=["first effect later", "at once", "never", "standing still"],
+)
+def test_predicted_drain(given: tuple[float, ...], corners: list[tuple[float, float]]) -> None:
+    """What waits grows until the first effect, then falls by the drain less the arrivals."""
+    assert predicted_drain(*given) == corners
+
+
+def test_drain_beside_its_prediction(runs: dict[str, Record]) -> None:
+    """After an outage the measured lag stands beside the predicted, both since the restart."""
+    rows = chart(runs["outage_run"], "drain").rows
+    predicted = [(row["x"], row["v"]) for row in rows if row["s"] == "predicted"]
+    # 10,012 wait, 500 a second arrive for 0.9 s, and then 2110 - 500 a second are gained.
+    assert predicted == [(0.0, 10012.0), (0.9, 10462.0), (pytest.approx(0.9 + 10462 / 1610, abs=1e-3), 0.0)]
+    assert next(row for row in rows if row["s"] == "measured")["x"] == 0.0
+
+
+def test_drain_says_both_times(runs: dict[str, Record]) -> None:
+    """The caption says when lag was back, and when it should have been."""
+    caption = chart(runs["outage_run"], "drain").caption
+    assert caption.startswith("Lag first back where it was after 6.25 s, 7.40 s predicted.")
+
+
+@pytest.mark.parametrize("missing", ["restart", "crm_outage.drain_rate_per_s", "rate_per_s"])
+def test_no_drain_without_evidence(runs: dict[str, Record], missing: str) -> None:
+    """Without a restart, a rate of the drain, or a rate of the load, nothing is predicted."""
+    run = runs["outage_run"].run
+    changed = structs.replace(
+        run,
+        figures=[f for f in run.figures if f.name != missing],
+        parameters={k: v for k, v in run.parameters.items() if k != missing},
+    )
+    record = Record(runs["outage_run"].directory, changed)
+    if missing == "restart":
+        kept = [e for e in record.history.entries if not (isinstance(e, Mark) and e.name == missing)]
+        record._history = History(kept)
+    assert "drain" not in [c.key for c in charts(record)]
+
+
+def test_append_only_file_where_it_is_read(tmp_path: Path) -> None:
+    """Readings of the append-only file have a chart each, by whatever name they come, in a unit to be read."""
+    record = run_with(
+        tmp_path,
+        Reading(t_ns=0, name="server.aof_size_bytes", value=2.0**21, unit="bytes"),
+        Reading(t_ns=0, name="server.aof_delayed_fsync", value=3.0, unit="fsyncs"),
+    )
+    told = [(c.title, c.unit, c.rows[0]["v"]) for c in charts(record) if c.section == "machine"]
+    assert told == [
+        ("Append-only file: delayed fsync", "fsyncs", 3.0),
+        ("Append-only file: size bytes", "MiB", 2.0),
+    ]
+
+
+def test_no_append_only_file_no_word_of_it(runs: dict[str, Record]) -> None:
+    """A run without such readings has no chart of them."""
+    assert [c for c in charts(runs["outage_run"]) if "Append-only" in c.title] == []
+
+
+def test_whole_of_parts_comes_first() -> None:
+    """Operations that are parts of one have it before them, and its latencies are those of all of them."""
+    rng = np.random.default_rng(1)
+    parts = [report_runs.recorded(rng, 2, n, (name,)) for n, name in ((10, "x.rare"), (20, "x.often"), (5, "y"))]
+    log = LatencyLog([interval for recorder in parts for interval in recorder.intervals()])
+    assert operations(log) == ["x", "x.often", "x.rare", "y"]
+    assert [total_of(log, name, "response").total for name in operations(log)] == [60, 40, 20, 10]
 
 
 def test_only_the_busiest_operations_are_drawn() -> None:

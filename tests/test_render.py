@@ -261,5 +261,5 @@ def test_write_reports(records: dict[str, Record], tmp_path: Path) -> None:
     page = write_reports(records["replay_run"], tmp_path)
     assert (page, sorted(p.name for p in tmp_path.iterdir())) == (
         tmp_path / "report.html",
-        ["junit.xml", "report.html", "summary.md"],
+        ["junit.xml", "report.html", "series.csv", "summary.md"],
     )

@@ -14,7 +14,8 @@ from rich.console import Console
 
 from harness.run import Record, Verdict, load, save
 from reports import junit, markdown, terminal
-from reports.findings import interruption, key_figures, overall, printable, sentence, spoken, told
+from reports.findings import interruption, key_figures, moment, overall, printable, sentence, spoken, told
+from reports.findings import load as load_of
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -100,6 +101,39 @@ def test_unknown_scenario_shows_its_first_figures(tmp_path: Path) -> None:
     """A scenario that the table of key figures lacks shows the first three figures that were measured."""
     names = [f.name for _, f in key_figures(report_runs.replay_run(tmp_path).run)]
     assert names == ["replay.events_per_s", "replay.1000.events_per_s", "replay.10000.events_per_s"]
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({"loop": "closed"}, "Closed loop: each call began"),
+        ({"loop": "open", "connections": 1, "arrivals": "poisson"}, "Open loop: 1 connection, arrivals poisson; "),
+        (
+            {"loop": "paced", "users": 20, "arrivals": "steady"},
+            "Paced: 20 users who do one thing at a time, arriv",
+        ),
+        ({"loop": "paced"}, "Paced: users who do one thing at a time; "),
+        ({}, ""),
+        ("closed", ""),
+    ],
+)
+def test_load_in_words(told: object, words: str) -> None:
+    """How the load came is said in a sentence, and nothing where the record does not say."""
+    assert load_of(report_runs.run_of("append", environment={"load": told})).startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("stamp", "words"),
+    [
+        ("2026-11-23T14:15:02.123+00:00", "2026-11-23 14:15:02 UTC"),
+        ("2026-11-23T14:15:02Z", "2026-11-23 14:15:02 UTC"),
+        ("2026-11-23T14:15:02+01:00", "2026-11-23T14:15:02+01:00"),
+        ("<b>", "<b>"),
+    ],
+)
+def test_moment(stamp: str, words: str) -> None:
+    """When a run began is told to the second, and as it was recorded where that is no such time."""
+    assert moment(report_runs.run_of("append", started_at=stamp)) == words
 
 
 def test_spoken_name_keeps_the_percentile() -> None:

@@ -155,7 +155,8 @@
 
     headingAt(value) {
       if (this.told.timed) return clock(value);
-      return this.told.unit === "µs" ? percentile(value) : grouped(value) + " events";
+      if (this.told.along === "restart") return clock(value) + " after the restart";
+      return this.told.along === "percentile" ? percentile(value) : grouped(value) + " events";
     }
 
     overSeries(event) {

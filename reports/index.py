@@ -1,0 +1,260 @@
+"""A directory of runs as a page: newest first, each with its verdict, and how the main figures went over time.
+
+    runs/index.html     <- runs/20261123-141502-append/run.json, runs/20261124-090114-suite/run.json, ...
+
+The page is made of the `run.json` files alone, and of those of the members of suites. What cannot be read is
+listed by its name, with the reason: a run that was cut off is the one that somebody looks for.
+
+A line of figures over time connects only runs that ask the same question on the same kind of machine
+(`reports.compare.question`): a run at another rate begins a line of its own. Otherwise a smoke run between two
+long ones would look like a regression. Lines are inline SVG, each point with its value as a title, so the page
+is small, prints, and needs its script for nothing but the filter.
+
+A file `index.html` that is not ours is never replaced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+import msgspec
+
+from harness.run import Figure, Record, Run, RunError, Status, load, write_atomically
+from reports import findings
+from reports.compare import listed, question, server_of, spoken_name
+from reports.findings import printable
+from reports.page import page, static
+from reports.quantities import quantity
+
+MARK = '<meta name="generator" content="shopbench index">'
+_STAMPED = re.compile(r"(\d{4})(\d\d)(\d\d)-(\d\d)(\d\d)(\d\d)-.+")
+# Points of a line: the newest runs; more would be closer together than a pixel.
+_MOST_POINTS = 60
+_MOST_LINES = 3
+_WIDTH, _HEIGHT, _EDGE = 180, 40, 4
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """A run of the directory, or what is there in place of one: then `reason` says why it cannot be read."""
+
+    name: str
+    stamp: str
+    record: Record | None = None
+    members: list[Run] = []
+    status: Status = "UNKNOWN"
+    server: str = ""
+    link: str = ""
+    reason: str = ""
+
+    @property
+    def runs(self) -> list[Run]:
+        """The members of a suite, or the run itself; empty where it cannot be read."""
+        return self.members or ([self.record.run] if self.record else [])
+
+    @property
+    def scenarios(self) -> list[str]:
+        """The scenarios that were run, as they may be shown."""
+        return [printable(run.scenario) for run in self.runs]
+
+
+class Point(msgspec.Struct, frozen=True):
+    """A run's value on a line: its place in the picture in pixels, and its words."""
+
+    x: float
+    y: float
+    words: str
+
+
+class Sparkline(msgspec.Struct, frozen=True, kw_only=True):
+    """A figure over the runs of a group, oldest first."""
+
+    label: str
+    name: str
+    last: str
+    range: str
+    points: list[Point]
+
+    @property
+    def path(self) -> str:
+        """The points as SVG has them."""
+        return " ".join(f"{p.x:g},{p.y:g}" for p in self.points)
+
+
+class Group(msgspec.Struct, frozen=True, kw_only=True):
+    """Runs that ask the same question: their scenario, how they differ from its other groups, their lines."""
+
+    scenario: str
+    told: str
+    count: int
+    lines: list[Sparkline]
+
+
+def entries(root: Path) -> list[Entry]:
+    """What there is of runs directly below a directory, newest first.
+
+    Args:
+        root: the directory.
+
+    Raises:
+        RunError: no directory, a run itself, or without a single run.
+    """
+    if (root / "run.json").exists():
+        raise RunError(f"{root}: is a run itself; an index is made of the directory that holds runs")
+    try:
+        directories = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    except OSError as error:
+        raise RunError(f"{root}: no directory of runs there ({error.strerror})") from error
+    found = [_entry(p) for p in directories if (p / "run.json").exists() or _STAMPED.fullmatch(p.name)]
+    if not found:
+        raise RunError(f"{root}: there are no runs in it")
+    return sorted(found, key=lambda entry: (entry.stamp, entry.name), reverse=True)
+
+
+def _entry(directory: Path) -> Entry:
+    try:
+        record = load(directory)
+        members = [member.run for member in record.members()]
+    except RunError as error:
+        # A member names its own directory, below this one.
+        reason = str(error).removeprefix(f"{directory}").removeprefix(": ").lstrip("/")
+        return Entry(name=directory.name, stamp=_stamp_of(directory.name), reason=reason)
+    return Entry(
+        name=directory.name,
+        stamp=record.run.started_at,
+        record=record,
+        members=members,
+        status=findings.overall(record.run, members),
+        server=server_of(record.run),
+        link=quote(f"{directory.name}/report.html") if (directory / "report.html").exists() else "",
+    )
+
+
+def _stamp_of(name: str) -> str:
+    """The time in a directory's name, as records have it; what has none comes last."""
+    match = _STAMPED.fullmatch(name)
+    return "{}-{}-{}T{}:{}:{}".format(*match.groups()) if match else ""
+
+
+def groups(found: Sequence[Entry]) -> list[Group]:
+    """The runs that came to their end, by the question they ask; the scenario of the newest run first."""
+    by_question: dict[tuple[tuple[str, str], ...], list[tuple[str, Run]]] = {}
+    for entry in found:
+        for run in entry.runs:
+            if run.status == "complete":
+                by_question.setdefault(question(run), []).append((entry.name, run))
+    by_scenario: dict[str, list[dict[str, str]]] = {}
+    for asked, runs in by_question.items():
+        by_scenario.setdefault(runs[0][1].scenario, []).append(dict(asked))
+    order = list(by_scenario)
+    return [
+        Group(
+            scenario=printable(runs[0][1].scenario),
+            told=_told(dict(asked), by_scenario[runs[0][1].scenario], runs),
+            count=len(runs),
+            lines=list(_lines(runs[:_MOST_POINTS][::-1])),
+        )
+        for asked, runs in sorted(by_question.items(), key=lambda item: order.index(item[1][0][1].scenario))
+    ]
+
+
+def _told(mine: dict[str, str], all_of_them: list[dict[str, str]], runs: Sequence[tuple[str, Run]]) -> str:
+    """How a group differs from the others of its scenario, in words."""
+    differing = [n for n, v in mine.items() if any(other.get(n) != v for other in all_of_them)]
+    profiles = dict.fromkeys(str(run.parameters["profile"]) for _, run in runs if "profile" in run.parameters)
+    words = [f"profile {' or '.join(profiles)}"] if profiles else []
+    words += [f"{spoken_name(name)}={mine[name]}" for name in differing]
+    return printable(listed(words, 6)) if words else ""
+
+
+def _lines(runs: Sequence[tuple[str, Run]]) -> Iterator[Sparkline]:
+    """The main figures of the newest run, over all of these."""
+    for label, figure in findings.key_figures(runs[-1][1])[:_MOST_LINES]:
+        values = [(f"{name}, {server_of(run) or 'server unknown'}", run.figure(figure.name)) for name, run in runs]
+        known = [(at, name, value) for at, (name, value) in enumerate(values) if value is not None]
+        if not known:
+            continue
+        low, high = min(v for _, _, v in known), max(v for _, _, v in known)
+        told = [quantity(v, figure.unit) for v in (low, high)]
+        yield Sparkline(
+            label=label,
+            name=figure.name,
+            last=quantity(known[-1][2], figure.unit),
+            range="" if len(known) == 1 else "the same in all" if told[0] == told[1] else " to ".join(told),
+            points=[_point(at, len(values), value, (low, high), name, figure) for at, name, value in known],
+        )
+
+
+def _point(at: int, count: int, value: float, ends: tuple[float, float], name: str, figure: Figure) -> Point:
+    across = at / (count - 1) if count > 1 else 1.0
+    # A tenth of the value fills the height at least: a wobble of a percent is to look like one.
+    middle = (ends[0] + ends[1]) / 2
+    height = max(ends[1] - ends[0], abs(middle) / 10)
+    up = 0.5 + (value - middle) / height if height else 0.5
+    return Point(
+        x=round(_EDGE + across * (_WIDTH - 2 * _EDGE), 1),
+        y=round(_HEIGHT - _EDGE - up * (_HEIGHT - 2 * _EDGE), 1),
+        words=f"{name}: {quantity(value, figure.unit)}",
+    )
+
+
+def render_index(root: Path) -> str:
+    """The page of a directory of runs.
+
+    Args:
+        root: the directory.
+
+    Raises:
+        RunError: there are no runs in it.
+    """
+    found = entries(root)
+    scenarios = list(dict.fromkeys(name for entry in found for name in entry.scenarios))
+    comparisons = sorted((p.name for p in root.glob("compare-*.html")), reverse=True)
+    return page(
+        "index.html.j2",
+        entries=found,
+        groups=groups(found),
+        scenarios=scenarios,
+        comparisons=[(name, quote(name)) for name in comparisons],
+        width=_WIDTH,
+        height=_HEIGHT,
+        as_json=json.dumps,
+        script=static("index.js"),
+    )
+
+
+def write_index(root: Path) -> Path:
+    """Write `index.html` into a directory of runs, and return its path.
+
+    Args:
+        root: the directory.
+
+    Raises:
+        RunError: there are no runs in it, or it has an `index.html` that is not ours.
+        OSError: the file cannot be written.
+    """
+    path = root / "index.html"
+    if not _is_ours(path):
+        raise RunError(f"{path}: was not made by shopbench, and is left as it is")
+    write_atomically(path, render_index(root).encode())
+    return path
+
+
+def refresh_index(root: Path) -> None:
+    """Write `index.html` anew after a run, once there are two; a run has its report where that cannot be.
+
+    Args:
+        root: the directory that holds the run.
+    """
+    # Whoever wants the index asks for it, with `shopbench index`, and is told why there is none.
+    with contextlib.suppress(RunError, OSError):
+        if len(entries(root)) > 1:
+            write_index(root)
+
+
+def _is_ours(path: Path) -> bool:
+    return not path.exists() or (path.is_file() and MARK.encode() in path.read_bytes()[:4096])
