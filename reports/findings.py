@@ -22,9 +22,11 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from harness.run import Figure, Record, Run, Status, Verdict
+import msgspec
+
+from harness.run import Figure, Record, Run, Status, Verdict, WorkerShare
 from reports.quantities import NOT_MEASURED, quantity
 
 # For each scenario: the three figures that a reader in a hurry needs, and what to call them.
@@ -158,6 +160,36 @@ def load(run: Run) -> str:
     return f"Open loop: {', '.join(parts)}; each latency counts from when its operation was due."
 
 
+class WorkerRow(NamedTuple):
+    """A worker of a load that several made, in words."""
+
+    name: str
+    connections: str
+    arrivals: str
+    clock: str
+    state: str
+
+
+def workers(run: Run) -> list[WorkerRow]:
+    """The workers whose shares make up the load, where it was spread; empty where it was not, or is not said."""
+    found = run.environment.get("load")
+    told = found.get("workers", []) if isinstance(found, Mapping) else []
+    try:
+        shares = msgspec.convert(told, list[WorkerShare])
+    except msgspec.ValidationError:
+        return []
+    rows = []
+    for share in shares:
+        clock = "not compared"
+        if share.clock_offset_s is not None and share.clock_error_s is not None:
+            clock = f"{share.clock_offset_s * 1e3:+.2f} ms ± {share.clock_error_s * 1e3:.2f} ms"
+        state = "has reported its share"
+        if share.silent_from_s is not None:
+            state = f"died: silent from {share.silent_from_s:.1f} s on, {share.unseen:,} operations have no record"
+        rows.append(WorkerRow(share.name, f"{share.connections:,}", f"{share.arrivals:,}", clock, state))
+    return rows
+
+
 def groups(figures: Sequence[Figure], parts: Sequence[str]) -> dict[str, dict[str, float]]:
     """Figures named `<prefix>.<part>` by prefix, for those prefixes that have one of `parts` measured."""
     found: dict[str, dict[str, float]] = {}
@@ -174,6 +206,9 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
         name = f"{prefix}{key}"
         if isinstance(value, Mapping) and value:
             yield from flattened(value, f"{name}.")
+        elif isinstance(value, list | tuple) and value and all(isinstance(item, Mapping) for item in value):
+            for number, item in enumerate(value, 1):
+                yield from flattened(item, f"{name}.{number}.")
         elif isinstance(value, list | tuple):
             yield name, ", ".join(map(str, value))
         else:

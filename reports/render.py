@@ -73,6 +73,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     key: list[tuple[str, Figure]]
     trust: tuple[list[Any], list[Figure]]
     load: str
+    workers: list[findings.WorkerRow]
     blocks: list[Block]
     absent: list[str]
     timed: bool
@@ -134,6 +135,7 @@ def _view(record: Record, identity: str, intervals: int) -> View:
         key=findings.key_figures(record.run),
         trust=findings.validity(record.run),
         load=findings.load(record.run),
+        workers=findings.workers(record.run),
         blocks=[
             Block(_SECTIONS[s][0], found, _SECTIONS[s][1])
             for s, found in by_section.items()

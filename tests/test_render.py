@@ -263,3 +263,31 @@ def test_write_reports(records: dict[str, Record], tmp_path: Path) -> None:
         tmp_path / "report.html",
         ["junit.xml", "report.html", "series.csv", "summary.md"],
     )
+
+
+def test_workers_are_named_with_their_clocks_and_holes(tmp_path: Path) -> None:
+    """A load that was spread says who made it; a worker that died is named with what nobody knows of it."""
+    well = {
+        "name": "host-a_1",
+        "arrivals": 600,
+        "connections": 2,
+        "clock_offset_s": 0.0015,
+        "clock_error_s": 0.0002,
+    }
+    gone = {"name": "<b>host</b>", "arrivals": 600, "connections": 1, "unseen": 400, "silent_from_s": 3.25}
+    load = {"loop": "open", "connections": 3, "arrivals": "constant", "workers": [well, gone]}
+    record = report_runs.append_run(tmp_path, seconds=5, environment={"host": {}, "server": {}, "load": load})
+    page = Page(render(record))
+    assert page.errors == []
+    assert "+1.50 ms ± 0.20 ms" in page.words
+    assert "died: silent from 3.2 s on, 400 operations have no record" in page.words
+    assert "<b>host</b>" in page.words
+
+
+@pytest.mark.parametrize("workers", [None, "two", [1], [{"name": "a"}]])
+def test_workers_that_cannot_be_read_are_left_out(tmp_path: Path, workers: Any) -> None:
+    """A record of another program, or of another time, still renders."""
+    load = {"loop": "open", "connections": 3, "workers": workers}
+    record = report_runs.append_run(tmp_path, seconds=5, environment={"host": {}, "server": {}, "load": load})
+    page = Page(render(record))
+    assert page.count("table", **{"class": "workers"}) == 0
