@@ -1,9 +1,12 @@
-"""The command line: `shopbench run | list | report | selfcheck`.
+"""The command line: `shopbench run | list | report | compare | index | web | selfcheck`.
 
     shopbench run                        every scenario, on an embedded server, then a report
     shopbench run append --server redis://127.0.0.1:6379/15 --param rate_per_s=5000
     shopbench list                       scenarios, their parameters and their profiles
     shopbench report runs/20261123-141502-append
+    shopbench compare runs/20261123-141502-append runs/20261124-090114-append
+    shopbench index runs
+    shopbench web lag                    server, shop and Locust's web UI: start runs, watch them, kill the CRM
     shopbench selfcheck                  does the instrument tell the truth on this machine?
 
 Exit codes: 0 every verdict passes, 1 one fails, 2 usage or infrastructure, 3 the measurement is not valid.
@@ -12,10 +15,12 @@ Exit codes: 0 every verdict passes, 1 one fails, 2 usage or infrastructure, 3 th
 from __future__ import annotations
 
 import datetime as dt
+import os
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, cast
 
 import msgspec
 import typer
@@ -26,6 +31,7 @@ from harness import checking, run
 from harness.clock import SystemClock
 from harness.conducting import (
     Interrupted,
+    LoadScenario,
     ParameterError,
     Scenario,
     Stage,
@@ -125,7 +131,10 @@ def run_command(
 
 
 def _conclude(record: Record, ended: BaseException | None, *, as_json: bool = False) -> int:
+    from reports.index import refresh_index
+
     _report(record, as_json=as_json)
+    refresh_index(record.directory.parent)
     if ended is None:
         return checking.exit_code(record.run.verdicts)
     if isinstance(ended, Interrupted):
@@ -191,6 +200,84 @@ def report_command(directory: Annotated[Path, typer.Argument(help="A run directo
     """Render the report of a run again, from its record alone."""
     _report(run.load(directory))
     return checking.EXIT_PASS
+
+
+@app.command("compare")
+def compare_command(
+    directories: Annotated[list[Path], typer.Argument(help="Two or more run directories; the first is the base.")],
+    output: Annotated[Path | None, typer.Option(help="Of the page; else it stands beside the last run.")] = None,
+) -> int:
+    """Set runs side by side: what differs between them first, then how many times slower or faster."""
+    from reports.compare import MOST_RUNS, compare
+    from reports.side_by_side import comparison_terminal, write_comparison
+
+    if not 2 <= len(directories) <= MOST_RUNS:
+        raise UsageError(f"2 to {MOST_RUNS} run directories can be compared, not {len(directories)}")
+    comparisons = compare([run.load(directory) for directory in directories])
+    names = [side.name for side in comparisons.sides]
+    path = output or directories[-1].resolve().parent / f"compare-{names[0]}-{names[-1]}.html"
+    try:
+        write_comparison(comparisons, path)
+    except OSError as error:
+        raise RunError(f"{path}: the comparison cannot be written ({error.strerror})") from error
+    out.print(comparison_terminal(comparisons))
+    out.print(str(path), markup=False, highlight=False, soft_wrap=True)
+    return checking.EXIT_PASS
+
+
+@app.command("index")
+def index_command(
+    runs: Annotated[Path, typer.Argument(help="A directory that holds run directories.")] = Path("runs"),
+) -> int:
+    """Make a page of all runs in a directory: newest first, with their main figures over time."""
+    from reports.index import write_index
+
+    try:
+        path = write_index(runs)
+    except OSError as error:
+        raise RunError(f"{runs}: the index cannot be written ({error.strerror})") from error
+    out.print(str(path), markup=False, highlight=False, soft_wrap=True)
+    return checking.EXIT_PASS
+
+
+@app.command("web")
+def web_command(
+    name: Annotated[str, typer.Argument(help="A scenario.")],
+    server: Annotated[str, typer.Option(help="embedded, a server program, or a redis:// URL.")] = "embedded",
+    profile: Annotated[str, typer.Option(help="smoke, quick, standard or full.")] = "quick",
+    param: Annotated[list[str] | None, typer.Option("--param", "-p", help="NAME=VALUE, any number.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 1,
+    users: Annotated[int | None, typer.Option(min=1, help="Connections, or people who go shopping.")] = None,
+    host: Annotated[str, typer.Option(help="The address that the web UI is served on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Of the web UI.")] = 8089,
+    runs: Annotated[Path, typer.Option(help="Where run directories are made.")] = Path("runs"),
+    start: Annotated[bool, typer.Option("--start", help="Start a run at once; else press Start.")] = False,
+) -> int:
+    """Start Locust's web UI on a scenario; its server and shop start with each run."""
+    from harness.locust_web import check_server, command_of
+
+    [scenario] = _chosen([name])
+    if not hasattr(scenario, "lasting"):
+        able = ", ".join(each.name for each in _catalog().values() if hasattr(each, "lasting"))
+        raise UsageError(f"{name} is nothing that Locust can drive; {able} are")
+    given = _given(param or [])
+    if profile not in scenario.profiles:
+        raise UsageError(f"there is no profile {profile!r}; there are {', '.join(scenario.profiles)}")
+    parameters = parameters_of(scenario, profile, given)
+    users = users or getattr(parameters, "users", None) or getattr(parameters, "connections", 1)
+    check_server(server)
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except OSError as error:
+        raise UsageError(f"the web UI cannot be served on {host}:{port} ({error.strerror})") from error
+    others = {"profile": profile, "server": server, "seed": str(seed), "runs": str(runs), "users": str(users)}
+    command = command_of(cast("LoadScenario", scenario), given, host=host, port=port, others=others)
+    url = f"http://{host}:{port}/"
+    out.print(f"{url}  {scenario.name}; Ctrl-C ends it", markup=False, highlight=False, soft_wrap=True)
+    sys.stdout.flush()
+    os.execv(command[0], [*command, *(["--autostart"] if start else [])])  # noqa: S606 - in place of this process
 
 
 class _Shown:

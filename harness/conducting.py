@@ -28,7 +28,7 @@ from harness.faults import Nemesis
 from harness.history import History
 from harness.ledger import Account
 from harness.pump import PumpError, PumpResult
-from harness.recording import Interval, LatencyLog, SlowOperation
+from harness.recording import KINDS, Histogram, Interval, LatencyLog, SlowOperation
 from harness.run import Figure, Record, Run, Verdict
 from harness.servers import ServerError
 
@@ -112,6 +112,15 @@ class Findings:
         """Name how the load comes: closed loop, each call when the one before has been answered."""
         self.load = {"loop": "closed"}
 
+    def paced_users(self, *, users: int, arrivals: str) -> None:
+        """Name how the load comes: users that do one thing at a time, each due by a schedule.
+
+        Args:
+            users: how many.
+            arrivals: by which law.
+        """
+        self.load = {"loop": "paced", "users": users, "arrivals": arrivals}
+
     def host_steal(self, history: History, *, name: str = "") -> None:
         """Add the share of CPU time that the host was robbed of over the readings, None where there are none."""
         read = [r.value for r in history.readings("host.steal_share") if r.value is not None]
@@ -122,7 +131,8 @@ class Findings:
         """Add what a pump has measured, as histograms and as figures.
 
         Args:
-            operation: as the pump recorded it.
+            operation: as the pump recorded it. Those below it, such as `journey.browse` below `journey`, are
+                added up, and have figures of their own.
             offset_ns: from the run's origin to the pump's.
             name: the figures' first part; empty for none.
 
@@ -142,10 +152,8 @@ class Findings:
         self.figure(f"{dot}achieved_per_s", result.ok / wall_s, "1/s")
         for count in ("ok", "failed", "unknown", "dropped"):
             self.figure(f"{dot}{count}", getattr(result, count), "events")
-        for kind in ("response", "service", "send_lag"):
-            values = log.total(f"{operation}.{kind}").quantiles_us(list(QUANTILES.values()))
-            for label, value in zip(QUANTILES, values, strict=True):
-                self.figure(f"{dot}{kind}.{label}", value, "µs")
+        for kind in KINDS:
+            self._quantiles(f"{dot}{kind}", total_of(log, operation, kind))
         beyond = sum(interval.sparse.out_of_range for interval in shifted)
         self.figure(f"{dot}out_of_range", beyond, "values")
         self.figure(f"{dot}instrument_cpu_share", result.cpu_share, "cores")
@@ -153,11 +161,36 @@ class Findings:
         self.figure(f"{dot}gc_pause_max", result.gc_pause_max_ns / 1000, "µs")
         if result.workers:
             self.load["workers"] = msgspec.to_builtins(result.workers)
-            self.load["connections"] = sum(worker.connections for worker in result.workers)
+            of = "users" if "users" in self.load else "connections"
+            self.load[of] = sum(worker.connections for worker in result.workers)
             self.figure(f"{dot}workers", len(result.workers), "workers")
             self.figure(f"{dot}unseen", result.unseen, "events")
             self.verdicts.append(checking.workers_reported(f"{self.prefix}.{dot}workers", result.workers))
+        for each in operations_below(log, operation):
+            part = each.removeprefix(f"{operation}.")
+            self.figure(f"{dot}{part}.answered", log.total(f"{each}.response").total, "events")
+            for kind in ("response", "service"):
+                self._quantiles(f"{dot}{part}.{kind}", log.total(f"{each}.{kind}"))
         return log
+
+    def _quantiles(self, name: str, histogram: Histogram) -> None:
+        values = histogram.quantiles_us(list(QUANTILES.values()))
+        for label, value in zip(QUANTILES, values, strict=True):
+            self.figure(f"{name}.{label}", value, "µs")
+
+
+def operations_below(log: LatencyLog, operation: str) -> list[str]:
+    """The operations that are part of another, as `journey.browse` is of `journey`."""
+    recorded = {tag.rpartition(".")[0] for tag in log.tags}
+    return sorted(each for each in recorded if each.startswith(f"{operation}."))
+
+
+def total_of(log: LatencyLog, operation: str, kind: str) -> Histogram:
+    """All values of a kind of an operation and of those below it."""
+    whole = Histogram()
+    for each in (operation, *operations_below(log, operation)):
+        whole.add(log.total(f"{each}.{kind}"))
+    return whole
 
 
 class Scenario(Protocol):
@@ -215,6 +248,19 @@ def parameters_of(scenario: Scenario, profile: str, given: Mapping[str, str]) ->
         return msgspec.convert(chosen, scenario.parameters, strict=False)
     except msgspec.ValidationError as error:
         raise ParameterError(f"{scenario.name}: {error}") from error
+
+
+def flags_of(scenario: LoadScenario) -> dict[str, str]:
+    """The option of each parameter as Locust gets it: its name without the unit, where that is unambiguous."""
+    names = [field.name for field in msgspec.structs.fields(scenario.parameters)]
+    short = {name: name.removesuffix("_s").removesuffix("_per") for name in names}
+    taken = list(short.values())
+    return {
+        name: (short[name] if taken.count(short[name]) == 1 else name).replace("_", "-")
+        for name in names
+        # Locust has options of its own for them: how many users there are, and the host.
+        if name not in {"connections", "users", "gateway"}
+    }
 
 
 @contextlib.contextmanager

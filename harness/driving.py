@@ -66,10 +66,10 @@ class Drive(Protocol):
 
 
 class Journeys(msgspec.Struct, frozen=True, kw_only=True):
-    """Users that act on a schedule.
+    """Users that act on a schedule, or as often as they can.
 
     Attributes:
-        entry: `module:class` of the `JourneyUser`.
+        entry: `module:class` of the `ActingUser`.
         host: of the system, as a URL.
         users: how many.
         seed: of what they draw.

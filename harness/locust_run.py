@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import datetime as dt
 import pickle
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -32,15 +33,25 @@ import gevent
 import msgspec
 import numpy as np
 from gevent.event import Event
-from locust import events
+from locust import User, events
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
 
 from harness import checking, run
 from harness.clock import Clock, SystemClock
-from harness.conducting import Findings, Interrupted, LoadScenario, ParameterError, Stage, conduct, parameters_of
+from harness.conducting import (
+    Findings,
+    Interrupted,
+    LoadScenario,
+    ParameterError,
+    Stage,
+    conduct,
+    flags_of,
+    parameters_of,
+)
 from harness.driving import Drive, Journeys
+from harness.live import Measured
 from harness.locust_users import ArrivalUser
 from harness.locust_worker import (
     BEGIN,
@@ -67,6 +78,7 @@ from harness.workload import Source
 
 READY_S = 60.0
 SILENT_NS = 5_000_000_000
+REPORTS_NS = 10_000_000_000
 _PINGS = 8
 
 
@@ -153,6 +165,15 @@ class Spread:
         """What was measured so far in this test, half a second ago at the latest; of all workers, as it came."""
         return [i for load in self._loads.values() for part in load.parts.values() for i in part.measured]
 
+    @property
+    def measured(self) -> list[Measured]:
+        """The same, by load and worker."""
+        return [
+            Measured((load.number, worker), load.origin_ns, part.measured)
+            for load in self._loads.values()
+            for worker, part in load.parts.items()
+        ]
+
     # What workers say. A message of an earlier test finds no load, and is not for us.
 
     def _part(self, msg: Any) -> _Part | None:
@@ -197,6 +218,17 @@ class Spread:
         if isinstance(self._runner, MasterRunner):
             return {c.id: c.user_count for c in self._runner.clients.all if c.user_count and self._is_there(c)}
         return {self._runner.client_id: self._runner.user_count}
+
+    def wait_for_reports(self) -> None:
+        """Wait until workers have told of all users: after a second Locust itself takes them for spawned.
+
+        Whose report does not come within some seconds makes no part of the load.
+        """
+        deadline_ns = self._clock.now_ns() + REPORTS_NS
+        while sum(self.members().values()) < self._runner.target_user_count:
+            if self.is_cut or self._clock.now_ns() > deadline_ns:
+                return
+            gevent.sleep(0.01)
 
     @staticmethod
     def _is_there(client: Any) -> bool:
@@ -244,6 +276,12 @@ class SpreadLoad:
         self._keep_outcomes = keep_outcomes
         self._origin_ns = 0
         self._is_stopped = False
+        self._users = 0
+
+    @property
+    def origin_ns(self) -> int:
+        """When its schedule began, by this host's clock; 0 before."""
+        return self._origin_ns
 
     @property
     def progress(self) -> Sequence[int]:
@@ -258,6 +296,7 @@ class SpreadLoad:
         """
         spread = self._spread
         self._wait(spread.spawned.is_set, "Locust has not spawned its users")
+        spread.wait_for_reports()
         members = spread.members()
         if not members:
             raise PumpError("no worker has users")
@@ -267,7 +306,7 @@ class SpreadLoad:
             portion = Portion(index=index, of=len(members), first_user=first_user, users=users)
             first_user += users
             self.parts[worker] = _Part(portion)
-        work = self._work
+        work, self._users = self._work, first_user
         if isinstance(work, UserWork):
             work = UserWork(msgspec.structs.replace(work.journeys, users=first_user), work.pacer)
         for worker, part in self.parts.items():
@@ -363,6 +402,7 @@ class SpreadLoad:
             wall_ns=max(r.wall_ns for r in results),
             gc_pauses=sum(r.gc_pauses for r in results),
             gc_pause_max_ns=max(r.gc_pause_max_ns for r in results),
+            told={thing: state for result in results for thing, state in result.told.items()},
             workers=[
                 self._share(worker, part, result)
                 for (worker, part), result in zip(self.parts.items(), results, strict=True)
@@ -375,22 +415,24 @@ class SpreadLoad:
         What was due before it was missed may have been sent; what was due later was not, and is DROPPED.
         """
         portion = part.portion
-        mine = np.arange(portion.index, self._pacer.total, portion.of)
+        mine = self._numbers_of(portion)
         missed_ns = min(self._spread.clock.now_ns() - self._origin_ns, self._pacer.duration_ns)
         due = int(np.searchsorted(_due_times(self._pacer, mine), missed_ns, "right"))
         _, ok, failed, unknown, dropped = part.progress
         unseen = max(0, due - ok - failed - unknown - dropped)
+        # Without a schedule nothing more was due than was told of.
+        arrivals = max(mine.size, ok + failed + unknown + dropped)
         outcomes = None
         if self._keep_outcomes:
             # Which of them were answered died with it: none can be called lost, and each may have happened.
             outcomes = np.full(mine.size, DROPPED, np.uint8)
             outcomes[:due] = UNKNOWN
         return PumpResult(
-            arrivals=mine.size,
+            arrivals=arrivals,
             ok=ok,
             failed=failed,
             unknown=unknown + unseen,
-            dropped=mine.size - ok - failed - unknown - unseen,
+            dropped=arrivals - ok - failed - unknown - unseen,
             errors={},
             reconnects=0,
             intervals=[],
@@ -399,6 +441,14 @@ class SpreadLoad:
             cpu_share=0.0,
             wall_ns=max(1, missed_ns),
         )
+
+    def _numbers_of(self, portion: Portion) -> Any:
+        """The numbers of a worker's arrivals: every n-th, or those of its users."""
+        if not isinstance(self._work, UserWork):
+            return np.arange(portion.index, self._pacer.total, portion.of)
+        numbers = np.arange(self._pacer.total)
+        seats = numbers % self._users
+        return numbers[(seats >= portion.first_user) & (seats < portion.first_user + portion.users)]
 
     def _share(self, worker: str, part: _Part, result: PumpResult) -> WorkerShare:
         offset = self._spread.offset_of(worker)
@@ -487,6 +537,7 @@ class Session:
             self.finish(0.0)
         options = self.environment.parsed_options
         self.spread.reset()
+        self.doing = "starting the system"
         self._greenlet = gevent.spawn(self._conduct, options)
 
     def _conduct(self, options: Any) -> None:
@@ -535,6 +586,7 @@ class Session:
         sys.stderr.write(f"locust: {self.scenario.name}: {reason}\n")
 
     def _report(self, record: Record) -> None:
+        self.doing = "writing the report"
         # In a process of its own: rendering takes a second or two, in which no heartbeat would be answered.
         command = [sys.executable, "-m", "harness", "report", str(record.directory)]
         rendered = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
@@ -571,22 +623,14 @@ class Session:
 
 
 PATIENCE_S = 120.0
-
-
-def flags_of(scenario: LoadScenario) -> dict[str, str]:
-    """The option of each parameter: its name without the unit, where that is unambiguous."""
-    names = [field.name for field in msgspec.structs.fields(scenario.parameters)]
-    short = {name: name.removesuffix("_s").removesuffix("_per") for name in names}
-    taken = list(short.values())
-    return {
-        name: (short[name] if taken.count(short[name]) == 1 else name).replace("_", "-")
-        for name in names
-        if name not in {"connections", "users", "gateway"}
-    }
+# Longer than users take for what was due; less than a master waits for its workers to stop.
+USERS_PATIENCE_S = 45.0
 
 
 def add_arguments(parser: LocustArgumentParser, scenario: LoadScenario) -> None:
     """Add a scenario's parameters to Locust's options; they stand in the form of the web UI, too."""
+    # Locust's own is every interface. What is given, configured or in the environment goes before a default.
+    parser.set_defaults(web_host="127.0.0.1")
     parser.add_argument("--server", default="embedded", help="embedded, a server program, or a redis:// URL")
     parser.add_argument("--seed", default="1", help="of everything that is drawn")
     parser.add_argument("--runs", default="runs", include_in_web_ui=False, help="where run directories are made")
@@ -613,15 +657,20 @@ def _unit_of(name: str) -> str:
     return words
 
 
-def locustfile(scenario: LoadScenario, on_web: Callable[[Session, Any], None] | None = None) -> type[ArrivalUser]:
+def locustfile(
+    scenario: LoadScenario,
+    user_class: type[User] = ArrivalUser,
+    on_web: Callable[[Session, Any], None] | None = None,
+) -> type[User]:
     """Make the file that is being loaded a locustfile: `AppendUser = locustfile(scenario)`.
 
     Args:
         scenario: that Locust is to conduct.
+        user_class: of its users, an `ActingUser`; if not given they are connections.
         on_web: adds what is ours to the web UI; None: the tabs of `locust_web`.
 
     Returns:
-        The class of its users, where they are connections.
+        The class that Locust is to find in the file.
     """
     sessions: list[Session] = []
 
@@ -631,9 +680,12 @@ def locustfile(scenario: LoadScenario, on_web: Callable[[Session, Any], None] | 
 
     @events.init.add_listener  # type: ignore[untyped-decorator]
     def _(environment: Environment, runner: Any, web_ui: Any, **_: Any) -> None:
+        # Python itself would raise KeyboardInterrupt in whatever runs: a user's step, or the scenario.
+        gevent.signal_handler(signal.SIGINT, gevent.kill, gevent.getcurrent(), KeyboardInterrupt())
         if not isinstance(runner, MasterRunner):
             end = WorkerEnd(environment)
             environment.events.quitting.add_listener(lambda **_: end.end(5.0))
+            environment.events.test_stopping.add_listener(lambda **_: end.let_users_finish(USERS_PATIENCE_S))
         if isinstance(runner, WorkerRunner):
             return
         session = Session(environment, scenario, SystemClock())
@@ -652,7 +704,7 @@ def locustfile(scenario: LoadScenario, on_web: Callable[[Session, Any], None] | 
         add_to_web_ui(session, web_ui)
 
     name = "".join(word.capitalize() for word in scenario.name.split("_"))
-    return type(f"{name}User", (ArrivalUser,), {"abstract": False})
+    return type(f"{name}User", (user_class,), {"abstract": False})
 
 
 def _check(session: Session, options: Any) -> None:
@@ -661,11 +713,17 @@ def _check(session: Session, options: Any) -> None:
         session.chosen(options)
     except ParameterError as error:
         _fail(str(error))
-    if options.headless:
+    if options.headless or options.autostart:
         # Locust's own timer knows neither the start of the system nor the drain; the schedule's end ends the run.
-        lasting = options.run_time
+        lasting = [options.run_time]
         options.run_time = None
-        session.environment.events.test_start.add_listener(lambda **_: setattr(options, "run_time", lasting))
+
+        def restore(**_: Any) -> None:
+            # Once: a test after that is started from the form, which has a run time of its own.
+            if lasting:
+                options.run_time = lasting.pop()
+
+        session.environment.events.test_start.add_listener(restore)
 
 
 def _fail(message: str) -> NoReturn:

@@ -1,21 +1,28 @@
 """Locust's users: a connection of the pump, or somebody who goes shopping.
 
     ArrivalUser   open loop. Users are connections; what is due goes out over them whatever they wait for
-    JourneyUser   one thing at a time, each due by a schedule: what begins late because the user was busy counts
-                  from when it was due, so that a slow system does not slow its own measurement
+    ActingUser    one thing at a time, each due by a schedule: what begins late because the user was busy counts
+                  from when it was due, so that a slow system does not slow its own measurement. Without a
+                  schedule (`ClosedLoop`) the next thing is due when the one before is done
+    JourneyUser   one of these, over HTTP
 
-        schedule   0    1    2    3    4    5        arrival i belongs to user i mod n
-        user 0     |due      |due      |due
-        user 1          |due      |due      |due
+        schedule   0    1    2    3    4    5        arrival i belongs to seat i mod n
+        seat 0     |due      |due      |due
+        seat 1          |due      |due      |due
 
-A journey's steps are Locust tasks, with their weights and tags, marked by `@step`:
+Who comes takes a seat, and acts when an arrival of it is due; who comes when all are taken has nothing to do. Who
+goes, because Locust ends users, leaves the seat to the next one; what nobody was there for is DROPPED.
+
+Steps are Locust tasks, with their weights and tags, marked by `@step`; each has its own name for a tag:
 
     class Shopper(JourneyUser):
-        @step(60)
+        @step(50, "read")
         def browse(self):
             self.call("GET", "/products")
 
-Both are measured in our histograms. Locust gets the pump's answers once a tick, as counts by rounded milliseconds
+gevent's timers count in milliseconds: a step begins up to one late, which stands in its send lag.
+
+All are measured in our histograms. Locust gets the pump's answers once a tick, as counts by rounded milliseconds
 (`add_to_stats`), because `events.request.fire` for each would cost more than the request.
 
 Rejected: the pump as a greenlet among the web UI's, heartbeats and statistics. Each of them runs for milliseconds
@@ -25,35 +32,45 @@ without a break, and would be measured as the system's latency. A worker starts 
 from __future__ import annotations
 
 # Locust first: importing it replaces sockets, threads and timers, which others must not have taken before.
-from locust import FastHttpUser, User, task
+from locust import FastHttpUser, User, tag, task
 from locust.env import Environment
 from locust.exception import StopUser
 from locust.stats import RequestStats, StatsError, bucket_response_time
 
 # isort: split
 import collections
+import contextlib
 import functools
+import gc
 import importlib
 import random
+import uuid
 import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, TypeVar
 
 import gevent
 import numpy as np
+import psutil
 from gevent.event import Event
 
 from harness.child import Channel
 from harness.clock import Clock, SystemClock
 from harness.driving import Journeys
-from harness.pacing import Pacer
-from harness.pump import FAILED, OK, UNKNOWN, PumpError, PumpResult
+from harness.pacing import ClosedLoop, Pacer
+from harness.pump import FAILED, OK, UNKNOWN, GcPauses, PumpError, PumpResult
 from harness.recording import Histogram, Interval, Recorder
 
 TICK_S = 0.05
+# How often a worker hands on what was measured.
+SHIP_NS = 500_000_000
 _FLUSH_EVERY = 256
-# After the schedule's end, what is late may still begin for so long.
+# A connection that was idle for longer is not used again: the other side may be closing it this very moment, and
+# whether a command was lost with it could not be known. Servers wait for 5 s at the least.
+_KEEP_ALIVE_NS = 4_000_000_000
+# After the schedule's end, what is late may still begin for so long, and what has begun may take so long.
 _GRACE_NS = 10_000_000_000
+_PATIENCE_NS = 25_000_000_000
 
 
 class ArrivalUser(User):  # type: ignore[misc]  # locust comes without types
@@ -93,36 +110,42 @@ class StepError(Exception):
 _Step = TypeVar("_Step", bound=Callable[..., None])
 
 
-def step(weight: int) -> Callable[[_Step], _Step]:
-    """Mark a method of a `JourneyUser` as a step that is taken with that weight, and measured."""
+def step(weight: int, *tags: str) -> Callable[[_Step], _Step]:
+    """Mark a method of an `ActingUser` as a step that is taken with that weight, and measured.
+
+    Args:
+        tags: Locust's, besides the method's name.
+    """
 
     def mark(function: _Step) -> _Step:
         @functools.wraps(function)
-        def measured(user: JourneyUser) -> None:
+        def measured(user: ActingUser) -> None:
             user.take_step(function)
 
-        marked: _Step = task(weight)(measured)
+        marked: _Step = tag(function.__name__, *tags)(task(weight)(measured))
         return marked
 
     return mark
 
 
-class JourneyUser(FastHttpUser):  # type: ignore[misc]  # locust comes without types
-    """Somebody who does one thing at a time over HTTP, each when it is due; subclasses have steps."""
+class ActingUser(User):  # type: ignore[misc]  # locust comes without types
+    """Somebody who does one thing at a time, each when it is due; subclasses have steps.
+
+    Attributes:
+        operation: the first part of what a step is recorded as; a step of that very name has no second part.
+        doing: the name of the step that is recorded; a step that does something else in its place sets it.
+    """
 
     abstract = True
-    # The real one comes with the load: the system is started, or named, when the run begins.
-    host = "http://127.0.0.1"
-    connection_timeout = 10.0
-    network_timeout = 30.0
-
     operation: ClassVar[str] = "journey"
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
+        self.doing = ""
         self._pool: UserPool | None = None
-        self._number = 0
+        self._seat: int | None = None
         self._due_ns = 0
+        self._is_acting = False
 
     @property
     def pool(self) -> UserPool:
@@ -131,48 +154,97 @@ class JourneyUser(FastHttpUser):  # type: ignore[misc]  # locust comes without t
             raise StopUser("the load has not begun")
         return self._pool
 
+    @property
+    def seat(self) -> int:
+        """The user's number in the load, from 0."""
+        return self._seat or 0
+
     def on_start(self) -> None:
         """Wait until the load begins, and for this user's first arrival."""
         self._pool = lobby_of(self.environment).wait()
-        self.client.base_url = self._pool.journeys.host
-        self._number = self._pool.join() - self._pool.users
+        self._seat = self._pool.take_seat()
         self._pool.begun.wait()
         gevent.sleep(self.wait_time())
 
+    def on_stop(self) -> None:
+        """Leave the seat to whoever comes next."""
+        if self._pool is not None and self._seat is not None:
+            self._pool.leave_seat(self._seat)
+            self._seat = None
+
+    def stop(self, force: bool = False) -> bool:
+        """End the user: at once where it does nothing, else as Locust means it."""
+        ended: bool = super().stop(force or not self._is_acting)
+        return ended
+
     def wait_time(self) -> float:
         """The seconds until this user's next arrival is due; after the last one, until Locust ends the user."""
-        pool = self.pool
-        self._number += pool.users
-        due_ns = pool.due_ns(self._number)
+        due_ns = None if self._seat is None else self.pool.next_due_ns(self._seat)
         if due_ns is None:
-            pool.leave(self._number)
             Event().wait()  # until the user is killed
             raise StopUser
         self._due_ns = due_ns
-        return max(0.0, (due_ns - pool.clock.now_ns()) / 1e9)
+        return max(0.0, (due_ns - self.pool.clock.now_ns()) / 1e9)
 
     def take_step(self, function: Callable[..., None]) -> None:
         """Do a step and record it, from when it was due."""
         pool = self.pool
-        if pool.is_over():
+        # A timer may be early by some microseconds.
+        while (early_ns := self._due_ns - pool.clock.now_ns()) > 0:
+            gevent.sleep(early_ns / 1e9)
+        if not pool.begin_step(self._due_ns):
             return
         start_ns = pool.clock.now_ns()
-        outcome, reason = OK, ""
-        pool.busy += 1
+        self.doing = function.__name__
+        self._is_acting = True
+        outcome, reason = UNKNOWN, "the user was ended"
         try:
             function(self)
+            outcome, reason = OK, ""
         except StepError as error:
             outcome, reason = error.outcome, str(error)
-        except gevent.GreenletExit:
-            outcome, reason = UNKNOWN, "the user was ended"
+        except Exception as error:
+            outcome, reason = FAILED, f"{self.doing}: {type(error).__name__}: {error}"
             raise
         finally:
-            pool.busy -= 1
-            operation = f"{self.operation}.{function.__name__}"
-            pool.note(operation, (self._due_ns, start_ns, pool.clock.now_ns()), outcome, reason)
+            self._is_acting = False
+            operation = self.operation if self.doing == self.operation else f"{self.operation}.{self.doing}"
+            pool.end_step(operation, (self._due_ns, start_ns, pool.clock.now_ns()), outcome, reason)
+
+    def tell(self, thing: str, state: str) -> None:
+        """Note what this user was told of a thing; the last word on it is in the result."""
+        self.pool.told[thing] = state
+
+
+class JourneyUser(ActingUser, FastHttpUser):  # type: ignore[misc]  # locust comes without types
+    """Somebody who does one thing at a time over HTTP, each when it is due; subclasses have steps."""
+
+    abstract = True
+    host: str | None
+    connection_timeout = 10.0
+    network_timeout = 20.0
+
+    def __init__(self, environment: Environment) -> None:
+        # The real one comes with the load: the system is started, or named, when the run begins.
+        self.host = self.host or "http://127.0.0.1"
+        self._last_call_ns = 0
+        super().__init__(environment)
+
+    def on_start(self) -> None:
+        """Wait until the load begins, and for this user's first arrival."""
+        self.client.base_url = lobby_of(self.environment).wait().journeys.host.rstrip("/")
+        super().on_start()
+
+    def on_stop(self) -> None:
+        """Close the connection, and leave the seat."""
+        self._hang_up()
+        super().on_stop()
 
     def call(self, method: str, path: str, json: Any = None, *, name: str = "") -> Any:
         """Ask the system, and answer what its JSON says.
+
+        A command has an `Idempotency-Key`: the HTTP client sends a PUT or DELETE again by itself where its
+        connection was lost, which then does nothing twice.
 
         Args:
             name: what Locust shows it under, where the path has IDs in it.
@@ -180,13 +252,28 @@ class JourneyUser(FastHttpUser):  # type: ignore[misc]  # locust comes without t
         Raises:
             StepError: no answer, or one that is no success.
         """
-        response = self.client.request(method, path, json=json, name=name or path)
-        if response.status_code == 200:
-            return response.json()
+        now_ns = self.pool.clock.now_ns()
+        if now_ns - self._last_call_ns > _KEEP_ALIVE_NS:
+            self._hang_up()
+        headers = {} if method == "GET" else {"Idempotency-Key": str(uuid.uuid4())}
+        response = self.client.request(method, path, json=json, name=name or path, headers=headers)
+        self._last_call_ns = self.pool.clock.now_ns()
+        said = f"{method} {name or path}"
+        # It may have happened: a question can be asked again, but what a command has changed is not known.
+        in_doubt = FAILED if method == "GET" else UNKNOWN
         if not response.status_code:
-            # It may have arrived: a question can be asked again, but what it changes is not known.
-            raise StepError("no answer", FAILED if method == "GET" else UNKNOWN)
-        raise StepError(f"{method} {name or path}: {response.status_code}")
+            raise StepError(f"{said}: no answer", in_doubt)
+        if response.status_code >= 500:
+            raise StepError(f"{said}: {response.status_code}", in_doubt)
+        if response.status_code != 200:
+            raise StepError(f"{said}: {response.status_code}")
+        try:
+            return response.json()
+        except ValueError as error:
+            raise StepError(f"{said}: no JSON", in_doubt) from error
+
+    def _hang_up(self) -> None:
+        self.client.client.clientpool.close()
 
 
 class UserPool:
@@ -194,42 +281,50 @@ class UserPool:
 
     Args:
         journeys: what they do.
-        pacer: when; every arrival belongs to the user whose number it leaves.
-        first_user: the number of the first user here.
-        here: how many of the users are in this process.
+        pacer: when; every arrival belongs to the seat whose number it leaves.
+        first_user: the number of the first seat here.
+        here: how many of the seats are in this process.
         clock: of due times.
+
+    Attributes:
+        told: what users were told of things, the last word on each.
     """
 
     def __init__(self, journeys: Journeys, pacer: Pacer, *, first_user: int, here: int, clock: Clock) -> None:
         self.journeys = journeys
-        self.users = journeys.users
         self.clock = clock
         self.begun = Event()
-        self.busy = 0
         self.progress = [0] * 5
+        self.told: dict[str, str] = {}
         self._pacer = pacer
-        self._first_user = first_user
-        self._here = here
-        self._joined = 0
-        self._left = 0
+        self._seats = range(first_user, first_user + here)
+        self._free = collections.deque(self._seats)
+        self._next = {seat: seat for seat in self._seats}
         self._origin_ns = 0
-        self._end_ns: int | None = None
+        self._until_ns = pacer.duration_ns
+        self._due = self._due_before(self._until_ns)
+        self._is_stopped = False
+        self._begun_steps = 0
+        self._last_done_ns = 0
+        self._shipped_ns = 0
         self._noted: dict[str, list[tuple[int, int, int]]] = {}
         self._count = 0
         self._counts = [0] * 4
         self._errors: collections.Counter[str] = collections.Counter()
         self._recorder = Recorder()
+        self._pauses = GcPauses(clock)
+        self._measuring = contextlib.ExitStack()
+        self._process = psutil.Process()
+        self._cpu_before_s = 0.0
         random.seed(f"{journeys.seed} {first_user}")  # Locust draws its tasks from the one of the process
 
-    def join(self) -> int:
-        """Come in; answers the user's number."""
-        number = self._first_user + self._joined
-        self._joined += 1
-        return number
+    def take_seat(self) -> int | None:
+        """Come in; answers a seat's number, None where all are taken."""
+        return self._free.popleft() if self._free else None
 
-    def leave(self, _: int) -> None:
-        """Have nothing more to do."""
-        self._left += 1
+    def leave_seat(self, seat: int) -> None:
+        """Go, so that somebody else can come."""
+        self._free.append(seat)
 
     def wait_until_ready(self) -> None:
         """Wait until all users of this process are there.
@@ -237,30 +332,44 @@ class UserPool:
         Raises:
             PumpError: not within 60 s.
         """
-        with gevent.Timeout(60, PumpError(f"of {self._here} users only {self._joined} came within 60 s")):
-            while self._joined < self._here:
+        with gevent.Timeout(60, PumpError(f"of {len(self._seats)} users {len(self._free)} have not come")):
+            while self._free:
                 gevent.sleep(0.01)
 
     def begin(self, origin_ns: int) -> None:
         """Start the schedule at a moment of the monotonic clock."""
         self._origin_ns = origin_ns
         self._recorder = Recorder(origin_ns)
+        self._cpu_before_s = sum(self._process.cpu_times()[:2])
+        self._measuring.enter_context(self._pauses)
         self.begun.set()
 
-    def due_ns(self, number: int) -> int | None:
-        """When an arrival is due; None: not in this run any more."""
-        if number >= self._pacer.total or self.is_over():
+    def next_due_ns(self, seat: int) -> int | None:
+        """When a seat's next arrival is due; None: none is any more."""
+        if isinstance(self._pacer, ClosedLoop):
+            now_ns = max(self.clock.now_ns(), self._origin_ns)
+            return now_ns if now_ns < self._end_ns else None
+        number = self._next[seat]
+        if number >= self._pacer.total:
             return None
+        self._next[seat] = number + self.journeys.users
         return int(self._pacer.due_ns(number, 1)[0]) + self._origin_ns
 
-    def is_over(self) -> bool:
-        """Whether nothing more may begin."""
-        last_ns = self._origin_ns + self._pacer.duration_ns + _GRACE_NS
-        return self._end_ns is not None or self.clock.now_ns() > last_ns
+    @property
+    def _end_ns(self) -> int:
+        return self._origin_ns + self._until_ns
 
-    def note(self, operation: str, times_ns: tuple[int, int, int], outcome: int, reason: str) -> None:
+    def begin_step(self, due_ns: int) -> bool:
+        """Begin what was due, if that may still be."""
+        if due_ns >= self._end_ns or self._is_past(_GRACE_NS):
+            return False
+        self._begun_steps += 1
+        return True
+
+    def end_step(self, operation: str, times_ns: tuple[int, int, int], outcome: int, reason: str) -> None:
         """Record a step: when it was due, started and done; and how it went."""
         self._counts[outcome] += 1
+        self._last_done_ns = times_ns[2]
         if reason:
             self._errors[reason] += 1
         if outcome != UNKNOWN:
@@ -268,7 +377,11 @@ class UserPool:
             self._count += 1
             if self._count >= _FLUSH_EVERY:
                 self._flush()
-        self._show()
+        self.progress[:] = [self._begun_steps, *self._outcomes, 0]
+
+    @property
+    def _outcomes(self) -> list[int]:
+        return [self._counts[OK], self._counts[FAILED], self._counts[UNKNOWN]]
 
     def _flush(self) -> None:
         for operation, times in self._noted.items():
@@ -277,74 +390,79 @@ class UserPool:
         self._noted.clear()
         self._count = 0
 
-    def _show(self) -> None:
-        ok, failed, unknown = self._counts[OK], self._counts[FAILED], self._counts[UNKNOWN]
-        self.progress[:] = [ok + failed + unknown, ok, failed, unknown, 0]
-
     def take(self) -> list[Interval]:
-        """What was measured since it was asked last; what is taken is not in the result."""
+        """What was measured since something was taken last, each half second; it is not in the result."""
+        now_ns = self.clock.now_ns()
+        if now_ns - self._shipped_ns < SHIP_NS:
+            return []
+        self._shipped_ns = now_ns
         self._flush()
         return self._recorder.take()
 
     def stop(self) -> None:
-        """End the schedule now."""
-        if self._end_ns is None:
-            self._end_ns = self.clock.now_ns()
+        """End the schedule now; what was due until then may still be done."""
+        if not self._is_stopped:
+            self._is_stopped = True
+            since_ns = self.clock.now_ns() - self._origin_ns if self.begun.is_set() else 0
+            self._until_ns = max(0, min(self._until_ns, since_ns))
+            self._due = self._due_before(self._until_ns)
             self.begun.set()
 
     def is_done(self) -> bool:
-        """Whether every user has done what was due, or may not go on."""
-        return self._left >= self._here or (self._end_ns is not None and not self.busy) or self._is_late()
+        """Whether all that was due is done, or may not be done any more."""
+        if not self.begun.is_set():
+            return False
+        is_busy = self._begun_steps > sum(self._outcomes)
+        if isinstance(self._pacer, ClosedLoop):
+            return (self._is_past(0) and not is_busy) or self._is_past(_PATIENCE_NS)
+        is_complete = self._begun_steps >= self._due or self._is_past(_GRACE_NS)
+        return (is_complete and not is_busy) or self._is_past(_GRACE_NS + _PATIENCE_NS)
 
-    def _is_late(self) -> bool:
-        # A step that hangs is not waited for longer than its connection would.
-        last_ns = self._origin_ns + self._pacer.duration_ns + _GRACE_NS
-        return self.begun.is_set() and self.clock.now_ns() > last_ns + int(self._patience_s * 1e9)
-
-    _patience_s = JourneyUser.network_timeout
+    def _is_past(self, beyond_ns: int) -> bool:
+        return self.clock.now_ns() >= self._end_ns + beyond_ns
 
     def result(self, _: float) -> PumpResult:
-        """What they have done and measured; what was due and never begun is DROPPED."""
+        """What they have done and measured; what was due and never begun is DROPPED, what hangs UNKNOWN."""
         self._flush()
-        until_ns = self._pacer.duration_ns
-        if self._end_ns is not None:
-            until_ns = min(until_ns, self._end_ns - self._origin_ns)
-        due = sum(
-            self._due_before(self._first_user + user, until_ns) for user in range(max(self._joined, self._here))
-        )
-        ok, failed, unknown = self._counts[OK], self._counts[FAILED], self._counts[UNKNOWN]
-        done = ok + failed + unknown
+        self._measuring.close()
+        ok, failed, _ = self._outcomes
+        due = max(self._due, self._begun_steps)
+        wall_ns = max(1, self._last_done_ns - self._origin_ns if self._last_done_ns else self._until_ns)
+        cpu_s = sum(self._process.cpu_times()[:2]) - self._cpu_before_s
         return PumpResult(
-            arrivals=max(due, done),
+            arrivals=due,
             ok=ok,
             failed=failed,
-            unknown=unknown,
-            dropped=max(0, due - done),
+            unknown=self._begun_steps - ok - failed,
+            dropped=due - self._begun_steps,
             errors=dict(self._errors),
             reconnects=0,
             intervals=self._recorder.take(),
             slowest=self._recorder.slowest(),
             outcomes=None,
-            cpu_share=0.0,
-            wall_ns=max(1, self.clock.now_ns() - self._origin_ns),
+            cpu_share=cpu_s / (wall_ns / 1e9),
+            wall_ns=wall_ns,
+            gc_pauses=self._pauses.count,
+            gc_pause_max_ns=self._pauses.longest_ns,
+            told=dict(self.told),
         )
 
-    def _due_before(self, user: int, until_ns: int) -> int:
-        """How many of a user's arrivals were due before a time of the schedule."""
-        if until_ns <= 0 or user >= self._pacer.total:
-            return 0
-        low, high = 0, (self._pacer.total - user + self.users - 1) // self.users
+    def _due_before(self, until_ns: int) -> int:
+        """How many arrivals of the seats here are due before a time of the schedule."""
+        low, high = 0, self._pacer.total
         while low < high:
             middle = (low + high) // 2
-            if int(self._pacer.due_ns(user + middle * self.users, 1)[0]) < until_ns:
+            if int(self._pacer.due_ns(middle, 1)[0]) < until_ns:
                 low = middle + 1
             else:
                 high = middle
-        return low
+        rounds, rest = divmod(low, self.journeys.users)
+        return rounds * len(self._seats) + len(range(self._seats.start, min(rest, self._seats.stop)))
 
     def close(self) -> None:
         """Let nobody begin anything more."""
         self.stop()
+        self._measuring.close()
 
 
 class Lobby:
@@ -365,14 +483,9 @@ class Lobby:
         self._open.clear()
 
     def wait(self) -> UserPool:
-        """Wait until it is open.
-
-        Raises:
-            StopUser: there is nothing to do for users.
-        """
-        self._open.wait()
-        if self._pool is None:
-            raise StopUser
+        """Wait until there is something to do, or until the user is killed."""
+        while self._pool is None:
+            self._open.wait()
         return self._pool
 
 
@@ -433,18 +546,19 @@ def add_to_stats(
 def users_main(channel: Channel, journeys: Journeys, pacer: Pacer) -> None:
     """The process of `driving.UsersProcess`: users without Locust's command line."""
     module, _, name = journeys.entry.partition(":")
-    user_class = getattr(importlib.import_module(module), name)
-    user_class.abstract = False
+    user_class = type("User", (getattr(importlib.import_module(module), name),), {"abstract": False})
     environment = Environment(user_classes=[user_class], host=journeys.host)
     runner = environment.create_local_runner()
     pool = UserPool(journeys, pacer, first_user=0, here=journeys.users, clock=SystemClock())
     lobby_of(environment).open(pool)
-    runner.start(journeys.users, spawn_rate=100)
+    runner.start(journeys.users, spawn_rate=min(100, journeys.users))
     try:
         pool.wait_until_ready()
     except PumpError as error:
         channel.send(str(error))
         return
+    gc.collect()
+    gc.freeze()
     channel.send(None)
     while not pool.is_done():
         if channel.has_message(TICK_S):

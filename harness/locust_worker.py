@@ -32,7 +32,7 @@ from locust.env import Environment
 
 from harness.clock import SystemClock
 from harness.driving import Drive, Journeys
-from harness.locust_users import TICK_S, UserPool, add_to_stats, lobby_of
+from harness.locust_users import SHIP_NS, TICK_S, UserPool, add_to_stats, lobby_of
 from harness.pacing import Pacer, Stripe
 from harness.pump import PumpError, PumpProcess, PumpResult, PumpSettings
 from harness.recording import Histogram, Interval, RecordingError, SlowOperation, pack_intervals, unpack_intervals
@@ -42,8 +42,6 @@ PREPARE, BEGIN, STOP, CLOCK = (f"shopbench.{name}" for name in ("prepare", "begi
 CLOCK_ANSWER, READY, FAILED, TICK, DONE = (
     f"shopbench.{name}" for name in ("clock_answer", "ready", "failed", "tick", "done")
 )
-
-SHIP_NS = 500_000_000
 
 
 class PumpWork(msgspec.Struct, frozen=True):
@@ -115,6 +113,11 @@ class WorkerEnd:
         if self._share is not None:
             self._share.stop(msg.data["load"])
 
+    def let_users_finish(self, patience_s: float) -> None:
+        """End the schedule of users, and wait until they have done what was due: Locust is about to end them."""
+        if self._share is not None and self._share.has_users:
+            self._share.finish(patience_s)
+
     def end(self, patience_s: float = 0.0) -> None:
         """End what is being made, and wait for the report of it."""
         if self._share is not None:
@@ -149,9 +152,16 @@ class _Share:
             self._stopped = True
             self._begun.set()
 
-    def end(self, patience_s: float) -> None:
+    @property
+    def has_users(self) -> bool:
+        return isinstance(self._work, UserWork)
+
+    def finish(self, patience_s: float) -> None:
         self.stop(self._load)
         self._greenlet.join(patience_s)
+
+    def end(self, patience_s: float) -> None:
+        self.finish(patience_s)
         self._greenlet.kill()
 
     def _send(self, kind: str, **data: Any) -> None:
@@ -246,6 +256,7 @@ def encoded(result: PumpResult) -> dict[str, Any]:
         "cpu_share": float(result.cpu_share),
         "wall_ns": result.wall_ns,
         "gc": [result.gc_pauses, result.gc_pause_max_ns],
+        "told": dict(result.told),
     }
 
 
@@ -273,6 +284,7 @@ def decoded(data: dict[str, Any]) -> PumpResult:
             wall_ns=int(data["wall_ns"]),
             gc_pauses=int(data["gc"][0]),
             gc_pause_max_ns=int(data["gc"][1]),
+            told={str(thing): str(state) for thing, state in data["told"].items()},
         )
     except (KeyError, TypeError, ValueError, zlib.error, RecordingError) as error:
         raise PumpError(f"a worker's report cannot be read ({error})") from error

@@ -7,10 +7,19 @@ it does not care when it is asked, and any worker can compute its share of it.
     ramp       __..--''       rate goes from a to b in T;  due(i) solves  a t + (b - a) t² / 2T = i
     steps      __--^^         one rate after the other
     burst      __|^|__|^|__   a base rate, and a higher one for a while in every period
+    spike      ____|^^|____   a base rate, and a higher one for a while in the middle
     poisson    _ __  _ ___ _  independent arrivals at a mean rate, from a seed
 
 `due_ns(first, count)` gives the due times of `count` arrivals from the `first` on, in nanoseconds since the
 start of the schedule; arrivals at or after `duration_ns` are not part of it (`total` counts those that are).
+
+`shaped` gives a scenario its load in one of four shapes. What is given is the highest rate, so that whoever
+bears it bears the shape:
+
+    rate  |^^^^^^^^^^      |       _-^      |        ^^      |    ^^
+          |                |    _-^         |    ^^^^        |    ||
+    1/10  |                |_-^             |^^^^            |^^^^  ^^^^  1/4
+          +---- steady     +---- ramp       +---- steps      +---- spike
 
 Rejected: pacing by sleeping between operations (wait times, `constant_throughput`), because whoever sleeps after
 an answer has forgotten the arrivals that were due meanwhile.
@@ -21,7 +30,7 @@ from __future__ import annotations
 import bisect
 import math
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -165,6 +174,53 @@ def burst(base_per_s: float, peak_per_s: float, *, period_s: float, peak_s: floa
             parts.append(constant(peak_per_s, min(left, peak_s)))
             left -= peak_s
     return Steps(parts)
+
+
+Shape = Literal["steady", "ramp", "steps", "spike"]
+
+
+def shaped(shape: Shape, rate_per_s: float, duration_s: float) -> Pacer:
+    """A schedule of one of the four shapes, drawn above.
+
+    Args:
+        shape: steady, at the rate; ramp, from a tenth of it; steps, five of one length, from a fifth of it on;
+            spike, a quarter of it, and the whole for the fifth of the time that lies in the middle.
+        rate_per_s: the highest rate.
+        duration_s: how long.
+
+    Raises:
+        PacingError: as for `Ramp`.
+    """
+    _check(duration_s, rate_per_s)
+    if shape == "ramp":
+        return Ramp(rate_per_s / 10, rate_per_s, duration_s)
+    if shape == "steps":
+        return steps([rate_per_s * step / 5 for step in range(1, 6)], duration_s / 5)
+    if shape == "spike":
+        before = constant(rate_per_s / 4, duration_s * 2 / 5)
+        return Steps([before, constant(rate_per_s, duration_s / 5), before])
+    return constant(rate_per_s, duration_s)
+
+
+class ClosedLoop:
+    """No schedule: whoever is done begins again, until the time is over.
+
+    Args:
+        duration_s: how long.
+
+    Raises:
+        PacingError: a duration that is not above 0.
+    """
+
+    total = 0
+
+    def __init__(self, duration_s: float) -> None:
+        _check(duration_s, 1.0)
+        self.duration_ns = round(duration_s * SECOND_NS)
+
+    def due_ns(self, first: int, count: int) -> Int64s:  # noqa: ARG002 - as every pacer has it
+        """Nothing is due."""
+        return np.zeros(0, np.int64)
 
 
 class Poisson:

@@ -107,6 +107,7 @@ class PumpResult(msgspec.Struct, frozen=True, kw_only=True):
         gc_pauses: how often the interpreter collected garbage meanwhile.
         gc_pause_max_ns: the longest of these.
         workers: whose shares make it up, where there are several.
+        told: what users were told of the things they have handled, the last word on each.
     """
 
     arrivals: int
@@ -124,6 +125,7 @@ class PumpResult(msgspec.Struct, frozen=True, kw_only=True):
     gc_pauses: int = 0
     gc_pause_max_ns: int = 0
     workers: list[WorkerShare] = []
+    told: dict[str, str] = {}
 
     @property
     def unseen(self) -> int:

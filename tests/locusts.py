@@ -21,6 +21,7 @@ import psutil
 import scenarios
 from harness import run
 from harness.run import Record
+from ordershop.supervisor import free_port
 
 SCENARIOS = Path(scenarios.__file__).parent
 
@@ -38,6 +39,10 @@ class Locust:
     def __init__(self, directory: Path, scenario: str, *arguments: str, environment: dict[str, str] | None = None):
         self.directory = directory
         self._log = (directory / f"locust-{len(list(directory.glob('locust-*.log')))}.log").open("w+")
+        if "--processes" in arguments:
+            # Of its own: a master takes in whatever worker comes to its port.
+            port = str(free_port())
+            arguments += ("--master-bind-port", port, "--master-port", port)
         given = {name: value for name, value in os.environ.items() if not name.startswith("LOCUST_")}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "locust", "-f", str(SCENARIOS / f"{scenario}.py"), *arguments],

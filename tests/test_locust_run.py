@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 from pathlib import Path
 
 import psutil
@@ -11,6 +10,7 @@ import pytest
 
 from harness.run import Record
 from harness.servers import OwnServer
+from ordershop.supervisor import free_port
 from tests.locusts import Locust
 from tests.waiting import until
 
@@ -68,13 +68,6 @@ def test_two_processes_count_what_each_has_sent(tmp_path: Path) -> None:
     # On one machine all processes have the same clock, whatever was estimated.
     for worker in workers:
         assert abs(worker["clock_offset_s"]) <= worker["clock_error_s"] + 0.001
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def test_a_worker_that_dies_is_a_hole(tmp_path: Path) -> None:

