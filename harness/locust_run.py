@@ -542,6 +542,16 @@ class Session:
 
     def _conduct(self, options: Any) -> None:
         try:
+            self._conduct_with(options)
+        except Exception:
+            self._note_code(checking.EXIT_USAGE)
+            raise
+        finally:
+            # Whatever has happened: Locust would wait for ever.
+            self._end_test()
+
+    def _conduct_with(self, options: Any) -> None:
+        try:
             parameters, seed = self.chosen(options)
             now = dt.datetime.fromtimestamp(self.clock.epoch_s(), dt.UTC)
             directory = run.new_directory(Path(options.runs), self.scenario.name, now)
@@ -559,7 +569,6 @@ class Session:
                 driver=self.spread,
             )
             self._conduct_on(stage, parameters)
-        self._end_test()
 
     def _conduct_on(self, stage: Stage, parameters: msgspec.Struct) -> None:
         self.findings = Findings(self.scenario.name)

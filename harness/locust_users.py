@@ -335,6 +335,9 @@ class UserPool:
         with gevent.Timeout(60, PumpError(f"of {len(self._seats)} users {len(self._free)} have not come")):
             while self._free:
                 gevent.sleep(0.01)
+        # What is there by now stays: no later collection needs to look at it.
+        gc.collect()
+        gc.freeze()
 
     def begin(self, origin_ns: int) -> None:
         """Start the schedule at a moment of the monotonic clock."""
@@ -557,8 +560,6 @@ def users_main(channel: Channel, journeys: Journeys, pacer: Pacer) -> None:
     except PumpError as error:
         channel.send(str(error))
         return
-    gc.collect()
-    gc.freeze()
     channel.send(None)
     while not pool.is_done():
         if channel.has_message(TICK_S):

@@ -8,7 +8,6 @@
     render        the HTML page of a run
     summaries     the same result for a pull request, a CI system, a terminal
     series        its time series as CSV
-    bootstrap     confidence intervals of ratios between two runs
     compare       two or more runs side by side: page, Markdown, terminal
     index         a directory of runs as a page
     schema        the JSON Schema of `run.json`

@@ -44,6 +44,7 @@ _EXPECTED: dict[str, tuple[Section, ...]] = {
     "micro": (),
     "lag": ("latency", "throughput", "lag"),
     "crm_outage": ("latency", "throughput", "lag", "events"),
+    "journey": ("latency", "throughput"),
 }
 
 

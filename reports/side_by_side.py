@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from harness.bootstrap import CONFIDENCE, FEWEST_BEYOND, FEWEST_SECONDS, RESAMPLES
 from harness.recording import KINDS, Histogram, LatencyLog
 from harness.run import write_atomically
 from reports import axes
-from reports.bootstrap import CONFIDENCE, FEWEST_BEYOND, FEWEST_SECONDS, RESAMPLES
 from reports.charts import Chart, Row, Series, Table, flat_spec, intervals_of, lines, percentile_rows, total_of
 from reports.compare import Comparison, Comparisons, Line, Side, judged, listed, server_of, told_ratio
 from reports.findings import moment, printable, sentence

@@ -21,7 +21,7 @@ from harness import checking
 from harness.conducting import Findings, Stage
 from harness.history import History
 from harness.ledger import PRODUCER_BITS
-from harness.pacing import Pacer, Poisson, constant
+from harness.pacing import Pacer, Poisson, Shape, shaped
 from harness.probes import HostLoad, Probe, Sampler, ServerLoad
 from harness.pump import PumpResult, PumpSettings
 from harness.recording import LatencyLog
@@ -36,7 +36,9 @@ class AppendParameters(Load, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """What can be chosen for `append`: its load, and how that comes.
 
     Attributes:
+        rate_per_s: where most is due.
         arrivals: evenly, or independently of one another, as those of many users are.
+        shape: how the rate goes, as for `shaped`.
         producer: the number that events carry; 0: one that no run before has had.
     """
 
@@ -46,8 +48,14 @@ class AppendParameters(Load, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     connections: Annotated[int, Meta(ge=1, le=1_000)] = 1
     max_in_flight: Annotated[int, Meta(ge=1, le=10_000_000)] = 100_000
     arrivals: Literal["constant", "poisson"] = "constant"
+    shape: Shape = "steady"
     producer: Annotated[int, Meta(ge=0, lt=1 << PRODUCER_BITS)] = 0
     send_lag_budget_ms: Annotated[float, Meta(gt=0, le=60_000)] = 10
+
+    def __post_init__(self) -> None:
+        Load.__post_init__(self)
+        if self.arrivals == "poisson" and self.shape != "steady":
+            raise ValueError(f"arrivals that are `poisson` have one mean rate: `shape` cannot be `{self.shape}`")
 
 
 class Append:
@@ -68,7 +76,8 @@ class Append:
         chosen: AppendParameters = parameters
         durabilities = _durabilities(chosen.durability, stage.server)
         producer = chosen.producer or producer_of(stage)
-        findings.open_loop(connections=chosen.connections, arrivals=chosen.arrivals, producer=producer)
+        arrivals = chosen.arrivals if chosen.shape == "steady" else chosen.shape
+        findings.open_loop(connections=chosen.connections, arrivals=arrivals, producer=producer)
         run_origin_ns = stage.clock.now_ns()
         results = []
         for at, durability in enumerate(durabilities):
@@ -152,7 +161,7 @@ def _measure(
 def _pacer(stage: Stage, chosen: AppendParameters) -> Pacer:
     if chosen.arrivals == "poisson":
         return Poisson(chosen.rate_per_s, chosen.duration_s, stage.seed)
-    return constant(chosen.rate_per_s, chosen.duration_s)
+    return shaped(chosen.shape, chosen.rate_per_s, chosen.duration_s)
 
 
 def _headline(
@@ -168,9 +177,10 @@ def _headline(
             parts.append(f"{where} {p50 / 1000:.2f} ms at the median and {p99 / 1000:.2f} ms at p99")
     total = sum(result.ok for result in results)
     what = "bare XADDs" if chosen.path == "xadd" else "appends"
+    up_to = "" if chosen.shape == "steady" else f"in {chosen.shape}, up to "
     lines = "1 connection" if chosen.connections == 1 else f"{chosen.connections} connections"
     return (
-        f"{total:,} {what} at {chosen.rate_per_s:,.0f}/s (open loop, {lines}), "
+        f"{total:,} {what} at {up_to}{chosen.rate_per_s:,.0f}/s (open loop, {lines}), "
         f"counted from when each was due: {'; '.join(parts)}."
     )
 

@@ -2,35 +2,63 @@
 
 A store is filled with customers that are created, updated and deleted, at several sizes. The topic is replayed to
 typed entities, three streams merged in the order of events, and must come out as the entity cache has it.
+
+    shopbench run replay                one replay after the other, in this very process, at three sizes
+    locust -f scenarios/replay.py       users who replay all of it (`scenarios/replayer.py`), each again and again,
+                                        until the time is over
+
+The first tells what a replay costs; the second, what many cost each other. They are not to be compared: Locust's
+sockets are another implementation, and users of one process share its processor.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 from statistics import median
 from typing import Annotated, Any
 
 import numpy as np
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
+from harness import checking
 from harness.conducting import Findings, Stage
+from harness.driving import Drive, Journeys
 from harness.ledger import event_id
+from harness.pacing import ClosedLoop
+from harness.probes import HostLoad, Probe, Sampler, ServerLoad
+from harness.pump import PumpResult
 from harness.run import Verdict
 from harness.servers import Server
-from ordershop.entities import Customer
+from ordershop.entities import Customer, Topic
 from ordershop.event_store import EventStore
 from ordershop.events import Action, Event
-from scenarios.shop import producer_of, server_for
+from scenarios.shop import LEAD_NS, producer_of, run_pump, server_for
+
+TOPIC: Topic = "customer"
 
 
-class ReplayParameters(Struct, frozen=True, forbid_unknown_fields=True):
-    """What can be chosen for `replay`."""
+class Past(Struct, frozen=True, forbid_unknown_fields=True):
+    """What can be chosen of what there is to replay."""
 
     events: Annotated[int, Meta(ge=100, le=50_000_000)] = 100_000
-    rounds: Annotated[int, Meta(ge=1, le=1_000)] = 3
     deleted_share: Annotated[float, Meta(ge=0, le=1)] = 0.1
     updated_share: Annotated[float, Meta(ge=0, le=1)] = 0.4
+
+
+class ReplayParameters(Past, frozen=True, forbid_unknown_fields=True):
+    """What can be chosen for `replay`."""
+
+    rounds: Annotated[int, Meta(ge=1, le=1_000)] = 3
+
+
+class UsersParameters(Past, frozen=True, forbid_unknown_fields=True):
+    """What can be chosen for `replay` by Locust's users."""
+
+    duration_s: Annotated[float, Meta(gt=0, le=86_400)] = 10
+    users: Annotated[int, Meta(ge=1, le=10_000)] = 2
 
 
 class Replay:
@@ -60,7 +88,7 @@ class Replay:
                 generator = _events(stage, chosen)
                 for at, size in enumerate(sizes):
                     stage.progress(at / len(sizes), f"filling up to {size:,} events")
-                    store.append_many(event for event, _ in zip(generator, range(size - stored), strict=False))
+                    store.append_many(itertools.islice(generator, size - stored))
                     stored = size
                     rates[size] = _measure(stage, store, size, chosen.rounds, at / len(sizes))
                     findings.figure(f"{size}.events_per_s", rates[size], "1/s")
@@ -75,7 +103,94 @@ class Replay:
         )
 
 
-def _events(stage: Stage, chosen: ReplayParameters) -> Iterator[Event]:
+class ReplayByUsers:
+    """Replays of a topic by users, each again and again; recorded as the scenario that it is one way of."""
+
+    name = Replay.name
+    summary = Replay.summary
+    parameters = UsersParameters
+    profiles: dict[str, dict[str, Any]] = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
+        "smoke": {"events": 5_000, "duration_s": 2},
+        "quick": {},
+        "standard": {"events": 300_000, "duration_s": 60},
+        "full": {"events": 1_000_000, "duration_s": 600},
+    }
+
+    def run(self, stage: Stage, parameters: Any, findings: Findings) -> None:
+        """Fill, let users replay, and compare."""
+        chosen: UsersParameters = parameters
+        findings.closed_loop()
+        pacer = ClosedLoop(chosen.duration_s)
+        with contextlib.ExitStack() as stack:
+            server = stack.enter_context(server_for(stage, "none"))
+            findings.server = server.describe()
+            client = stack.enter_context(contextlib.closing(server.client(timeout_s=60.0)))
+            store = EventStore(client, server.namespace)
+            stage.progress(0.0, f"filling up to {chosen.events:,} events")
+            store.append_many(itertools.islice(_events(stage, chosen), chosen.events))
+            journeys = Journeys(
+                entry="scenarios.replayer:Replayer",
+                host=server.url,
+                users=chosen.users,
+                seed=stage.seed,
+                given={"namespace": server.namespace, "entities": len(store.replay(TOPIC))},
+            )
+            load = stack.enter_context(contextlib.closing(stage.driver.users(journeys, pacer)))
+            load.wait_until_ready()
+            result = _let_them_replay(stage, server, load, pacer, findings)
+            findings.verdicts.append(_compare(store))
+        _conclude(chosen, findings, result)
+
+    def lasting(self, parameters: UsersParameters, duration_s: float, _: str) -> UsersParameters:
+        """The parameters with which users replay for some seconds."""
+        return replace(parameters, duration_s=duration_s)
+
+
+def _let_them_replay(
+    stage: Stage, server: Server, load: Drive, pacer: ClosedLoop, findings: Findings
+) -> PumpResult:
+    origin_ns = stage.clock.now_ns() + LEAD_NS
+    findings.origin_ns, findings.progress = origin_ns, lambda: load.progress
+
+    def keep(result: PumpResult) -> None:
+        findings.pumped("replay", result)
+        findings.host_steal(findings.history)
+
+    with contextlib.closing(server.client(timeout_s=0.5)) as client:
+        probes: list[Probe] = [ServerLoad(client, lambda: server.pid, stage.clock), HostLoad()]
+        with Sampler(probes, clock=stage.clock, origin_ns=origin_ns, history=findings.history):
+            return run_pump(
+                stage,
+                load,
+                origin_ns,
+                pacer.duration_ns,
+                lambda share: stage.progress(share * 0.9, "users are replaying"),
+                keep,
+            )
+
+
+def _conclude(chosen: UsersParameters, findings: Findings, result: PumpResult) -> None:
+    rate = result.ok * chosen.events / (result.wall_ns / 1e9)
+    findings.figure("events", float(chosen.events), "events")
+    findings.figure("events_per_s", rate, "1/s")
+    findings.verdicts.append(
+        checking.all_answered(
+            "replay.answered",
+            arrivals=result.arrivals,
+            ok=result.ok,
+            failed=result.failed,
+            unknown=result.unknown,
+            dropped=result.dropped,
+            unseen=result.unseen,
+        )
+    )
+    findings.headline = (
+        f"{result.ok:,} replays of {chosen.events:,} events by {chosen.users:,} users (closed loop), "
+        f"{rate:,.0f} events/s together."
+    )
+
+
+def _events(stage: Stage, chosen: Past) -> Iterator[Event]:
     """Customers that come, change and go, each event possible when it happens; endless, from the seed."""
     generator = np.random.default_rng(stage.seed)
     producer = producer_of(stage)
@@ -106,14 +221,14 @@ def _measure(stage: Stage, store: EventStore, size: int, rounds: int, share: flo
     for number in range(rounds):
         stage.progress(share, f"replaying {size:,} events, round {number + 1} of {rounds}")
         before_ns = stage.clock.now_ns()
-        store.replay("customer")
+        store.replay(TOPIC)
         rates.append(size / ((stage.clock.now_ns() - before_ns) / 1e9))
     return median(rates)
 
 
 def _compare(store: EventStore) -> Verdict:
-    replayed = store.replay("customer")
-    cached = {entity.id: entity for entity in store.find_all("customer")}
+    replayed = store.replay(TOPIC)
+    cached = {entity.id: entity for entity in store.find_all(TOPIC)}
     name = "replay.equals_cache"
     if not replayed:
         return Verdict(name=name, status="UNKNOWN", detail="nothing was replayed")
@@ -135,3 +250,9 @@ def _bytes_per_event(server: Server, events: int) -> float:
 
 
 scenario = Replay()
+
+if __name__ == "replay":  # `locust -f scenarios/replay.py` loads a file under its own name
+    from harness.locust_run import locustfile
+    from scenarios.replayer import Replayer
+
+    ReplayUser = locustfile(ReplayByUsers(), Replayer)

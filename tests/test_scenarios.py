@@ -27,6 +27,7 @@ from harness.servers import NAMESPACE, OwnServer
 from ordershop.events import Keys
 from scenarios import catalog
 from scenarios.catalog import PROFILES, SCENARIOS
+from tests.locusts import Locust
 
 KEYS = Keys(NAMESPACE)
 
@@ -57,7 +58,7 @@ def tiny(name: str, **parameters: Any) -> tuple[Scenario, msgspec.Struct]:
 def test_every_scenario_has_a_name_of_its_own() -> None:
     """The catalog holds each scenario under its name, with a sentence that says what it measures."""
     assert [scenario.name for scenario in SCENARIOS.values()] == list(SCENARIOS)
-    assert {"append", "replay", "lag", "crm_outage"} <= set(SCENARIOS)
+    assert {"append", "replay", "lag", "crm_outage", "journey"} <= set(SCENARIOS)
     assert len({scenario.summary for scenario in SCENARIOS.values()}) == len(SCENARIOS)
 
 
@@ -160,6 +161,34 @@ def test_replay_of_nothing_is_unknown(own_server: OwnServer, tmp_path: Path) -> 
     scenario, parameters = tiny("replay", events=100, rounds=1, deleted_share=1)
     scenario.run(stage_at(tmp_path, own_server.url), parameters, findings)
     assert [v.status for v in findings.verdicts] == ["UNKNOWN"]
+
+
+@pytest.mark.slow
+def test_locust_users_replay(tmp_path: Path) -> None:
+    """`replay` under Locust: each user again and again, each replay counted, until the time is over."""
+    options = ["-t", "1s", "-u", "2", "-r", "2", "--events", "500", "--json-file", "stats"]
+    with Locust(tmp_path, "replay", "--headless", *options) as locust:
+        assert locust.wait() == 0, locust.output
+    record = locust.record()
+    assert {v.name: v.status for v in record.run.verdicts} == {
+        "replay.workers": "PASS",
+        "replay.equals_cache": "PASS",
+        "replay.answered": "PASS",
+    }
+    ok = record.run.figure("replay.ok")
+    [row] = locust.statistics()
+    assert (row["name"], row["num_requests"]) == ("replay", ok)
+    assert record.latency.total("replay.response").total == ok
+    assert record.run.figure("replay.events") == 500
+
+
+@pytest.mark.slow
+def test_micro_benchmarks_are_no_locustfile(tmp_path: Path) -> None:
+    """Where there is nothing for users to do, one line says what to use, and the exit code is 2."""
+    with Locust(tmp_path, "micro_benchmarks", "--headless") as locust:
+        assert locust.wait() == 2
+    expected = "locust: micro-benchmarks have no users; they are measured by `shopbench run micro`"
+    assert locust.output.splitlines() == [expected]
 
 
 # Lag, and a server of others -------------------------------------------------------------------------------

@@ -1,0 +1,394 @@
+"""How fast is the shop for its customers, when each thing they do is due by a schedule?
+
+    schedule --> shoppers --HTTP--> gateway --> services --> events --> crm --> mails
+                    |                                           |
+                    +-- told ------------- books -------------- held
+
+Shoppers (`scenarios/shopper.py`, Locust's users) browse, order, change their minds, cancel and pay, each one
+thing at a time, when it is due by a schedule of one of four shapes (`harness/pacing.py`). A step that is late
+because its shopper still waited counts from when it was due. Afterwards the shop is closed, and its books must say
+what the shoppers were told (`scenarios/books.py`).
+
+The shop is a whole one of ours, services as processes, on the server of the run; or, with `gateway`, one that runs
+elsewhere. What is bought there stays there: nothing of it is taken away again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import re
+import tempfile
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Any, Literal, Protocol, Self
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta, Struct
+from msgspec.structs import replace
+
+from harness import checking
+from harness.conducting import Findings, ScenarioError, Stage, total_of
+from harness.driving import Drive, Journeys
+from harness.pacing import Pacer, Shape, shaped
+from harness.probes import GroupLag, HostLoad, Probe, Sampler, ServerLoad
+from harness.pump import PumpResult
+from harness.recording import LatencyLog
+from harness.run import Verdict
+from ordershop.event_store import EventStore, connect
+from ordershop.events import EventId, Keys
+from ordershop.services.crm import SOURCES
+from ordershop.shop import shop_ports, shop_services, url_of
+from ordershop.supervisor import Supervisor, SupervisorError
+from scenarios.account import largest
+from scenarios.books import Held, check_books, held_by_report, held_in
+from scenarios.shop import GROUP, LEAD_NS, run_pump, server_for
+
+# As many as the services take in one request.
+_CHUNK = 1_000
+_TIMEOUT_S = 60.0
+_MOST_REASONS = 3
+
+
+class JourneyParameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What can be chosen for `journey`.
+
+    Attributes:
+        rate_per_s: steps that are due per second, of all users together, where most are.
+        shape: steady, ramp, steps or spike.
+        users: how many shoppers.
+        gateway: the URL of a shop's gateway that runs elsewhere; empty: a shop of ours is started.
+        products, customers: how many the shop gets.
+        stock: pieces of each product.
+        durability: of a server that we start.
+        send_lag_budget_ms: how late, at p99, a shopper may come to a step.
+    """
+
+    rate_per_s: Annotated[float, Meta(gt=0, le=100_000)] = 200
+    duration_s: Annotated[float, Meta(gt=0, le=86_400)] = 12
+    shape: Shape = "steady"
+    users: Annotated[int, Meta(ge=1, le=10_000)] = 50
+    gateway: str = ""
+    products: Annotated[int, Meta(ge=1, le=100_000)] = 100
+    customers: Annotated[int, Meta(ge=1, le=100_000)] = 100
+    stock: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 1_000_000
+    durability: Literal["none", "everysec", "always"] = "everysec"
+    send_lag_budget_ms: Annotated[float, Meta(gt=0, le=60_000)] = 50
+
+    def __post_init__(self) -> None:
+        if self.gateway and (not re.match(r"https?://[^/]", self.gateway) or "@" in self.gateway):
+            # It stands in the record, so it is not quoted here either: it may have a password in it.
+            raise ValueError("`gateway` is a URL such as http://127.0.0.1:5000, without a user")
+
+
+class Journey:
+    """Shoppers at the shop's gateway."""
+
+    name = "journey"
+    summary = "how fast is the shop for its customers, when each thing they do is due by a schedule?"
+    parameters = JourneyParameters
+    profiles: dict[str, dict[str, Any]] = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
+        "smoke": {"rate_per_s": 50, "duration_s": 3, "users": 20, "send_lag_budget_ms": 500},
+        "quick": {},
+        "standard": {"duration_s": 60},
+        "full": {"duration_s": 600, "shape": "steps", "users": 200, "customers": 1_000},
+    }
+
+    def run(self, stage: Stage, parameters: Any, findings: Findings) -> None:
+        """Stock the shop, let shoppers come, close it, and look into its books."""
+        chosen: JourneyParameters = parameters
+        pacer = shaped(chosen.shape, chosen.rate_per_s, chosen.duration_s)
+        findings.paced_users(users=chosen.users, arrivals=chosen.shape)
+        with _shop_of(stage, chosen) as shop:
+            findings.server = shop.describe()
+            stage.progress(0.0, "stocking the shop")
+            stocked = _stock_up(shop.gateway, chosen)
+            journeys = Journeys(
+                entry="scenarios.shopper:Shopper",
+                host=shop.gateway.url,
+                users=chosen.users,
+                seed=stage.seed,
+                given={"customers": stocked.customers, "products": stocked.products},
+            )
+            with contextlib.closing(stage.driver.users(journeys, pacer)) as load:
+                load.wait_until_ready()
+                result = _let_them_shop(stage, shop, load, pacer, findings)
+            stage.progress(0.95, "closing the shop")
+            unbilled = _unbilled_by(shop.gateway)
+            held = shop.close_and_look(stocked, result.told)
+        in_doubt = result.unknown
+        if any(worker.silent_from_s is not None for worker in result.workers):
+            in_doubt = result.arrivals  # what the users of a worker that died were told died with it
+        findings.verdicts += check_books(
+            held,
+            result.told,
+            stock=dict.fromkeys(stocked.products, chosen.stock),
+            unbilled=None if unbilled is None else _theirs(unbilled, held, result.told),
+            in_doubt=in_doubt,
+        )
+        _conclude(chosen, findings, result)
+
+    def lasting(self, parameters: JourneyParameters, duration_s: float, _: str) -> JourneyParameters:
+        """The parameters with which the shop is open for some seconds."""
+        return replace(parameters, duration_s=duration_s)
+
+
+class Gateway:
+    """A shop's gateway, for what is asked before and after the load.
+
+    Args:
+        url: `http://host:port`.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        parts = urlsplit(self.url)
+        self._kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        self._where = parts.netloc
+        self._below = parts.path
+
+    def ask(self, method: str, path: str, content: Any = None) -> Any:
+        """What the answer's JSON says.
+
+        Raises:
+            ScenarioError: no answer, or none that is a success.
+        """
+        body = None if content is None else msgspec.json.encode(content)
+        with contextlib.closing(self._kind(self._where, timeout=_TIMEOUT_S)) as connection:
+            try:
+                connection.request(method, self._below + path, body)
+                response = connection.getresponse()
+                answer = response.read()
+                if response.status != 200:
+                    said = answer[:200].decode("utf-8", "replace")
+                    raise ScenarioError(f"{self.url}: {method} {path} is answered {response.status}: {said}")
+                return msgspec.json.decode(answer)
+            except (OSError, http.client.HTTPException, msgspec.DecodeError) as error:
+                raise ScenarioError(f"{self.url}: {method} {path} is not answered: {error}") from error
+
+
+class Stocked(Struct, frozen=True):
+    """Ids of what a shop was given."""
+
+    customers: list[str]
+    products: list[str]
+
+
+class Shop(Protocol):
+    """A shop that is open while its context lasts."""
+
+    gateway: Gateway
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def describe(self) -> dict[str, Any]:
+        """What a record must know of it."""
+        ...
+
+    def probes(self, stage: Stage) -> list[Probe]:
+        """What to sample under load."""
+        ...
+
+    def close_and_look(self, stocked: Stocked, told: Collection[str]) -> Held:
+        """What it holds at the end."""
+        ...
+
+
+class OwnShop:
+    """A whole shop of ours, services as processes, on a stage's server.
+
+    Raises:
+        ScenarioError: a service does not start.
+    """
+
+    def __init__(self, stage: Stage, chosen: JourneyParameters) -> None:
+        self._stage = stage
+        self._chosen = chosen
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        stage = self._stage
+        with self._stack:
+            enter = self._stack.enter_context
+            self._server = enter(server_for(stage, self._chosen.durability))
+            # What the mail service and the CRM keep proves nothing here, and is not kept.
+            state = Path(enter(tempfile.TemporaryDirectory(prefix="shopbench-")))
+            self._services = enter(Supervisor(log=stage.directory / "services.log"))
+            stage.progress(0.0, "opening the shop")
+            ports = shop_ports()
+            namespace = self._server.namespace
+            try:
+                self._services.start_all(shop_services(self._server.url, ports, namespace=namespace, state=state))
+            except SupervisorError as error:
+                raise ScenarioError(f"{error}; see services.log") from error
+            self.gateway = Gateway(url_of(ports["gateway"]))
+            self._stack = self._stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def describe(self) -> dict[str, Any]:
+        """The server."""
+        return self._server.describe()
+
+    def probes(self, stage: Stage) -> list[Probe]:
+        """The server, the host, and how far the CRM is behind."""
+        client = self._stack.enter_context(contextlib.closing(self._server.client(timeout_s=0.5)))
+        keys = Keys(self._server.namespace)
+        streams = [keys.stream(topic, action) for topic, action in SOURCES]
+        lag = GroupLag(client, streams, GROUP, lambda raw: EventId.parse(raw).epoch_s)
+        return [lag, ServerLoad(client, lambda: self._server.pid, stage.clock), HostLoad()]
+
+    def close_and_look(self, stocked: Stocked, told: Collection[str]) -> Held:  # noqa: ARG002 - it is all theirs
+        """Stop every service, so that nobody writes any more, and read the events."""
+        self._services.close()
+        with contextlib.closing(connect(self._server.url, timeout_s=_TIMEOUT_S)) as client:
+            return held_in(EventStore(client, self._server.namespace))
+
+
+class ShopElsewhere:
+    """A shop that runs already, at a gateway; its server is out of reach."""
+
+    def __init__(self, url: str) -> None:
+        self.gateway = Gateway(url)
+
+    def __enter__(self) -> Self:
+        self.gateway.ask("GET", "/health")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def describe(self) -> dict[str, Any]:
+        """Where it is."""
+        return {"name": "a shop", "url": self.gateway.url, "owned": False}
+
+    def probes(self, stage: Stage) -> list[Probe]:  # noqa: ARG002 - as for a shop of ours
+        """This host, where the shoppers are."""
+        return [HostLoad()]
+
+    def close_and_look(self, stocked: Stocked, told: Collection[str]) -> Held:
+        """What its report says of this run's customers and products, at one moment."""
+        try:
+            report = self.gateway.ask("GET", "/report")
+            return held_by_report(report, set(stocked.customers), set(stocked.products), told)
+        except msgspec.ValidationError as error:
+            raise ScenarioError(f"{self.gateway.url}: GET /report is not a shop's report: {error}") from error
+
+
+def _shop_of(stage: Stage, chosen: JourneyParameters) -> Shop:
+    return ShopElsewhere(chosen.gateway) if chosen.gateway else OwnShop(stage, chosen)
+
+
+def _stock_up(gateway: Gateway, chosen: JourneyParameters) -> Stocked:
+    """Give a shop customers and products, and a shelf full of each product."""
+
+    def create(path: str, drafts: Sequence[dict[str, Any]]) -> list[str]:
+        created: list[str] = []
+        for first in range(0, len(drafts), _CHUNK):
+            created += gateway.ask("POST", path, drafts[first : first + _CHUNK])
+        return created
+
+    customers = [{"name": f"Customer {n}", "email": f"customer-{n}@example.org"} for n in range(chosen.customers)]
+    products = [{"name": f"Product {n}", "price": n + 0.5} for n in range(chosen.products)]
+    stocked = Stocked(create("/customers", customers), create("/products", products))
+    create("/inventory", [{"product_id": product, "amount": chosen.stock} for product in stocked.products])
+    return stocked
+
+
+def _let_them_shop(stage: Stage, shop: Shop, load: Drive, pacer: Pacer, findings: Findings) -> PumpResult:
+    origin_ns = stage.clock.now_ns() + LEAD_NS
+    findings.origin_ns, findings.progress = origin_ns, lambda: load.progress
+
+    def keep(result: PumpResult) -> None:
+        findings.pumped("journey", result)
+        findings.host_steal(findings.history)
+
+    with Sampler(shop.probes(stage), clock=stage.clock, origin_ns=origin_ns, history=findings.history):
+        return run_pump(
+            stage,
+            load,
+            origin_ns,
+            pacer.duration_ns,
+            lambda share: stage.progress(share * 0.9, "shoppers come and go"),
+            keep,
+        )
+
+
+def _unbilled_by(gateway: Gateway) -> list[str] | None:
+    """The orders that a shop lists as unbilled; None where it does not answer any more."""
+    try:
+        return [order["id"] for order in gateway.ask("GET", "/orders/unbilled")]
+    except ScenarioError:
+        return None
+
+
+def _theirs(order_ids: Collection[str], held: Held, told: Collection[str]) -> set[str]:
+    """The orders of this run among some; in a shop elsewhere others may buy as well."""
+    return {order_id for order_id in order_ids if order_id in held.orders or order_id in told}
+
+
+def _conclude(chosen: JourneyParameters, findings: Findings, result: PumpResult) -> None:
+    log = LatencyLog(findings.intervals)
+    for name, unit in (("lag.seconds", "s"), ("lag.undelivered", "events")):
+        if name in findings.history.reading_names:
+            findings.figure(f"crm_{name}.max", largest(findings.history, name), unit)
+    send_lag = checking.instrument_kept_up(
+        "journey.send_lag", total_of(log, "journey", "send_lag"), chosen.send_lag_budget_ms * 1000
+    )
+    if send_lag.status != "PASS":
+        send_lag = replace(
+            send_lag, detail=f"more users: these were busy when something was due; {send_lag.detail}"
+        )
+    findings.verdicts += [_answered(result), send_lag]
+    values = {figure.name.removeprefix("journey."): figure.value for figure in findings.figures}
+    p50, p99 = values["response.p50"], values["response.p99"]
+    if p50 is None or p99 is None:
+        return
+    steps = [name.removesuffix(".answered") for name in values if name.endswith(".answered")]
+    slowest = max(steps, key=lambda step: values[f"{step}.response.p99"] or 0)
+    slowest_p99 = values[f"{slowest}.response.p99"] or 0
+    up_to = "" if chosen.shape == "steady" else f"in {chosen.shape}, up to "
+    findings.headline = (
+        f"{result.ok:,} steps of {findings.load['users']:,} users at {up_to}{chosen.rate_per_s:,.0f}/s, "
+        f"counted from when each was due: {p50 / 1000:.2f} ms at the median and {p99 / 1000:.2f} ms at p99; "
+        f"slowest is {slowest!r}, {slowest_p99 / 1000:.2f} ms at p99."
+    )
+
+
+def _answered(result: PumpResult) -> Verdict:
+    """Whether every step was answered, and well; else the commonest reasons."""
+    verdict = checking.all_answered(
+        "journey.answered",
+        arrivals=result.arrivals,
+        ok=result.ok,
+        failed=result.failed,
+        unknown=result.unknown,
+        dropped=result.dropped,
+        unseen=result.unseen,
+    )
+    commonest = sorted(result.errors.items(), key=lambda item: -item[1])[:_MOST_REASONS]
+    if not commonest:
+        return verdict
+    reasons = "; ".join(f"{count:,} × {reason}" for reason, count in commonest)
+    return replace(verdict, detail=f"{verdict.detail} ({reasons})")
+
+
+scenario = Journey()
+
+if __name__ == "journey":  # `locust -f scenarios/journey.py` loads a file under its own name
+    from harness.locust_run import locustfile
+    from scenarios.shopper import Shopper
+
+    JourneyUser = locustfile(scenario, Shopper)
