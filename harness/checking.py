@@ -10,8 +10,9 @@ everything had drained, a checker that crashed, no checker at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from harness.bootstrap import Ratio
 from harness.ledger import Account, Losses, Order
 from harness.recording import Histogram
 from harness.run import Status, Verdict, WorkerShare
@@ -171,3 +172,65 @@ def nothing_unexpected(name: str, account: Account, *, is_drained: bool) -> Verd
         what="effects came from events that nobody attempted",
         none="every effect comes from an event that was attempted",
     )
+
+
+def loss_shown(name: str, account: Account, *, is_drained: bool) -> Verdict:
+    """Whether events were lost, where that is what a run is to show: FAIL if none was."""
+    found = nothing_lost(name, account, is_drained=is_drained)
+    if found.status == "FAIL":
+        return Verdict(name=name, status="PASS", detail=f"as expected, {found.detail}")
+    if found.status == "PASS":
+        return Verdict(name=name, status="FAIL", detail=f"a loss was expected, and {found.detail}")
+    return found
+
+
+def producers_unharmed(name: str, ratios: Mapping[str, Ratio | None], *, within: float) -> Verdict:
+    """Whether producers were answered about as fast as before.
+
+    FAIL needs evidence: an interval that lies beyond the tolerance as a whole. PASS needs a ratio within it; the
+    interval may reach beyond, and is told, since a response at p99 on a machine that others use, too, has one
+    that nearly always does: asked for the whole interval, runs there would be UNKNOWN, come what may, and who
+    reads that every day no longer looks. So the tolerance is for what an outage does to producers that it
+    reaches (they wait for its end, thousands of times as long as before), and the figures are for the rest. A
+    ratio beyond the tolerance that may be chance is UNKNOWN, and so is one of too few seconds for an interval.
+
+    Args:
+        ratios: of the response at some quantiles, then against before; None where there was none.
+        within: the tolerance: so many times as slow is not harmed yet.
+    """
+    told = ", ".join(f"{quantile} {_times(ratio)}" for quantile, ratio in ratios.items() if ratio is not None)
+    if not ratios or any(ratio is None for ratio in ratios.values()):
+        return Verdict(name=name, status="UNKNOWN", detail="there is no whole second of responses to set beside")
+    beyond = {quantile: ratio for quantile, ratio in ratios.items() if ratio is not None and ratio.value > within}
+    detail = f"responses took {told} as long as before, the tolerance is {within:g} times"
+    if any(ratio.low is not None and ratio.low > within for ratio in beyond.values()):
+        return Verdict(name=name, status="FAIL", detail=detail)
+    if beyond:
+        return Verdict(name=name, status="UNKNOWN", detail=f"{detail}; that may be chance: measure for longer")
+    return Verdict(name=name, status="PASS", detail=detail)
+
+
+def _times(ratio: Ratio) -> str:
+    if ratio.low is None or ratio.high is None:
+        return f"{ratio.value:.2f} times (too few seconds for an interval)"
+    return f"{ratio.value:.2f} times ({ratio.low:.2f} to {ratio.high:.2f})"
+
+
+def all_faults_done(name: str, *, planned: int, done: int) -> Verdict:
+    """Whether each fault of the plan was done and has healed: what did not happen has tested nothing."""
+    if not planned or done < planned:
+        return Verdict(name=name, status="UNKNOWN", detail=f"{done:,} of {planned:,} faults were done and healed")
+    return Verdict(name=name, status="PASS", detail=f"each of {planned:,} faults was done and has healed")
+
+
+def hit_in_batch(name: str, in_hand: float | None) -> Verdict:
+    """Whether a consumer had events in hand when it was killed; without them its death has tested little.
+
+    Args:
+        in_hand: events that were delivered and not acknowledged while it was away, or None where nobody looked.
+    """
+    if in_hand is None:
+        return Verdict(name=name, status="UNKNOWN", detail="what it had in hand when it was killed was not seen")
+    if not in_hand:
+        return Verdict(name=name, status="UNKNOWN", detail="it had nothing in hand when it was killed")
+    return Verdict(name=name, status="PASS", detail=f"it was killed with {in_hand:,.0f} events in hand")

@@ -15,6 +15,9 @@ with the asyncio store. `EventStore` is the blocking one: scripts, consumers and
 
 A replay merges the created, updated and deleted streams of a topic in the order of event IDs, a page of each
 at a time, and asks for the next page before it folds the one it has: memory is that of the entities.
+
+Streams grow until somebody trims them: `trim` is one EVALSHA of `trim.lua` a page, and never removes what a group
+that is registered has not acknowledged.
 """
 
 from __future__ import annotations
@@ -38,12 +41,15 @@ from ordershop.entities import ENTITIES, LIST_FIELD, Entity, Topic, topic_of
 from ordershop.events import ACTIONS, Action, Event, EventId, Keys, Stored, entity_json
 
 APPEND_LUA = files("ordershop").joinpath("append.lua").read_text(encoding="utf-8")
+TRIM_LUA = files("ordershop").joinpath("trim.lua").read_text(encoding="utf-8")
 
 DEDUP_WINDOW_S = 120
 # One script call must not hold the server for long: this many events take it a millisecond or two.
 CHUNK = 250
 FIRST_CHUNK = 50
 PAGE = 1_000
+# Of a page each; what a trim has left by then goes with the next.
+MOST_TRIMS = 10_000
 
 EXISTS: Literal["E"] = "E"
 Expect = int | Literal["E"] | None
@@ -228,6 +234,19 @@ def append_answer(answer: list[bytes]) -> list[EventId]:
     return [_event_id(raw) for raw in answer]
 
 
+def trim_arguments(
+    keys: Keys, topic: Topic, action: Action, *, keep: int, keep_s: float, even_without_group: bool
+) -> list[Any]:
+    """The arguments of `trim.lua` for a page of one stream.
+
+    Raises:
+        ValueError: fewer entries than none are to be kept, or for less than no time.
+    """
+    if keep < 0 or not keep_s >= 0:
+        raise ValueError(f"what is to be kept of a stream cannot be less than nothing: {keep} entries, {keep_s} s")
+    return [keys.stream(topic, action), keep, int(keep_s * 1e6), int(even_without_group), PAGE]
+
+
 def _event_id(raw: bytes) -> EventId:
     seconds, _, microseconds = raw.partition(b"-")
     # Past the named tuple's own constructor, which takes as long as all the rest.
@@ -300,6 +319,7 @@ class EventStore:
         self._sleep = sleep
         self._append = client.register_script(APPEND_LUA)
         self._read = client.register_script(entity_cache.READ_LUA)
+        self._trim = client.register_script(TRIM_LUA)
 
     def close(self) -> None:
         """Give all connections back to the client."""
@@ -399,6 +419,48 @@ class EventStore:
                 connection.disconnect()
             self._pool.release(connection)
         return ids
+
+    def trim(
+        self,
+        topic: Topic,
+        action: Action,
+        *,
+        keep: int = 0,
+        keep_s: float = 0.0,
+        even_without_group: bool = False,
+    ) -> int:
+        """Remove from a stream's front what every group on it has acknowledged; answer how many entries that were.
+
+        A group counts from its creation, also while all its consumers are away; one that is made later begins
+        with what is left. What was trimmed is gone for replays: they begin in the middle and add up to less than
+        the entity cache, which is left as it is; so are the IDs by which a repeated append is recognised.
+
+        Args:
+            keep: at least so many of the newest entries stay.
+            keep_s: and those of so many seconds, by the server's clock.
+            even_without_group: trim a stream that nobody reads in a group, too; else it stays whole. Without
+                `keep` or `keep_s` all but its last entry go.
+
+        Raises:
+            ValueError: less than nothing is to be kept.
+            StoreError: the server refused it, as one before Redis 6.2 does.
+            UnavailableError: no answer; what was acknowledged may be removed in part, or may not.
+        """
+        arguments = trim_arguments(
+            self.keys, topic, action, keep=keep, keep_s=keep_s, even_without_group=even_without_group
+        )
+        removed = 0
+        for _ in range(MOST_TRIMS):
+            try:
+                count, more = self._call(self._trim, arguments)
+            except (redis.ConnectionError, redis.TimeoutError) as error:
+                raise UnavailableError(f"no answer from the event store: {error}") from error
+            except redis.ResponseError as error:
+                raise StoreError(f"the server refused to trim: {error}") from error
+            removed += count
+            if not more:
+                break
+        return removed
 
     def _append_arguments(self, events: Sequence[Event], **how: Any) -> list[Any]:
         return append_arguments(self.keys, events, dedup_window_s=self._dedup_window_s, **how)

@@ -244,8 +244,9 @@ class Merge:
             more_may_follow = stream in pending or len(entries) >= self._page or (waited and not entries)
             if not more_may_follow:
                 self._known_to[stream] = self._last_seen
-            elif entries or stream in pending:
-                self._known_to[stream] = entries[-1].id if entries else NOTHING
+            elif entries:
+                self._known_to[stream] = entries[-1].id
+            # Else nothing was learnt: behind the last full page of pending events there are new ones at the most.
 
     def take(self) -> list[Received]:
         """The entries up to which the order is certain, in order."""

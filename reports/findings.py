@@ -51,10 +51,35 @@ KEY_FIGURES: dict[str, dict[str, str]] = {
         "crm_outage.lost": "Events lost",
         "crm_outage.drained_s": "Drained after the restart",
     },
+    "random_faults": {
+        "random_faults.outages": "Outages",
+        "random_faults.lost": "Events lost",
+        "random_faults.longest_recovery_s": "Longest recovery",
+    },
+    "redis_crash": {
+        "redis_crash.always.gone": "Gone, synced before each answer",
+        "redis_crash.everysec.gone": "Gone, synced each second",
+        "redis_crash.always.restart_s": "Time to be back",
+    },
+    "consumers": {
+        "consumers.lost": "Events lost",
+        "consumers.removed.claimed_s": "Claimed from the one removed",
+        "consumers.roll.events.max": "Most events waiting",
+    },
+    "retention": {
+        "retention.lost": "Events lost",
+        "retention.away.length.max": "Longest while it was away",
+        "retention.after.length.max": "Longest afterwards",
+    },
     "journey": {
         "journey.response.p99": "Response, p99",
         "journey.achieved_per_s": "Steps answered",
         "journey.failed": "Steps that failed",
+    },
+    "gate": {
+        "gate.append.p50.ratio": "One append, p50, by the baseline's",
+        "gate.append.p99.ratio": "One append, p99, by the baseline's",
+        "gate.rounds": "Rounds",
     },
     "micro": {
         "micro.append_one.p50": "One append, p50",
@@ -68,7 +93,7 @@ UNCHECKED = "Nothing was checked: there is no evidence for a verdict."
 OUTCOMES = ("ok", "failed", "unknown", "dropped")
 LEDGER = ("attempted", "acknowledged", "applied", "lost", "duplicated", "unexpected", "recovered")
 
-_ABOUT_THE_INSTRUMENT = re.compile(r"instrument|send_lag|steal")
+_ABOUT_THE_INSTRUMENT = re.compile(r"instrument|send_lag|steal|^gate\.control\.")
 _SEND_LAG = re.compile(r"(^|\.)send_lag\.")
 _DISTURBED = re.compile(r"\.(dropped|host_steal_share|gc_pause_max)$")
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)[0-9.]*(?:\+00:00|Z)$")

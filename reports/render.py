@@ -22,6 +22,7 @@ from harness.history import FaultWindow, Reading
 from harness.run import SCHEMA, Figure, Record, Run, Status
 from reports import findings
 from reports.charts import Chart, Section, charts, label_of
+from reports.gates import GateRow, gate_rows
 from reports.page import drawing, libraries, page, static
 from reports.quantities import quantity
 
@@ -42,9 +43,13 @@ _SECTIONS: dict[Section, tuple[str, str]] = {
 _EXPECTED: dict[str, tuple[Section, ...]] = {
     "replay": ("replay",),
     "micro": (),
+    "gate": (),
     "lag": ("latency", "throughput", "lag"),
     "crm_outage": ("latency", "throughput", "lag", "events"),
     "journey": ("latency", "throughput"),
+    "random_faults": ("latency", "throughput", "lag", "events"),
+    "consumers": ("latency", "throughput", "lag", "events"),
+    "retention": ("latency", "throughput", "lag", "events"),
 }
 
 
@@ -80,6 +85,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     timed: bool
     micro_columns: list[str]
     micro: list[MicroRow]
+    gate: list[GateRow]
     slowest: list[list[str]]
     readings: list[list[str]]
     parameters: list[tuple[str, str]]
@@ -142,10 +148,16 @@ def _view(record: Record, identity: str, intervals: int) -> View:
             for s, found in by_section.items()
             if found or s in expected
         ],
-        absent=[_SECTIONS[s][1] for s, found in by_section.items() if not found and s not in expected],
+        # A gate has measured nothing over time, and was not meant to.
+        absent=[
+            _SECTIONS[s][1]
+            for s, found in by_section.items()
+            if not found and s not in expected and record.run.scenario != "gate"
+        ],
         timed=any(c.timed for c in drawn),
         micro_columns=columns,
         micro=micro,
+        gate=gate_rows(record.run),
         slowest=_slowest(record),
         readings=_readings(record),
         parameters=list(findings.flattened(record.run.parameters)),

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
 from harness import checking
 from harness.conducting import Findings
 from harness.history import History
+from harness.pump import OK
 from scenarios.line import Evidence, Line
+
+Int64s = NDArray[np.int64]
 
 
 def largest(history: History, name: str) -> float | None:
@@ -19,12 +27,42 @@ def add_lag(findings: Findings) -> None:
         findings.figure(f"{name.removeprefix('lag.')}.max", largest(findings.history, name), unit)
 
 
-def add_account(findings: Findings, line: Line, *, is_drained: bool, timeout_s: float) -> Evidence:
+def caught_up_ns(line: Line, until_ns: int) -> int | None:
+    """When all that was due before a moment of the run, and is not lost, had had its effect; None: not yet."""
+    outcomes = line.result.outcomes
+    if outcomes is None:
+        return None
+    due_ns = line.pacer.due_ns(0, outcomes.size)
+    waited = np.flatnonzero((outcomes == OK) & (due_ns < until_ns))
+    return applied_at_ns(line.effects.sequences, line.applied_at, np.setdiff1d(waited, line.ledger.lost()))
+
+
+def applied_at_ns(seen: Int64s, applied: Sequence[tuple[int, int]], events: Int64s) -> int | None:
+    """When the last of some events had had its first effect; None where one has had none, or there is no event.
+
+    Args:
+        seen: the event of each effect in the order in which they were seen, shape (k,).
+        applied: (time, how many effects were seen by then), both rising.
+        events: shape (n,).
+    """
+    known, first = np.unique(seen, return_index=True)
+    at = np.searchsorted(known, events)
+    if not events.size or not known.size or (known[np.minimum(at, known.size - 1)] != events).any():
+        return None
+    last = int(first[at].max())
+    return next((t_ns for t_ns, count in applied if count > last), None)
+
+
+def add_account(
+    findings: Findings, line: Line, *, is_drained: bool, timeout_s: float, leave_out: Collection[str] = ()
+) -> Evidence:
     """The figures and verdicts that every line owes: answers, drain, and the account of every event.
 
     Args:
         is_drained: whether everything was handled in time; if not, the account is not closed.
         timeout_s: for how long that was waited for.
+        leave_out: verdicts that what was done to the line makes no sense of, such as `answered` of a server that
+            was killed.
     """
     account, result = line.ledger.account(), line.result
     evidence = line.evidence()
@@ -58,6 +96,8 @@ def add_account(findings: Findings, line: Line, *, is_drained: bool, timeout_s: 
         # Several consumers share a group's events, and promise no order among them.
         verdicts["in_order"] = lambda name: checking.in_order(name, evidence.order)
     for what, check in verdicts.items():
+        if what in leave_out:
+            continue
         name = f"{prefix}.{what}"
         findings.verdicts.append(checking.checked(name, lambda check=check, name=name: check(name)))  # type: ignore[misc]
     return evidence

@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from harness.conducting import Scenario
-from scenarios import append, crm_outage, lag, micro_benchmarks, replay
+from scenarios import (
+    append,
+    consumers,
+    crm_outage,
+    journey,
+    lag,
+    micro_benchmarks,
+    random_faults,
+    redis_crash,
+    replay,
+    retention,
+)
 
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
@@ -12,7 +23,12 @@ SCENARIOS: dict[str, Scenario] = {
         replay.scenario,
         lag.scenario,
         crm_outage.scenario,
+        random_faults.scenario,
+        journey.scenario,
         micro_benchmarks.scenario,
+        consumers.scenario,
+        retention.scenario,
+        redis_crash.scenario,
     )
 }
 PROFILES = ("smoke", "quick", "standard", "full")

@@ -1,52 +1,182 @@
-"""What happens when a consumer dies? Is every event accounted for?
+"""What happens when a consumer dies, or what it needs? Is every event accounted for?
 
-Customers are created at a steady rate while the CRM has a mail sent for each. The CRM is killed (or stopped, or
-frozen), stays away for a while, comes back, and drains. Then every event is accounted for by its ID.
+Customers come and go at a steady rate while the CRM has a mail sent for each. Something is broken, stays broken
+for a while, heals, and the CRM drains what waits. Then every event is accounted for by its ID.
+
+    before_s          | outage_s             | after_s                     | the rest of the drain
+    producers go on  ------------------------------------------------------+
+    lag in its band   | fault -> lag rises   | healed -> first effect -> drained, lag back in its band
+
+    fault             done to          and what goes with it
+    kill, stop        the CRM          it is started again
+    kill_in_batch     the CRM          mail takes 100 ms a request, so that the CRM nearly always waits for one and
+                                       dies with events in hand; a verdict says whether it had any. Mail still
+                                       sends what it was asked for, and is asked for it again
+    freeze            the CRM          its events may be claimed after a third of the outage: with two consumers
+                                       the other one takes them, and the frozen one comes back as a zombie
+    cut, cut_half_open, delay          the line to Redis or, `link=crm-mail`, to the mail service; through proxies
+    slow              the mail service `delay_ms` a request
+    poison            the CRM          one event that always fails: it has to be parked, and the rest to go on
+    pause, restart_empty               Redis itself: these reach the producers, too
 
 `--param delivery=seed` subscribes as the seed does (from the end of the stream, without a position), so that its
-loss can be set beside ours: all that was published while the CRM was away.
+loss can be set beside ours: all that was published while the CRM was away. Of an outage in which events were lost
+it is not told when it was drained.
+
+What the producers notice is told as ratios, of their response then against before, by whole seconds, with an
+interval (`harness.bootstrap`); `unharmed_within` is how many times as slow passes, `unharmed_draining_within`
+while the CRM drains, when it takes its share of the machine; 0: not judged.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from harness import checking
+from harness.bootstrap import Ratio, ratios, seconds_of
 from harness.conducting import Findings, ParameterError, ScenarioError, Stage
-from harness.faults import Fault
-from harness.history import Mark
+from harness.faults import Fault, FaultName, Option
+from harness.history import FaultWindow, Mark
 from harness.pacing import constant
 from harness.recording import LatencyLog
 from scenarios.account import add_account, add_lag
 from scenarios.line import Delivery, Line, LineSettings
-from scenarios.recovery import Recovery, count_at, recovery
+from scenarios.recovery import (
+    Recovery,
+    band,
+    caught_up_ns,
+    count_at,
+    detected_s,
+    excess_lag_event_s,
+    predicted_drain_s,
+    recovery,
+)
+
+Way = Literal[
+    "kill",
+    "kill_in_batch",
+    "stop",
+    "freeze",
+    "cut",
+    "cut_half_open",
+    "delay",
+    "slow",
+    "poison",
+    "pause",
+    "restart_empty",
+]
+Link = Literal["crm-redis", "crm-mail"]
+
+# How long mail takes where a kill is to hit in the middle of a batch.
+IN_BATCH_MAIL_MS = 100.0
+CLAIM_AFTER_MS = 30_000
+ON_SERVER: frozenset[Way] = frozenset({"pause", "restart_empty"})
+ON_LINK: frozenset[Way] = frozenset({"cut", "cut_half_open", "delay"})
+QUANTILES = {"p50": 0.5, "p99": 0.99}
+
+_SAID: dict[Way, str] = {
+    "kill": "The CRM was killed and away",
+    "kill_in_batch": "The CRM was killed in the middle of a batch and away",
+    "stop": "The CRM was stopped",
+    "freeze": "The CRM was frozen",
+    "cut": "The line {link} was cut",
+    "cut_half_open": "The line {link} was silent",
+    "delay": "The line {link} was delayed by {ms:g} ms",
+    "slow": "The mail service took {ms:g} ms a request",
+    "poison": "An event that always fails was there",
+    "pause": "Redis was paused",
+    "restart_empty": "Redis was away, and came back empty,",
+}
 
 
 class OutageParameters(Struct, frozen=True, forbid_unknown_fields=True):
     """What can be chosen for `crm_outage`."""
 
     rate_per_s: Annotated[float, Meta(gt=0, le=1_000_000)] = 1_000
-    before_s: Annotated[float, Meta(gt=0, le=86_400)] = 5
+    before_s: Annotated[float, Meta(gt=0, le=86_400)] = 9
     outage_s: Annotated[float, Meta(gt=0, le=86_400)] = 10
     after_s: Annotated[float, Meta(gt=0, le=86_400)] = 8
-    fault: Literal["kill", "stop", "freeze"] = "kill"
+    fault: Way = "kill"
+    link: Link = "crm-redis"
+    delay_ms: Annotated[float, Meta(ge=0, le=60_000)] = 200
     delivery: Delivery = "at_least_once"
     durability: Literal["none", "everysec", "always"] = "everysec"
+    consumers: Annotated[int, Meta(ge=1, le=64)] = 1
+    page: Annotated[int, Meta(ge=1, le=10_000)] = 500
+    mail_delay_ms: Annotated[float, Meta(ge=0, le=60_000)] = 0
+    claim_after_ms: Annotated[int, Meta(ge=0, le=86_400_000)] = 0
+    idempotent: bool = True
     drain_timeout_s: Annotated[float, Meta(gt=0, le=86_400)] = 60
     send_lag_budget_ms: Annotated[float, Meta(gt=0, le=60_000)] = 20
+    unharmed_within: Annotated[float, Meta(ge=0, le=1_000_000)] = 3
+    unharmed_draining_within: Annotated[float, Meta(ge=0, le=1_000_000)] = 30
+
+    def settings(self) -> LineSettings:
+        """The line that the fault needs."""
+        mail_delay_ms, claim_after_ms = self.mail_delay_ms, self.claim_after_ms or CLAIM_AFTER_MS
+        if self.fault == "kill_in_batch":
+            mail_delay_ms = max(mail_delay_ms, IN_BATCH_MAIL_MS)
+        if self.fault == "freeze" and not self.claim_after_ms:
+            claim_after_ms = math.ceil(self.outage_s * 1000 / 3)
+        return LineSettings(
+            delivery=self.delivery,
+            durability=self.durability,
+            consumers=self.consumers,
+            page=self.page,
+            claim_after_ms=claim_after_ms,
+            mail_delay_ms=mail_delay_ms,
+            is_idempotent=self.idempotent,
+            has_links=self.fault in ON_LINK,
+        )
+
+    def planned(self) -> Fault:
+        """The one fault of the run."""
+        name: FaultName
+        target, options = "crm", dict[str, Option]()
+        match self.fault:
+            case "kill" | "kill_in_batch":
+                name = "kill"
+            case "cut" | "cut_half_open":
+                name, target = "cut", self.link
+                options["variant"] = "half_open" if self.fault == "cut_half_open" else "reset"
+            case "delay":
+                name, target, options["latency_ms"] = "delay", self.link, self.delay_ms
+            case "slow":
+                name, target, options["ms"] = "slow", "mail", self.delay_ms
+            case "pause" | "restart_empty":
+                name, target = self.fault, "server"
+            case _:
+                name = self.fault
+        return Fault(
+            name=name,
+            target=target,
+            at_ns=int(self.before_s * 1e9),
+            for_ns=int(self.outage_s * 1e9),
+            options=options,
+        )
 
 
 class CrmOutage:
-    """A consumer that dies under load and comes back."""
+    """Something that a consumer needs breaks under load and heals."""
 
     name = "crm_outage"
     summary = "what happens when a consumer dies? is every event accounted for?"
     parameters = OutageParameters
     profiles = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
-        "smoke": {"rate_per_s": 200, "before_s": 1, "outage_s": 2, "after_s": 3, "send_lag_budget_ms": 250},
+        # Too short to judge what producers notice: there is a second of each.
+        "smoke": {
+            "rate_per_s": 200,
+            "before_s": 1,
+            "outage_s": 2,
+            "after_s": 3,
+            "send_lag_budget_ms": 250,
+            "unharmed_within": 0,
+            "unharmed_draining_within": 0,
+        },
         "quick": {},
         "standard": {"before_s": 20, "outage_s": 30, "after_s": 30},
         "full": {"before_s": 60, "outage_s": 120, "after_s": 120},
@@ -55,18 +185,12 @@ class CrmOutage:
     def run(self, stage: Stage, parameters: Any, findings: Findings) -> None:
         """Load, fault, outage, restart, drain; then the account."""
         chosen: OutageParameters = parameters
+        if chosen.fault in ON_SERVER and stage.server.startswith(("redis://", "rediss://", "unix://")):
+            raise ScenarioError(f"{chosen.fault} is done only to a server that we start")
         pacer = constant(chosen.rate_per_s, chosen.before_s + chosen.outage_s + chosen.after_s)
-        plan = [
-            Fault(
-                name=chosen.fault,
-                target="crm",
-                at_ns=int(chosen.before_s * 1e9),
-                for_ns=int(chosen.outage_s * 1e9),
-            )
-        ]
-        with Line(stage, pacer, LineSettings(delivery=chosen.delivery, durability=chosen.durability)) as line:
+        with Line(stage, pacer, chosen.settings()) as line:
             findings.server = line.server.describe()
-            line.run_load(findings, plan)
+            line.run_load(findings, [chosen.planned()])
             is_drained = line.wait_until_drained(chosen.drain_timeout_s)
             _conclude(chosen, line, findings, is_drained=is_drained)
 
@@ -85,63 +209,193 @@ class CrmOutage:
         return replace(parameters, after_s=after_s)
 
 
+class _Drain(Struct, frozen=True, kw_only=True):
+    """The end of an outage as it was, and as the rates predict it; times count from the restart."""
+
+    restart_ns: int
+    backlog: int
+    found: Recovery
+    caught_up_s: float | None
+    predicted_s: float | None
+
+    @property
+    def error(self) -> float | None:
+        """By what share of the measured time since the first effect the prediction is too long."""
+        first_s = self.found.first_effect_s
+        if self.predicted_s is None or self.caught_up_s is None or first_s is None or self.caught_up_s <= first_s:
+            return None
+        return (self.predicted_s - first_s) / (self.caught_up_s - first_s) - 1
+
+
 def _conclude(chosen: OutageParameters, line: Line, findings: Findings, *, is_drained: bool) -> None:
+    fault = next(iter(findings.history.faults), None)
+    if fault is None or fault.end_ns is None:
+        raise ScenarioError(f"the load ended before {chosen.fault} was done and healed")
+    drain = _drain(chosen, line, findings, fault.end_ns)
+    _add_recovery(findings, fault, drain)
+    log = LatencyLog(findings.intervals)
+    findings.verdicts.append(
+        checking.instrument_kept_up(
+            "crm_outage.send_lag", log.total("append.send_lag"), chosen.send_lag_budget_ms * 1000
+        )
+    )
+    _add_producers(chosen, findings, fault, drain)
+    if chosen.fault == "kill_in_batch" and chosen.delivery == "at_least_once":
+        _add_in_hand(findings, fault)
+    # Without a server there is no answer; with an empty one, no script.
+    leave_out = {"answered"} if chosen.fault == "restart_empty" else ()
+    add_account(findings, line, is_drained=is_drained, timeout_s=chosen.drain_timeout_s, leave_out=leave_out)
+    findings.headline = _headline(chosen, line, drain, (drain.restart_ns - fault.start_ns) / 1e9)
+
+
+def _drain(chosen: OutageParameters, line: Line, findings: Findings, restart_ns: int) -> _Drain:
     history = findings.history
-    restart_ns = history.mark("restart")
-    if restart_ns is None:
-        raise ScenarioError("the load ended before the CRM was killed and asked to come back")
-    fault = history.faults[0]
     # Arrivals due before the restart, less what had its effect by then, waited for the CRM.
-    due_until_restart = int(chosen.rate_per_s * restart_ns / 1e9)
+    due_until_restart = _due_at(chosen, restart_ns)
     backlog = max(0, due_until_restart - count_at(line.applied_at, restart_ns))
     found = recovery(line.applied_at, history, restart_ns=restart_ns, backlog_until=due_until_restart)
     if line.ledger.account().lost:
         # A count of effects says when a backlog was applied only where nothing of it is missing.
         found = replace(found, back_in_band_s=None, drained_s=None, drain_rate_per_s=None)
+    caught_up_s = predicted_s = None
+    if found.first_effect_s is not None and found.drain_rate_per_s is not None:
+        first_ns = restart_ns + round(found.first_effect_s * 1e9)
+        caught_ns = caught_up_ns(
+            line.applied_at, lambda ns: _due_at(chosen, ns), from_ns=first_ns, within=band(history) or 0.0
+        )
+        caught_up_s = (caught_ns - restart_ns) / 1e9 if caught_ns is not None else None
+        predicted_s = predicted_drain_s(
+            # The first look that saw an effect may have seen a whole batch: that waits no more.
+            max(0, _due_at(chosen, first_ns) - count_at(line.applied_at, first_ns)),
+            drain_per_s=found.drain_rate_per_s,
+            arrival_per_s=chosen.rate_per_s,
+            arriving_s=line.pacer.duration_ns / 1e9 - first_ns / 1e9,
+        )
+    return _Drain(
+        restart_ns=restart_ns,
+        backlog=backlog,
+        found=found,
+        caught_up_s=caught_up_s,
+        predicted_s=predicted_s + (found.first_effect_s or 0.0) if predicted_s is not None else None,
+    )
+
+
+def _due_at(chosen: OutageParameters, t_ns: int) -> int:
+    """How many arrivals were due by a time of the run."""
+    load_s = chosen.before_s + chosen.outage_s + chosen.after_s
+    return int(chosen.rate_per_s * min(max(0.0, t_ns / 1e9), load_s))
+
+
+def _add_recovery(findings: Findings, fault: FaultWindow, drain: _Drain) -> None:
+    history, found = findings.history, drain.found
+    detected = detected_s(history)
+    if detected is not None:
+        history.add(Mark(t_ns=fault.start_ns + int(detected * 1e9), name="detected"))
+    if history.mark("restart") is None:
+        history.add(Mark(t_ns=drain.restart_ns, name="restart"))
     for name, seconds in (
         ("first effect", found.first_effect_s),
         ("back in band", found.back_in_band_s),
         ("drained", found.drained_s),
     ):
         if seconds is not None:
-            history.add(Mark(t_ns=restart_ns + int(seconds * 1e9), name=name))
-    findings.figure("outage_s", (restart_ns - fault.start_ns) / 1e9, "s")
-    findings.figure("backlog_events", backlog, "events")
+            history.add(Mark(t_ns=drain.restart_ns + int(seconds * 1e9), name=name))
+    findings.figure("outage_s", (drain.restart_ns - fault.start_ns) / 1e9, "s")
+    findings.figure("backlog_events", drain.backlog, "events")
+    findings.figure("detected_s", detected, "s")
     findings.figure("first_effect_s", found.first_effect_s, "s")
     findings.figure("back_in_band_s", found.back_in_band_s, "s")
     findings.figure("drained_s", found.drained_s, "s")
     findings.figure("drain_rate_per_s", found.drain_rate_per_s, "1/s")
+    findings.figure("excess_lag_event_s", excess_lag_event_s(history), "event seconds")
+    findings.figure("caught_up_s", drain.caught_up_s, "s")
+    findings.figure("predicted_drain_s", drain.predicted_s, "s")
+    findings.figure("prediction_error", drain.error, "share")
     add_lag(findings)
+
+
+def _add_producers(chosen: OutageParameters, findings: Findings, fault: FaultWindow, drain: _Drain) -> None:
+    """What producers noticed: their response while the consumer was away, and while it drained, against before."""
     log = LatencyLog(findings.intervals)
-    away_from_s, away_to_s = fault.start_ns / 1e9, restart_ns / 1e9
-    for name, span in (
-        ("before", (0.0, away_from_s)),
-        ("away", (away_from_s, away_to_s)),
-        ("after", (away_to_s, float("inf"))),
-    ):
+    from_s, to_s = fault.start_ns / 1e9, drain.restart_ns / 1e9
+    # A drain takes seconds that it shares with what comes after; all that it has a part in count.
+    end_s = math.ceil(to_s + drain.caught_up_s) if drain.caught_up_s is not None else math.inf
+    spans = {
+        "before": (0.0, from_s),
+        "away": (from_s, to_s),
+        "draining": (math.floor(to_s), end_s),
+        "after": (to_s, math.inf),
+    }
+    for name, span in spans.items():
         latencies = log.total("append.response", *span)
-        findings.figure(f"{name}.response.p50", latencies.quantile_us(0.5), "µs")
-        findings.figure(f"{name}.response.p99", latencies.quantile_us(0.99), "µs")
+        for quantile, q in QUANTILES.items():
+            findings.figure(f"{name}.response.{quantile}", latencies.quantile_us(q), "µs")
+    for name, within in (("away", chosen.unharmed_within), ("draining", chosen.unharmed_draining_within)):
+        found = _ratios(log, spans["before"], spans[name])
+        for quantile, ratio in found.items():
+            figure = f"{name}.response.{quantile}_ratio"
+            findings.figure(figure, ratio.value if ratio else None, "times")
+            findings.figure(f"{figure}.low", ratio.low if ratio else None, "times")
+            findings.figure(f"{figure}.high", ratio.high if ratio else None, "times")
+        # A fault on the server reaches producers, whatever consumers do.
+        if within and chosen.fault not in ON_SERVER:
+            verdict = f"crm_outage.producers_unharmed_{name}"
+            findings.verdicts.append(
+                checking.checked(
+                    verdict,
+                    lambda verdict=verdict, found=found, within=within: checking.producers_unharmed(  # type: ignore[misc]
+                        verdict, found, within=within
+                    ),
+                )
+            )
+
+
+def _ratios(log: LatencyLog, before: tuple[float, float], then: tuple[float, float]) -> dict[str, Ratio | None]:
+    """The response at each quantile then, by that before."""
+    parts = [
+        seconds_of(
+            [i for i in log.of("append.response") if from_s <= i.start_s and i.start_s + i.length_s <= to_s]
+        )
+        for from_s, to_s in (before, then)
+    ]
+    found = ratios(parts[0], parts[1], list(QUANTILES.values()), seed=1)
+    return dict(zip(QUANTILES, found, strict=True))
+
+
+def _add_in_hand(findings: Findings, fault: FaultWindow) -> None:
+    """What was delivered and not acknowledged while the consumer was dead is what it had in hand."""
+    end_ns = fault.end_ns or fault.start_ns
+    pending = [
+        r.value
+        for r in findings.history.readings("lag.pending")
+        # The first look after the fault may have begun before it.
+        if r.value is not None and fault.start_ns + 200_000_000 <= r.t_ns <= end_ns
+    ]
+    in_hand = pending[-1] if pending else None
+    findings.figure("in_hand_events", in_hand, "events")
     findings.verdicts.append(
-        checking.instrument_kept_up(
-            "crm_outage.send_lag", log.total("append.send_lag"), chosen.send_lag_budget_ms * 1000
+        checking.checked(
+            "crm_outage.hit_in_batch", lambda: checking.hit_in_batch("crm_outage.hit_in_batch", in_hand)
         )
     )
-    add_account(findings, line, is_drained=is_drained, timeout_s=chosen.drain_timeout_s)
-    findings.headline = _headline(chosen, line, found, backlog, (restart_ns - fault.start_ns) / 1e9)
 
 
-def _headline(chosen: OutageParameters, line: Line, found: Recovery, backlog: int, outage_s: float) -> str:
+def _headline(chosen: OutageParameters, line: Line, drain: _Drain, outage_s: float) -> str:
     account = line.ledger.account()
-    verb = {"kill": "was killed and away", "stop": "was stopped", "freeze": "was frozen"}[chosen.fault]
+    said = _SAID[chosen.fault].format(link=chosen.link, ms=chosen.delay_ms)
     lost = "none was lost" if not account.lost else f"{account.lost:,} were lost"
     twice = (
         "none had its effect twice" if not account.duplicated else f"{account.duplicated:,} effects happened twice"
     )
     caught = "it did not catch up"
-    if found.drained_s is not None:
-        caught = f"it had caught up {found.drained_s:.2f} s after it came back"
-    return f"The CRM {verb} for {outage_s:.1f} s; {backlog:,} events waited; {lost}, {twice}; {caught}."
+    if drain.found.drained_s is not None:
+        caught = f"it had caught up {drain.found.drained_s:.2f} s after it came back"
+    predicted = ""
+    if drain.predicted_s is not None and drain.caught_up_s is not None:
+        predicted = (
+            f", and with what came meanwhile after {drain.caught_up_s:.2f} s ({drain.predicted_s:.2f} s predicted)"
+        )
+    return f"{said} for {outage_s:.1f} s; {drain.backlog:,} events waited; {lost}, {twice}; {caught}{predicted}."
 
 
 scenario = CrmOutage()

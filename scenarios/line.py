@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Annotated, Any, Literal, Self
 
+import hiredis
 import msgspec
 import numpy as np
 import redis
@@ -31,7 +32,9 @@ from numpy.typing import NDArray
 from harness.conducting import Findings, ScenarioError, Stage
 from harness.driving import Drive
 from harness.faults import (
+    RESTARTS,
     Fault,
+    Injection,
     Nemesis,
     Part,
     ServerTarget,
@@ -45,14 +48,14 @@ from harness.ledger import Ledger, Losses, Order, order_of_effects, sequences_of
 from harness.pacing import Pacer
 from harness.probes import Gauge, GroupLag, HostLoad, Probe, Sampler, ServerLoad
 from harness.proxy import Proxy
-from harness.pump import OK, UNKNOWN, PumpResult, PumpSettings
+from harness.pump import OK, UNKNOWN, PumpError, PumpResult, PumpSettings, open_socket
 from harness.servers import Durability, OwnServer
 from ordershop.entities import Customer
-from ordershop.event_store import EventStore, connect
+from ordershop.event_store import APPEND_LUA, EventStore, connect
 from ordershop.events import Event, EventId, Keys
 from ordershop.services.crm import SOURCES
 from ordershop.supervisor import Service, Supervisor, SupervisorError, free_port
-from scenarios.load import lifecycle
+from scenarios.load import lifecycle, load_script
 from scenarios.shop import GROUP, LEAD_NS, producer_of, run_pump, server_for
 
 Int64s = NDArray[np.int64]
@@ -61,6 +64,8 @@ Delivery = Literal["at_least_once", "at_most_once", "seed"]
 # How often the mail service is asked for what it has accepted, and for how long it may be away.
 POLL_S = 0.02
 AWAY_NS = 60_000_000_000
+# For so long effects are looked for after the last that was waited for.
+SETTLE_S = 0.5
 PAGE = 2_000
 # The mail service refuses this address for good: an event that carries it always fails.
 POISONED = "poison@ordershop.example"
@@ -280,7 +285,7 @@ class Line:
         except SupervisorError as error:
             raise ScenarioError(str(error)) from error
         if isinstance(self.server, OwnServer):
-            self.targets.append(ServerTarget(self.server))
+            self.targets.append(server_target(self.server))
         self.effects = enter(Effects(self._mail_port, self.ledger, self.stage.clock.now_ns, self._note_applied))
         self._wait_for_consumers()
         source = lifecycle(self.server, "append", self.producer)
@@ -425,7 +430,7 @@ class Line:
         if pump is None:
             raise ScenarioError("the line has not been started")
         findings.open_loop(connections=self.settings.connections, arrivals="by schedule", producer=self.producer)
-        self.origin_ns = self.stage.clock.now_ns() + LEAD_NS
+        self.origin_ns = findings.origin_ns = self.stage.clock.now_ns() + LEAD_NS
         self.sampler = Sampler(
             self.probes(), clock=self.stage.clock, origin_ns=self.origin_ns, history=findings.history
         )
@@ -445,7 +450,7 @@ class Line:
             findings.host_steal(findings.history)
             self._close_attempts(result)
 
-        findings.origin_ns, findings.progress = self.origin_ns, lambda: pump.progress
+        findings.progress = lambda: pump.progress
         findings.account = self.ledger.account
         asked_us = self._asked_us()
         with nemesis, beside() if beside is not None else contextlib.nullcontext():
@@ -464,6 +469,11 @@ class Line:
         if errors:
             raise ScenarioError(errors[0])
         self._note_cost_of_probes(asked_us)
+
+    def stop_load(self) -> None:
+        """End the schedule now, from any thread; what was due by then is answered and accounted for."""
+        if self._pump is not None:
+            self._pump.stop()
 
     def _asked_us(self) -> float | None:
         """For how long the server has worked on what probes ask; None where it does not say, or is away."""
@@ -492,8 +502,9 @@ class Line:
     def wait_until_drained(self, timeout_s: float, quiet_s: float = 2.0) -> bool:
         """Wait, after the load, until nothing waits for an effect any more.
 
-        Drained is: everything acknowledged has had its effect; or the group has nothing undelivered and nothing
-        pending (the seed's way has no group, and so nothing that waits), and for `quiet_s` no effect has come.
+        Drained is: everything acknowledged has had its effect, and for `SETTLE_S` there was no other, such as one
+        that comes twice; or the group has nothing undelivered and nothing pending (the seed's way has no group,
+        and so nothing that waits), and for `quiet_s` no effect has come.
         """
         clock = self.stage.clock
         deadline_ns = clock.now_ns() + int(timeout_s * 1e9)
@@ -503,11 +514,13 @@ class Line:
                 raise ScenarioError(self.effects.lost_sight)
             if all(self.supervisor.pid(name) is None for name in self.consumers):
                 raise ScenarioError("the CRM has ended by itself; see services.log")
-            if not self.ledger.lost().size:
-                return True
             if self.effects.count != count:
                 quiet_since_ns, count = clock.now_ns(), self.effects.count
-            elif clock.now_ns() - quiet_since_ns > quiet_s * 1e9 and self._nothing_waits():
+            quiet_ns = clock.now_ns() - quiet_since_ns
+            if not self.ledger.lost().size:
+                if quiet_ns > SETTLE_S * 1e9:
+                    return True
+            elif quiet_ns > quiet_s * 1e9 and self._nothing_waits():
                 return True
             self.stage.progress(0.95, f"draining: {self.unapplied:,} events behind")
             clock.sleep_ns(50_000_000)
@@ -556,6 +569,18 @@ class Line:
         )
         return Evidence(losses=losses, order=self._order(placed), stored=len(in_stream), parked=self._parked())
 
+    def gone(self) -> Int64s:
+        """The sequence numbers of the events that were acknowledged and are in no stream any more, rising."""
+        outcomes = self.result.outcomes
+        if outcomes is None:
+            raise ScenarioError("the pump has kept no outcomes")
+        return np.setdiff1d(np.flatnonzero(outcomes == OK), self.stored())
+
+    def stored(self) -> Int64s:
+        """The sequence numbers of this run's events in the streams, in no order."""
+        stored = [sequence for stream, _ in self._groups() for _, sequence in self._stored(stream)]
+        return np.array(stored, np.int64)
+
     def _stored(self, stream: str) -> Iterator[tuple[bytes, int]]:
         """This producer's events in a stream: the entry's ID and the sequence number."""
         start = "-"
@@ -589,6 +614,53 @@ class Line:
 
 
 _NONE = np.zeros(0, np.int64)
+
+
+def server_target(server: OwnServer) -> Part:
+    """A server for faults, that gets the append script again whenever it comes back.
+
+    A server that starts has forgotten its scripts. A store would send it again; the pump does not, and what it
+    sends in the moments between fails. So the script is offered every millisecond until it is taken, beside the
+    wait for the server, which takes longer.
+    """
+    target = ServerTarget(server)
+
+    def with_script(injection: Injection) -> Injection:
+        def heal() -> None:
+            with _offering_script(server):
+                injection.heal()
+            load_script(server)
+
+        return injection._replace(heal=heal)
+
+    faults = {
+        name: with_script(injection) if name in RESTARTS else injection
+        for name, injection in target.faults.items()
+    }
+    return Part(target.name, faults)
+
+
+@contextlib.contextmanager
+def _offering_script(server: OwnServer) -> Iterator[None]:
+    stop = threading.Event()
+    command: tuple[Any, ...] = ("SCRIPT", "LOAD", APPEND_LUA)
+    script = hiredis.pack_command(command)
+
+    def offer() -> None:
+        while not stop.wait(0.001):
+            # Past the client library: whoever waits for the server, too, must not come first.
+            with contextlib.suppress(OSError, PumpError), open_socket(server.url, 1.0) as connection:
+                connection.sendall(script)
+                if connection.recv(64).startswith(b"$"):
+                    return
+
+    thread = threading.Thread(target=offer, name="offering-script", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def _port_of(url: str) -> int:

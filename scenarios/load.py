@@ -94,7 +94,7 @@ class Load(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         sizes = [0]
         if self.payload_bytes:
             sizes = payload_sizes(self.payload, self.payload_bytes, self.payload_spread)
-        sha = _load_script(server) if self.path == "store" else ""
+        sha = load_script(server) if self.path == "store" else ""
         templates = [
             [self._command(server, producer, stream, size, sha) for size in sizes]
             for stream in range(self.streams)
@@ -141,7 +141,7 @@ def lifecycle(server: Server, operation: str, producer: int) -> Source:
     Raises:
         ServerError: the server does not take the script.
     """
-    sha, mark = _load_script(server), placeholder(producer)
+    sha, mark = load_script(server), placeholder(producer)
     customer = _entity(entity_placeholder(producer), 0, 0)
     actions: tuple[Action, Action] = ("created", "deleted")
     templates = [
@@ -176,7 +176,12 @@ def _payload_bounds(path: Path, streams: int) -> tuple[int, int]:
     return max(around) + 1, min(around) + LONGEST_NAME if path == "store" else LARGEST_BYTES
 
 
-def _load_script(server: Server) -> str:
+def load_script(server: Server) -> str:
+    """Have the server know the append script, and answer by what name.
+
+    Raises:
+        ServerError: the server does not take it.
+    """
     try:
         with contextlib.closing(server.client()) as client:
             sha: str = client.script_load(APPEND_LUA)

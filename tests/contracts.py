@@ -1,7 +1,8 @@
 """What every event store must keep to, on every server: one suite, run against each implementation.
 
-`AppendContract` is about the one write path and the queries that see what it wrote. A subclass says how a store
-is opened; `observer` is a plain `EventStore` on the same keys, which looks at what is there.
+`AppendContract` is about the one write path and the queries that see what it wrote, `TrimContract` about what may
+be removed again. A subclass says how a store is opened; `observer` is a plain `EventStore` on the same keys, which
+looks at what is there.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ from ordershop.entities import ENTITIES, Billing, Customer, Entity, Inventory, O
 from ordershop.event_store import (
     EVENT_ONLY,
     EXISTS,
+    PAGE,
     WITH_STOCK,
     EventStore,
     RefusedError,
     UnavailableError,
 )
-from ordershop.events import ACTIONS, Event, EventId, Keys
+from ordershop.events import ACTIONS, Action, Event, EventId, Keys
 from tests.simulate import (
     Model,
     billing,
@@ -70,6 +72,8 @@ class Port(Protocol):
     def find_one(self, topic: Topic, entity_id: str) -> Entity | None: ...
 
     def find_all(self, topic: Topic) -> Iterator[Entity]: ...
+
+    def trim(self, topic: Topic, action: Action, **how: Any) -> int: ...
 
 
 OpenPort = Callable[..., Port]
@@ -721,3 +725,216 @@ class AppendContract(Contract):
                     bills[bill.id] = named
             unbilled = {raw.decode() for raw in observer.client.smembers(observer.keys.unbilled)}
             assert unbilled == orders - set(bills.values())
+
+
+# Trimming ---------------------------------------------------------------------------------------------------
+
+
+class Reader:
+    """Groups on the stream of customers that are created, and what each has been delivered and acknowledged."""
+
+    def __init__(self, observer: EventStore) -> None:
+        self.client = observer.client
+        self.stream = observer.keys.stream("customer", "created")
+
+    def join(self, group: str, start: str = "0") -> None:
+        """Make a group."""
+        self.client.xgroup_create(self.stream, group, start, mkstream=True)
+
+    def read(self, group: str, count: int, *, noack: bool = False) -> list[bytes]:
+        """Have a group be delivered so many events."""
+        answer = self.client.xreadgroup(group, "1", {self.stream: ">"}, count=count, noack=noack)
+        return [raw for _, entries in answer for raw, _ in entries]
+
+    def acknowledge(self, group: str, *raw_ids: bytes) -> None:
+        """Have a group acknowledge events."""
+        self.client.xack(self.stream, group, *raw_ids)
+
+    @property
+    def ids(self) -> list[bytes]:
+        """What the stream holds."""
+        return [raw for raw, _ in self.client.xrange(self.stream)]
+
+
+class TrimContract(Contract):
+    """Trimming removes what every group has acknowledged, and nothing else."""
+
+    @pytest.fixture
+    def reader(self, observer: EventStore) -> Reader:
+        """Groups on the stream."""
+        return Reader(observer)
+
+    @staticmethod
+    def fill(observer: EventStore, count: int) -> list[bytes]:
+        """Create some customers, and answer the IDs of the events."""
+        return [str(each).encode() for each in observer.append_many(created(*map(customer, range(count))))]
+
+    def test_what_all_have_acknowledged_goes(self, port: Port, observer: EventStore, reader: Reader) -> None:
+        """Below the last that a group was delivered everything goes, once nothing of it is pending."""
+        ids = self.fill(observer, 10)
+        reader.join("crm")
+        reader.acknowledge("crm", *reader.read("crm", 6))
+        assert port.trim("customer", "created") == 5
+        assert reader.ids == ids[5:]
+        assert port.trim("customer", "created") == 0
+
+    def test_what_is_pending_stays(self, port: Port, observer: EventStore, reader: Reader) -> None:
+        """From the smallest pending event on everything stays, also what was acknowledged behind it."""
+        ids = self.fill(observer, 10)
+        reader.join("crm")
+        delivered = reader.read("crm", 8)
+        reader.acknowledge("crm", *delivered[:3], *delivered[4:])
+        assert port.trim("customer", "created") == 3
+        assert reader.ids == ids[3:]
+
+    @pytest.mark.parametrize("slowest", ["billing", "search"])
+    def test_the_slowest_group_decides(
+        self, port: Port, observer: EventStore, reader: Reader, slowest: str
+    ) -> None:
+        """What one group has handled stays for another that is away, or has only just been made."""
+        ids = self.fill(observer, 10)
+        reader.join("crm")
+        reader.acknowledge("crm", *reader.read("crm", 10))
+        reader.join(slowest)
+        assert port.trim("customer", "created") == 0
+        reader.acknowledge(slowest, *reader.read(slowest, 4))
+        assert port.trim("customer", "created") == 3
+        assert reader.ids == ids[3:]
+
+    def test_at_most_once_acknowledges_nothing(self, port: Port, observer: EventStore, reader: Reader) -> None:
+        """Of a group that reads without acknowledging, what was delivered may go."""
+        ids = self.fill(observer, 6)
+        reader.join("crm")
+        reader.read("crm", 4, noack=True)
+        assert port.trim("customer", "created") == 3
+        assert reader.ids == ids[3:]
+
+    def test_a_stream_that_nobody_reads(self, port: Port, observer: EventStore, reader: Reader) -> None:
+        """Without a group nothing goes unless told; then all but the last, and IDs still rise behind it."""
+        assert port.trim("customer", "created", even_without_group=True) == 0
+        ids = self.fill(observer, 10)
+        assert port.trim("customer", "created") == 0
+        assert port.trim("customer", "created", keep=4, even_without_group=True) == 6
+        assert port.trim("customer", "created", even_without_group=True) == 3
+        assert reader.ids == ids[9:]
+        assert str(port.append(Event.new("created", customer(11)))).encode() > ids[9]
+
+    @pytest.mark.parametrize("keep", [1, 3, 10, 11])
+    def test_the_newest_are_kept(self, port: Port, observer: EventStore, reader: Reader, keep: int) -> None:
+        """At least so many stay, though all of them were acknowledged; of fewer than that nothing goes."""
+        ids = self.fill(observer, 10)
+        reader.join("crm")
+        reader.acknowledge("crm", *reader.read("crm", 10))
+        assert port.trim("customer", "created", keep=keep) == max(0, 10 - keep)
+        assert reader.ids == ids[-keep:]
+
+    def test_the_young_are_kept(self, port: Port, observer: EventStore, reader: Reader) -> None:
+        """What was appended in the last so many seconds stays; the rest goes as if nobody had asked for that."""
+        stream = observer.keys.stream("customer", "created")
+        now = server_now(observer).seconds
+        for age_s in (3_000, 2_000, 1_000):
+            observer.client.xadd(stream, {"other": "entry"}, id=f"{now - age_s}-5")
+        ids = self.fill(observer, 2)
+        reader.join("crm")
+        reader.acknowledge("crm", *reader.read("crm", 10))
+        assert port.trim("customer", "created", keep_s=10**10) == 0
+        assert port.trim("customer", "created", keep_s=2_500.5) == 1
+        assert port.trim("customer", "created", keep_s=500) == 2
+        assert reader.ids == ids
+
+    @pytest.mark.parametrize("keep", [0, 7])
+    def test_more_than_a_page(self, port: Port, observer: EventStore, reader: Reader, keep: int) -> None:
+        """What is to go goes in one call, however many pages it has."""
+        ids = self.fill(observer, 3 * PAGE + 42)
+        reader.join("crm")
+        reader.acknowledge("crm", *reader.read("crm", 3 * PAGE + 7))
+        assert port.trim("customer", "created", keep=keep) == 3 * PAGE + 6
+        assert reader.ids == ids[3 * PAGE + 6 :]
+
+    @pytest.mark.parametrize("delivered", [2, 5])
+    def test_ids_beyond_what_a_double_holds(
+        self, port: Port, observer: EventStore, reader: Reader, delivered: int
+    ) -> None:
+        """IDs are compared digit by digit, and 9 is below 10: the largest there are differ in their last digit."""
+        largest = (1 << 64) - 1
+        ids = [f"{seconds}-{largest - left}".encode() for seconds in (9, 10) for left in (2, 1, 0)]
+        for raw in ids:
+            observer.client.xadd(reader.stream, {"other": "entry"}, id=raw)
+        reader.join("crm")
+        reader.acknowledge("crm", *reader.read("crm", delivered))
+        assert port.trim("customer", "created") == delivered - 1
+        assert reader.ids == ids[delivered - 1 :]
+
+    def test_other_streams_stay(self, port: Port, observer: EventStore, reader: Reader) -> None:
+        """One stream is trimmed; the cache, and repeats of what was trimmed, are as before."""
+        events = created(*map(customer, range(5)))
+        observer.append_together([*events, *created(*map(product, range(5)))])
+        reader.join("crm")
+        reader.acknowledge("crm", *reader.read("crm", 5))
+        assert port.trim("customer", "created") == 4
+        assert counted(observer) == {"events:{customer}_created": 1, "events:{product}_created": 5}
+        assert set(cached(observer, "customer")) == {f"c-{n}" for n in range(5)}
+        port.append(events[0])
+        assert counted(observer)["events:{customer}_created"] == 1
+
+    @pytest.mark.parametrize("how", [{"keep": -1}, {"keep_s": -0.1}, {"keep_s": float("nan")}])
+    def test_less_than_nothing(self, port: Port, how: dict[str, Any]) -> None:
+        """To keep less than nothing is an error of the caller."""
+        with pytest.raises(ValueError, match="less than nothing"):
+            port.trim("customer", "created", **how)
+
+    @PROPERTY
+    @given(
+        steps=st.lists(
+            st.tuples(st.sampled_from("ab"), st.integers(0, 5), st.sets(st.integers(0, 30)), st.integers(0, 9)),
+            max_size=8,
+        )
+    )
+    def test_no_group_misses_anything(
+        self, open_port: OpenPort, open_store: OpenStore, steps: list[tuple[str, int, set[int], int]]
+    ) -> None:
+        """However two groups read and acknowledge, each is delivered every event, and can read what is pending."""
+        observer = open_store()
+        port, reader = open_port(observer), Reader(observer)
+        ids = self.fill(observer, 30)
+        delivered: dict[str, list[bytes]] = {"a": [], "b": []}
+        acknowledged: dict[str, set[bytes]] = {"a": set(), "b": set()}
+        for group in delivered:
+            reader.join(group)
+        for group, count, chosen, keep in steps:
+            delivered[group] += reader.read(group, count) if count else []
+            done = [delivered[group][at] for at in chosen if at < len(delivered[group])]
+            if done:
+                reader.acknowledge(group, *done)
+                acknowledged[group].update(done)
+            port.trim("customer", "created", keep=keep)
+            here = set(reader.ids)
+            for each, had in delivered.items():
+                assert here.issuperset(set(had) - acknowledged[each])
+                assert had == ids[: len(had)]
+            assert reader.ids == ids[len(ids) - len(here) :]
+            assert len(here) >= keep
+        for group, had in delivered.items():
+            assert had + reader.read(group, 30) == ids
+
+    def test_beside_readers_and_writers(self, open_port: OpenPort, observer: EventStore, reader: Reader) -> None:
+        """While events are appended, read and acknowledged, trimming again and again takes none from a group."""
+        reader.join("crm")
+        handled: list[bytes] = []
+        ports = [open_port(observer, timeout_s=10) for _ in range(2)]
+
+        def work(me: int) -> None:
+            for n in range(60):
+                if me == 0:
+                    ports[0].append_together(created(*(customer(10 * n + k) for k in range(10))))
+                elif me == 1:
+                    ports[1].trim("customer", "created")
+                else:
+                    delivered = reader.read("crm", 25)
+                    handled.extend(delivered)
+                    if delivered:
+                        reader.acknowledge("crm", *delivered)
+
+        in_threads(3, work)
+        handled += reader.read("crm", 1_000)
+        assert len(set(handled)) == len(handled) == 600

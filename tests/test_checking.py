@@ -8,18 +8,24 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from harness.bootstrap import Ratio
 from harness.checking import (
     all_answered,
+    all_faults_done,
     checked,
     drained,
     exit_code,
+    hit_in_batch,
+    in_order,
     instrument_kept_up,
+    loss_shown,
     nothing_lost,
     nothing_twice,
     nothing_unexpected,
+    producers_unharmed,
     worst,
 )
-from harness.ledger import Account
+from harness.ledger import Account, Losses, Order, Stopped
 from harness.recording import Histogram
 from harness.run import Status, Verdict
 
@@ -200,3 +206,90 @@ def test_account_checkers(checker: AccountChecker, bad: dict[str, int], good_det
         ("UNKNOWN", "not drained, so the account is not closed"),
         ("UNKNOWN", "no event was acknowledged"),
     ]
+
+
+def test_where_lost_events_stopped_is_told() -> None:
+    """The classes that are not empty, in the order of the line."""
+    losses = Losses(pending=Stopped(count=1_000), not_in_stream=Stopped(count=100))
+    found = nothing_lost("x", account(lost=1100), is_drained=True, losses=losses)
+    assert found.detail.endswith("(100 are not in the stream, 1,000 are pending)")
+
+
+@pytest.mark.parametrize(
+    ("counts", "status", "detail"),
+    [
+        ((0, 0, 0, 0), "UNKNOWN", "no effect of an event whose place is known"),
+        ((600, 0, 1200, 0), "PASS", "the effects of each of 600 entities came in the order of its events"),
+        (
+            (600, 2, 1200, 3),
+            "FAIL",
+            "3 of 1,200 effects came after that of a later event of the same entity, in 2 of 600 entities",
+        ),
+    ],
+)
+def test_in_order(counts: tuple[int, int, int, int], status: Status, detail: str) -> None:
+    """One disordered effect is a FAIL; no effect that could be judged is no evidence."""
+    entities, disordered_entities, effects, disordered = counts
+    order = Order(
+        entities=entities,
+        disordered_entities=disordered_entities,
+        effects=effects,
+        disordered=disordered,
+        unplaced=0,
+    )
+    assert Verdict(name="x", status=status, detail=detail) == in_order("x", order)
+
+
+@pytest.mark.parametrize(
+    ("found", "is_drained", "status"),
+    [
+        (account(lost=7), True, "PASS"),
+        (GOOD, True, "FAIL"),
+        (account(lost=7), False, "UNKNOWN"),
+        (NOTHING, True, "UNKNOWN"),
+    ],
+)
+def test_loss_shown(found: Account, is_drained: bool, status: Status) -> None:
+    """Where a loss is to be shown, none is a FAIL; what is not known stays so."""
+    assert status == loss_shown("x", found, is_drained=is_drained).status
+
+
+@pytest.mark.parametrize(
+    ("ratios", "status"),
+    [
+        ({"p50": Ratio(1.0, 0.9, 1.1), "p99": Ratio(1.2, 0.8, 1.9)}, "PASS"),
+        ({"p50": Ratio(1.0, 0.9, 1.1), "p99": Ratio(1.9, 0.8, 2.9)}, "PASS"),  # it may reach beyond
+        ({"p50": Ratio(1.0, 0.9, 1.1), "p99": Ratio(2.1, 1.9, 2.9)}, "UNKNOWN"),  # it may be chance
+        ({"p50": Ratio(1.0, 0.9, 1.1), "p99": Ratio(2.1)}, "UNKNOWN"),  # without an interval anything may be
+        ({"p50": Ratio(1.0), "p99": Ratio(1.9)}, "PASS"),
+        ({"p50": Ratio(2.5, 2.1, 2.9), "p99": Ratio(1.0, 0.9, 1.1)}, "FAIL"),
+        ({"p50": Ratio(9.0), "p99": Ratio(2.5, 2.1, 2.9)}, "FAIL"),
+        ({"p50": Ratio(1.0, 0.9, 1.1), "p99": None}, "UNKNOWN"),
+        ({"p50": Ratio(9.0, 8.0, 10.0), "p99": None}, "UNKNOWN"),
+        ({}, "UNKNOWN"),
+    ],
+)
+def test_producers_unharmed(ratios: dict[str, Ratio | None], status: Status) -> None:
+    """FAIL needs an interval beyond the tolerance, PASS every ratio within it; all else is UNKNOWN."""
+    assert status == producers_unharmed("x", ratios, within=2.0).status
+
+
+def test_producers_unharmed_tells_its_figures() -> None:
+    """Ratios, their intervals where there are some, and the tolerance stand in the detail."""
+    ratios = {"p50": Ratio(1.25, 1.0, 1.5), "p99": Ratio(3.0)}
+    assert producers_unharmed("x", ratios, within=3).detail == (
+        "responses took p50 1.25 times (1.00 to 1.50), p99 3.00 times (too few seconds for an interval) as long "
+        "as before, the tolerance is 3 times"
+    )
+
+
+@pytest.mark.parametrize(("in_hand", "status"), [(None, "UNKNOWN"), (0, "UNKNOWN"), (1200, "PASS")])
+def test_hit_in_batch(in_hand: float | None, status: Status) -> None:
+    """A kill that met a consumer with nothing in hand, or that nobody saw, has shown nothing."""
+    assert status == hit_in_batch("x", in_hand).status
+
+
+@pytest.mark.parametrize(("planned", "done", "status"), [(0, 0, "UNKNOWN"), (3, 2, "UNKNOWN"), (3, 3, "PASS")])
+def test_all_faults_done(planned: int, done: int, status: Status) -> None:
+    """What was planned and not done has tested nothing."""
+    assert status == all_faults_done("x", planned=planned, done=done).status

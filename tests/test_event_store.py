@@ -25,7 +25,7 @@ from ordershop.event_store import (
     connect,
 )
 from ordershop.events import ACTIONS, Action, Event, EventId
-from tests.contracts import PROPERTY, AppendContract, Contract, Port, server_now
+from tests.contracts import PROPERTY, AppendContract, Contract, Port, TrimContract, server_now
 from tests.simulate import (
     Model,
     billing,
@@ -43,7 +43,7 @@ from tests.stores import OpenStore, open_own, store_on
 from tests.waiting import flaky_proxy
 
 
-class TestEventStore(AppendContract):
+class TestEventStore(AppendContract, TrimContract):
     """The blocking store keeps the contract."""
 
     @staticmethod
@@ -85,6 +85,10 @@ class _InALoop:
     def find_all(self, topic: Topic) -> Iterator[Entity]:
         return iter(self._run(self._store.find_all(topic)))
 
+    def trim(self, topic: Topic, action: Action, **how: Any) -> int:
+        removed: int = self._run(self._store.trim(topic, action, **how))
+        return removed
+
     def close(self) -> None:
         if self._is_open:
             self._is_open = False
@@ -92,7 +96,7 @@ class _InALoop:
             self._runner.close()
 
 
-class TestAsyncEventStore(AppendContract):
+class TestAsyncEventStore(AppendContract, TrimContract):
     """The asyncio store keeps the contract."""
 
     @staticmethod

@@ -39,9 +39,9 @@ from scenarios.load import EMAIL, NAME
 from scenarios.micro.conftest import PROFILE
 from scenarios.micro.percentiles import percentiles_us
 
-EVENTS = 20_000 if PROFILE == "smoke" else 200_000
-MAILS = 600 if PROFILE == "smoke" else 6_000
-ROUNDS = 3 if PROFILE == "smoke" else 7
+EVENTS = {"smoke": 20_000, "quick": 60_000}.get(PROFILE, 200_000)
+MAILS = {"smoke": 600, "quick": 2_000}.get(PROFILE, 6_000)
+ROUNDS = {"smoke": 3, "quick": 5}.get(PROFILE, 7)
 PAGE = 500
 
 Source = tuple[Topic, Action]

@@ -1,0 +1,519 @@
+"""Can a group of consumers be restarted one by one, made smaller and larger, while events come?
+
+Customers come and go at a steady rate while a group of CRMs shares their events, each taking some time for its
+mails. An operator works on the group, one step after the other, and goes on when the group is whole again:
+
+    roll      crm, crm-2, crm-3 ...  each is stopped (or killed, or frozen), stays away, comes back
+    remove    the last one ends for good; when others have claimed all that it had in hand, it is deleted from the
+              group, since what is deleted with a consumer is pending for nobody and lost
+    add       one that the group did not know
+
+    crm       ----X   away   |--back-- settle ------------------------------------------------
+    crm-2     -------------------------------X   away   |--back-- settle ---------------------
+    crm-3     ------------------------------------------------------------X claimed, deleted
+    crm-4                                                                            |--------
+
+The load lasts until `after_s` after the last step, and `at_most_s` in all. Then every event is accounted for by
+its ID, and by who has handled it: each consumer writes that down itself (`scenarios.counting_crm`). What two have
+handled (`handled_again`) was delivered again; the mail service knows it by its `event_id`, and sends no second
+mail. `--param delivery=seed` has no group: each subscriber handles every event.
+
+A request that is with the mail service when its consumer is killed is still carried out. So at most once loses
+only what a consumer has read and not yet asked for: something in a backlog, with pages of more than a request.
+
+Rejected: a plan of faults at fixed times; on a slow machine a consumer would be taken away before the one before
+it is back, and the group be nobody.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import redis
+from msgspec import Meta, Struct
+from msgspec.structs import replace
+
+from harness import checking
+from harness.conducting import Findings, ParameterError, ScenarioError, Stage
+from harness.faults import FaultError, FaultName, Nemesis
+from harness.history import History, Mark
+from harness.ledger import sequences_of, set_of
+from harness.pacing import constant
+from harness.probes import Sample, Sampler
+from harness.recording import LatencyLog
+from harness.run import Verdict
+from ordershop.services.crm import SOURCES
+from ordershop.supervisor import SupervisorError
+from scenarios.account import add_account, add_lag
+from scenarios.counting_crm import handled_path
+from scenarios.line import Delivery, Line, LineSettings
+from scenarios.shop import GROUP
+
+How = Literal["stop", "kill", "freeze"]
+
+POLL_S = 0.02
+# Between two looks at who has what in hand.
+PERIOD_NS = 50_000_000
+# For a consumer to come back, and for the others to claim what one had.
+PATIENCE_S = 30.0
+
+_SAID: dict[How, str] = {"stop": "stopped", "kill": "killed", "freeze": "frozen"}
+
+
+class ConsumersParameters(Struct, frozen=True, forbid_unknown_fields=True):
+    """What can be chosen for `consumers`."""
+
+    rate_per_s: Annotated[float, Meta(gt=0, le=1_000_000)] = 500
+    consumers: Annotated[int, Meta(ge=2, le=63)] = 3
+    how: How = "kill"
+    before_s: Annotated[float, Meta(gt=0, le=86_400)] = 1
+    away_s: Annotated[float, Meta(ge=0, le=86_400)] = 1
+    settle_s: Annotated[float, Meta(ge=0, le=86_400)] = 0.3
+    after_s: Annotated[float, Meta(gt=0, le=86_400)] = 1
+    at_most_s: Annotated[float, Meta(gt=0, le=86_400)] = 60
+    page: Annotated[int, Meta(ge=1, le=10_000)] = 500
+    claim_after_ms: Annotated[int, Meta(ge=1, le=86_400_000)] = 500
+    mail_delay_ms: Annotated[float, Meta(ge=0, le=60_000)] = 20
+    delivery: Delivery = "at_least_once"
+    durability: Literal["none", "everysec", "always"] = "everysec"
+    drain_timeout_s: Annotated[float, Meta(gt=0, le=86_400)] = 60
+    send_lag_budget_ms: Annotated[float, Meta(gt=0, le=60_000)] = 20
+
+
+class Consumers:
+    """A group of consumers, worked on under load."""
+
+    name = "consumers"
+    summary = "can a group of consumers be restarted one by one, made smaller and larger, while events come?"
+    parameters = ConsumersParameters
+    profiles: dict[str, dict[str, Any]] = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
+        "smoke": {
+            "rate_per_s": 200,
+            "consumers": 2,
+            "before_s": 0.5,
+            "away_s": 0.8,
+            "settle_s": 0.1,
+            "after_s": 0.5,
+            "claim_after_ms": 300,
+            "send_lag_budget_ms": 250,
+        },
+        "quick": {},
+        "standard": {"before_s": 10, "away_s": 5, "settle_s": 5, "after_s": 10, "at_most_s": 300},
+        "full": {
+            "consumers": 8,
+            "before_s": 30,
+            "away_s": 20,
+            "settle_s": 20,
+            "after_s": 60,
+            "claim_after_ms": 10_000,
+            "at_most_s": 1_800,
+        },
+    }
+
+    def run(self, stage: Stage, parameters: Any, findings: Findings) -> None:
+        """Load, roll, remove, add, drain; then the account."""
+        chosen: ConsumersParameters = parameters
+        pacer = constant(chosen.rate_per_s, chosen.at_most_s)
+        settings = LineSettings(
+            delivery=chosen.delivery,
+            durability=chosen.durability,
+            consumers=chosen.consumers,
+            page=chosen.page,
+            claim_after_ms=chosen.claim_after_ms,
+            mail_delay_ms=chosen.mail_delay_ms,
+            consumer="scenarios.counting_crm",
+        )
+        with contextlib.ExitStack() as stack:
+            for number in range(1, chosen.consumers + 2):
+                # Working files, as the outbox is; what they prove is in the figures.
+                stack.callback(handled_path(stage.directory, str(number)).unlink, missing_ok=True)
+            line = stack.enter_context(Line(stage, pacer, settings))
+            findings.server = line.server.describe()
+            operator = Operator(chosen, line, findings)
+            line.run_load(findings, beside=operator.working)
+            operator.conclude()
+            is_drained = line.wait_until_drained(chosen.drain_timeout_s)
+            _conclude(chosen, line, operator, findings, is_drained=is_drained)
+
+    def lasting(self, parameters: ConsumersParameters, duration_s: float, _: str) -> ConsumersParameters:
+        """The parameters with which the load takes some seconds, and does not end when the operator has done.
+
+        Raises:
+            ParameterError: the steps do not fit, even where every consumer is back at once.
+        """
+        steps_s = (parameters.consumers + 1) * (parameters.away_s + parameters.settle_s)
+        if parameters.before_s + steps_s >= duration_s:
+            raise ParameterError(
+                f"consumers: {parameters.before_s:g} s before the first step and {steps_s:g} s for all of them do "
+                f"not fit into {duration_s:g} s"
+            )
+        return replace(parameters, at_most_s=duration_s, after_s=duration_s)
+
+
+# The operator -----------------------------------------------------------------------------------------------
+
+
+class _StoppedError(Exception):
+    """The load has ended before the operator had done."""
+
+
+class InHand:
+    """Probes how many events each consumer of the group has been delivered and has not acknowledged.
+
+    Args:
+        client: of the server.
+        streams: that the group reads.
+        names: answers the consumers that there are.
+    """
+
+    def __init__(self, client: redis.Redis, streams: list[str], names: Callable[[], list[str]]) -> None:
+        self._client = client
+        self._streams = streams
+        self._names = names
+
+    def read(self) -> list[Sample]:
+        """`consumer.pending` of each consumer; nothing while the server, or the group, is not there."""
+        try:
+            counts = self.counts()
+        except redis.RedisError:
+            return []
+        return [
+            Sample("consumer.pending", counts.get(name, 0), "events", {"consumer": name}) for name in self._names()
+        ]
+
+    def counts(self) -> dict[str, int]:
+        """How many events each consumer has in hand that has any.
+
+        Raises:
+            redis.RedisError: as the client library raises it.
+        """
+        found: dict[str, int] = {}
+        with self._client.pipeline(transaction=False) as ask:
+            for stream in self._streams:
+                ask.xpending(stream, GROUP)
+            answers: list[Any] = ask.execute()
+        for answer in answers:
+            for each in answer["consumers"]:
+                name = each["name"].decode()
+                found[name] = found.get(name, 0) + int(each["pending"])
+        return found
+
+
+class Operator:
+    """Works on a group of consumers in a thread, step by step.
+
+    Args:
+        chosen: the steps.
+        line: whose consumers these are.
+        findings: whose nemesis takes them away; its history gets a mark for each step.
+
+    Attributes:
+        claimed_s: from the end of the removed consumer until others had claimed what it had in hand; or None.
+        deleted_with: how many events were pending for it when it was deleted; None: it was not.
+        back_s: of each consumer that was taken away, how long its return took.
+        rolled_ns: when the roll was over, on the run's timeline.
+        has_done: whether every step was done.
+    """
+
+    def __init__(self, chosen: ConsumersParameters, line: Line, findings: Findings) -> None:
+        self._chosen = chosen
+        self._line = line
+        self._findings = findings
+        self._clock = line.stage.clock
+        self._client: Any = line.server.client(timeout_s=1.0)
+        self._streams = [line.keys.stream(topic, action) for topic, action in SOURCES]
+        self._stop = threading.Event()
+        self._has_group = chosen.delivery != "seed"
+        self._numbers = list(range(1, chosen.consumers + 1))
+        self._in_hand = InHand(self._client, self._streams, lambda: [str(number) for number in self._numbers])
+        self._error = ""
+        self.claimed_s: float | None = None
+        self.deleted_with: int | None = None
+        self.back_s: list[float] = []
+        self.rolled_ns: int | None = None
+        self.has_done = False
+
+    @contextlib.contextmanager
+    def working(self) -> Iterator[None]:
+        """Work on the group while the line is under load."""
+        sampler = Sampler(
+            [self._in_hand] if self._has_group else [],
+            clock=self._clock,
+            origin_ns=self._line.origin_ns,
+            history=self._findings.history,
+            period_ns=PERIOD_NS,
+        )
+        thread = threading.Thread(target=self._work, name="operator", daemon=True)
+        with contextlib.closing(self._client), sampler:
+            thread.start()
+            try:
+                yield
+            finally:
+                self._stop.set()
+                thread.join()
+
+    def conclude(self) -> None:
+        """Say what has gone wrong.
+
+        Raises:
+            ScenarioError: a step could not be done, or the load ended before the last one.
+        """
+        if self._error:
+            raise ScenarioError(self._error)
+        if not self.has_done:
+            raise ScenarioError("the load ended before every consumer was restarted, one removed and one added")
+
+    def _work(self) -> None:
+        try:
+            self._wait_s(self._chosen.before_s - self._now_ns() / 1e9)
+            for number in list(self._numbers):
+                self._take_away(number)
+            self.rolled_ns = self._now_ns()
+            self._remove(self._numbers[-1])
+            self._wait_s(self._chosen.settle_s)
+            self._add(self._chosen.consumers + 1)
+            self.has_done = True
+            self._wait_s(self._chosen.after_s)
+            self._line.stop_load()
+        except _StoppedError:
+            pass  # `conclude` says so
+        except (FaultError, SupervisorError, redis.RedisError) as error:
+            self._error = f"the operator could not go on: {error}"
+            self._line.stop_load()
+
+    # Steps ---------------------------------------------------------------------------------------------
+
+    def _take_away(self, number: int) -> None:
+        name, how = _name_of(number), self._chosen.how
+        nemesis = self._nemesis()
+        fault: FaultName = how
+        nemesis.inject_now(fault, name)
+        self._wait_s(self._chosen.away_s)
+        before_ns = self._now_ns()
+        nemesis.heal_now(name)
+        self._until(lambda: self._is_there(number, before_ns), f"{name} is back")
+        self.back_s.append((self._now_ns() - before_ns) / 1e9)
+        self._wait_s(self._chosen.settle_s)
+
+    def _remove(self, number: int) -> None:
+        name = _name_of(number)
+        self._mark(f"{name} removed")
+        end_ns = self._now_ns()
+        if self._chosen.how == "kill":
+            self._line.supervisor.kill(name)
+        else:
+            self._line.supervisor.stop(name)
+        if self._has_group:
+            consumer = str(number)
+            self._until(lambda: not self._in_hand.counts().get(consumer), f"others have claimed what {name} had")
+            self.claimed_s = (self._now_ns() - end_ns) / 1e9
+            deleted = [self._client.xgroup_delconsumer(stream, GROUP, consumer) for stream in self._streams]
+            self.deleted_with = sum(int(count) for count in deleted)
+        self._numbers.remove(number)
+
+    def _add(self, number: int) -> None:
+        name = _name_of(number)
+        since_ns = self._now_ns()
+        self._line.add_consumer(name, number)
+        self._numbers.append(number)
+        self._until(lambda: self._is_there(number, since_ns), f"{name} has joined the group")
+        self._mark(f"{name} added")
+
+    # Looking and waiting -------------------------------------------------------------------------------
+
+    def _nemesis(self) -> Nemesis:
+        self._until(lambda: self._findings.nemesis is not None, "the load has begun")
+        nemesis = self._findings.nemesis
+        if nemesis is None:
+            raise _StoppedError
+        return nemesis
+
+    def _is_there(self, number: int, since_ns: int) -> bool:
+        """Whether a consumer has asked for events since a moment of the run."""
+        if not self._has_group:
+            reading = sum(client["cmd"] == "xread" for client in self._client.client_list())
+            return bool(reading >= len(self._numbers))
+        since_ms = (self._now_ns() - since_ns) / 1e6
+        name = str(number).encode()
+        known = self._client.xinfo_consumers(self._streams[0], GROUP)
+        return any(each["name"] == name and each["idle"] < since_ms for each in known)
+
+    def _until(self, condition: Callable[[], bool], what: str) -> None:
+        deadline_ns = self._clock.now_ns() + int(PATIENCE_S * 1e9)
+        while not condition():
+            if self._clock.now_ns() > deadline_ns:
+                raise FaultError(f"not within {PATIENCE_S:.0f} s: {what}")
+            self._wait_s(POLL_S)
+
+    def _wait_s(self, seconds: float) -> None:
+        if self._stop.wait(max(0.0, seconds)):
+            raise _StoppedError
+
+    def _now_ns(self) -> int:
+        return self._clock.now_ns() - self._line.origin_ns
+
+    def _mark(self, name: str) -> None:
+        self._findings.history.add(Mark(t_ns=self._now_ns(), name=name))
+
+
+def _name_of(number: int) -> str:
+    """What a line calls the process of a consumer."""
+    return "crm" if number == 1 else f"crm-{number}"
+
+
+# What is found ----------------------------------------------------------------------------------------------
+
+
+class Shares(Struct, frozen=True, kw_only=True):
+    """Who has handled how many of the events that have had an effect.
+
+    Attributes:
+        handled: different events, by consumer.
+        again: how many more these are than different events in all: what two have handled counts once here.
+        unnamed: events that have had an effect, and that nobody says to have handled.
+    """
+
+    handled: dict[str, int]
+    again: int
+    unnamed: int
+
+    def share(self, name: str) -> float | None:
+        """The part of all that was handled; None where nothing was."""
+        total = sum(self.handled.values())
+        return self.handled[name] / total if total else None
+
+
+def _shares(line: Line, consumers: int) -> Shares:
+    union, handled = set_of(np.zeros(0, np.int64)), {}
+    for number in range(1, consumers + 1):
+        path = handled_path(line.stage.directory, str(number))
+        ids = path.read_text(encoding="utf-8").split() if path.exists() else []
+        sequences = sequences_of(line.producer, ids)
+        mine = set_of(sequences[sequences >= 0])
+        handled[_name_of(number)] = len(mine)
+        union |= mine
+    return Shares(
+        handled=handled,
+        again=sum(handled.values()) - len(union),
+        unnamed=len(set_of(line.effects.sequences) - union),
+    )
+
+
+def claimed_s(history: History) -> list[tuple[int, float]]:
+    """Of each fault in which others claimed all that a consumer had in hand: how much it was, and after how long.
+
+    A consumer that came back before has handled it itself, and does not count.
+    """
+    found = []
+    for fault in history.faults:
+        consumer = fault.target.removeprefix("crm-") if fault.target != "crm" else "1"
+        end_ns = fault.end_ns if fault.end_ns is not None else fault.start_ns
+        readings = [
+            (reading.t_ns, reading.value)
+            for reading in history.readings("consumer.pending", consumer=consumer)
+            if fault.start_ns <= reading.t_ns <= end_ns and reading.value is not None
+        ]
+        had = max((value for _, value in readings), default=0)
+        free_ns = next((t_ns for t_ns, value in readings if not value), None)
+        if had and readings[0][1] and free_ns is not None:
+            found.append((int(had), (free_ns - fault.start_ns) / 1e9))
+    return found
+
+
+def removed_clean(name: str, deleted_with: int | None) -> Verdict:
+    """Whether a consumer had nothing in hand when it was deleted from its group."""
+    if deleted_with is None:
+        return Verdict(name=name, status="UNKNOWN", detail="no consumer was deleted from the group")
+    if deleted_with:
+        detail = f"{deleted_with:,} events were deleted with their consumer: they are pending for nobody"
+        return Verdict(name=name, status="FAIL", detail=detail)
+    return Verdict(name=name, status="PASS", detail="others had claimed all that the removed consumer had in hand")
+
+
+def all_worked(name: str, shares: Shares) -> Verdict:
+    """Whether each consumer of the group, also the one that was added, has handled events."""
+    idle = [each for each, count in shares.handled.items() if not count]
+    if not any(shares.handled.values()):
+        return Verdict(name=name, status="UNKNOWN", detail="nobody says to have handled an event")
+    if idle:
+        return Verdict(name=name, status="FAIL", detail=f"{', '.join(idle)} handled no event")
+    told = ", ".join(f"{each} {shares.share(each) or 0:.0%}" for each in shares.handled)
+    return Verdict(name=name, status="PASS", detail=f"of all that was handled: {told}")
+
+
+def _largest_between(history: History, name: str, from_ns: int, to_ns: int) -> float | None:
+    values = [r.value for r in history.readings(name) if from_ns <= r.t_ns < to_ns and r.value is not None]
+    return max(values, default=None)
+
+
+def _conclude(
+    chosen: ConsumersParameters, line: Line, operator: Operator, findings: Findings, *, is_drained: bool
+) -> None:
+    history, shares = findings.history, _shares(line, chosen.consumers + 1)
+    first_ns = history.faults[0].start_ns
+    rolled_ns = operator.rolled_ns or first_ns
+    for name, from_ns, to_ns in (
+        ("before", 0, first_ns),
+        ("roll", first_ns, rolled_ns),
+        ("after", rolled_ns, int(chosen.at_most_s * 1e9)),
+    ):
+        findings.figure(f"{name}.events.max", _largest_between(history, "lag.events", from_ns, to_ns), "events")
+    add_lag(findings)
+    # One that is stopped finishes what it has in hand before it ends.
+    claims = claimed_s(history) if chosen.how != "stop" else []
+    findings.figure("roll.claimed", sum(count for count, _ in claims) if claims else None, "events")
+    findings.figure("roll.claimed_s.max", max((seconds for _, seconds in claims), default=None), "s")
+    findings.figure("roll.back_s.max", max(operator.back_s, default=None), "s")
+    findings.figure("removed.claimed_s", operator.claimed_s, "s")
+    findings.figure("removed.deleted_with", operator.deleted_with, "events")
+    for each, count in shares.handled.items():
+        findings.figure(f"{each}.handled", count, "events")
+        findings.figure(f"{each}.share", shares.share(each), "share")
+    findings.figure("handled_again", shares.again, "events")
+    findings.figure("unnamed", shares.unnamed, "events")
+    log = LatencyLog(findings.intervals)
+    budget_us = chosen.send_lag_budget_ms * 1000
+    findings.verdicts.append(
+        checking.instrument_kept_up("consumers.send_lag", log.total("append.send_lag"), budget_us)
+    )
+    add_account(findings, line, is_drained=is_drained, timeout_s=chosen.drain_timeout_s)
+    if chosen.delivery != "seed":
+        name = "consumers.removed_clean"
+        findings.verdicts.append(checking.checked(name, lambda: removed_clean(name, operator.deleted_with)))
+    worked = "consumers.all_worked"
+    findings.verdicts.append(checking.checked(worked, lambda: all_worked(worked, shares)))
+    findings.headline = _headline(chosen, line, operator, claims, shares)
+
+
+def _headline(
+    chosen: ConsumersParameters, line: Line, operator: Operator, claims: list[tuple[int, float]], shares: Shares
+) -> str:
+    account = line.ledger.account()
+    lost = "none was lost" if not account.lost else f"{account.lost:,} were lost"
+    again = (
+        "none was handled twice"
+        if not shares.again
+        else f"{shares.again:,} were handled again, {account.duplicated or 'none'} of them with a second effect"
+    )
+    all_claims_s = [seconds for _, seconds in claims]
+    if operator.claimed_s is not None and chosen.delivery == "at_least_once" and chosen.how != "stop":
+        all_claims_s.append(operator.claimed_s)
+    claimed = ""
+    if all_claims_s:
+        claimed = f"; what one had in hand was another's after {max(all_claims_s):.2f} s at most"
+    return (
+        f"{chosen.consumers} consumers were {_SAID[chosen.how]} one by one and came back, one was removed and one "
+        f"added, at {chosen.rate_per_s:,.0f}/s: of {account.acknowledged:,} events {lost}, {again}{claimed}."
+    )
+
+
+scenario = Consumers()
+
+if __name__ == "consumers":  # `locust -f scenarios/consumers.py` loads a file under its own name
+    from harness.locust_run import locustfile
+
+    ConsumersUser = locustfile(scenario)

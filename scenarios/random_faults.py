@@ -1,0 +1,238 @@
+"""A hundred outages at random: is every event accounted for after each of them, whatever they were?
+
+Customers come and go at a steady rate while the CRM has a mail sent for each. Meanwhile faults are done that were
+drawn from a seed before the run, so that they can be done again: `--seed`.
+
+    crm         kill, stop, freeze          one after the other on a target, with a second between two;
+    mail        kill, stop, freeze          on different targets they may overlap, as they do in life
+    crm-redis   cut (reset, half-open)
+    crm-mail    cut (reset, half-open)      each for 0.3 to 1.5 s; on average there is one every `every_s`
+
+When the last one has healed, load goes on for a while, the line drains, and the account is made of all of them
+together: if it closes without a loss, none of them has lost anything. With several consumers each of them is a
+target, and what a frozen one has in hand is claimed by another meanwhile (`claim_after_ms`).
+
+The mail service knows the IDs of events, so that what is delivered again has no second effect. `idempotent=false`
+takes that from it: then `nothing_twice` fails, and says how much at least once repeats.
+
+`delivery=seed` subscribes as the seed does. With `expect=loss` the run shows that this loses events, and how many:
+then a loss is the verdict PASS, and no loss is FAIL, while all other verdicts are as ever. `while_down` says what
+of it was published while the CRM was killed or stopped; it loses events while it asks again, too. The plan depends
+on the seed and on how many faults there are, not on the delivery; so the same one can be played to both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from msgspec import Meta, Struct
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from harness import checking
+from harness.conducting import Findings, ParameterError, ScenarioError, Stage
+from harness.faults import Fault, FaultName, Option, random_plan
+from harness.history import FaultWindow, History
+from harness.pacing import Pacer, constant
+from harness.recording import LatencyLog
+from scenarios.account import add_account, add_lag
+from scenarios.line import Delivery, Line, LineSettings
+from scenarios.recovery import back_after_s, excess_lag_event_s
+
+Int64s = NDArray[np.int64]
+
+# Before the first fault, and after the last.
+LEAD_S = 1.5
+SHORTEST_S, LONGEST_S, GAP_S = 0.3, 1.5, 1.0
+ON_PROCESS: tuple[FaultName, ...] = ("kill", "stop", "freeze")
+ON_LINK: tuple[FaultName, ...] = ("cut",)
+CUTS: list[dict[str, Option]] = [{"variant": "reset"}, {"variant": "half_open"}]
+
+
+class RandomFaultsParameters(Struct, frozen=True, forbid_unknown_fields=True):
+    """What can be chosen for `random_faults`."""
+
+    outages: Annotated[int, Meta(ge=1, le=100_000)] = 8
+    every_s: Annotated[float, Meta(ge=0.5, le=3_600)] = 1.2
+    rate_per_s: Annotated[float, Meta(gt=0, le=1_000_000)] = 300
+    delivery: Delivery = "at_least_once"
+    expect: Literal["no_loss", "loss"] = "no_loss"
+    durability: Literal["none", "everysec", "always"] = "everysec"
+    consumers: Annotated[int, Meta(ge=1, le=64)] = 1
+    page: Annotated[int, Meta(ge=1, le=10_000)] = 500
+    mail_delay_ms: Annotated[float, Meta(ge=0, le=60_000)] = 20
+    claim_after_ms: Annotated[int, Meta(ge=1, le=86_400_000)] = 800
+    idempotent: bool = True
+    drain_timeout_s: Annotated[float, Meta(gt=0, le=86_400)] = 60
+    send_lag_budget_ms: Annotated[float, Meta(gt=0, le=60_000)] = 250
+
+    @property
+    def faults_s(self) -> float:
+        """For how long faults are done."""
+        return max(self.outages * self.every_s, LONGEST_S)
+
+    def targets(self) -> dict[str, tuple[FaultName, ...]]:
+        """What is broken, and how."""
+        consumers = ["crm", *(f"crm-{number}" for number in range(2, self.consumers + 1))]
+        return dict.fromkeys([*consumers, "mail"], ON_PROCESS) | {"crm-redis": ON_LINK, "crm-mail": ON_LINK}
+
+    def plan(self, seed: int) -> list[Fault]:
+        """The faults, drawn from a seed.
+
+        Raises:
+            ParameterError: they have no room.
+        """
+        try:
+            return random_plan(
+                seed,
+                self.targets(),
+                count=self.outages,
+                within_ns=(int(LEAD_S * 1e9), int((LEAD_S + self.faults_s) * 1e9)),
+                for_ns=(int(SHORTEST_S * 1e9), int(LONGEST_S * 1e9)),
+                gap_ns=int(GAP_S * 1e9),
+                options={"cut": CUTS},
+            )
+        except ValueError as error:
+            raise ParameterError(f"random_faults: {error}; give them more of `every_s`") from error
+
+
+class RandomFaults:
+    """A line on which something breaks all the time."""
+
+    name = "random_faults"
+    wants_own_server = True
+    summary = "does any of a hundred outages at random lose an event, or have an effect twice?"
+    parameters = RandomFaultsParameters
+    profiles = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
+        "smoke": {"outages": 4},
+        "quick": {},
+        "standard": {"outages": 100},
+        "full": {"outages": 500},
+    }
+
+    def run(self, stage: Stage, parameters: Any, findings: Findings) -> None:
+        """Load, with faults all the while; the drain; the account."""
+        chosen: RandomFaultsParameters = parameters
+        try:
+            plan = chosen.plan(stage.seed)
+        except ParameterError as error:
+            raise ScenarioError(str(error)) from error
+        pacer = constant(chosen.rate_per_s, chosen.faults_s + 2 * LEAD_S)
+        settings = LineSettings(
+            delivery=chosen.delivery,
+            durability=chosen.durability,
+            consumers=chosen.consumers,
+            page=chosen.page,
+            mail_delay_ms=chosen.mail_delay_ms,
+            claim_after_ms=chosen.claim_after_ms,
+            is_idempotent=chosen.idempotent,
+            has_links=True,
+        )
+        with Line(stage, pacer, settings) as line:
+            findings.server = line.server.describe()
+            line.run_load(findings, plan)
+            is_drained = line.wait_until_drained(chosen.drain_timeout_s)
+            _conclude(chosen, line, findings, plan, is_drained=is_drained)
+
+    def lasting(self, parameters: RandomFaultsParameters, duration_s: float, _: str) -> RandomFaultsParameters:
+        """The parameters with which the load takes some seconds: with as many outages as there is time for.
+
+        Raises:
+            ParameterError: there is no time for one.
+        """
+        outages = int((duration_s - 2 * LEAD_S) / parameters.every_s)
+        if outages < 1:
+            raise ParameterError(f"random_faults: there is no time for an outage in {duration_s:g} s")
+        return replace(parameters, outages=outages)
+
+
+def _conclude(
+    chosen: RandomFaultsParameters, line: Line, findings: Findings, plan: list[Fault], *, is_drained: bool
+) -> None:
+    history = findings.history
+    healed = [fault for fault in history.faults if fault.end_ns is not None]
+    _add_faults(findings, healed)
+    down_due, down_lost = while_down(healed, line.pacer, line.ledger.lost())
+    # Of several consumers one is enough, so that the events of such a time are not those of a group that is down.
+    findings.figure("while_down.due", down_due if chosen.consumers == 1 else None, "events")
+    findings.figure("while_down.lost", down_lost if chosen.consumers == 1 else None, "events")
+    findings.figure("longest_recovery_s", _longest_recovery_s(history, healed), "s")
+    findings.figure("excess_lag_event_s", excess_lag_event_s(history), "event seconds")
+    add_lag(findings)
+    log = LatencyLog(findings.intervals)
+    findings.verdicts.append(
+        checking.instrument_kept_up(
+            "random_faults.send_lag", log.total("append.send_lag"), chosen.send_lag_budget_ms * 1000
+        )
+    )
+    findings.verdicts.append(
+        checking.checked(
+            "random_faults.all_done",
+            lambda: checking.all_faults_done("random_faults.all_done", planned=len(plan), done=len(healed)),
+        )
+    )
+    account = line.ledger.account()
+    expects_loss = chosen.expect == "loss"
+    if expects_loss:
+        findings.verdicts.append(
+            checking.checked(
+                "random_faults.loss_shown",
+                lambda: checking.loss_shown("random_faults.loss_shown", account, is_drained=is_drained),
+            )
+        )
+    add_account(
+        findings,
+        line,
+        is_drained=is_drained,
+        timeout_s=chosen.drain_timeout_s,
+        leave_out={"nothing_lost"} if expects_loss else (),
+    )
+    lost = "none was lost" if not account.lost else f"{account.lost:,} were lost"
+    twice = (
+        "none had its effect twice" if not account.duplicated else f"{account.duplicated:,} effects happened twice"
+    )
+    findings.headline = (
+        f"{len(healed)} outages at random while {account.acknowledged:,} events were appended: {lost}, {twice}."
+    )
+
+
+def _add_faults(findings: Findings, healed: list[FaultWindow]) -> None:
+    findings.figure("outages", len(healed), "outages")
+    for name in (*ON_PROCESS, *ON_LINK):
+        findings.figure(f"outages.{name}", sum(fault.name == name for fault in healed), "outages")
+
+
+def while_down(faults: Sequence[FaultWindow], pacer: Pacer, lost: Int64s) -> tuple[int, int]:
+    """How many events were due while the consumer was killed or stopped, and how many of those are lost.
+
+    Args:
+        faults: that have healed.
+        pacer: when each event was due.
+        lost: sequence numbers, shape (k,).
+    """
+    is_down = np.zeros(pacer.total, bool)
+    due_ns = pacer.due_ns(0, pacer.total)
+    for fault in faults:
+        if fault.target == "crm" and fault.name in {"kill", "stop"} and fault.end_ns is not None:
+            is_down |= (due_ns >= fault.start_ns) & (due_ns < fault.end_ns)
+    return int(is_down.sum()), int(is_down[lost].sum())
+
+
+def _longest_recovery_s(history: History, healed: list[FaultWindow]) -> float | None:
+    """From a fault's healing until lag was back in its band, whatever else was broken meanwhile; the longest.
+
+    None where lag did not come back after one of them, or its band is not known.
+    """
+    times = [back_after_s(history, fault) for fault in healed]
+    known = [seconds for seconds in times if seconds is not None]
+    return max(known) if known and len(known) == len(times) else None
+
+
+scenario = RandomFaults()
+
+if __name__ == "random_faults":  # `locust -f scenarios/random_faults.py` loads a file under its own name
+    from harness.locust_run import locustfile
+
+    RandomFaultsUser = locustfile(scenario)

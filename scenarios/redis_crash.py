@@ -1,0 +1,426 @@
+"""What is gone of what Redis had acknowledged, when it is killed under load? For each durability.
+
+Customers come and go at a steady rate while the CRM has a mail sent for each. Redis is killed (SIGKILL), started
+again on what it has on disk, producers and consumers reconnect, and what waits is drained. Then the streams are
+read, and every acknowledged event that is in none of them is gone.
+
+    --- acknowledged ---X killed          restarted      first append answered      backlog has had its effect
+                   |<-->| gone  |-- outage_s --|---- restart_s ------|                        |
+                        |---------------- producers_away_s ----------|                        |
+                                               |------------------ drained_s -----------------|
+
+    always      written and synced before each answer         promise: nothing acknowledged is gone
+    everysec    written before the answer, synced each second by a thread      promise: no more than about 2 s are
+    none        in memory only                                no promise: all is gone, and so are the groups
+
+What a kill shows, and what not. SIGKILL ends the process; the kernel lives on, and what the process had written is
+written, synced or not. Redis writes its log before the answers of the same turn of its loop go out, so that with
+`everysec`, too, nothing should be gone. What is not synced is lost when the machine loses its power, which this
+scenario does not simulate: it shows a lower bound of that loss, and the time to be back.
+
+An event may be gone and have had its effect, where the consumer was quicker than the kill; so there are two
+counts: `gone` is what the store has broken of its promise, `lost` what has had no effect. Of what the store has
+kept each event must have its effect, whatever the durability (`kept_applied`): a consumer that comes back to an
+empty server makes its groups again.
+
+An append that was sent and not answered is UNKNOWN: it may be in the streams (`unknown_stored`) or not. While
+Redis reads its log it answers, and refuses each command (LOADING): these appends have `failed`. A store sends both
+again with the same `event_id`; the pump sends nothing twice, so that nothing hides a loss, and looks for a server
+that is away every 250 ms, which is how exact `restart_s` is.
+
+Rejected: the three durabilities as three runs; side by side in one record they share a machine and a minute.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from msgspec import Meta, Struct
+from msgspec.structs import replace
+
+from harness import checking
+from harness.clock import Clock
+from harness.conducting import Findings, ParameterError, ScenarioError, Stage
+from harness.faults import Fault
+from harness.history import Entry, FaultWindow, History, Mark, SlowMark
+from harness.ledger import Account, Losses
+from harness.pacing import constant
+from harness.pump import OK, UNKNOWN
+from harness.recording import LatencyLog
+from harness.run import Verdict
+from harness.servers import Durability
+from scenarios.account import add_account, caught_up_ns
+from scenarios.line import Delivery, Line, LineSettings
+
+DURABILITIES: tuple[Durability, ...] = ("always", "everysec", "none")
+# The log is synced each second, and Redis lets one sync be late by another before it waits for it.
+EVERYSEC_WINDOW_S = 2.0
+POLL_S = 0.002
+# For how long no effect comes before what waits is counted as drained, with events that never will have one.
+QUIET_S = 1.0
+
+_IN_WORDS: dict[Durability, str] = {
+    "always": "synced before each answer",
+    "everysec": "synced each second",
+    "none": "kept in memory only",
+}
+
+
+class CrashParameters(Struct, frozen=True, forbid_unknown_fields=True):
+    """What can be chosen for `redis_crash`."""
+
+    rate_per_s: Annotated[float, Meta(gt=0, le=1_000_000)] = 1_000
+    before_s: Annotated[float, Meta(gt=0, le=86_400)] = 2
+    outage_s: Annotated[float, Meta(ge=0, le=86_400)] = 0.3
+    after_s: Annotated[float, Meta(gt=0, le=86_400)] = 1.2
+    durability: Literal["all", "always", "everysec", "none"] = "all"
+    delivery: Delivery = "at_least_once"
+    connections: Annotated[int, Meta(ge=1, le=1_000)] = 1
+    drain_timeout_s: Annotated[float, Meta(gt=0, le=86_400)] = 60
+    send_lag_budget_ms: Annotated[float, Meta(gt=0, le=60_000)] = 20
+
+    @property
+    def durabilities(self) -> Sequence[Durability]:
+        """Those that are measured, in their order."""
+        return DURABILITIES if self.durability == "all" else (self.durability,)
+
+
+class RedisCrash:
+    """Redis is killed under load, once for each durability."""
+
+    name = "redis_crash"
+    wants_own_server = True
+    summary = "what is gone of what Redis had acknowledged, when it is killed under load?"
+    parameters = CrashParameters
+    profiles: dict[str, dict[str, Any]] = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
+        "smoke": {"rate_per_s": 200, "before_s": 1, "after_s": 0.7, "send_lag_budget_ms": 250},
+        "quick": {},
+        "standard": {"before_s": 10, "outage_s": 1, "after_s": 10},
+        "full": {"rate_per_s": 5_000, "before_s": 60, "outage_s": 5, "after_s": 60},
+    }
+
+    def run(self, stage: Stage, parameters: Any, findings: Findings) -> None:
+        """Load, kill, restart, drain and look, once for each durability."""
+        chosen: CrashParameters = parameters
+        if "://" in stage.server:
+            raise ScenarioError(
+                "redis_crash kills the server: it wants one that it starts itself, not one at a URL"
+            )
+        crashes = []
+        for at, durability in enumerate(chosen.durabilities):
+            part = _PartOfFindings(findings, durability)
+            doing = replace(stage, progress=_share_of(stage, at, len(chosen.durabilities), durability))
+            try:
+                crashes.append(_crash(doing, chosen, durability, part))
+            finally:
+                part.hand_over()
+        findings.headline = _headline(crashes)
+
+    def lasting(self, parameters: CrashParameters, duration_s: float, _: str) -> CrashParameters:
+        """The parameters with which the loads of all durabilities take some seconds; the time after gives way.
+
+        Raises:
+            ParameterError: the outages do not fit.
+        """
+        each_s = duration_s / len(parameters.durabilities)
+        after_s = each_s - parameters.before_s - parameters.outage_s
+        if after_s <= 0:
+            raise ParameterError(
+                f"redis_crash: {parameters.before_s:g} s before the kill and {parameters.outage_s:g} s until "
+                f"the restart, {len(parameters.durabilities)} times, do not fit into {duration_s:g} s"
+            )
+        return replace(parameters, after_s=after_s)
+
+
+# One load of several ----------------------------------------------------------------------------------------
+
+
+class _PartOfFindings(Findings):
+    """The findings of one of several loads, each on a new server, for one record.
+
+    Its figures and verdicts carry the durability in their names; what happened is on the run's timeline as it
+    happens, and what can be looked at or done by hand meanwhile is the run's.
+
+    Args:
+        whole: the run's.
+        durability: of this load's server.
+    """
+
+    _LIVE = ("progress", "account", "nemesis")
+
+    def __init__(self, whole: Findings, durability: Durability) -> None:
+        self._whole = whole
+        self._durability = durability
+        super().__init__(f"{whole.prefix}.{durability}")
+        self.history = self._timeline = _PartOfHistory(whole.history, durability)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in self._LIVE:
+            setattr(self._whole, name, value)
+        elif name == "origin_ns" and value is not None:
+            if self._whole.origin_ns is None:
+                self._whole.origin_ns = value
+            self._timeline.begin(value - self._whole.origin_ns)
+
+    def hand_over(self) -> None:
+        """Give the run what was found; also of a load that did not come to its end."""
+        whole, offset_ns, operation = self._whole, self._timeline.offset_ns, f"append_{self._durability}"
+        whole.figures += self.figures
+        whole.verdicts += self.verdicts
+        whole.server = whole.server or self.server
+        whole.load = self.load
+        for interval in self.intervals:
+            kind = interval.tag.rpartition(".")[2]
+            start_s = interval.start_s + offset_ns / 1e9
+            whole.intervals.append(replace(interval, tag=f"{operation}.{kind}", start_s=start_s))
+        for slow in self.slowest:
+            whole.slowest.append(replace(slow, operation=operation, due_ns=slow.due_ns + offset_ns))
+
+
+class _PartOfHistory(History):
+    """The timeline of one load, each entry of which is put on the run's, too, at the run's time."""
+
+    def __init__(self, whole: History, durability: Durability) -> None:
+        super().__init__()
+        self._whole = whole
+        self._durability = durability
+        self.offset_ns = 0
+
+    def begin(self, offset_ns: int) -> None:
+        """Say when this load begins on the run's timeline."""
+        self.offset_ns = offset_ns
+        self.add(Mark(t_ns=0, name=self._durability))
+
+    def add(self, entry: Entry) -> None:
+        """Put one more entry on both timelines."""
+        super().add(entry)
+        if isinstance(entry, FaultWindow):
+            end_ns = None if entry.end_ns is None else entry.end_ns + self.offset_ns
+            target = f"{entry.target} ({self._durability})"
+            self._whole.add(replace(entry, target=target, start_ns=entry.start_ns + self.offset_ns, end_ns=end_ns))
+        elif isinstance(entry, SlowMark):
+            self._whole.add(replace(entry, due_ns=entry.due_ns + self.offset_ns))
+        else:
+            self._whole.add(replace(entry, t_ns=entry.t_ns + self.offset_ns))
+
+
+def _share_of(stage: Stage, at: int, of: int, durability: Durability) -> Any:
+    return lambda share, doing: stage.progress((at + share) / of, f"{durability}: {doing}")
+
+
+# The kill ---------------------------------------------------------------------------------------------------
+
+
+class Crash(Struct, frozen=True, kw_only=True):
+    """What a kill has left, and how long it took to be back; times are None where that did not happen.
+
+    Attributes:
+        durability: of the server that was killed.
+        acknowledged: events whose ID came back, before the kill and after.
+        gone: those of them that are in no stream any more.
+        gone_from_s: how long before the kill the first of them was due.
+        gone_until_s: how long before the kill the last of them was due; below 0: after it.
+        unknown: appends that were sent and never answered.
+        unknown_stored: those of them that are in the streams all the same.
+        away_s: from the kill to the first append that was answered again.
+        restart_s: from the moment the server was asked to come back to that answer.
+        drained_s: from that moment until all that was due before it, and is not lost, has had its effect.
+    """
+
+    durability: Durability
+    acknowledged: int
+    gone: int
+    gone_from_s: float | None
+    gone_until_s: float | None
+    unknown: int
+    unknown_stored: int
+    away_s: float | None
+    restart_s: float | None
+    drained_s: float | None
+
+
+class Acknowledgements:
+    """Looks every 2 ms how many appends are acknowledged, while it is entered, and notes when that grows.
+
+    Args:
+        line: under load.
+        clock: for the times.
+    """
+
+    def __init__(self, line: Line, clock: Clock) -> None:
+        self._line = line
+        self._clock = clock
+        self._stop = threading.Event()
+        self.seen: list[tuple[int, int]] = []
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Look, in a thread."""
+        thread = threading.Thread(target=self._watch, name="acknowledgements", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            thread.join()
+
+    def _watch(self) -> None:
+        before = 0
+        while not self._stop.wait(POLL_S):
+            count = self._line.appended
+            if count > before:
+                before = count
+                self.seen.append((self._clock.now_ns() - self._line.origin_ns, count))
+
+    def first_after(self, t_ns: int) -> int | None:
+        """When the count grew for the first time after a moment."""
+        return next((at_ns for at_ns, _ in self.seen if at_ns > t_ns), None)
+
+
+def _crash(stage: Stage, chosen: CrashParameters, durability: Durability, findings: Findings) -> Crash:
+    pacer = constant(chosen.rate_per_s, chosen.before_s + chosen.outage_s + chosen.after_s)
+    plan = [
+        Fault(
+            name="kill",
+            target="server",
+            at_ns=int(chosen.before_s * 1e9),
+            for_ns=int(chosen.outage_s * 1e9),
+        )
+    ]
+    settings = LineSettings(delivery=chosen.delivery, durability=durability, connections=chosen.connections)
+    with Line(stage, pacer, settings) as line:
+        findings.server = line.server.describe()
+        answers = Acknowledgements(line, stage.clock)
+        line.run_load(findings, plan, answers.watching)
+        is_drained = line.wait_until_drained(chosen.drain_timeout_s, QUIET_S)
+        crash = _look(durability, line, findings.history, answers)
+        _conclude(chosen, line, crash, findings, is_drained=is_drained)
+    return crash
+
+
+def _look(durability: Durability, line: Line, history: History, answers: Acknowledgements) -> Crash:
+    restart_ns, outcomes = history.mark("restart"), line.result.outcomes
+    if restart_ns is None or outcomes is None:
+        raise ScenarioError("the load ended before Redis was killed and asked to come back")
+    killed_ns = history.faults[0].start_ns
+    gone = line.gone()
+    due_ns = line.pacer.due_ns(0, line.pacer.total)
+    before_s = (killed_ns - due_ns[gone]) / 1e9
+    unknown = np.flatnonzero(outcomes == UNKNOWN)
+    back_ns = answers.first_after(restart_ns)
+    drained_ns = caught_up_ns(line, restart_ns)
+    return Crash(
+        durability=durability,
+        acknowledged=int(np.count_nonzero(outcomes == OK)),
+        gone=gone.size,
+        gone_from_s=float(before_s.max()) if gone.size else None,
+        gone_until_s=float(before_s.min()) if gone.size else None,
+        unknown=unknown.size,
+        unknown_stored=np.intersect1d(unknown, line.stored()).size,
+        away_s=(back_ns - killed_ns) / 1e9 if back_ns is not None else None,
+        restart_s=(back_ns - restart_ns) / 1e9 if back_ns is not None else None,
+        drained_s=max(0.0, (drained_ns - restart_ns) / 1e9) if drained_ns is not None else None,
+    )
+
+
+# Verdicts ---------------------------------------------------------------------------------------------------
+
+
+def nothing_gone(name: str, crash: Crash) -> Verdict:
+    """Whether each acknowledged event is in the streams."""
+    if not crash.acknowledged:
+        return Verdict(name=name, status="UNKNOWN", detail="no event was acknowledged")
+    if crash.gone:
+        detail = f"{crash.gone:,} of {crash.acknowledged:,} acknowledged events are gone from the streams"
+        return Verdict(name=name, status="FAIL", detail=detail)
+    detail = f"each of {crash.acknowledged:,} acknowledged events is in the streams after the kill"
+    return Verdict(name=name, status="PASS", detail=detail)
+
+
+def gone_within(name: str, crash: Crash, window_s: float) -> Verdict:
+    """Whether what is gone was appended in the last moments before the kill."""
+    if not crash.gone or crash.gone_from_s is None:
+        return nothing_gone(name, crash)
+    detail = (
+        f"{crash.gone:,} of {crash.acknowledged:,} acknowledged events are gone, "
+        f"the first from {crash.gone_from_s:.3f} s before the kill; {window_s:g} s are allowed"
+    )
+    return Verdict(name=name, status="PASS" if crash.gone_from_s <= window_s else "FAIL", detail=detail)
+
+
+def kept_applied(name: str, account: Account, losses: Losses, *, is_drained: bool) -> Verdict:
+    """Whether each acknowledged event that the streams have kept has had its effect."""
+    if not account.acknowledged:
+        return Verdict(name=name, status="UNKNOWN", detail="no event was acknowledged")
+    if not is_drained:
+        return Verdict(name=name, status="UNKNOWN", detail="not drained, so the account is not closed")
+    kept = account.lost - losses.not_in_stream.count
+    if kept:
+        detail = f"{kept:,} acknowledged events are in the streams and have had no effect"
+        return Verdict(name=name, status="FAIL", detail=detail)
+    return Verdict(name=name, status="PASS", detail="each event that the streams have kept has had its effect")
+
+
+def _conclude(chosen: CrashParameters, line: Line, crash: Crash, findings: Findings, *, is_drained: bool) -> None:
+    for name, value, unit in (
+        ("gone", crash.gone, "events"),
+        ("gone_from_s", crash.gone_from_s, "s"),
+        ("gone_until_s", crash.gone_until_s, "s"),
+        ("unknown_stored", crash.unknown_stored, "events"),
+        ("producers_away_s", crash.away_s, "s"),
+        ("restart_s", crash.restart_s, "s"),
+        ("drained_s", crash.drained_s, "s"),
+    ):
+        findings.figure(name, value, unit)
+    log, prefix = LatencyLog(findings.intervals), findings.prefix
+    findings.verdicts.append(
+        checking.instrument_kept_up(
+            f"{prefix}.send_lag", log.total("append.send_lag"), chosen.send_lag_budget_ms * 1000
+        )
+    )
+    # Appends in flight when the server was killed have no answer, and where nothing is promised all may be lost.
+    leave_out = {"answered"} if crash.durability == "always" else {"answered", "nothing_lost"}
+    evidence = add_account(
+        findings, line, is_drained=is_drained, timeout_s=chosen.drain_timeout_s, leave_out=leave_out
+    )
+    account = line.ledger.account()
+    name = f"{prefix}.kept_applied"
+    findings.verdicts.append(
+        checking.checked(name, lambda: kept_applied(name, account, evidence.losses, is_drained=is_drained))
+    )
+    name_gone = f"{prefix}.nothing_gone"
+    if crash.durability == "always":
+        findings.verdicts.append(checking.checked(name_gone, lambda: nothing_gone(name_gone, crash)))
+    elif crash.durability == "everysec":
+        name_within = f"{prefix}.gone_within"
+        check = checking.checked(name_within, lambda: gone_within(name_within, crash, EVERYSEC_WINDOW_S))
+        findings.verdicts.append(check)
+
+
+def _headline(crashes: Sequence[Crash]) -> str:
+    parts = []
+    for crash in crashes:
+        gone = f"{crash.gone:,}" if crash.gone else "none"
+        said = f"{_IN_WORDS[crash.durability]}, {gone} of {crash.acknowledged:,} were gone"
+        if crash.gone_from_s is not None and crash.gone_until_s is not None:
+            said += f", from {crash.gone_from_s:.2f} s to {max(0.0, crash.gone_until_s):.2f} s before the kill"
+        if crash.restart_s is not None:
+            said += f", and appends were answered {crash.restart_s:.2f} s after the restart"
+        parts.append(said)
+    return (
+        f"Redis was killed under load. Of the acknowledged events, {'; '.join(parts)}. "
+        "A killed process is no lost power: what it had written, the kernel has kept."
+    )
+
+
+scenario = RedisCrash()
+
+if __name__ == "redis_crash":  # `locust -f scenarios/redis_crash.py` loads a file under its own name
+    from harness.locust_run import locustfile
+
+    RedisCrashUser = locustfile(scenario)

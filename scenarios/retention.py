@@ -1,0 +1,348 @@
+"""Does trimming keep the streams short, and never take what a consumer has not had?
+
+Customers come and go at a steady rate while the CRM has a mail sent for each, and a trimmer goes over the streams
+each `trim_every_s`. In the middle the CRM is away for a while: its events must stay, so the streams grow; when it
+has caught up they are short again.
+
+    stream length
+                                        /|
+                                      /  |  <- all that the CRM has not had
+                                    /    |
+      /|/|/|/|/|/|/|/|/|/|/|/|/|/|/      |/|/|/|/|/|/|/|/|
+      before_s                    away_s          after_s
+
+    policy acknowledged   `EventStore.trim`: what every group has acknowledged
+           maxlen         XTRIM MAXLEN ~ `maxlen`, as everybody does it: a consumer that is away for longer loses
+                          what it has not had, and nobody tells it
+           none           nothing is trimmed: the streams grow
+
+The last two are there to be set beside the first, and fail: `maxlen` the account, `none` the bound.
+
+The bound is what is appended in `BOUND_TRIMS` periods of the trimmer, beside what it keeps; it holds while the CRM
+is there. What the memory of the whole server does is on the timeline, too; for some minutes it also grows by the
+IDs by which repeated appends are recognised, so it is the streams' own that has figures.
+
+The order of effects is not judged: it would have to be read from streams that are trimmed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+import redis
+from msgspec import Meta, Struct
+from msgspec.structs import replace
+
+from harness import checking
+from harness.conducting import Findings, ParameterError, ScenarioError, Stage
+from harness.faults import Fault
+from harness.history import History, Mark
+from harness.pacing import constant
+from harness.probes import Sample, Sampler
+from harness.recording import LatencyLog
+from harness.run import Verdict
+from ordershop.event_store import EventStore, StoreError, UnavailableError, connect
+from ordershop.services.crm import SOURCES
+from scenarios.account import add_account, add_lag, caught_up_ns
+from scenarios.line import Delivery, Line, LineSettings
+
+Policy = Literal["acknowledged", "maxlen", "none"]
+
+BOUND_TRIMS = 4
+# A stream drops whole nodes where it is told `~`, and has so many entries in one.
+NODE_ENTRIES = 100
+
+_SAID: dict[Policy, str] = {
+    "acknowledged": "What every group had acknowledged was trimmed",
+    "maxlen": "The streams were trimmed to a length, whoever had what",
+    "none": "Nothing was trimmed",
+}
+
+
+class RetentionParameters(Struct, frozen=True, forbid_unknown_fields=True):
+    """What can be chosen for `retention`."""
+
+    rate_per_s: Annotated[float, Meta(gt=0, le=1_000_000)] = 1_000
+    before_s: Annotated[float, Meta(gt=0, le=86_400)] = 3
+    away_s: Annotated[float, Meta(gt=0, le=86_400)] = 3
+    after_s: Annotated[float, Meta(gt=0, le=86_400)] = 4
+    policy: Policy = "acknowledged"
+    trim_every_s: Annotated[float, Meta(gt=0, le=86_400)] = 0.5
+    keep: Annotated[int, Meta(ge=0, le=100_000_000)] = 0
+    maxlen: Annotated[int, Meta(ge=1, le=100_000_000)] = 500
+    fault: Literal["kill", "stop", "freeze"] = "kill"
+    delivery: Delivery = "at_least_once"
+    durability: Literal["none", "everysec", "always"] = "everysec"
+    drain_timeout_s: Annotated[float, Meta(gt=0, le=86_400)] = 60
+    send_lag_budget_ms: Annotated[float, Meta(gt=0, le=60_000)] = 20
+
+    @property
+    def bound_events(self) -> int:
+        """How many events all streams together may hold while the consumer is there."""
+        kept = self.keep if self.policy != "maxlen" else self.maxlen + NODE_ENTRIES
+        return int(self.rate_per_s * self.trim_every_s * BOUND_TRIMS) + kept * len(SOURCES)
+
+
+class Retention:
+    """Streams that are trimmed under load, while a consumer is away for some of the time."""
+
+    name = "retention"
+    summary = "does trimming keep the streams short, and never take what a consumer has not had?"
+    parameters = RetentionParameters
+    profiles: dict[str, dict[str, Any]] = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
+        "smoke": {
+            "rate_per_s": 300,
+            "before_s": 1,
+            "away_s": 1.5,
+            "after_s": 3,
+            "trim_every_s": 0.2,
+            "maxlen": 50,
+            "send_lag_budget_ms": 250,
+        },
+        "quick": {},
+        "standard": {"before_s": 20, "away_s": 20, "after_s": 20, "trim_every_s": 1, "maxlen": 5_000},
+        "full": {"before_s": 120, "away_s": 300, "after_s": 300, "trim_every_s": 1, "maxlen": 50_000},
+    }
+
+    def run(self, stage: Stage, parameters: Any, findings: Findings) -> None:
+        """Load with a trimmer beside it, outage, drain; then the account."""
+        chosen: RetentionParameters = parameters
+        pacer = constant(chosen.rate_per_s, chosen.before_s + chosen.away_s + chosen.after_s)
+        plan = [
+            Fault(
+                name=chosen.fault,
+                target="crm",
+                at_ns=int(chosen.before_s * 1e9),
+                for_ns=int(chosen.away_s * 1e9),
+            )
+        ]
+        with Line(stage, pacer, LineSettings(delivery=chosen.delivery, durability=chosen.durability)) as line:
+            findings.server = line.server.describe()
+            trimmer = Trimmer(chosen, line)
+            with contextlib.ExitStack() as trimming:
+                # It goes on while the consumer drains what is left.
+                line.run_load(findings, plan, lambda: _entered(trimming, trimmer.trimming(findings.history)))
+                is_drained = line.wait_until_drained(chosen.drain_timeout_s)
+            trimmer.conclude()
+            _conclude(chosen, line, trimmer, findings, is_drained=is_drained)
+
+    def lasting(self, parameters: RetentionParameters, duration_s: float, _: str) -> RetentionParameters:
+        """The parameters with which the load takes some seconds; what is longer or shorter is the time after.
+
+        Raises:
+            ParameterError: the time that the consumer is away does not fit.
+        """
+        after_s = duration_s - parameters.before_s - parameters.away_s
+        if after_s <= 0:
+            raise ParameterError(
+                f"retention: {parameters.before_s:g} s before the consumer goes and {parameters.away_s:g} s "
+                f"without it do not fit into {duration_s:g} s"
+            )
+        return replace(parameters, after_s=after_s)
+
+
+@contextlib.contextmanager
+def _entered(stack: contextlib.ExitStack, context: contextlib.AbstractContextManager[None]) -> Iterator[None]:
+    """Enter a context now, and leave it with a stack."""
+    stack.enter_context(context)
+    yield
+
+
+# The trimmer ------------------------------------------------------------------------------------------------
+
+
+class StreamSize:
+    """Probes how many entries some streams hold, and the bytes that they take on the server.
+
+    Args:
+        client: of the server.
+        streams: their names.
+    """
+
+    def __init__(self, client: Any, streams: list[str]) -> None:
+        self._client = client
+        self._streams = streams
+
+    def read(self) -> list[Sample]:
+        """`stream.length` and `stream.memory_bytes`, of all of them; nothing while the server is away."""
+        try:
+            with self._client.pipeline(transaction=False) as ask:
+                for stream in self._streams:
+                    ask.xlen(stream)
+                    ask.memory_usage(stream)
+                answers = ask.execute()
+        except redis.RedisError:
+            return []
+        return [
+            Sample("stream.length", float(sum(answers[::2])), "events"),
+            Sample("stream.memory_bytes", float(sum(size or 0 for size in answers[1::2])), "bytes"),
+        ]
+
+
+class Trimmer:
+    """Trims the streams that the consumer reads, again and again, in a thread.
+
+    Args:
+        chosen: how, and how often.
+        line: whose streams these are.
+
+    Attributes:
+        removed: how many entries it has removed.
+        rounds: how often it has been over all streams.
+        longest_ns: the longest of these rounds.
+    """
+
+    def __init__(self, chosen: RetentionParameters, line: Line) -> None:
+        self._chosen = chosen
+        self._line = line
+        self._clock = line.stage.clock
+        self._stop = threading.Event()
+        self._error = ""
+        self.removed = 0
+        self.rounds = 0
+        self.longest_ns = 0
+
+    @contextlib.contextmanager
+    def trimming(self, history: History) -> Iterator[None]:
+        """Trim, and sample how large the streams are; once more at the end."""
+        line = self._line
+        with contextlib.ExitStack() as stack:
+            client = stack.enter_context(contextlib.closing(connect(line.server.url, timeout_s=5.0)))
+            asking = stack.enter_context(contextlib.closing(line.server.client(timeout_s=0.5)))
+            size = StreamSize(asking, [line.keys.stream(topic, action) for topic, action in SOURCES])
+            stack.enter_context(Sampler([size], clock=self._clock, origin_ns=line.origin_ns, history=history))
+            store = EventStore(client, line.server.namespace)
+            thread = threading.Thread(target=self._work, args=(store,), name="trimmer", daemon=True)
+            thread.start()
+            try:
+                yield
+            finally:
+                self._stop.set()
+                thread.join()
+
+    def conclude(self) -> None:
+        """Say what has gone wrong.
+
+        Raises:
+            ScenarioError: the server has refused to trim.
+        """
+        if self._error:
+            raise ScenarioError(f"the streams could not be trimmed: {self._error}")
+
+    def _work(self, store: EventStore) -> None:
+        try:
+            while not self._stop.wait(self._chosen.trim_every_s):
+                self._trim(store)
+            self._trim(store)
+        except (StoreError, redis.RedisError) as error:
+            self._error = str(error)
+
+    def _trim(self, store: EventStore) -> None:
+        before_ns = self._clock.now_ns()
+        try:
+            self._go_over(store)
+        except (UnavailableError, redis.ConnectionError, redis.TimeoutError):
+            return  # the server is away, as somebody at the web UI may have it; the next round comes
+        self.rounds += 1
+        self.longest_ns = max(self.longest_ns, self._clock.now_ns() - before_ns)
+
+    def _go_over(self, store: EventStore) -> None:
+        for topic, action in SOURCES:
+            if self._chosen.policy == "acknowledged":
+                self.removed += store.trim(topic, action, keep=self._chosen.keep)
+            elif self._chosen.policy == "maxlen":
+                # redis-py's types allow an awaitable here.
+                removed: Any = store.client.xtrim(
+                    store.keys.stream(topic, action), maxlen=self._chosen.maxlen, approximate=True
+                )
+                self.removed += removed
+
+
+# What is found ----------------------------------------------------------------------------------------------
+
+
+def bounded(name: str, lengths: list[float], bound_events: int) -> Verdict:
+    """Whether streams stayed short while everybody was there.
+
+    Args:
+        lengths: readings of that time, events in all streams.
+        bound_events: as many may be there.
+    """
+    if not lengths:
+        return Verdict(name=name, status="UNKNOWN", detail="nobody saw how long the streams were")
+    detail = f"at most {max(lengths):,.0f} events were in the streams, {bound_events:,} may be"
+    return Verdict(name=name, status="PASS" if max(lengths) <= bound_events else "FAIL", detail=detail)
+
+
+def _conclude(
+    chosen: RetentionParameters, line: Line, trimmer: Trimmer, findings: Findings, *, is_drained: bool
+) -> None:
+    history = findings.history
+    restart_ns = history.mark("restart")
+    if restart_ns is None:
+        raise ScenarioError("the load ended before the consumer was taken away and asked to come back")
+    fault_ns = history.faults[0].start_ns
+    back_ns = caught_up_ns(line, restart_ns)
+    back_ns = None if back_ns is None else max(back_ns, restart_ns)
+    # After it has caught up the trimmer needs a round.
+    after_ns = None if back_ns is None else back_ns + int(chosen.trim_every_s * 1e9)
+    if back_ns is not None:
+        history.add(Mark(t_ns=back_ns, name="caught up"))
+    windows: dict[str, tuple[int, int]] = {"before": (0, fault_ns), "away": (fault_ns, restart_ns)}
+    if after_ns is not None:
+        windows["after"] = (after_ns, 1 << 62)
+    there: list[float] = []
+    for name in ("before", "away", "after"):
+        for what, unit in (("length", "events"), ("memory_bytes", "bytes")):
+            values = _between(history, f"stream.{what}", *windows.get(name, (0, 0)))
+            findings.figure(f"{name}.{what}.max", max(values, default=None), unit)
+            if what == "length" and name != "away":
+                there += values
+    findings.figure("bound", chosen.bound_events, "events")
+    findings.figure("trimmed", trimmer.removed, "events")
+    findings.figure("trims", trimmer.rounds, "trims")
+    findings.figure("trim.max", trimmer.longest_ns / 1000, "µs")
+    add_lag(findings)
+    log = LatencyLog(findings.intervals)
+    budget_us = chosen.send_lag_budget_ms * 1000
+    findings.verdicts.append(
+        checking.instrument_kept_up("retention.send_lag", log.total("append.send_lag"), budget_us)
+    )
+    add_account(findings, line, is_drained=is_drained, timeout_s=chosen.drain_timeout_s, leave_out={"in_order"})
+    name = "retention.bounded"
+    findings.verdicts.append(checking.checked(name, lambda: bounded(name, there, chosen.bound_events)))
+    findings.headline = _headline(chosen, line, trimmer, findings)
+
+
+def _between(history: History, name: str, from_ns: int, to_ns: int) -> list[float]:
+    return [r.value for r in history.readings(name) if from_ns <= r.t_ns < to_ns and r.value is not None]
+
+
+def _headline(chosen: RetentionParameters, line: Line, trimmer: Trimmer, findings: Findings) -> str:
+    account = line.ledger.account()
+    values = {figure.name: figure.value for figure in findings.figures}
+    lengths = [
+        f"{value:,.0f} {said}"
+        for said, name in (
+            ("before the CRM went away", "before"),
+            ("while it was away", "away"),
+            ("after it had caught up", "after"),
+        )
+        if (value := values.get(f"retention.{name}.length.max")) is not None
+    ]
+    lost = "none was lost" if not account.lost else f"{account.lost:,} were lost"
+    return (
+        f"{_SAID[chosen.policy]}, {trimmer.removed:,} events in all: the streams held at most "
+        f"{', '.join(lengths)}; of {account.acknowledged:,} acknowledged events {lost}."
+    )
+
+
+scenario = Retention()
+
+if __name__ == "retention":  # `locust -f scenarios/retention.py` loads a file under its own name
+    from harness.locust_run import locustfile
+
+    RetentionUser = locustfile(scenario)

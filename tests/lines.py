@@ -1,0 +1,62 @@
+"""Lines for tests: a whole one under a short load, and what its account says afterwards."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from harness.clock import SystemClock
+from harness.conducting import Findings, Stage
+from harness.faults import Fault
+from harness.pacing import constant
+from harness.run import Status
+from scenarios.account import add_account
+from scenarios.line import Evidence, Line, LineSettings
+
+ROOT = Path(__file__).parents[1]
+
+
+def stage_in(directory: Path, seed: int = 1) -> Stage:
+    """A stage on an embedded server."""
+    return Stage(
+        server="embedded",
+        port=None,
+        profile="smoke",
+        seed=seed,
+        directory=directory,
+        clock=SystemClock(),
+        progress=lambda _share, _doing: None,
+    )
+
+
+def find_consumers_of_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let services that are started find `tests.broken`, wherever the tests were started."""
+    path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
+
+
+class Treated(NamedTuple):
+    """What became of a line: its verdicts but for those that pass, and where lost events stopped."""
+
+    bad: dict[str, Status]
+    lost: dict[str, int]
+    evidence: Evidence
+    line: Line
+
+
+def treat(
+    directory: Path, settings: LineSettings, *, rate_per_s: float, load_s: float, plan: Sequence[Fault] = ()
+) -> Treated:
+    """Put a load and faults on a line, drain it, and account."""
+    findings = Findings("line")
+    with Line(stage_in(directory), constant(rate_per_s, load_s), settings) as line:
+        line.run_load(findings, plan)
+        is_drained = line.wait_until_drained(30.0, quiet_s=0.5)
+        evidence = add_account(findings, line, is_drained=is_drained, timeout_s=30.0)
+    bad = {v.name.removeprefix("line."): v.status for v in findings.verdicts if v.status != "PASS"}
+    lost = {where: count for where, count in evidence.losses.counts.items() if count}
+    return Treated(bad, lost, evidence, line)

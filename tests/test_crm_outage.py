@@ -1,0 +1,122 @@
+"""An outage: what each fault needs and does to the line, and what it leaves behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from harness.conducting import Findings, ScenarioError, parameters_of
+from harness.faults import Fault
+from harness.run import Status
+from scenarios.crm_outage import ON_LINK, OutageParameters, Way, scenario
+from tests.lines import stage_in
+
+S = 1_000_000_000
+
+
+def parameters(profile: str = "quick", **given: Any) -> OutageParameters:
+    found = parameters_of(scenario, profile, {name: str(value) for name, value in given.items()})
+    assert isinstance(found, OutageParameters)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "target", "options"),
+    [
+        ({"fault": "kill"}, "kill", "crm", {}),
+        ({"fault": "kill_in_batch"}, "kill", "crm", {}),
+        ({"fault": "stop"}, "stop", "crm", {}),
+        ({"fault": "freeze"}, "freeze", "crm", {}),
+        ({"fault": "cut"}, "cut", "crm-redis", {"variant": "reset"}),
+        ({"fault": "cut", "link": "crm-mail"}, "cut", "crm-mail", {"variant": "reset"}),
+        ({"fault": "cut_half_open"}, "cut", "crm-redis", {"variant": "half_open"}),
+        ({"fault": "delay", "delay_ms": 70}, "delay", "crm-redis", {"latency_ms": 70.0}),
+        ({"fault": "slow", "delay_ms": 70}, "slow", "mail", {"ms": 70.0}),
+        ({"fault": "poison"}, "poison", "crm", {}),
+        ({"fault": "pause"}, "pause", "server", {}),
+        ({"fault": "restart_empty"}, "restart_empty", "server", {}),
+    ],
+)
+def test_the_plan(given: dict[str, Any], name: str, target: str, options: dict[str, Any]) -> None:
+    """Each fault is done to what it is said to be done to, once, at its time."""
+    planned = parameters(before_s=2, outage_s=3, **given).planned()
+    assert planned == Fault(name=name, target=target, at_ns=2 * S, for_ns=3 * S, options=options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("fault", get_args(Way))
+def test_the_line_has_what_the_fault_needs(fault: Way) -> None:
+    """Links for what is done to links, slow mail for a kill in a batch, an early claim for a freeze; no more."""
+    settings = parameters(fault=fault, outage_s=6).settings()
+    assert settings.has_links == (fault in ON_LINK)
+    assert settings.mail_delay_ms == (100 if fault == "kill_in_batch" else 0)
+    assert settings.claim_after_ms == (2_000 if fault == "freeze" else 30_000)
+
+
+def test_what_is_given_goes_before_what_the_fault_needs() -> None:
+    """Slower mail, or another time until events are claimed, are taken as they are given."""
+    assert parameters(fault="kill_in_batch", mail_delay_ms=300).settings().mail_delay_ms == 300
+    assert parameters(fault="freeze", claim_after_ms=70).settings().claim_after_ms == 70
+    assert not parameters(idempotent="false").settings().is_idempotent
+
+
+def test_a_server_of_others_is_not_broken(tmp_path: Path) -> None:
+    """What is done to the server is done only to one that was started for it."""
+    stage = stage_in(tmp_path)
+    with pytest.raises(ScenarioError, match="pause is done only to a server that we start"):
+        scenario.run(
+            type(stage)(
+                server="redis://127.0.0.1:1", port=None, profile="smoke", seed=1, directory=tmp_path,
+                clock=stage.clock, progress=stage.progress,
+            ),
+            parameters(fault="pause"),
+            Findings("crm_outage"),
+        )  # fmt: skip
+
+
+def found_by(directory: Path, **given: Any) -> tuple[dict[str, Status], dict[str, float | None], str]:
+    """The verdicts that do not pass, the figures, and the headline."""
+    findings = Findings("crm_outage")
+    chosen = parameters(
+        "smoke", durability="none", before_s=1, outage_s=1.5, after_s=1.5, send_lag_budget_ms=60_000, **given
+    )
+    scenario.run(stage_in(directory), chosen, findings)
+    bad = {v.name.removeprefix("crm_outage."): v.status for v in findings.verdicts if v.status != "PASS"}
+    return bad, {f.name.removeprefix("crm_outage."): f.value for f in findings.figures}, findings.headline
+
+
+@pytest.mark.slow
+def test_a_kill_in_the_middle_of_a_batch(tmp_path: Path) -> None:
+    """It is seen that the CRM had events in hand; they come again, and their mails are known to have been sent."""
+    bad, figures, headline = found_by(tmp_path, fault="kill_in_batch")
+    assert bad == {}
+    assert (figures["in_hand_events"] or 0) > 0
+    assert (figures["lost"], figures["duplicated"]) == (0, 0)
+    assert headline.startswith("The CRM was killed in the middle of a batch and away for 1.5 s; ")
+    backlog, excess, detected = (figures[n] for n in ("backlog_events", "excess_lag_event_s", "detected_s"))
+    assert backlog is not None
+    assert backlog >= 250
+    # A triangle of so many events over the outage, at least.
+    assert (excess or 0) > 100
+    assert 0 < (detected or 0) < 1.5
+    assert (figures["predicted_drain_s"] or 0) >= (figures["first_effect_s"] or 0) > 0
+
+
+@pytest.mark.slow
+def test_a_zombie_comes_back(tmp_path: Path) -> None:
+    """Frozen for longer than it takes until another claims its events: none has its effect twice."""
+    bad, figures, _ = found_by(tmp_path, fault="freeze", consumers=2, idempotent="false", mail_delay_ms=5)
+    # With mail that knows no IDs, what was on its way when the consumer froze is sent by both.
+    assert bad.keys() <= {"nothing_twice"}
+    assert figures["lost"] == 0
+    # At most what was in one request.
+    assert (figures["duplicated"] or 0) <= 500
+
+
+@pytest.mark.slow
+def test_poison_is_parked(tmp_path: Path) -> None:
+    """An event that always fails is given up, and stops nobody."""
+    bad, figures, _ = found_by(tmp_path, fault="poison")
+    assert bad == {}
+    assert (figures["parked"], figures["lost"]) == (1, 0)

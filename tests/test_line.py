@@ -1,0 +1,132 @@
+"""A real line: each class of loss made on purpose is read rightly from the streams and the group.
+
+The consumer is stopped while events are appended, so that what was delivered by then is known: nothing. Then
+something is taken from it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.conducting import Findings
+from harness.ledger import sequences_of
+from harness.pacing import constant
+from scenarios.line import Line, LineSettings
+from scenarios.shop import GROUP
+from tests.lines import stage_in
+from tests.waiting import until
+
+pytestmark = pytest.mark.slow
+
+RATE_PER_S, LOAD_S = 400, 0.5
+TOTAL = 200
+
+
+@contextlib.contextmanager
+def stopped_line(directory: Path, settings: LineSettings) -> Iterator[tuple[Line, Any]]:
+    """A line whose consumer was stopped before the first event; and a client of its server."""
+    with Line(stage_in(directory), constant(RATE_PER_S, LOAD_S), settings) as line, line.server.client() as client:
+        line.supervisor.stop("crm")
+        line.run_load(Findings("line"))
+        assert line.ledger.account().acknowledged == TOTAL
+        yield line, client
+
+
+def losses(line: Line) -> dict[str, int]:
+    """The classes that are not empty."""
+    return {where: count for where, count in line.evidence().losses.counts.items() if count}
+
+
+def streams(line: Line) -> list[str]:
+    return [line.keys.stream("customer", action) for action in ("created", "deleted")]
+
+
+def test_deleted_entries_are_not_in_the_stream(tmp_path: Path) -> None:
+    """Three entries deleted by XDEL before their delivery: those are lost, and all others have their effect."""
+    with stopped_line(tmp_path, LineSettings(durability="none")) as (line, client):
+        [first, second] = streams(line)
+        gone = client.xrange(first, count=2) + client.xrange(second, count=1)
+        client.xdel(first, gone[0][0], gone[1][0])
+        client.xdel(second, gone[2][0])
+        line.supervisor.start_again("crm")
+        assert line.wait_until_drained(20.0, quiet_s=0.5)
+        evidence = line.evidence()
+        assert {w: c for w, c in evidence.losses.counts.items() if c} == {"not_in_stream": 3}
+        expected = sorted(
+            sequences_of(line.producer, [fields[b"event_id"].decode() for _, fields in gone]).tolist()
+        )
+        assert list(evidence.losses.not_in_stream.examples) == expected
+        assert (evidence.stored, line.ledger.account().lost) == (TOTAL - 3, 3)
+
+
+def test_what_a_group_never_reached_was_never_delivered(tmp_path: Path) -> None:
+    """Without a consumer all is lost, and never delivered; a group set forward has skipped what lies behind it."""
+    with stopped_line(tmp_path, LineSettings(durability="none")) as (line, client):
+        assert losses(line) == {"never_delivered": TOTAL}
+        # The server then counts what was skipped as delivered, and nobody has it pending.
+        for stream in streams(line):
+            client.xgroup_setid(stream, GROUP, client.xrange(stream, count=30)[-1][0])
+        assert losses(line) == {"without_effect": 60, "never_delivered": TOTAL - 60}
+        for stream in streams(line):
+            client.xgroup_setid(stream, GROUP, "$")
+        assert losses(line) == {"without_effect": TOTAL}
+        # And a group that is set back has its events before it again.
+        for stream in streams(line):
+            client.xgroup_setid(stream, GROUP, "0")
+        assert losses(line) == {"never_delivered": TOTAL}
+
+
+def test_a_group_set_back_hands_out_again(tmp_path: Path) -> None:
+    """Applied before, delivered again: with a mail service that knows no IDs every effect happens twice."""
+    settings = LineSettings(durability="none", is_idempotent=False)
+    with Line(stage_in(tmp_path), constant(RATE_PER_S, LOAD_S), settings) as line, line.server.client() as client:
+        line.run_load(Findings("line"))
+        assert line.wait_until_drained(20.0)
+        assert (line.ledger.account().applied, line.ledger.account().duplicated) == (TOTAL, 0)
+        for stream in streams(line):
+            client.xgroup_setid(stream, GROUP, "0")
+        until(lambda: line.ledger.account().duplicated == TOTAL, "each event had its effect again")
+        assert losses(line) == {}
+
+
+def test_what_a_killed_consumer_had_in_hand_is_pending(tmp_path: Path) -> None:
+    """Killed while nothing answers its mail: what it had read is pending, and what came later not delivered."""
+    settings = LineSettings(durability="none", page=20)
+    with stopped_line(tmp_path, settings) as (line, client):
+        # A mail service that is silent, so that the consumer reads, waits, and reads no more.
+        line.supervisor.freeze("mail")
+        line.supervisor.start_again("crm")
+        until(lambda: any(client.xpending(stream, GROUP)["pending"] for stream in streams(line)), "it has read")
+        line.supervisor.kill("crm")
+        pending = sum(client.xpending(stream, GROUP)["pending"] for stream in streams(line))
+        assert losses(line) == {"pending": pending, "never_delivered": TOTAL - pending}
+        line.supervisor.thaw("mail")
+
+
+def test_without_a_group_a_loss_has_no_class(tmp_path: Path) -> None:
+    """Who subscribes as the seed does leaves no position: what it lost is in the stream, and that is all."""
+    with Line(
+        stage_in(tmp_path), constant(RATE_PER_S, LOAD_S), LineSettings(durability="none", delivery="seed")
+    ) as line:
+        line.supervisor.stop("crm")
+        line.run_load(Findings("line"))
+        assert losses(line) == {"unclassed": TOTAL}
+
+
+def test_effects_that_come_late_count(tmp_path: Path) -> None:
+    """Drained is said only when for a while nothing else has come, so that an effect that comes twice is seen."""
+    settings = LineSettings(durability="none", is_idempotent=False)
+    with stopped_line(tmp_path, settings) as (line, client):
+        stream = streams(line)[1]
+        [(_, fields)] = client.xrevrange(stream, count=1)
+        # The last event once more, as a producer's retry without idempotency would have it.
+        client.xadd(stream, fields)
+        line.supervisor.start_again("crm")
+        assert line.wait_until_drained(20.0)
+        account = line.ledger.account()
+        assert (account.applied, account.duplicated, account.lost) == (TOTAL, 1, 0)

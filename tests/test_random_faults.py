@@ -1,0 +1,152 @@
+"""Random faults: the plan of a seed, and a handful of outages for real."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.conducting import Findings, ParameterError, parameters_of
+from harness.history import FaultWindow
+from harness.pacing import constant
+from harness.run import Status
+from ordershop.events import EventId
+from ordershop.subscription import Merge, NoEvent, Received
+from scenarios.random_faults import (
+    GAP_S,
+    LEAD_S,
+    LONGEST_S,
+    ON_LINK,
+    ON_PROCESS,
+    SHORTEST_S,
+    RandomFaultsParameters,
+    scenario,
+    while_down,
+)
+from tests.lines import stage_in
+
+
+def parameters(profile: str = "smoke", **given: Any) -> RandomFaultsParameters:
+    found = parameters_of(scenario, profile, {name: str(value) for name, value in given.items()})
+    assert isinstance(found, RandomFaultsParameters)
+    return found
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_hundred_outages_have_room(seed: int) -> None:
+    """Of each seed the plan has a hundred faults, each kind on each target, as long and as far apart as said."""
+    chosen = parameters("standard")
+    plan = chosen.plan(seed)
+    assert len(plan) == 100
+    assert {(f.target, f.name) for f in plan} == {
+        (t, name) for t, names in chosen.targets().items() for name in names
+    }
+    assert {f.options.get("variant") for f in plan if f.name == "cut"} == {"reset", "half_open"}
+    for target in chosen.targets():
+        free_ns = 0
+        for fault in (f for f in plan if f.target == target):
+            assert fault.at_ns >= max(free_ns, int(LEAD_S * 1e9))
+            assert SHORTEST_S * 1e9 <= fault.for_ns <= LONGEST_S * 1e9
+            free_ns = fault.at_ns + fault.for_ns + int(GAP_S * 1e9)
+        assert free_ns <= (LEAD_S + chosen.faults_s + GAP_S) * 1e9
+
+
+def test_the_plan_does_not_depend_on_the_delivery() -> None:
+    """The same faults are played to each policy; another seed has others."""
+    ours, seeds = parameters(outages=20), parameters(outages=20, delivery="seed", expect="loss")
+    assert ours.plan(7) == seeds.plan(7)
+    assert ours.plan(7) != ours.plan(8)
+
+
+@pytest.mark.parametrize("consumers", [1, 3])
+def test_every_consumer_is_a_target(consumers: int) -> None:
+    """Each process of the line, and both lines of the first consumer."""
+    targets = parameters(consumers=consumers).targets()
+    names = ["crm", "crm-2", "crm-3"][:consumers]
+    assert targets == dict.fromkeys([*names, "mail"], ON_PROCESS) | dict.fromkeys(
+        ["crm-redis", "crm-mail"], ON_LINK
+    )
+
+
+def test_a_plan_without_room_is_refused() -> None:
+    """Faults that could not lie one after the other are an error that says what to change."""
+    with pytest.raises(ParameterError, match=r"100 faults have no room.*every_s"):
+        parameters(outages=100, every_s=0.5).plan(1)
+
+
+def test_lasting_is_as_many_outages_as_there_is_time_for() -> None:
+    """Whoever drives the load says for how long; the shortest time has room for one outage."""
+    chosen = parameters(every_s=2)
+    assert scenario.lasting(chosen, 23.0, "").outages == 10  # type: ignore[attr-defined]
+    with pytest.raises(ParameterError, match="no time for an outage in 4 s"):
+        scenario.lasting(chosen, 4.0, "")
+
+
+def found_by(directory: Path, seed: int, **given: Any) -> tuple[dict[str, Status], dict[str, float | None]]:
+    """The verdicts that do not pass, and the figures."""
+    findings = Findings(scenario.name)
+    directory.mkdir()
+    chosen = parameters(send_lag_budget_ms=60_000, **given)
+    scenario.run(stage_in(directory, seed), chosen, findings)
+    bad = {v.name.removeprefix("random_faults."): v.status for v in findings.verdicts if v.status != "PASS"}
+    return bad, {f.name.removeprefix("random_faults."): f.value for f in findings.figures}
+
+
+def test_what_was_lost_while_down() -> None:
+    """Events due in the windows of a kill or a stop of the CRM, each once; no other faults, no other targets."""
+
+    def window(name: str, target: str, start_s: float, end_s: float | None) -> FaultWindow:
+        end_ns = None if end_s is None else int(end_s * 1e9)
+        return FaultWindow(name=name, target=target, start_ns=int(start_s * 1e9), end_ns=end_ns)
+
+    faults = [
+        window("kill", "crm", 1, 2),
+        window("stop", "crm", 1.5, 2.5),
+        window("freeze", "crm", 4, 5),
+        window("kill", "mail", 4, 5),
+        window("kill", "crm", 6, None),
+    ]
+    lost = np.array([0, 9, 10, 24, 25, 45, 65])
+    assert while_down(faults, constant(10, 8), lost) == (15, 2)
+    assert while_down([], constant(10, 8), lost[:0]) == (0, 0)
+
+
+@pytest.mark.slow
+def test_a_handful_of_outages(tmp_path: Path) -> None:
+    """Five outages at random: nothing lost, nothing twice, in order; and it is told what was done."""
+    bad, figures = found_by(tmp_path / "ours", 5, outages=5, every_s=1.0)
+    assert bad == {}
+    assert (figures["outages"], figures["lost"], figures["duplicated"]) == (5, 0, 0)
+    assert sum(figures[f"outages.{name}"] or 0 for name in (*ON_PROCESS, *ON_LINK)) == 5
+    assert (figures["excess_lag_event_s"] or 0) > 0
+    assert figures["acknowledged"] == figures["applied"] == 300 * 8
+
+
+@pytest.mark.slow
+def test_the_same_outages_in_the_way_of_the_seed(tmp_path: Path) -> None:
+    """The seed's way loses what was published meanwhile: where that was expected it passes, else it fails."""
+    bad, figures = found_by(tmp_path / "seeds", 8, outages=3, every_s=1.0, delivery="seed", expect="loss")
+    assert bad == {}
+    assert (figures["lost"] or 0) > 0
+    due, lost = figures["while_down.due"], figures["while_down.lost"]
+    assert due is not None
+    assert lost is not None
+    # What came just as it was killed may have been on its way; what came just before its restart, too.
+    assert due - 15 <= lost <= due
+
+
+def test_what_the_first_hundred_outages_found() -> None:
+    """A consumer that comes back to exactly a page of pending events goes on: they stay known, and are given."""
+
+    def entries(stream: str, *seconds: int) -> list[Received]:
+        return [NoEvent(EventId(each, 0), stream, b"%d-0" % each) for each in seconds]
+
+    merge = Merge(["a", "b"], page=4)
+    merge.add({"a": entries("a", 1, 3, 4, 5), "b": entries("b", 2)}, pending={"a", "b"})
+    merge.add({"a": []}, pending={"a"})
+    # Enough of it waits that it is not asked for again, so it has to be given now.
+    assert merge.hungry == ["b"]
+    merge.add({"b": []})
+    assert [each.id.seconds for each in merge.take()] == [1, 2, 3, 4, 5]

@@ -1,0 +1,88 @@
+"""Streams are trimmed under load: never what a consumer has not had, unless somebody trims them blindly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.conducting import Findings, ParameterError, parameters_of
+from harness.run import Status
+from scenarios.retention import RetentionParameters, bounded, scenario
+from tests.lines import stage_in
+
+
+def trimmed(directory: Path, **given: Any) -> Findings:
+    """The findings of small streams."""
+    parameters = parameters_of(scenario, "smoke", {name: str(value) for name, value in given.items()})
+    findings = Findings("retention")
+    scenario.run(stage_in(directory), parameters, findings)
+    return findings
+
+
+def figures(findings: Findings) -> dict[str, float]:
+    return {
+        figure.name.removeprefix("retention."): figure.value
+        for figure in findings.figures
+        if figure.value is not None
+    }
+
+
+def bad(findings: Findings) -> dict[str, Status]:
+    return {v.name.removeprefix("retention."): v.status for v in findings.verdicts if v.status != "PASS"}
+
+
+@pytest.mark.parametrize(("lengths", "status"), [([10.0, 20.0], "PASS"), ([10.0, 20.5], "FAIL"), ([], "UNKNOWN")])
+def test_bounded(lengths: list[float], status: Status) -> None:
+    """Every reading is within the bound; without readings nothing is known."""
+    assert bounded("x", lengths, 20).status == status
+
+
+def test_the_bound() -> None:
+    """It is what comes in four rounds of the trimmer, and what is kept of each of three streams."""
+    parameters = RetentionParameters(rate_per_s=100, trim_every_s=0.5, keep=10)
+    assert parameters.bound_events == 200 + 30
+    assert RetentionParameters(rate_per_s=100, trim_every_s=0.5, policy="maxlen", maxlen=50).bound_events == 650
+
+
+def test_how_long_it_lasts() -> None:
+    """What is longer or shorter is the time after the consumer came back."""
+    parameters = RetentionParameters(before_s=2, away_s=3)
+    assert scenario.lasting(parameters, 9, "embedded").after_s == pytest.approx(4.0)
+    with pytest.raises(ParameterError, match="do not fit into 5 s"):
+        scenario.lasting(parameters, 5, "embedded")
+
+
+# Whole programs ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_what_a_consumer_has_not_had_stays(tmp_path: Path) -> None:
+    """Short streams while the consumer is there, longer ones while it is away, and nothing is lost."""
+    findings = trimmed(tmp_path)
+    found = figures(findings)
+    assert bad(findings) == {}
+    assert found["lost"] == 0
+    # One entry of each of two streams stays, for it was delivered last.
+    assert found["trimmed"] == found["acknowledged"] - 2
+    assert found["stored"] == 2
+    assert found["before.length.max"] <= found["bound"] < found["away.length.max"]
+    assert {"stream.length", "stream.memory_bytes"} <= set(findings.history.reading_names)
+
+
+@pytest.mark.slow
+def test_a_blind_trim_is_caught(tmp_path: Path) -> None:
+    """Trimmed to a length, the streams lose what the consumer that was away for longer has not had."""
+    findings = trimmed(tmp_path, policy="maxlen", after_s=1)
+    found = figures(findings)
+    assert bad(findings) == {"nothing_lost": "FAIL"}
+    assert found["lost"] == found["lost.not_in_stream"] > 0
+
+
+@pytest.mark.slow
+def test_streams_that_nobody_trims_are_caught(tmp_path: Path) -> None:
+    """Without trimming nothing is lost, and the streams outgrow the bound."""
+    findings = trimmed(tmp_path, policy="none", away_s=0.5)
+    assert bad(findings) == {"bounded": "FAIL"}
+    assert figures(findings)["trimmed"] == 0
