@@ -1,4 +1,4 @@
-"""The command line: `shopbench run | list | report | compare | index | web | selfcheck`.
+"""The command line: `shopbench run | list | report | compare | index | web | gate | history | selfcheck`.
 
     shopbench run                        every scenario, on an embedded server, then a report
     shopbench run append --server redis://127.0.0.1:6379/15 --param rate_per_s=5000
@@ -7,7 +7,10 @@
     shopbench compare runs/20261123-141502-append runs/20261124-090114-append
     shopbench index runs
     shopbench web lag                    server, shop and Locust's web UI: start runs, watch them, kill the CRM
+    shopbench gate --baseline main       is the work tree slower than that revision?
     shopbench selfcheck                  does the instrument tell the truth on this machine?
+    shopbench history runs.jsonl append  the figures of many runs, as CSV
+    shopbench selfcheck --gate           how often is the gate wrong?
 
 Exit codes: 0 every verdict passes, 1 one fails, 2 usage or infrastructure, 3 the measurement is not valid.
 """
@@ -27,7 +30,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from harness import checking, run
+from harness import budgets, checking, run
 from harness.clock import SystemClock
 from harness.conducting import (
     Interrupted,
@@ -41,7 +44,8 @@ from harness.conducting import (
     parameters_of,
 )
 from harness.run import Record, RunError
-from harness.servers import without_password
+from harness.servers import Durability, without_password
+from harness.worktree import WorktreeError
 
 app = typer.Typer(
     add_completion=False,
@@ -49,6 +53,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Measure event stores on Redis Streams: append, replay, lag, recovery; and account for every event.",
 )
+_OUR_TARGET = "scenarios.gate_target:ordershop"
 out = Console()
 err = Console(stderr=True)
 # By its version typer uses click, or brings a copy of it: the base of all that a command line can be wrong in.
@@ -89,6 +94,8 @@ def run_command(
     param: Annotated[list[str] | None, typer.Option("--param", "-p", help="NAME=VALUE, any number.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 1,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Of a server that we start.")] = None,
+    budget: Annotated[Path | None, typer.Option(help="A file of limits, such as slo.toml.")] = None,
+    history: Annotated[Path | None, typer.Option(help="Append the figures to this file.")] = None,
     runs: Annotated[Path, typer.Option(help="Where run directories are made.")] = Path("runs"),
 ) -> int:
     """Run scenarios and write their record and report."""
@@ -97,10 +104,16 @@ def run_command(
     if profile not in PROFILES:
         raise UsageError(f"there is no profile {profile!r}; there are {', '.join(PROFILES)}")
     scenarios = _chosen(names or [])
+    if not names and "://" in server:
+        # They do to a server what nobody does to somebody else's; who names one is told so.
+        left_out = [each.name for each in scenarios if getattr(each, "wants_own_server", False)]
+        scenarios = [each for each in scenarios if each.name not in left_out]
+        err.print(f"left out on a server of somebody else: {', '.join(left_out)}", markup=False, highlight=False)
     given = _given(param or [])
     if given and len(scenarios) > 1:
         raise UsageError("parameters belong to a scenario: name one with them")
     chosen = [(scenario, parameters_of(scenario, profile, given)) for scenario in scenarios]
+    limits = _budgets(budget)
     clock = SystemClock()
     label = scenarios[0].name if len(scenarios) == 1 else "suite"
     now = dt.datetime.fromtimestamp(clock.epoch_s(), dt.UTC)
@@ -127,7 +140,26 @@ def run_command(
             record, ended = conduct_suite(
                 chosen, stage_for, directory, clock=clock, command=command, profile=profile, seed=seed
             )
-    return _conclude(record, ended)
+    return _conclude(_held_to(record, limits, history), ended)
+
+
+def _budgets(path: Path | None) -> list[budgets.Budget] | None:
+    return None if path is None else budgets.read_budgets(path, [*_catalog(), "gate"])
+
+
+def _held_to(record: Record, limits: list[budgets.Budget] | None, history: Path | None) -> Record:
+    """A record with the verdicts of its budgets, and its runs in the history."""
+    from harness.trend import append_entry, entry_of
+
+    members = record.members()
+    if limits is not None:
+        found = budgets.budget_verdicts(limits, [each.run for each in members or [record]])
+        run.save(record.directory, msgspec.structs.replace(record.run, verdicts=[*record.run.verdicts, *found]))
+        record = run.load(record.directory)
+    if history is not None:
+        for each in members or [record]:
+            append_entry(history, entry_of(each.run))
+    return record
 
 
 def _conclude(record: Record, ended: BaseException | None, *, as_json: bool = False) -> int:
@@ -158,13 +190,99 @@ def _report(record: Record, *, as_json: bool = False) -> None:
     out.print(str(path), markup=False, highlight=False, soft_wrap=True)
 
 
+@app.command("history")
+def history_command(
+    file: Annotated[Path, typer.Argument(help="What --history has appended to.")],
+    name: Annotated[str, typer.Argument(help="A scenario, or gate.")],
+) -> int:
+    """Print a scenario's history as CSV, a row a run, for a spreadsheet or a finder of change points."""
+    from harness.trend import as_csv, read_entries
+
+    sys.stdout.write(as_csv(read_entries(file), name))
+    return checking.EXIT_PASS
+
+
+@app.command("gate")
+def gate_command(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
+    baseline: Annotated[str, typer.Option(help="The revision to compare with; the work tree is the candidate.")],
+    target: Annotated[str, typer.Option(help="package.module:factory of an event store.")] = _OUR_TARGET,
+    package: Annotated[
+        list[str] | None, typer.Option(help="Comes from each side's source; the target's own if none is named.")
+    ] = None,
+    micro: Annotated[Path | None, typer.Option(help="Gate a pytest-benchmark file in place of a target.")] = None,
+    minutes: Annotated[float, typer.Option(min=0.1, max=600, help="How long it may take.")] = 5,
+    relevant: Annotated[list[str] | None, typer.Option(help="METRIC=SIZE, such as append.p50=10%.")] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="Only these metrics count.")] = None,
+    server: Annotated[str, typer.Option(help="embedded, or a server program.")] = "embedded",
+    durability: Annotated[str, typer.Option(help="none, everysec or always.")] = "none",
+    allow_dirty: Annotated[bool, typer.Option("--allow-dirty", help="Changes may be uncommitted.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of the coin that decides which side is first.")] = 1,
+    budget: Annotated[Path | None, typer.Option(help="A file of limits, such as slo.toml.")] = None,
+    history: Annotated[Path | None, typer.Option(help="Append the figures to this file.")] = None,
+    runs: Annotated[Path, typer.Option(help="Where run directories are made.")] = Path("runs"),
+) -> int:
+    """Measure the work tree beside a baseline revision; fail for a slowdown that is real and relevant."""
+    from harness.gate_command import GateOptions, prepared, sizes
+
+    if durability not in {"none", "everysec", "always"}:
+        raise UsageError(f"there is no durability {durability!r}; there are none, everysec and always")
+    if "://" in server:
+        raise UsageError("a gate starts a server for each side: give it a server program, not a URL")
+    if micro is not None and not micro.is_file():
+        raise UsageError(f"{micro}: there is no such file")
+    own = ["ordershop"] if target == _OUR_TARGET else [target.partition(":")[0].partition(".")[0]]
+    options = GateOptions(
+        baseline=baseline,
+        target=target,
+        packages=tuple(package or own),
+        micro=micro,
+        minutes=minutes,
+        relevant=sizes(relevant or []),
+        metrics=tuple(metric or ()),
+        durability=cast("Durability", durability),
+        allow_dirty=allow_dirty,
+    )
+    limits = _budgets(budget)
+    clock = SystemClock()
+    try:
+        with _Shown(1) as shown, interruptible(), prepared(options, Path.cwd()) as (gate, parameters):
+            directory = run.new_directory(runs, gate.name, dt.datetime.fromtimestamp(clock.epoch_s(), dt.UTC))
+            stage = Stage(
+                server=server,
+                port=None,
+                profile="quick",
+                seed=seed,
+                directory=directory,
+                clock=clock,
+                progress=shown.begin(gate.name),
+            )
+            record, ended = conduct(gate, parameters, stage, command=["shopbench", *sys.argv[1:]])
+    except Interrupted as error:
+        raise UsageError(f"the gate was interrupted by {error}") from error
+    code = _conclude(_held_to(record, limits, history), None if isinstance(ended, Interrupted) else ended)
+    if isinstance(ended, Interrupted):
+        raise UsageError(f"the gate was interrupted by {ended}")
+    return code
+
+
 @app.command("selfcheck")
 def selfcheck_command(
     json: Annotated[bool, typer.Option("--json", help="Print the record as JSON, and nothing else.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the scripted delays.")] = 1,
     runs: Annotated[Path, typer.Option(help="Where run directories are made.")] = Path("runs"),
+    gate: Annotated[bool, typer.Option("--gate", help="Check the gate, in place of the instrument.")] = False,
+    rounds: Annotated[Path | None, typer.Option(help="--gate: rounds that were recorded; measure none.")] = None,
+    recording: Annotated[Path, typer.Option("--record", help="--gate: rounds go there.")] = Path(
+        "gate-rounds.jsonl"
+    ),
+    gates: Annotated[int, typer.Option(min=1, help="--gate: real gates of each kind.")] = 20,
+    minutes: Annotated[float, typer.Option(min=0.1, help="--gate: that a gate may take.")] = 5,
+    simulated: Annotated[int, typer.Option(min=1, help="--gate: gates made of recorded rounds.")] = 2_000,
+    into: Annotated[Path | None, typer.Option(help="--gate: a document with a marked place for it.")] = None,
 ) -> int:
-    """Let the instrument prove itself on this machine, in under a minute."""
+    """Let the instrument prove itself on this machine, in under a minute; or, with --gate, the gate in hours."""
+    if gate:
+        return _check_gate(rounds, recording, gates, minutes, simulated, into, seed)
     from harness.selfcheck import selfcheck
 
     clock = SystemClock()
@@ -181,6 +299,58 @@ def selfcheck_command(
         )
         record, ended = conduct(selfcheck, selfcheck.parameters(), stage, command=["shopbench", *sys.argv[1:]])
     return _conclude(record, ended, as_json=json)
+
+
+def _check_gate(
+    rounds: Path | None,
+    recorded: Path,
+    gates: int,
+    minutes: float,
+    simulated: int,
+    into: Path | None,
+    seed: int,
+) -> int:
+    from harness.environment import describe_host
+    from harness.gate_rounds import Measure, SideError
+    from harness.gate_selfcheck import CURVE_SIMULATED, KINDS, SelfCheckError, put_into, read_lines, record, told
+    from harness.worktree import repository_of, source_of
+
+    try:
+        if rounds is None:
+            clock = SystemClock()
+            source = source_of(repository_of(Path.cwd()), ["ordershop"], "the work tree")
+            measure = Measure(
+                target=_OUR_TARGET,
+                packages=("ordershop",),
+                sources={"baseline": source, "candidate": source},
+                names={"baseline": "the baseline", "candidate": "the candidate"},
+                seed=seed,
+            )
+            with _Shown(1) as shown, interruptible():
+                record(
+                    recorded,
+                    measure,
+                    kinds=KINDS,
+                    gates=gates,
+                    minutes=minutes,
+                    clock=clock,
+                    host=describe_host(),
+                    progress=shown.begin("gate"),
+                )
+        text = told(
+            read_lines(rounds or recorded),
+            minutes=minutes,
+            simulated_gates=simulated,
+            curve_gates=min(simulated, CURVE_SIMULATED),
+            seed=seed,
+            command=f"shopbench selfcheck --gate --rounds {(rounds or recorded).name} --simulated {simulated}",
+        )
+        if into is not None:
+            put_into(into, text)
+    except (SelfCheckError, SideError) as error:
+        raise UsageError(str(error)) from error
+    sys.stdout.write(text + "\n")
+    return checking.EXIT_PASS
 
 
 @app.command("list")
@@ -333,7 +503,7 @@ def main() -> None:
         if not message:  # no command at all: the help has been shown
             sys.exit(checking.EXIT_USAGE)
         _fail(message)
-    except (UsageError, ParameterError, RunError) as error:
+    except (UsageError, ParameterError, RunError, WorktreeError, budgets.BudgetError) as error:
         _fail(str(error))
     except (typer.Abort, KeyboardInterrupt):
         sys.exit(checking.EXIT_INVALID)

@@ -1,0 +1,222 @@
+"""One side of a gate: a child process that has loaded one revision's code, and does what it is told.
+
+    parent                                     child, a fresh one for each side of each round
+    SideSettings  --------------------------->  sys.path begins with an overlay; its target is imported from there
+                  <---------------------------  Ready, or Refused and why
+    url           --------------------------->  the target is opened
+    Block("append", 250)  ------------------->  events are made, then appended, each timed
+                  <---------------------------  nanoseconds, one number an operation
+
+An overlay is a directory with a symbolic link for each package under test, to one revision's source. All else
+(this file, the target's adapter unless it is in such a package, every library) is the same on both sides. So what
+differs is the system under test, and nothing of the instrument.
+
+What is timed is the call alone: events are made before, and the garbage of making them is out of the way.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.child import Channel, ChildError
+from harness.clock import Clock, SystemClock
+
+Int64s = NDArray[np.int64]
+Operation = Literal["append", "append_many", "replay", "drain", "find_one"]
+
+# What a target may leave out, by the method that does it; `append` it may not.
+OPERATIONS: tuple[Operation, ...] = ("append", "append_many", "replay", "drain", "find_one")
+
+
+class SideSettings(msgspec.Struct, frozen=True):
+    """What a side loads.
+
+    Attributes:
+        overlay: goes to the front of `sys.path`.
+        packages: that must come from there.
+        target: `module:factory`.
+    """
+
+    overlay: str
+    packages: tuple[str, ...]
+    target: str
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """A target was loaded; what it was loaded from."""
+
+    files: dict[str, str]
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """A target was opened; what it can do."""
+
+    operations: tuple[Operation, ...]
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """The code of a side has raised an error, or is not what it should be."""
+
+    why: str
+
+
+class Block(msgspec.Struct, frozen=True):
+    """A stretch of one operation.
+
+    Attributes:
+        operation: which.
+        count: how many of them; of `append_many` and `drain`, how many events.
+    """
+
+    operation: Operation
+    count: int
+
+
+def main(channel: Channel, settings: SideSettings) -> None:
+    """Serve one side until its parent ends it."""
+    try:
+        _serve(channel, settings, SystemClock())
+    except ChildError:
+        return  # the parent has what it wanted
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the revision's code may raise anything; it is told
+        why = " ".join(str(error).split())
+        channel.send(Refused(f"{type(error).__name__}: {why}" if why else type(error).__name__))
+
+
+def _serve(channel: Channel, settings: SideSettings, clock: Clock) -> None:
+    sys.path.insert(0, settings.overlay)
+    files = {package: _file_of(package, settings.overlay) for package in settings.packages}
+    factory = loaded(settings.target)
+    channel.send(Ready(files))
+    work = Work(factory(channel.receive()), clock)
+    channel.send(Opened(work.operations))
+    while True:
+        block = channel.receive()
+        channel.send(work.done(block))
+
+
+def _file_of(package: str, overlay: str) -> str:
+    """Where a package was loaded from.
+
+    Raises:
+        ImportError: not from the overlay.
+    """
+    file = importlib.import_module(package).__file__ or ""
+    if not Path(file).is_relative_to(overlay):
+        raise ImportError(f"{package} was loaded from {file}, and not from the revision under test")
+    return str(Path(file).resolve())
+
+
+def loaded(target: str) -> Callable[[str], Any]:
+    """The factory that `module:factory` names.
+
+    Raises:
+        ImportError: there is no such module, or it has no such function.
+    """
+    module, colon, name = target.partition(":")
+    if not colon or not module or not name:
+        raise ImportError(f"a target is named package.module:factory, not {target!r}")
+    try:
+        factory: Callable[[str], Any] = getattr(importlib.import_module(module), name)
+    except AttributeError as error:
+        raise ImportError(f"{module} has no {name}") from error
+    return factory
+
+
+class Work:
+    """A target's operations, timed.
+
+    Args:
+        target: the open target.
+        clock: that times them.
+    """
+
+    def __init__(self, target: Any, clock: Clock) -> None:
+        self._target = target
+        self._now_ns = clock.now_ns
+        self._written = 0
+        self._groups = 0
+        self._looked_up = 0
+
+    @property
+    def operations(self) -> tuple[Operation, ...]:
+        """What the target can do."""
+        return tuple(name for name in OPERATIONS if hasattr(self._target, name))
+
+    def done(self, block: Block) -> Int64s:
+        """Do a block and answer its nanoseconds, one number an operation or, for many events at once, an event.
+
+        Raises:
+            ValueError: the target has not done what it should have.
+        """
+        taken_ns = {
+            "append": self._append,
+            "append_many": self._append_many,
+            "replay": self._replay,
+            "drain": self._drain,
+            "find_one": self._find_one,
+        }[block.operation](block.count)
+        return np.array(taken_ns, np.int64)
+
+    def _new_events(self, count: int) -> list[Any]:
+        event = self._target.event
+        events = [event(number) for number in range(self._written, self._written + count)]
+        self._written += count
+        # What lives on is not looked at again; a collection in the middle of a block is the block's own.
+        gc.collect()
+        gc.freeze()
+        return events
+
+    def _each(self, call: Callable[[Any], Any], arguments: list[Any]) -> list[int]:
+        now_ns = self._now_ns
+        taken_ns = []
+        for argument in arguments:
+            before_ns = now_ns()
+            call(argument)
+            taken_ns.append(now_ns() - before_ns)
+        return taken_ns
+
+    def _append(self, count: int) -> list[int]:
+        return self._each(self._target.append, self._new_events(count))
+
+    def _find_one(self, count: int) -> list[int]:
+        numbers = [(self._looked_up + at) % self._written for at in range(count)]
+        self._looked_up += count
+        return self._each(self._target.find_one, numbers)
+
+    def _append_many(self, count: int) -> list[int]:
+        events = self._new_events(count)
+        before_ns = self._now_ns()
+        ids = self._target.append_many(events)
+        taken_ns = self._now_ns() - before_ns
+        if len(ids) != count:
+            raise ValueError(f"append_many stored {len(ids)} of {count} events")
+        return [taken_ns // count]
+
+    def _replay(self, count: int) -> list[int]:
+        taken_ns = []
+        for _ in range(count):
+            before_ns = self._now_ns()
+            found = len(self._target.replay())
+            taken_ns.append((self._now_ns() - before_ns) // self._written)
+            if found != self._written:
+                raise ValueError(f"a replay gave {found} of {self._written} entities")
+        return taken_ns
+
+    def _drain(self, count: int) -> list[int]:
+        self._groups += 1
+        before_ns = self._now_ns()
+        seen = self._target.drain(f"gate-{self._groups}", count)
+        taken_ns = self._now_ns() - before_ns
+        if seen < count:
+            raise ValueError(f"{seen} of {count} events were delivered")
+        return [taken_ns // count]

@@ -1,0 +1,97 @@
+"""What a target of the gate must keep to: tests that you inherit, and run with pytest on your own event store.
+
+    class TestMyStore(TargetContract):
+        @staticmethod
+        def open_target() -> OpenTarget:
+            return my_store.target
+
+Each test runs on an embedded server of its own. A method that a target leaves out is skipped. What is asked is
+what the gate relies on: that an append is done when it returns, that nothing is lost, made up or handed out twice,
+and that two targets of the same code do the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from harness.clock import SystemClock
+from harness.servers import Server, open_server
+from harness.target import OpenTarget
+
+COUNT = 25
+
+
+class TargetContract:
+    """The tests; a subclass says what opens the target."""
+
+    @staticmethod
+    def open_target() -> OpenTarget:
+        """What opens the target on the URL of an empty server."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def server(self) -> Iterator[Server]:
+        """An embedded server, empty."""
+        with open_server("embedded", SystemClock()) as one:
+            yield one
+
+    @pytest.fixture
+    def target(self, server: Server) -> Iterator[Any]:
+        """The target, open."""
+        opened = self.open_target()(server.url)
+        yield opened
+        opened.close()
+
+    def test_an_append_answers_an_id_of_its_own(self, target: Any) -> None:
+        """Each event gets an ID that no other has."""
+        ids = [target.append(target.event(number)) for number in range(COUNT)]
+        assert None not in ids
+        assert len({str(each) for each in ids}) == COUNT
+
+    def test_many_are_answered_one_by_one(self, target: Any) -> None:
+        """`append_many` answers an ID for each event, none of which an append answers again."""
+        _needs(target, "append_many")
+        ids = list(target.append_many([target.event(number) for number in range(COUNT)]))
+        ids.append(target.append(target.event(COUNT)))
+        assert len({str(each) for each in ids}) == COUNT + 1
+
+    def test_an_append_is_done_when_it_returns(self, target: Any, server: Server) -> None:
+        """Who opens the store afterwards replays everything that was appended."""
+        _needs(target, "replay")
+        for number in range(COUNT):
+            target.append(target.event(number))
+        other: Any = self.open_target()(server.url)
+        assert len(other.replay()) == COUNT
+        other.close()
+
+    def test_a_replay_adds_up_to_all_entities(self, target: Any) -> None:
+        """Each number is an entity, however it was appended; a replay changes nothing."""
+        _needs(target, "replay")
+        assert len(target.replay()) == 0
+        target.append(target.event(0))
+        if hasattr(target, "append_many"):
+            target.append_many([target.event(number) for number in range(1, COUNT)])
+        appended = COUNT if hasattr(target, "append_many") else 1
+        assert len(target.replay()) == len(target.replay()) == appended
+
+    def test_each_group_gets_everything_once(self, target: Any) -> None:
+        """A new group is handed all events; so is the next one."""
+        _needs(target, "drain")
+        for number in range(COUNT):
+            target.append(target.event(number))
+        assert [target.drain(group, COUNT) for group in ("one", "two")] == [COUNT, COUNT]
+
+    def test_what_was_appended_is_found(self, target: Any) -> None:
+        """`find_one` answers something for what was appended, and None for anything else."""
+        _needs(target, "find_one")
+        target.append(target.event(3))
+        assert target.find_one(3) is not None
+        assert target.find_one(4) is None
+
+
+def _needs(target: Any, method: str) -> None:
+    if not hasattr(target, method):
+        pytest.skip(f"this target has no {method}")

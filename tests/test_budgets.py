@@ -1,0 +1,214 @@
+"""Budgets: limits that apply, hold, fail, or cannot be decided; and the history that figures are appended to."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness import trend
+from harness.__main__ import main
+from harness.budgets import Budget, BudgetError, budget_verdicts, read_budgets
+from harness.run import SCHEMA, Figure, Run, RunError, Verdict, load, save
+from scenarios.catalog import SCENARIOS
+
+ROOT = Path(__file__).parent.parent
+
+
+def run_of(*figures: Figure, scenario: str = "append", **what: Any) -> Run:
+    """A record with some figures."""
+    whole: dict[str, Any] = {
+        "schema": SCHEMA,
+        "scenario": scenario,
+        "status": "complete",
+        "started_at": "2026-11-23T14:15:02.000+00:00",
+        "duration_s": 10.0,
+        "seed": 1,
+        "command": [],
+        "parameters": {"rate_per_s": 2_000.0},
+        "environment": {"host": {"revision": "abc", "host": "here"}},
+        "figures": list(figures),
+        "verdicts": [],
+    }
+    return msgspec.convert({**whole, **what}, Run)
+
+
+def p99(value: float | None) -> Figure:
+    return Figure(name="append.response.p99", value=value, unit="µs")
+
+
+def judged(run: Run, **limit: Any) -> Verdict:
+    """The verdict of one budget on `append.response.p99`."""
+    [verdict] = budget_verdicts([Budget(figure="append.response.p99", **limit)], [run])
+    assert verdict.name == "budget.append.response.p99"
+    return verdict
+
+
+@pytest.mark.parametrize(
+    ("value", "limit", "status"),
+    [
+        (4_999.0, {"at_most": "5 ms"}, "PASS"),
+        (5_000.0, {"at_most": "5 ms"}, "PASS"),
+        (5_001.0, {"at_most": "5 ms"}, "FAIL"),
+        (5_001.0, {"at_most": 5_000}, "FAIL"),
+        (5_001.0, {"at_least": "0.005 s"}, "PASS"),
+        (4_999.0, {"at_least": "5_000 µs"}, "FAIL"),
+        (7.0, {"equals": 7}, "PASS"),
+        (8.0, {"equals": 7}, "FAIL"),
+    ],
+)
+def test_a_limit_on_a_figure(value: float, limit: dict[str, Any], status: str) -> None:
+    """A limit may have any unit of the figure's kind; without one it has the figure's own."""
+    assert judged(run_of(p99(value)), **limit).status == status
+
+
+def test_a_verdict_names_the_value_and_the_limit() -> None:
+    """Both stand in the sentence, in the limit's unit."""
+    assert judged(run_of(p99(7_250.0)), at_most="5 ms").detail == "7.25 ms; the budget is at most 5 ms"
+
+
+@pytest.mark.parametrize(
+    ("run", "limit", "words"),
+    [
+        (run_of(), {"at_most": 1}, "the run has no such figure"),
+        (run_of(p99(None)), {"at_most": 1}, "it could not be measured"),
+        (run_of(p99(1.0), status="interrupted"), {"at_most": 5}, "the run is interrupted"),
+        (run_of(p99(1.0), status="failed"), {"at_most": 5}, "the run is failed"),
+        (run_of(p99(1.0)), {"at_most": "5 events"}, "the figure is in µs, and the budget in events"),
+        (run_of(p99(1.0)), {"at_most": 5, "when": {"rate_per_s": 1_000}}, "this run had 2000"),
+        (run_of(p99(1.0)), {"at_most": 5, "when": {"speed": 1}}, "the run has no such parameter"),
+    ],
+)
+def test_what_cannot_be_decided_is_unknown(run: Run, limit: dict[str, Any], words: str) -> None:
+    """Missing data is never passed, and a promise for another load says nothing of this one."""
+    verdict = judged(run, **limit)
+    assert verdict.status == "UNKNOWN"
+    assert words in verdict.detail
+
+
+def test_a_promise_for_this_load() -> None:
+    """Where the parameters are those of the promise it is checked."""
+    assert judged(run_of(p99(1.0)), at_most=5, when={"rate_per_s": 2_000}).status == "PASS"
+
+
+def test_only_the_budgets_of_a_scenario_apply_to_it() -> None:
+    """Those of other scenarios make no verdict; where none is left, that is UNKNOWN."""
+    budgets = [Budget(figure="lag.lost", equals=0), Budget(figure="append.response.p99", at_most=5)]
+    assert [v.name for v in budget_verdicts(budgets, [run_of(p99(1.0))])] == ["budget.append.response.p99"]
+    [nothing] = budget_verdicts(budgets, [run_of(scenario="replay")])
+    assert (nothing.name, nothing.status) == ("budget", "UNKNOWN")
+    [empty] = budget_verdicts([], [run_of(p99(1.0))])
+    assert empty.status == "UNKNOWN"
+
+
+@given(st.floats(1e-3, 1e9), st.floats(1e-3, 1e9))
+def test_a_limit_is_met_or_not(value: float, limit: float) -> None:
+    """At most and at least cannot both fail; a figure that meets its own value meets all three."""
+    run = run_of(p99(value))
+    statuses = {judged(run, at_most=limit).status, judged(run, at_least=limit).status}
+    assert "PASS" in statuses
+    assert all(judged(run, **{bound: value}).status == "PASS" for bound in ("at_most", "at_least", "equals"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[[budget]]\nfigure = 'append.ok'\n", "one of at_most, at_least and equals, not 0"),
+        ("[[budget]]\nfigure = 'append.ok'\nat_most = 1\nequals = 1\n", "not 2"),
+        ("[[budget]]\nfigure = 'append.ok'\nat_most = 'much'\n", "'much' is no limit"),
+        ("[[budget]]\nfigure = 'apend.ok'\nat_most = 1\n", "there is no scenario 'apend'"),
+        ("[[budget]]\nfigure = 'append.ok'\nmax = 1\n", "unknown field `max`"),
+        ("[[budgets]]\nfigure = 'append.ok'\n", "unknown field `budgets`"),
+        ("[[budget]\n", "not a file of budgets"),
+    ],
+)
+def test_a_file_that_cannot_be_used(tmp_path: Path, text: str, words: str) -> None:
+    """One line names the file and what is wrong in it: a misspelt limit is never one that holds."""
+    path = tmp_path / "slo.toml"
+    path.write_text(text)
+    with pytest.raises(BudgetError) as caught:
+        read_budgets(path, list(SCENARIOS))
+    assert str(caught.value).startswith(f"{path}: ")
+    assert words in str(caught.value)
+
+
+def test_the_projects_own_budgets() -> None:
+    """The file at the top of the repository can be read, and is about scenarios that there are."""
+    assert read_budgets(ROOT / "slo.toml", list(SCENARIOS))
+
+
+@pytest.mark.slow
+def test_a_run_is_held_to_its_budgets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`shopbench run --budget` fails where a limit is broken, keeps the verdict, and appends to the history."""
+    budget, history = tmp_path / "slo.toml", tmp_path / "history" / "runs.jsonl"
+    budget.write_text('[[budget]]\nfigure = "append.response.p50"\nat_most = "1 ns"\n')
+    arguments = ["run", "append", "--profile", "smoke", "-p", "duration_s=0.2", "--runs", str(tmp_path / "runs")]
+    arguments += ["--budget", str(budget), "--history", str(history)]
+    monkeypatch.setattr(sys, "argv", ["shopbench", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 1
+    assert "budget.append.response.p50" in capsys.readouterr().out
+    [directory] = (tmp_path / "runs").glob("*-append")
+    assert {v.status for v in load(directory).run.verdicts if v.name.startswith("budget.")} == {"FAIL"}
+    [entry] = trend.read_entries(history)
+    assert (entry.scenario, entry.status) == ("append", "FAIL")
+    assert entry.figures["append.ok"] > 0
+
+
+# History -----------------------------------------------------------------------------------------------------
+
+
+def test_a_history_grows_by_lines(tmp_path: Path) -> None:
+    """Runs come back in the order in which they were appended, without what could not be measured."""
+    path = tmp_path / "some" / "history.jsonl"
+    for value in (1.5, None):
+        trend.append_entry(path, trend.entry_of(run_of(p99(value))))
+    first, second = trend.read_entries(path)
+    assert first.figures == {"append.response.p99": 1.5}
+    assert second.figures == {}
+    assert (first.revision, first.host, first.status) == ("abc", "here", "UNKNOWN")
+
+
+def test_a_history_as_a_table() -> None:
+    """A row a run of one scenario, a column a figure; what is missing is empty."""
+    runs = [run_of(p99(1.0)), run_of(Figure(name="append.ok", value=3, unit="events")), run_of(scenario="lag")]
+    rows = list(csv.DictReader(io.StringIO(trend.as_csv([trend.entry_of(run) for run in runs], "append"))))
+    assert [(row["append.response.p99"], row["append.ok"]) for row in rows] == [("1.0", ""), ("", "3")]
+
+
+@pytest.mark.parametrize("content", [b"not JSON\n", b'{"at": 1}\n', b"\xff\n"])
+def test_a_history_with_a_broken_line(tmp_path: Path, content: bytes) -> None:
+    """Its number is told."""
+    path = tmp_path / "history.jsonl"
+    trend.append_entry(path, trend.entry_of(run_of()))
+    with path.open("ab") as file:
+        file.write(content)
+    with pytest.raises(RunError, match="line 2 is no run"):
+        trend.read_entries(path)
+
+
+def test_a_history_that_cannot_be_written(tmp_path: Path) -> None:
+    """A directory in its place is told in one line."""
+    with pytest.raises(RunError, match="the history cannot be written"):
+        trend.append_entry(tmp_path, trend.entry_of(run_of()))
+    with pytest.raises(RunError, match="the history cannot be read"):
+        trend.read_entries(tmp_path)
+
+
+def test_records_are_saved_with_their_budgets(tmp_path: Path) -> None:
+    """A verdict of a budget is a verdict like any other, and survives its way to disk."""
+    run = run_of(
+        p99(9_000.0), verdicts=[{"name": "budget.append.response.p99", "status": "FAIL", "detail": "9 ms"}]
+    )
+    save(tmp_path, run)
+    assert load(tmp_path).run.verdicts == run.verdicts

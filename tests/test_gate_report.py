@@ -1,0 +1,118 @@
+"""What a gate says at its end: figures, verdicts, a sentence, and a table whose bars are where the numbers are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import report_runs
+from test_render import Page
+
+from harness.conducting import Findings
+from harness.gate import Gated, GateParameters, judged, tell
+from harness.gate_rounds import Round
+from harness.gating import Spending
+from harness.run import Run, load, save
+from reports.gates import WIDTH, gate_rows
+from reports.render import render
+from reports.summaries import markdown
+
+CHOSEN = GateParameters(
+    baseline="b" * 40,
+    candidate="c" * 40 + "+",
+    target="a:b",
+    packages=["a"],
+    minutes=5,
+    durability="none",
+)
+
+
+def ended(effect: float = 0.0, *, spread: float = 0.02, control: float = 0.0, rounds: int = 24) -> Run:
+    """The record of a gate of two metrics, of which the first has an effect."""
+    noise = np.random.default_rng(4).permutation(np.linspace(-spread, spread, rounds))
+    measured = [
+        Round(
+            number=number,
+            at_s=0.0,
+            took_s=2.0,
+            first="baseline",
+            ratios={"append.p50": effect + wander, "append.p99": wander, "control.ping": control + wander / 100},
+            values_ns={"append.p50": (100e3, 110e3), "append.p99": (300e3, 300e3), "control.ping": (20e3, 20e3)},
+        )
+        for number, wander in enumerate(noise.tolist())
+    ]
+    decision = judged(measured, ["append.p50", "append.p99"], {}, Spending(share=1.0))
+    findings = Findings("gate")
+    tell(Gated(decision, measured, [rounds]), CHOSEN, findings)
+    return report_runs.run_of(
+        "gate", figures=findings.figures, verdicts=findings.verdicts, headline=findings.headline
+    )
+
+
+@pytest.mark.parametrize(
+    ("run", "begins", "statuses"),
+    [
+        (
+            ended(0.10),
+            "Slower, cccccccccccc+ against bbbbbbbbbbbb: append.p50 takes 1.10",
+            ["FAIL", "PASS", "PASS"],
+        ),
+        (ended(0.00), "No relevant slowdown, cccccccccccc+ against", ["PASS", "PASS", "PASS"]),
+        (ended(0.00, spread=1.0), "Inconclusive, ", ["UNKNOWN", "UNKNOWN", "PASS"]),
+        (ended(0.10, control=0.04), "Contaminated, ", ["UNKNOWN", "UNKNOWN", "UNKNOWN"]),
+        (ended(0.10, rounds=3), "Inconclusive, ", ["UNKNOWN", "UNKNOWN", "UNKNOWN"]),
+    ],
+)
+def test_a_gate_in_a_sentence(run: Run, begins: str, statuses: list[str]) -> None:
+    """The sentence names both revisions, and what each outcome is about; each metric has its verdict."""
+    assert run.headline.startswith(begins)
+    assert [verdict.status for verdict in run.verdicts] == statuses
+
+
+def test_figures_of_a_gate() -> None:
+    """Both sides' values, the ratio and its interval, what is relevant and what could have been seen."""
+    run = ended(0.10)
+    assert run.figure("gate.append.p50.baseline") == 100.0
+    assert run.figure("gate.append.p50.candidate") == 110.0
+    assert run.figure("gate.append.p50.relevant") == pytest.approx(1.05)
+    low, ratio, high = (run.figure(f"gate.append.p50.{end}") or 0 for end in ("low", "ratio", "high"))
+    assert 1.05 < low < ratio < high < 1.15
+    assert run.figure("gate.rounds") == 24
+
+
+@pytest.mark.parametrize("effect", [-0.4, 0.0, 0.02, 0.1, 2.0])
+def test_bars_are_where_the_numbers_are(effect: float) -> None:
+    """On one scale for all rows, with 1 in its middle; what lies beyond it reaches to the edge."""
+    rows = gate_rows(ended(effect))
+    assert [row.name for row in rows] == ["append.p50", "append.p99", "control.ping"]
+    for row in rows:
+        assert row.one == WIDTH / 2
+        assert 0 <= row.low <= row.at <= row.high <= WIDTH
+    assert (rows[0].at > WIDTH / 2) == (effect > 0)
+    assert rows[0].relevant is not None
+    assert rows[2].relevant is None
+
+
+def test_an_end_that_could_not_be_told_reaches_to_the_edge() -> None:
+    """Of three rounds there is no interval."""
+    [row, *_] = gate_rows(ended(0.1, rounds=3))
+    assert (row.low, row.interval.split()[0]) == (0.0, "not")
+
+
+def test_only_a_gate_has_the_table() -> None:
+    """A run of something else, or a gate that was interrupted, has no rows."""
+    assert gate_rows(report_runs.run_of("append")) == []
+    assert gate_rows(report_runs.run_of("gate", status="interrupted")) == []
+
+
+def test_a_gates_page_and_its_markdown(tmp_path: Path) -> None:
+    """The page is well formed, has the table with a bar a row, and misses nothing that a gate does not measure."""
+    save(tmp_path, ended(0.10))
+    record = load(tmp_path)
+    page = Page(render(record))
+    assert page.errors == []
+    assert page.count("circle", **{"class": "fail"}) == 1
+    assert "No evidence in" not in page.words
+    assert "No evidence:" not in page.words
+    assert "gate.append.p50" in markdown(record)
