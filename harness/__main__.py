@@ -108,7 +108,7 @@ def run_command(
         # They do to a server what nobody does to somebody else's; who names one is told so.
         left_out = [each.name for each in scenarios if getattr(each, "wants_own_server", False)]
         scenarios = [each for each in scenarios if each.name not in left_out]
-        err.print(f"left out on a server of somebody else: {', '.join(left_out)}", markup=False, highlight=False)
+        out.print(f"left out on a server of somebody else: {', '.join(left_out)}", markup=False, highlight=False)
     given = _given(param or [])
     if given and len(scenarios) > 1:
         raise UsageError("parameters belong to a scenario: name one with them")

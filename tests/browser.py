@@ -1,6 +1,6 @@
 """A real browser for tests of pages: headless Chromium, driven by Playwright.
 
-    browser    one Chromium for the session; the test is skipped where there is none, and fails in CI
+    browser    one Chromium for the module; the test is skipped where there is none, and fails in CI
     page       a page of its own context, which notes down what went wrong on it
     watched    the same, as a context manager, for a fixture of a wider scope
 
@@ -56,9 +56,9 @@ class Watched:
             self.complaints.append(text)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A headless Chromium, one for the session."""
+    """A headless Chromium, one for a module: as long as it runs, no test can have an event loop of its own."""
     path = chromium()
     if path is None:
         if os.environ.get("CI"):
