@@ -187,7 +187,7 @@ class Gauge:
 
 
 class ServerLoad:
-    """The server's memory, and its share of a core where its process is ours to see.
+    """The server's memory, its append-only file if it has one, and its share of a core where we can see that.
 
     Args:
         client: of the server.
@@ -202,11 +202,10 @@ class ServerLoad:
         self._before: tuple[int, float, int] | None = None
 
     def read(self) -> list[Sample]:
-        """`server.used_memory_bytes`, `server.cpu_share`."""
+        """`server.used_memory_bytes`, `server.aof_*`, `server.cpu_share`."""
         samples = []
         try:
-            used = self._client.info("memory")["used_memory"]
-            samples.append(Sample("server.used_memory_bytes", float(used), "bytes"))
+            samples += self._ask()
         except redis.RedisError:
             self._client.connection_pool.disconnect()
         pid = self._pid()
@@ -220,6 +219,19 @@ class ServerLoad:
                 share = (cpu_s - self._before[1]) / ((now_ns - self._before[2]) / 1e9)
                 samples.append(Sample("server.cpu_share", share, "cores"))
             self._before = (pid, cpu_s, now_ns)
+        return samples
+
+    def _ask(self) -> list[Sample]:
+        with self._client.pipeline(transaction=False) as ask:
+            ask.info("memory")
+            ask.info("persistence")
+            memory, persistence = ask.execute()
+        samples = [Sample("server.used_memory_bytes", float(memory["used_memory"]), "bytes")]
+        if persistence.get("aof_enabled"):
+            # Waiting: asked for and not done. Delayed: a write that waited for one, counted since the start.
+            waiting, delayed = persistence["aof_pending_bio_fsync"], persistence["aof_delayed_fsync"]
+            samples.append(Sample("server.aof_waiting_fsync", float(waiting), "fsyncs"))
+            samples.append(Sample("server.aof_delayed_fsync", float(delayed), "fsyncs"))
         return samples
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ import redis
 from harness.clock import SystemClock, VirtualClock
 from harness.history import History
 from harness.probes import Gauge, GroupLag, HostLoad, Sample, Sampler, ServerLoad
-from harness.servers import OwnServer
+from harness.servers import OwnServer, open_server
 from tests.waiting import until
 
 MS = 1_000_000
@@ -260,6 +261,21 @@ def test_the_memory_of_a_server_is_its_own_figure(own_server: OwnServer, client:
     [after] = load.read()
     assert (after.value or 0) - (before.value or 0) >= 4_900_000
     assert after.unit == "bytes"
+
+
+def test_what_waits_for_the_disk_is_read_where_there_is_an_append_only_file() -> None:
+    """With an append-only file: the fsyncs that wait, and the writes that waited for one. Without: nothing."""
+    for durability, expected in (
+        ("everysec", ["server.aof_waiting_fsync", "server.aof_delayed_fsync"]),
+        ("none", []),
+    ):
+        with (
+            open_server("embedded", SystemClock(), durability=durability) as server,
+            contextlib.closing(server.client()) as client,
+        ):
+            samples = ServerLoad(client, lambda: None, VirtualClock()).read()
+        assert [sample.name for sample in samples if ".aof_" in sample.name] == expected
+        assert all((sample.value or 0) >= 0 for sample in samples)
 
 
 def test_shares_of_the_host_are_shares() -> None:
