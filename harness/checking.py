@@ -68,7 +68,8 @@ def workers_reported(name: str, workers: Sequence[WorkerShare]) -> Verdict:
             for w in died
         )
         return Verdict(name=name, status="UNKNOWN", detail=f"{len(died)} of {len(workers)} workers died: {lost}")
-    return Verdict(name=name, status="PASS", detail=f"each of {len(workers)} workers has reported its share")
+    who = "the one worker" if len(workers) == 1 else f"each of {len(workers)} workers"
+    return Verdict(name=name, status="PASS", detail=f"{who} has reported its share")
 
 
 def all_answered(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,11 +24,12 @@ from harness.checking import (
     nothing_twice,
     nothing_unexpected,
     producers_unharmed,
+    workers_reported,
     worst,
 )
 from harness.ledger import Account, Losses, Order, Stopped
 from harness.recording import Histogram
-from harness.run import Status, Verdict
+from harness.run import Status, Verdict, WorkerShare
 
 GOOD = Account(
     attempted=1200,
@@ -293,3 +295,26 @@ def test_hit_in_batch(in_hand: float | None, status: Status) -> None:
 def test_all_faults_done(planned: int, done: int, status: Status) -> None:
     """What was planned and not done has tested nothing."""
     assert status == all_faults_done("x", planned=planned, done=done).status
+
+
+def worker(**changed: Any) -> WorkerShare:
+    """A worker that has reported its share, changed as the test wants."""
+    return WorkerShare(**{"name": "w", "arrivals": 10, "connections": 1, **changed})
+
+
+def test_a_worker_that_died_makes_the_measurement_invalid() -> None:
+    """All have reported: PASS. One is silent: UNKNOWN, by its name and what is not known. None at all: UNKNOWN."""
+    passed = workers_reported("x.workers", [worker(), worker()])
+    assert (passed.status, passed.detail) == ("PASS", "each of 2 workers has reported its share")
+    died = workers_reported("x.workers", [worker(), worker(name="v", unseen=4, silent_from_s=1.5)])
+    assert died.status == "UNKNOWN"
+    assert "1 of 2 workers died: v was last heard of at 1.5 s, 4 of its operations have no record" in died.detail
+    assert workers_reported("x.workers", []).status == "UNKNOWN"
+
+
+def test_what_went_with_a_worker_is_not_held_against_the_system() -> None:
+    """Operations that only a dead worker knew of are no evidence; one that failed besides is a failure."""
+    counts = {"arrivals": 10, "ok": 6, "unknown": 3, "dropped": 1}
+    assert all_answered("x", **counts, failed=0, unseen=4).status == "UNKNOWN"
+    assert all_answered("x", **counts, failed=0, unseen=3).status == "FAIL"
+    assert all_answered("x", **{**counts, "ok": 5}, failed=1, unseen=4).status == "FAIL"
