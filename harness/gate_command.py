@@ -111,6 +111,7 @@ def prepared(options: GateOptions, directory: Path) -> Iterator[tuple[Gate, Gate
                 durability=options.durability,
                 seed=stage.seed,
                 metrics=options.metrics,
+                scratch=tree.parent,
             )
             if options.micro is not None:
                 return MicroRounds(measure, options.micro.resolve(), stage.directory, stage.clock)

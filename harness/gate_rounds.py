@@ -124,6 +124,8 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True):
         durability: of these servers.
         seed: of the coin.
         metrics: the only ones that are asked for, so that other operations can be left out; all where empty.
+        scratch: where temporary directories go that somebody else removes in the end; None for the system's place.
+            An interrupt between the making of one and the note that it was made leaves it there.
     """
 
     target: str
@@ -134,6 +136,7 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True):
     durability: Durability = "none"
     seed: int = 1
     metrics: tuple[str, ...] = ()
+    scratch: Path | None = None
 
 
 def turns(count: int) -> list[int]:
@@ -213,7 +216,9 @@ def overlay(stack: contextlib.ExitStack, measure: Measure, side: Side) -> str:
         SideError: the source lacks a package.
     """
     # Both paths are of one length: the length of a path moves what lies behind it in memory.
-    directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="shopbench-side-")))
+    directory = Path(
+        stack.enter_context(tempfile.TemporaryDirectory(prefix="shopbench-side-", dir=measure.scratch))
+    )
     for package in measure.packages:
         source = measure.sources[side] / package
         if not source.is_dir():

@@ -34,7 +34,7 @@ from harness import gate
 from harness.child import Channel, Child
 from harness.clock import Clock, VirtualClock
 from harness.gate_rounds import Measure, Round, Rounds
-from harness.gating import Outcome
+from harness.gating import Outcome, lower_bound, upper_bound, walsh_averages
 
 BLOCK_ROUNDS = 8
 SIMULATED = 2_000
@@ -414,17 +414,21 @@ def _others(outcomes: Sequence[Outcome]) -> str:
 
 
 def noise_table(lines: Sequence[Line]) -> str:
-    """How much the log ratios of unchanged code wander from round to round, and whether neighbours are alike."""
+    """What the ratios of unchanged code are in all, how much they wander, and whether neighbours are alike."""
     rounds = [each for each in lines if isinstance(each, Recorded) and each.kind == "nothing"]
     rows = [
-        "| metric | spread of a round (robust) | spread of a round (standard deviation) | likeness of neighbours |"
+        "| metric | ratio of all rounds (95 %) | spread of a round (robust) | standard deviation "
+        "| likeness of neighbours |",
+        "|---|---|---|---|---|",
     ]
-    rows.append("|---|---|---|---|")
     for metric in rounds[0].ratios if rounds else ():
         ratios = np.array([each.ratios[metric] for each in rounds])
         robust = 1.4826 * float(np.median(np.abs(ratios - np.median(ratios))))
         alike = float(np.corrcoef(ratios[:-1], ratios[1:])[0, 1]) if ratios.size > 2 else math.nan
-        rows.append(f"| {metric} | {robust:.2%} | {float(ratios.std()):.2%} | {alike:+.2f} |")
+        averages = walsh_averages(ratios)
+        low, high = (bound(averages, ratios.size, 0.025) or 0.0 for bound in (lower_bound, upper_bound))
+        whole = f"{math.exp(float(np.median(averages))):.3f} ({math.exp(low):.3f} to {math.exp(high):.3f})"
+        rows.append(f"| {metric} | {whole} | {robust:.2%} | {float(ratios.std()):.2%} | {alike:+.2f} |")
     return "\n".join(rows)
 
 

@@ -174,7 +174,7 @@ def test_a_slow_commit_is_failed_and_its_undoing_is_not(shop: Path) -> None:
 
     store.write_text(text)
     commit(shop, "undone")
-    undone = gate(shop, "--baseline", "HEAD~2", *QUICK[:2], "--minutes", "0.15", "--history", "history/gate.jsonl")
+    undone = gate(shop, "--baseline", "HEAD~2", *QUICK[:2], "--minutes", "0.1", "--history", "history/gate.jsonl")
     assert undone.code in {0, 3}, undone
     [line] = (shop / "history" / "gate.jsonl").read_text().splitlines()
     assert json.loads(line)["figures"]["gate.append.p50.ratio"] > 0
@@ -319,7 +319,7 @@ def test_a_dirty_work_tree(toy: Path, name: str, gate_here: Gate) -> None:
         (["--relevant", "append.p50"], "METRIC=SIZE"),
         (["--relevant", "append.p50=ten"], "METRIC=SIZE"),
         (["--relevant", "append.p50=-10%"], "METRIC=SIZE"),
-        (["--relevant", "apend.p50=10%"], "there is no metric 'apend.p50'; there are append.p50"),
+        (["--relevant", "insert.p50=10%"], "there is no metric 'insert.p50'; there are append.p50"),
         (["--durability", "perhaps"], "there is no durability 'perhaps'"),
         (["--server", "redis://127.0.0.1:6379"], "give it a server program, not a URL"),
         (["--micro", "nowhere.py"], "there is no such file"),

@@ -260,7 +260,7 @@ def drifting(generator: np.random.Generator, rounds: int) -> Floats:
 def test_intervals_cover_the_truth_as_often_as_they_say(noise: Noise, rounds: int) -> None:
     """The lower end at 2 % is above the truth in 2 of 100 cases, whatever the noise."""
     generator = np.random.default_rng([7, rounds])
-    trials, level = 2_000, 0.02
+    trials, level = 1_200, 0.02
     lows = [gating.lower_bound(averages_of(noise(generator, rounds) + 0.1), rounds, level) for _ in range(trials)]
     above = sum(low is not None and low > 0.1 for low in lows)
     expected = float(gating._cumulative(rounds)[gating._excluded(rounds, level)])
@@ -284,17 +284,17 @@ def simulated_gate(generator: np.random.Generator, noise: Noise, effect: float) 
 
 @pytest.mark.parametrize("noise", [normal, heavy, drifting])
 def test_false_alarms_are_rarer_than_alpha(noise: Noise) -> None:
-    """Of 250 gates of unchanged code, each with five looks at four metrics, none or hardly one fails."""
+    """Of 150 gates of unchanged code, each with five looks at four metrics, none or hardly one fails."""
     generator = np.random.default_rng(11)
-    failed = sum(simulated_gate(generator, noise, 0.0).outcome == "fail" for _ in range(250))
-    assert failed <= stats.binom.ppf(0.999, 250, gating.ALPHA)
+    failed = sum(simulated_gate(generator, noise, 0.0).outcome == "fail" for _ in range(150))
+    assert failed <= stats.binom.ppf(0.999, 150, gating.ALPHA)
 
 
 def test_an_effect_below_the_margin_fails_as_seldom() -> None:
     """A slowdown that is no more than the margin is no reason to fail, however many rounds there are."""
     generator = np.random.default_rng(12)
-    failed = sum(simulated_gate(generator, normal, SIZE.margin).outcome == "fail" for _ in range(250))
-    assert failed <= stats.binom.ppf(0.999, 250, gating.ALPHA)
+    failed = sum(simulated_gate(generator, normal, SIZE.margin).outcome == "fail" for _ in range(150))
+    assert failed <= stats.binom.ppf(0.999, 150, gating.ALPHA)
 
 
 @pytest.mark.parametrize("noise", [normal, heavy])
@@ -307,8 +307,8 @@ def test_ten_percent_are_seen(noise: Noise) -> None:
 def test_a_relevant_effect_hardly_ever_passes() -> None:
     """An effect of exactly the relevant size passes in no more than beta of the gates."""
     generator = np.random.default_rng(14)
-    passed = sum(simulated_gate(generator, normal, SIZE.relevant).outcome == "pass" for _ in range(250))
-    assert passed <= stats.binom.ppf(0.999, 250, gating.BETA)
+    passed = sum(simulated_gate(generator, normal, SIZE.relevant).outcome == "pass" for _ in range(150))
+    assert passed <= stats.binom.ppf(0.999, 150, gating.BETA)
 
 
 def test_the_smallest_effect_that_is_told_is_the_one_that_is_seen() -> None:
