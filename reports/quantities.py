@@ -17,7 +17,10 @@ import math
 NOT_MEASURED = "not measured"
 
 _MICROSECONDS = {"ns": 1e-3, "µs": 1.0, "us": 1.0, "ms": 1e3, "s": 1e6}
-_COUNTS = {"events", "event", "operations", "messages", "runs", "1"}
+_COUNTS = {
+    *("events", "event", "operations", "messages", "runs", "1"),
+    *("fsyncs", "outages", "pauses", "rounds", "trims", "users", "values", "workers"),
+}
 _SHARES = {"share", "ratio"}
 
 

@@ -51,6 +51,7 @@ def reading(t_s: float, value: float | None, name: str = "lag.events", **labels:
 @pytest.mark.parametrize(
     ("value", "unit", "words"),
     [
+        (8.0, "outages", "8 outages"),
         (132.4, "µs", "132 µs"),
         (0.41, "µs", "0.410 µs"),
         (1_240, "µs", "1.24 ms"),
