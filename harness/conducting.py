@@ -179,6 +179,19 @@ class Findings:
             self.figure(f"{name}.{label}", value, "µs")
 
 
+def answered(name: str, result: PumpResult) -> Verdict:
+    """The verdict on whether every operation of a load got an answer, and a good one."""
+    return checking.all_answered(
+        name,
+        arrivals=result.arrivals,
+        ok=result.ok,
+        failed=result.failed,
+        unknown=result.unknown,
+        dropped=result.dropped,
+        unseen=result.unseen,
+    )
+
+
 def operations_below(log: LatencyLog, operation: str) -> list[str]:
     """The operations that are part of another, as `journey.browse` is of `journey`."""
     recorded = {tag.rpartition(".")[0] for tag in log.tags}

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import checking
-from harness.conducting import Findings
+from harness.conducting import Findings, answered
 from harness.history import History
 from harness.pump import OK
 from scenarios.line import Evidence, Line
@@ -76,15 +76,7 @@ def add_account(
     _add_cost_of_probes(findings, line)
     prefix = findings.prefix
     verdicts = {
-        "answered": lambda name: checking.all_answered(
-            name,
-            arrivals=result.arrivals,
-            ok=result.ok,
-            failed=result.failed,
-            unknown=result.unknown,
-            dropped=result.dropped,
-            unseen=result.unseen,
-        ),
+        "answered": lambda name: answered(name, result),
         "drained": lambda name: checking.drained(name, is_drained=is_drained, waited_s=timeout_s),
         "nothing_lost": lambda name: checking.nothing_lost(
             name, account, is_drained=is_drained, losses=evidence.losses

@@ -18,7 +18,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from harness import checking
-from harness.conducting import Findings, Stage
+from harness.conducting import Findings, Stage, answered
 from harness.history import History
 from harness.ledger import PRODUCER_BITS
 from harness.pacing import Pacer, Poisson, Shape, shaped
@@ -27,7 +27,7 @@ from harness.pump import PumpResult, PumpSettings
 from harness.recording import LatencyLog
 from harness.servers import Durability
 from scenarios.load import Load
-from scenarios.shop import LEAD_NS, producer_of, run_pump, server_for
+from scenarios.shop import DURABILITY_IN_WORDS, LEAD_NS, producer_of, run_pump, server_for
 
 Choice = Literal["everysec", "always", "none", "all"]
 
@@ -145,15 +145,7 @@ def _measure(
         checking.instrument_kept_up(
             f"{name}send_lag", logs[0].total(f"{operation}.send_lag"), chosen.send_lag_budget_ms * 1000
         ),
-        checking.all_answered(
-            f"{name}answered",
-            arrivals=result.arrivals,
-            ok=result.ok,
-            failed=result.failed,
-            unknown=result.unknown,
-            dropped=result.dropped,
-            unseen=result.unseen,
-        ),
+        answered(f"{name}answered", result),
     ]
     return result
 
@@ -173,7 +165,7 @@ def _headline(
         label = "append" if at == 0 else f"append.{durability}"
         p50, p99 = values.get(f"{label}.response.p50"), values.get(f"{label}.response.p99")
         if p50 is not None and p99 is not None:
-            where = "on this server" if not findings.server.get("owned") else _IN_WORDS[durability]
+            where = "on this server" if not findings.server.get("owned") else DURABILITY_IN_WORDS[durability]
             parts.append(f"{where} {p50 / 1000:.2f} ms at the median and {p99 / 1000:.2f} ms at p99")
     total = sum(result.ok for result in results)
     what = "bare XADDs" if chosen.path == "xadd" else "appends"
@@ -184,12 +176,6 @@ def _headline(
         f"counted from when each was due: {'; '.join(parts)}."
     )
 
-
-_IN_WORDS = {
-    "everysec": "synced each second",
-    "always": "synced before each answer",
-    "none": "kept in memory only",
-}
 
 scenario = Append()
 

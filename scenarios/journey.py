@@ -30,7 +30,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from harness import checking
-from harness.conducting import Findings, ScenarioError, Stage, total_of
+from harness.conducting import Findings, ScenarioError, Stage, answered, total_of
 from harness.driving import Drive, Journeys
 from harness.pacing import Pacer, Shape, shaped
 from harness.probes import GroupLag, HostLoad, Probe, Sampler, ServerLoad
@@ -369,15 +369,7 @@ def _conclude(chosen: JourneyParameters, findings: Findings, result: PumpResult)
 
 def _answered(result: PumpResult) -> Verdict:
     """Whether every step was answered, and well; else the commonest reasons."""
-    verdict = checking.all_answered(
-        "journey.answered",
-        arrivals=result.arrivals,
-        ok=result.ok,
-        failed=result.failed,
-        unknown=result.unknown,
-        dropped=result.dropped,
-        unseen=result.unseen,
-    )
+    verdict = answered("journey.answered", result)
     commonest = sorted(result.errors.items(), key=lambda item: -item[1])[:_MOST_REASONS]
     if not commonest:
         return verdict

@@ -55,6 +55,7 @@ from harness.run import Verdict
 from harness.servers import Durability
 from scenarios.account import add_account, caught_up_ns
 from scenarios.line import Delivery, Line, LineSettings
+from scenarios.shop import DURABILITY_IN_WORDS
 
 DURABILITIES: tuple[Durability, ...] = ("always", "everysec", "none")
 # The log is synced each second, and Redis lets one sync be late by another before it waits for it.
@@ -62,12 +63,6 @@ EVERYSEC_WINDOW_S = 2.0
 POLL_S = 0.002
 # For how long no effect comes before what waits is counted as drained, with events that never will have one.
 QUIET_S = 1.0
-
-_IN_WORDS: dict[Durability, str] = {
-    "always": "synced before each answer",
-    "everysec": "synced each second",
-    "none": "kept in memory only",
-}
 
 
 class CrashParameters(Struct, frozen=True, forbid_unknown_fields=True):
@@ -406,7 +401,7 @@ def _headline(crashes: Sequence[Crash]) -> str:
     parts = []
     for crash in crashes:
         gone = f"{crash.gone:,}" if crash.gone else "none"
-        said = f"{_IN_WORDS[crash.durability]}, {gone} of {crash.acknowledged:,} were gone"
+        said = f"{DURABILITY_IN_WORDS[crash.durability]}, {gone} of {crash.acknowledged:,} were gone"
         if crash.gone_from_s is not None and crash.gone_until_s is not None:
             said += f", from {crash.gone_from_s:.2f} s to {max(0.0, crash.gone_until_s):.2f} s before the kill"
         if crash.restart_s is not None:

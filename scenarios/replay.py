@@ -23,8 +23,7 @@ import numpy as np
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from harness import checking
-from harness.conducting import Findings, Stage
+from harness.conducting import Findings, Stage, answered
 from harness.driving import Drive, Journeys
 from harness.ledger import event_id
 from harness.pacing import ClosedLoop
@@ -173,17 +172,7 @@ def _conclude(chosen: UsersParameters, findings: Findings, result: PumpResult) -
     rate = result.ok * chosen.events / (result.wall_ns / 1e9)
     findings.figure("events", float(chosen.events), "events")
     findings.figure("events_per_s", rate, "1/s")
-    findings.verdicts.append(
-        checking.all_answered(
-            "replay.answered",
-            arrivals=result.arrivals,
-            ok=result.ok,
-            failed=result.failed,
-            unknown=result.unknown,
-            dropped=result.dropped,
-            unseen=result.unseen,
-        )
-    )
+    findings.verdicts.append(answered("replay.answered", result))
     findings.headline = (
         f"{result.ok:,} replays of {chosen.events:,} events by {chosen.users:,} users (closed loop), "
         f"{rate:,.0f} events/s together."

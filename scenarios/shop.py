@@ -14,6 +14,11 @@ from harness.servers import Durability, Server, open_server
 GROUP = "crm"
 # From "everybody is ready" to the first arrival.
 LEAD_NS = 200_000_000
+DURABILITY_IN_WORDS: dict[Durability, str] = {
+    "everysec": "synced each second",
+    "always": "synced before each answer",
+    "none": "kept in memory only",
+}
 
 
 def producer_of(stage: Stage) -> int:
