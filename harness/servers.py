@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -153,11 +154,13 @@ class OwnServer(Server):
     def __init__(
         self, program: Path, clock: Clock, *, durability: Durability = "none", port: int | None = None
     ) -> None:
-        self._program = program
+        # Not resolved: by which of its names it was called tells some programs what they are.
+        self._program = program.absolute()
         self._clock = clock
         self._durability = durability
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
+        self._is_starting = False
         try:
             self._keeper = _bound(port or 0)
         except OSError as error:
@@ -167,8 +170,16 @@ class OwnServer(Server):
             # Elsewhere a port that is bound twice cannot be listened on.
             self._keeper.close()
         self.url = f"redis://127.0.0.1:{self.port}"
-        self._directory = Path(tempfile.mkdtemp(prefix="shopbench-server-"))
+        # The name is known before there is a directory, so that it is removed whenever an interrupt comes; and it
+        # is the name that the kernel will tell the guard.
+        self._directory = Path(tempfile.gettempdir()).resolve() / f"shopbench-server-{secrets.token_hex(8)}"
         try:
+            self._directory.mkdir(mode=0o700)
+            self._guard = subprocess.Popen(
+                [sys.executable, "-m", "harness.guard", str(self._directory)],
+                stdin=subprocess.PIPE,
+                start_new_session=True,
+            )
             self.start()
         except BaseException:
             self.close()
@@ -196,17 +207,19 @@ class OwnServer(Server):
         Raises:
             ServerError: it cannot be started, ends at once, or does not answer.
         """
+        self._is_starting = True
         try:
             self._process = subprocess.Popen(
                 [str(self._program), *self._arguments()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
+                cwd=self._directory,  # by this the guard knows it, from its first moment on
                 start_new_session=True,
             )
         except OSError as error:
             raise ServerError(f"{self._program}: cannot be started ({error.strerror})") from error
-        self._watch(self._process.pid)
+        self._is_starting = False
         deadline = self._clock.now_ns() + START_TIMEOUT_NS
         client = self.client(timeout_s=1.0)
         while True:
@@ -221,19 +234,15 @@ class OwnServer(Server):
             self._clock.sleep_ns(10_000_000)
         client.close()
 
-    def _watch(self, pid: int) -> None:
-        self._dismiss_guard()
-        self._guard = subprocess.Popen(
-            [sys.executable, "-m", "harness.guard", str(pid), str(self._directory)],
-            stdin=subprocess.PIPE,
-            start_new_session=True,
-        )
-
-    def _dismiss_guard(self) -> None:
+    def _end_guard(self) -> None:
         if self._guard is not None and self._guard.stdin is not None:
-            # A guard that reads a byte before the end has been dismissed.
+            # A guard that reads a byte before the end has been dismissed. Not so where a start was interrupted:
+            # there may be a server that we have not been told of, and the guard finds it.
+            if not self._is_starting:
+                with contextlib.suppress(BrokenPipeError):
+                    self._guard.stdin.write(b".")
+                    self._guard.stdin.flush()
             with contextlib.suppress(BrokenPipeError):
-                self._guard.stdin.write(b".")
                 self._guard.stdin.close()
             self._guard.wait()
             self._guard = None
@@ -275,9 +284,10 @@ class OwnServer(Server):
             self.thaw()
             self._process.kill()  # nothing of it is wanted afterwards, so it need not write anything
             self._process.wait()
-        self._dismiss_guard()
         self._keeper.close()
         shutil.rmtree(self._directory, ignore_errors=True)
+        # Last, so that an interrupt on the way leaves the rest to the guard.
+        self._end_guard()
 
 
 class ForeignServer(Server):

@@ -240,6 +240,54 @@ def test_a_server_ends_with_its_starter(state: str) -> None:
         until(lambda: not directory.exists(), "the end of its directory")
 
 
+INTERRUPTED_STARTER = """
+import os, signal, subprocess, sys
+from harness.clock import SystemClock
+from harness.servers import open_server
+
+how, at_start = sys.argv[1], int(sys.argv[2])
+starts = 0
+
+class Popen(subprocess.Popen):
+    def __init__(self, arguments, **options):
+        global starts
+        super().__init__(arguments, **options)
+        if arguments[0] == sys.executable:
+            return
+        starts += 1
+        if starts == at_start:
+            print(self.pid, options["cwd"], flush=True)
+            if how == "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise KeyboardInterrupt
+
+subprocess.Popen = Popen
+try:
+    with open_server("embedded", SystemClock()) as server:
+        server.kill()
+        server.start()
+except KeyboardInterrupt:
+    print("closed", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("at_start", [1, 2])
+@pytest.mark.parametrize("how", ["killed", "interrupted"])
+def test_a_server_whose_start_was_cut_off_ends(how: str, at_start: int) -> None:
+    """The starter dies, or is interrupted, as soon as there is a server, at the first start or at a later one."""
+    command = [sys.executable, "-c", INTERRUPTED_STARTER, how, str(at_start)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as starter:
+        assert starter.stdout is not None
+        pid, _, name = starter.stdout.readline().strip().partition(" ")
+        server, directory = psutil.Process(int(pid)) if psutil.pid_exists(int(pid)) else None, Path(name)
+        if how == "interrupted":
+            assert starter.stdout.readline() == "closed\n"
+            assert (server is not None and is_alive(server), directory.exists()) == (False, False)
+        until(lambda: server is None or not is_alive(server), "the end of the server")
+        until(lambda: not directory.exists(), "the end of its directory")
+
+
 # Somebody else's -------------------------------------------------------------------------------------------
 
 
