@@ -140,7 +140,7 @@ def run_command(
             record, ended = conduct_suite(
                 chosen, stage_for, directory, clock=clock, command=command, profile=profile, seed=seed
             )
-    return _conclude(_held_to(record, limits, history), ended)
+    return _conclude(_held_to(record, limits, history), ended, history=history)
 
 
 def _budgets(path: Path | None) -> list[budgets.Budget] | None:
@@ -150,6 +150,7 @@ def _budgets(path: Path | None) -> list[budgets.Budget] | None:
 def _held_to(record: Record, limits: list[budgets.Budget] | None, history: Path | None) -> Record:
     """A record with the verdicts of its budgets, and its runs in the history."""
     from harness.trend import append_entry, entry_of
+    from reports.compare import question, server_of
 
     members = record.members()
     if limits is not None:
@@ -158,15 +159,19 @@ def _held_to(record: Record, limits: list[budgets.Budget] | None, history: Path 
         record = run.load(record.directory)
     if history is not None:
         for each in members or [record]:
-            append_entry(history, entry_of(each.run))
+            about = entry_of(each.run, question=dict(question(each.run)), server=server_of(each.run))
+            append_entry(history, about)
     return record
 
 
-def _conclude(record: Record, ended: BaseException | None, *, as_json: bool = False) -> int:
+def _conclude(
+    record: Record, ended: BaseException | None, *, history: Path | None = None, as_json: bool = False
+) -> int:
+    from harness.trend import read_entries
     from reports.index import refresh_index
 
     _report(record, as_json=as_json)
-    refresh_index(record.directory.parent)
+    refresh_index(record.directory.parent, read_entries(history) if history is not None else ())
     if ended is None:
         return checking.exit_code(record.run.verdicts)
     if isinstance(ended, Interrupted):
@@ -259,7 +264,8 @@ def gate_command(  # noqa: PLR0913, PLR0917 - a command has as many options as i
             record, ended = conduct(gate, parameters, stage, command=["shopbench", *sys.argv[1:]])
     except Interrupted as error:
         raise UsageError(f"the gate was interrupted by {error}") from error
-    code = _conclude(_held_to(record, limits, history), None if isinstance(ended, Interrupted) else ended)
+    record = _held_to(record, limits, history)
+    code = _conclude(record, None if isinstance(ended, Interrupted) else ended, history=history)
     if isinstance(ended, Interrupted):
         raise UsageError(f"the gate was interrupted by {ended}")
     return code
@@ -398,12 +404,16 @@ def compare_command(
 @app.command("index")
 def index_command(
     runs: Annotated[Path, typer.Argument(help="A directory that holds run directories.")] = Path("runs"),
+    history: Annotated[
+        Path | None, typer.Option(help="What --history of other commands has appended to: longer lines.")
+    ] = None,
 ) -> int:
-    """Make a page of all runs in a directory: newest first, with their main figures over time."""
+    """Make a page of all runs in a directory: newest first, main figures over time, and where those changed."""
+    from harness.trend import read_entries
     from reports.index import write_index
 
     try:
-        path = write_index(runs)
+        path = write_index(runs, read_entries(history) if history is not None else ())
     except OSError as error:
         raise RunError(f"{runs}: the index cannot be written ({error.strerror})") from error
     out.print(str(path), markup=False, highlight=False, soft_wrap=True)

@@ -1,7 +1,7 @@
 """The history of a project's figures: a line of JSON for each run, appended to a plain file.
 
     {"at": "2026-11-23T14:15:02+00:00", "scenario": "gate", "revision": "57c6260", "host": "...", "status": "PASS",
-     "figures": {"gate.append.p50.ratio": 1.003, ...}}
+     "figures": {"gate.append.p50.ratio": 1.003, ...}, "question": {"parameters.minutes": "5", ...}, ...}
 
 The file belongs into a branch or a directory of its owner's; lines are only ever appended, so that two branches of
 it merge by taking both sides' lines. `otava` rows are the same figures as a table that Apache Otava reads;
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -22,7 +22,12 @@ from harness.run import Run, RunError, Status
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """A run in the history; a figure that could not be measured is not in it."""
+    """A run in the history; a figure that could not be measured is not in it.
+
+    Attributes:
+        question: what makes it comparable with other runs; empty where the line does not say.
+        server: its name and version.
+    """
 
     at: str
     scenario: str
@@ -30,10 +35,18 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     host: str | None
     status: Status
     figures: dict[str, float]
+    question: dict[str, str] = {}
+    server: str = ""
 
 
-def entry_of(run: Run) -> Entry:
-    """What the history keeps of a run."""
+def entry_of(run: Run, *, question: Mapping[str, str] | None = None, server: str = "") -> Entry:
+    """What the history keeps of a run.
+
+    Args:
+        run: the run.
+        question: what makes it comparable with other runs.
+        server: its name and version.
+    """
     host = run.environment.get("host", {})
     return Entry(
         at=run.started_at,
@@ -42,6 +55,8 @@ def entry_of(run: Run) -> Entry:
         host=host.get("host"),
         status=checking.worst(run.verdicts),
         figures={figure.name: figure.value for figure in run.figures if figure.value is not None},
+        question=dict(question or {}),
+        server=server,
     )
 
 

@@ -54,6 +54,7 @@ _WEIGHTS: tuple[tuple[str, Weight, str], ...] = (
     (r"parameters\.profile", "weakens", "only names a set of parameters; those that differ stand here by name"),
     (r"parameters\.(scenarios|send_lag_budget_ms|drain_timeout_s)", "weakens", "moves verdicts, not figures"),
     (r"parameters\.(duration_s|before_s|after_s)", "weakens", "a longer run meets more of what is rare"),
+    (r"parameters\.(baseline|candidate)", "weakens", "other code: perhaps what is compared"),
     (r"parameters\.(durability|delivery)", "invalid", "another promise: what an answer means is not the same"),
     (r"parameters\..*", "invalid", "another load was asked for"),
     (r"environment\.server\.(appendonly|appendfsync|save)", "invalid", "another durability"),

@@ -7,8 +7,10 @@ listed by its name, with the reason: a run that was cut off is the one that some
 
 A line of figures over time connects only runs that ask the same question on the same kind of machine
 (`reports.compare.question`): a run at another rate begins a line of its own. Otherwise a smoke run between two
-long ones would look like a regression. Lines are inline SVG, each point with its value as a title, so the page
-is small, prints, and needs its script for nothing but the filter.
+long ones would look like a regression. Where a line got another level, its change points say when, at which
+revision, and by how much (`harness.change_points`). A history that runs were appended to (`harness.trend`) makes
+lines longer than the directory goes back; a run that is in both counts once. Lines are inline SVG, each point with
+its value as a title, so the page is small, prints, and needs its script for nothing but the filter.
 
 A file `index.html` that is not ours is never replaced.
 """
@@ -16,15 +18,19 @@ A file `index.html` that is not ours is never replaced.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
 
-from harness.run import Figure, Record, Run, RunError, Status, load, write_atomically
+from harness import trend
+from harness.change_points import Change, change_points
+from harness.run import Record, Run, RunError, Status, load, write_atomically
 from reports import findings
 from reports.compare import listed, question, server_of, spoken_name
 from reports.findings import printable
@@ -36,6 +42,7 @@ _STAMPED = re.compile(r"(\d{4})(\d\d)(\d\d)-(\d\d)(\d\d)(\d\d)-.+")
 # Points of a line: the newest runs; more would be closer together than a pixel.
 _MOST_POINTS = 60
 _MOST_LINES = 3
+_REVISION = 12
 _WIDTH, _HEIGHT, _EDGE = 180, 40, 4
 
 
@@ -62,6 +69,16 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         return [printable(run.scenario) for run in self.runs]
 
 
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """What a line needs of a run, be it in the directory or in the history."""
+
+    name: str
+    at: str
+    revision: str
+    server: str
+    figures: dict[str, float]
+
+
 class Point(msgspec.Struct, frozen=True):
     """A run's value on a line: its place in the picture in pixels, and its words."""
 
@@ -70,14 +87,24 @@ class Point(msgspec.Struct, frozen=True):
     words: str
 
 
+class Level(msgspec.Struct, frozen=True):
+    """A stretch of a line between change points, in pixels."""
+
+    begin: float
+    end: float
+    y: float
+
+
 class Sparkline(msgspec.Struct, frozen=True, kw_only=True):
-    """A figure over the runs of a group, oldest first."""
+    """A figure over the runs of a group, oldest first; its levels, and what each change was, newest first."""
 
     label: str
     name: str
     last: str
     range: str
     points: list[Point]
+    levels: list[Level] = []
+    changes: list[str] = []
 
     @property
     def path(self) -> str:
@@ -140,8 +167,13 @@ def _stamp_of(name: str) -> str:
     return "{}-{}-{}T{}:{}:{}".format(*match.groups()) if match else ""
 
 
-def groups(found: Sequence[Entry]) -> list[Group]:
-    """The runs that came to their end, by the question they ask; the scenario of the newest run first."""
+def groups(found: Sequence[Entry], history: Sequence[trend.Entry] = ()) -> list[Group]:
+    """The runs that came to their end, by the question they ask; the scenario of the newest run first.
+
+    Args:
+        found: the runs of the directory, newest first.
+        history: runs of before; those that ask what no run of the directory asks are left out.
+    """
     by_question: dict[tuple[tuple[str, str], ...], list[tuple[str, Run]]] = {}
     for entry in found:
         for run in entry.runs:
@@ -151,15 +183,58 @@ def groups(found: Sequence[Entry]) -> list[Group]:
     for asked, runs in by_question.items():
         by_scenario.setdefault(runs[0][1].scenario, []).append(dict(asked))
     order = list(by_scenario)
-    return [
-        Group(
-            scenario=printable(runs[0][1].scenario),
-            told=_told(dict(asked), by_scenario[runs[0][1].scenario], runs),
-            count=len(runs),
-            lines=list(_lines(runs[:_MOST_POINTS][::-1])),
+    made = []
+    for asked, runs in sorted(by_question.items(), key=lambda item: order.index(item[1][0][1].scenario)):
+        here = [_measured(name, run) for name, run in runs]
+        there = [_remembered(entry) for entry in _only_there(history, dict(asked), runs)]
+        over_time = sorted([*there, *here[::-1]], key=lambda each: each.at)
+        newest = runs[0][1]
+        made.append(
+            Group(
+                scenario=printable(newest.scenario),
+                told=_told(dict(asked), by_scenario[newest.scenario], runs),
+                count=len(over_time),
+                lines=list(_lines(newest, over_time[-_MOST_POINTS:])),
+            )
         )
-        for asked, runs in sorted(by_question.items(), key=lambda item: order.index(item[1][0][1].scenario))
-    ]
+    return made
+
+
+def _measured(name: str, run: Run) -> Measured:
+    return Measured(
+        name=name,
+        at=run.started_at,
+        revision=_revision(run.environment.get("host")),
+        server=server_of(run),
+        figures={figure.name: figure.value for figure in run.figures if figure.value is not None},
+    )
+
+
+def _revision(host: Any) -> str:
+    found = host.get("revision") if isinstance(host, Mapping) else None
+    return printable(found)[:_REVISION] if isinstance(found, str) else ""
+
+
+def _remembered(entry: trend.Entry) -> Measured:
+    return Measured(
+        name=printable(entry.at),
+        at=entry.at,
+        revision=printable(entry.revision or "")[:_REVISION],
+        server=printable(entry.server),
+        figures=entry.figures,
+    )
+
+
+def _only_there(
+    history: Sequence[trend.Entry], asked: dict[str, str], runs: Sequence[tuple[str, Run]]
+) -> Iterator[trend.Entry]:
+    """What the history has of a question beyond the runs that are in the directory."""
+    here = {run.started_at for _, run in runs}
+    return (
+        each
+        for each in history
+        if each.scenario == runs[0][1].scenario and each.question == asked and each.at not in here
+    )
 
 
 def _told(mine: dict[str, str], all_of_them: list[dict[str, str]], runs: Sequence[tuple[str, Run]]) -> str:
@@ -171,42 +246,70 @@ def _told(mine: dict[str, str], all_of_them: list[dict[str, str]], runs: Sequenc
     return printable(listed(words, 6)) if words else ""
 
 
-def _lines(runs: Sequence[tuple[str, Run]]) -> Iterator[Sparkline]:
+def _lines(newest: Run, runs: Sequence[Measured]) -> Iterator[Sparkline]:
     """The main figures of the newest run, over all of these."""
-    for label, figure in findings.key_figures(runs[-1][1])[:_MOST_LINES]:
-        values = [(f"{name}, {server_of(run) or 'server unknown'}", run.figure(figure.name)) for name, run in runs]
-        known = [(at, name, value) for at, (name, value) in enumerate(values) if value is not None]
+    for label, figure in findings.key_figures(newest)[:_MOST_LINES]:
+        known = [(at, run, run.figures[figure.name]) for at, run in enumerate(runs) if figure.name in run.figures]
         if not known:
             continue
-        low, high = min(v for _, _, v in known), max(v for _, _, v in known)
-        told = [quantity(v, figure.unit) for v in (low, high)]
+        values = [value for _, _, value in known]
+        ends = min(values), max(values)
+        told = [quantity(v, figure.unit) for v in ends]
+        xs = [_across(at, len(runs)) for at, _, _ in known]
+        changes = change_points(values)
         yield Sparkline(
             label=label,
             name=figure.name,
-            last=quantity(known[-1][2], figure.unit),
+            last=quantity(values[-1], figure.unit),
             range="" if len(known) == 1 else "the same in all" if told[0] == told[1] else " to ".join(told),
-            points=[_point(at, len(values), value, (low, high), name, figure) for at, name, value in known],
+            points=[
+                Point(
+                    x,
+                    _up(value, ends),
+                    f"{run.name}, {run.server or 'server unknown'}: {quantity(value, figure.unit)}",
+                )
+                for x, (_, run, value) in zip(xs, known, strict=True)
+            ],
+            levels=list(_levels(changes, xs, ends)),
+            changes=[_in_words(change, known[change.at][1], figure.unit) for change in reversed(changes)],
         )
 
 
-def _point(at: int, count: int, value: float, ends: tuple[float, float], name: str, figure: Figure) -> Point:
-    across = at / (count - 1) if count > 1 else 1.0
+def _levels(changes: Sequence[Change], xs: Sequence[float], ends: tuple[float, float]) -> Iterator[Level]:
+    """The bars of a line that has changed, each from its first point to its last."""
+    bounds = [0, *(change.at for change in changes), len(xs)]
+    values = [*(change.before for change in changes[:1]), *(change.after for change in changes)]
+    for value, (begin, stop) in zip(values, itertools.pairwise(bounds), strict=False):
+        yield Level(xs[begin], xs[stop - 1], _up(value, ends))
+
+
+def _in_words(change: Change, run: Measured, unit: str) -> str:
+    """A change as `× 1.17 since 20261123-141502-append, revision 57c6260: 103 µs to 121 µs`."""
+    times = f"× {change.after / change.before:.2f} " if change.before > 0 and change.after > 0 else ""
+    revision = f", revision {run.revision}" if run.revision else ""
+    before, after = (quantity(value, unit) for value in (change.before, change.after))
+    return f"{times}since {run.name}{revision}: {before} to {after}"
+
+
+def _across(at: int, count: int) -> float:
+    share = at / (count - 1) if count > 1 else 1.0
+    return round(_EDGE + share * (_WIDTH - 2 * _EDGE), 1)
+
+
+def _up(value: float, ends: tuple[float, float]) -> float:
     # A tenth of the value fills the height at least: a wobble of a percent is to look like one.
     middle = (ends[0] + ends[1]) / 2
     height = max(ends[1] - ends[0], abs(middle) / 10)
-    up = 0.5 + (value - middle) / height if height else 0.5
-    return Point(
-        x=round(_EDGE + across * (_WIDTH - 2 * _EDGE), 1),
-        y=round(_HEIGHT - _EDGE - up * (_HEIGHT - 2 * _EDGE), 1),
-        words=f"{name}: {quantity(value, figure.unit)}",
-    )
+    share = 0.5 + (value - middle) / height if height else 0.5
+    return round(_HEIGHT - _EDGE - share * (_HEIGHT - 2 * _EDGE), 1)
 
 
-def render_index(root: Path) -> str:
+def render_index(root: Path, history: Sequence[trend.Entry] = ()) -> str:
     """The page of a directory of runs.
 
     Args:
         root: the directory.
+        history: runs that lengthen the lines of those in the directory.
 
     Raises:
         RunError: there are no runs in it.
@@ -217,7 +320,7 @@ def render_index(root: Path) -> str:
     return page(
         "index.html.j2",
         entries=found,
-        groups=groups(found),
+        groups=groups(found, history),
         scenarios=scenarios,
         comparisons=[(name, quote(name)) for name in comparisons],
         width=_WIDTH,
@@ -227,11 +330,12 @@ def render_index(root: Path) -> str:
     )
 
 
-def write_index(root: Path) -> Path:
+def write_index(root: Path, history: Sequence[trend.Entry] = ()) -> Path:
     """Write `index.html` into a directory of runs, and return its path.
 
     Args:
         root: the directory.
+        history: runs that lengthen the lines of those in the directory.
 
     Raises:
         RunError: there are no runs in it, or it has an `index.html` that is not ours.
@@ -240,20 +344,21 @@ def write_index(root: Path) -> Path:
     path = root / "index.html"
     if not _is_ours(path):
         raise RunError(f"{path}: was not made by shopbench, and is left as it is")
-    write_atomically(path, render_index(root).encode())
+    write_atomically(path, render_index(root, history).encode())
     return path
 
 
-def refresh_index(root: Path) -> None:
+def refresh_index(root: Path, history: Sequence[trend.Entry] = ()) -> None:
     """Write `index.html` anew after a run, once there are two; a run has its report where that cannot be.
 
     Args:
         root: the directory that holds the run.
+        history: as for `write_index`.
     """
     # Whoever wants the index asks for it, with `shopbench index`, and is told why there is none.
     with contextlib.suppress(RunError, OSError):
         if len(entries(root)) > 1:
-            write_index(root)
+            write_index(root, history)
 
 
 def _is_ours(path: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 import report_runs
 from test_render import Page
 
-from harness.run import Figure, RunError, Verdict, save
+from harness.run import Figure, RunError, Verdict, load, save
+from harness.trend import entry_of
+from reports.compare import question, server_of
 from reports.findings import printable
 from reports.index import MARK, Group, entries, groups, refresh_index, render_index, write_index
 
@@ -181,6 +184,65 @@ def test_other_questions_have_lines_of_their_own(tmp_path: Path) -> None:
         (1, "profile quick and rate_per_s=5000"),
         (2, "profile quick and rate_per_s=1000"),
     ]
+
+
+def put_steps(root: Path, values: Sequence[float], first: int = 0) -> None:
+    """A run for each value, one a second."""
+    for number, value in enumerate(values, first):
+        environment = report_runs.ENVIRONMENT | {
+            "host": report_runs.ENVIRONMENT["host"] | {"revision": f"{number:x}" * 40}
+        }
+        put(root, f"r{number:02}", started_at=at(number), figures=p99(value), environment=environment)
+
+
+def test_another_level_is_told(tmp_path: Path) -> None:
+    """Where a line got another level, the page says since which run and revision, and from what to what."""
+    put_steps(tmp_path, [100.0, 101.0, 102.0, 103.0] * 4 + [120.0, 121.0, 122.0] * 2)
+    [line] = only_group(tmp_path).lines
+    words = "× 1.19 since r16, revision 101010101010: 102 µs to 121 µs"
+    assert (line.changes, words in Page(render_index(tmp_path)).words) == ([words], True)
+    assert [(level.begin, level.end) for level in line.levels] == [
+        (line.points[0].x, line.points[15].x),
+        (line.points[16].x, line.points[21].x),
+    ]
+    assert line.levels[0].y > line.levels[1].y
+
+
+def test_one_level_is_not_talked_about(tmp_path: Path) -> None:
+    """A line that has kept its level has no changes and no bars."""
+    put_steps(tmp_path, [100.0, 101.0, 102.0, 103.0] * 4 + [140.0])
+    [line] = only_group(tmp_path).lines
+    assert (line.changes, line.levels) == ([], [])
+
+
+def test_history_makes_lines_longer(tmp_path: Path) -> None:
+    """Runs that are only in the history come before those of the directory; what is in both counts once."""
+    everything, here = tmp_path / "all", tmp_path / "here"
+    values = [100.0, 101.0, 102.0, 103.0] * 4 + [120.0, 121.0, 122.0] * 2
+    put_steps(everything, values)
+    runs = [load(path).run for path in sorted(everything.iterdir())]
+    history = [entry_of(run, question=dict(question(run)), server=server_of(run)) for run in runs]
+    put_steps(here, values[10:], first=10)
+    [longer], [whole] = groups(entries(here), history), groups(entries(everything))
+    assert (longer.count, whole.count) == (22, 22)
+    assert [(p.x, p.y) for p in longer.lines[0].points] == [(p.x, p.y) for p in whole.lines[0].points]
+    assert longer.lines[0].changes == whole.lines[0].changes
+    assert longer.lines[0].points[0].words == f"{at(0)}, valkey 8.1.1: 100 µs"
+
+
+def test_history_of_other_questions_is_left_out(tmp_path: Path) -> None:
+    """What the history has of another rate, of another scenario, or without a question is on no line."""
+    put(tmp_path, "run", figures=p99(1.0))
+    [asked] = [dict(question(run)) for entry in entries(tmp_path) for run in entry.runs]
+    other_rate = report_runs.run_of("append", started_at=at(1), parameters={"rate_per_s": 1}, figures=p99(9.0))
+    other_scenario = report_runs.run_of("lag", started_at=at(2), figures=p99(9.0))
+    history = [
+        entry_of(other_rate, question=dict(question(other_rate))),
+        entry_of(other_scenario, question=asked),
+        entry_of(report_runs.run_of("append", started_at=at(3), figures=p99(9.0))),
+    ]
+    [group] = groups(entries(tmp_path), history)
+    assert (group.count, len(group.lines[0].points)) == (1, 1)
 
 
 def test_unfinished_runs_are_on_no_line(tmp_path: Path) -> None:
