@@ -43,6 +43,7 @@ from harness.conducting import (
     interruptible,
     parameters_of,
 )
+from harness.cores import Cores
 from harness.run import Record, RunError
 from harness.servers import Durability, without_password
 from harness.worktree import WorktreeError
@@ -220,6 +221,9 @@ def gate_command(  # noqa: PLR0913, PLR0917 - a command has as many options as i
     metric: Annotated[list[str] | None, typer.Option(help="Only these metrics count.")] = None,
     server: Annotated[str, typer.Option(help="embedded, or a server program.")] = "embedded",
     durability: Annotated[str, typer.Option(help="none, everysec or always.")] = "none",
+    cores: Annotated[
+        str, typer.Option(help="one for each round, where the system lets us choose; or all.")
+    ] = "one",
     allow_dirty: Annotated[bool, typer.Option("--allow-dirty", help="Changes may be uncommitted.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the coin that decides which side is first.")] = 1,
     budget: Annotated[Path | None, typer.Option(help="A file of limits, such as slo.toml.")] = None,
@@ -231,6 +235,8 @@ def gate_command(  # noqa: PLR0913, PLR0917 - a command has as many options as i
 
     if durability not in {"none", "everysec", "always"}:
         raise UsageError(f"there is no durability {durability!r}; there are none, everysec and always")
+    if cores not in {"one", "all"}:
+        raise UsageError(f"a round is measured on one or on all cores, not on {cores!r}")
     if "://" in server:
         raise UsageError("a gate starts a server for each side: give it a server program, not a URL")
     if micro is not None and not micro.is_file():
@@ -245,6 +251,7 @@ def gate_command(  # noqa: PLR0913, PLR0917 - a command has as many options as i
         relevant=sizes(relevant or []),
         metrics=tuple(metric or ()),
         durability=cast("Durability", durability),
+        cores=cast("Cores", cores),
         allow_dirty=allow_dirty,
     )
     limits = _budgets(budget)

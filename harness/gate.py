@@ -63,6 +63,7 @@ class GateParameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         target: what was gated, or the file of micro-benchmarks.
         packages: those that came from each side's source.
         minutes: that the gate may take.
+        cores: `one` for each round, or `all`.
         relevant: the size that was set for a metric, as a share.
         metrics: the only ones that count; all of them where empty.
     """
@@ -73,6 +74,7 @@ class GateParameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     packages: list[str]
     minutes: float
     durability: str
+    cores: str = "one"
     relevant: dict[str, float] = {}
     metrics: list[str] = []
 

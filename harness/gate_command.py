@@ -16,6 +16,7 @@ import msgspec
 
 from harness import worktree
 from harness.conducting import ParameterError, Stage
+from harness.cores import Cores
 from harness.gate import Bench, Gate, GateParameters, size_of
 from harness.gate_micro import MicroRounds
 from harness.gate_rounds import METRICS, Measure, Rounds, Side
@@ -38,6 +39,7 @@ class GateOptions(msgspec.Struct, frozen=True, kw_only=True):
     relevant: Mapping[str, float]
     metrics: tuple[str, ...]
     durability: Durability
+    cores: Cores
     allow_dirty: bool
 
 
@@ -97,6 +99,7 @@ def prepared(options: GateOptions, directory: Path) -> Iterator[tuple[Gate, Gate
             packages=list(options.packages),
             minutes=options.minutes,
             durability=options.durability,
+            cores=options.cores,
             relevant=dict(options.relevant),
             metrics=list(options.metrics),
         )
@@ -109,6 +112,7 @@ def prepared(options: GateOptions, directory: Path) -> Iterator[tuple[Gate, Gate
                 names=names,
                 server=stage.server,
                 durability=options.durability,
+                cores=options.cores,
                 seed=stage.seed,
                 metrics=options.metrics,
                 scratch=tree.parent,

@@ -25,6 +25,7 @@ from typing import Any
 import msgspec
 
 from harness.clock import Clock
+from harness.cores import core_of, on_core
 from harness.gate_rounds import SIDES, Controls, Measure, Round, Side, SideError, first_of, overlay
 from harness.servers import open_server
 
@@ -75,6 +76,7 @@ class MicroRounds:
         try:
             self._overlays = {side: overlay(self._stack, measure, side) for side in SIDES}
             control = self._stack.enter_context(open_server("embedded", clock))
+            self._control_pid = control.pid
             self.server = control.describe()
             self._controls = self._stack.enter_context(contextlib.closing(Controls(control.url, clock)))
         except BaseException:
@@ -97,12 +99,14 @@ class MicroRounds:
         first = first_of(self._measure.seed, number)
         order: list[Side] = [first, "candidate" if first == "baseline" else "baseline"]
         medians: dict[Side, dict[str, float]] = {}
+        core = core_of(self._measure.cores, self._measure.seed, number)
         for side in order:
-            controls = self._controls.measure()
-            medians[side] = self._run(side)
-            for name, taken_ns in self._controls.measure().items():
-                ordered = sorted(controls[name] + taken_ns)
-                medians[side][name] = float(ordered[len(ordered) // 2])
+            with on_core(core, self._control_pid):
+                controls = self._controls.measure()
+                medians[side] = self._run(side)
+                for name, taken_ns in self._controls.measure().items():
+                    ordered = sorted(controls[name] + taken_ns)
+                    medians[side][name] = float(ordered[len(ordered) // 2])
         common = [name for name in medians["baseline"] if name in medians["candidate"]]
         values_ns = {name: (medians["baseline"][name], medians["candidate"][name]) for name in common}
         return Round(

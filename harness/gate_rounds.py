@@ -6,6 +6,7 @@
                    A B B A  B A A B  B A A B  A B B A
 
                so that what drifts, in a straight line or a curve, falls on both alike (Thue and Morse's sequence)
+    core       all of it takes turns on one core, too (`harness.cores`), drawn for each round
     control    before each turn, on behalf of the side whose turn it is: a loop in pure Python and some PINGs to a
                server of their own, both by this process, which runs nothing of either side
     ratio      of a metric in a round, as a logarithm, candidate by baseline: neighbouring turns are a pair, and a
@@ -39,6 +40,7 @@ from numpy.typing import NDArray
 
 from harness.child import Child, ChildError
 from harness.clock import Clock
+from harness.cores import Cores, core_of, on_core
 from harness.gate_side import Block, Opened, Operation, Ready, Refused, SideSettings
 from harness.pump import open_socket
 from harness.servers import Durability, open_server
@@ -76,7 +78,7 @@ PARTS = (
     Part("find_one", 125, 8),
     Part("replay", 1, 8),
     Part("append_many", 500, 8),
-    Part("drain", 2_000, 4),
+    Part("drain", 1_000, 8),
 )
 
 # A metric's name, the operation that it is of, and its quantile.
@@ -123,6 +125,7 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True):
         server: `embedded` or a server program; both sides and the control get one each.
         durability: of these servers.
         seed: of the coin.
+        cores: `one` for each round, or `all`.
         metrics: the only ones that are asked for, so that other operations can be left out; all where empty.
         scratch: where temporary directories go that somebody else removes in the end; None for the system's place.
             An interrupt between the making of one and the note that it was made leaves it there.
@@ -135,6 +138,7 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True):
     server: str = "embedded"
     durability: Durability = "none"
     seed: int = 1
+    cores: Cores = "one"
     metrics: tuple[str, ...] = ()
     scratch: Path | None = None
 
@@ -231,6 +235,7 @@ class _OpenSide:
     """One side of one round: a child and its server."""
 
     def __init__(self, child: Child, name: str) -> None:
+        self.pid = child.pid
         self._child = child
         self._name = name
         self.operations: tuple[Operation, ...] = ()
@@ -286,6 +291,7 @@ class Rounds:
         try:
             self._overlays = {side: overlay(self._stack, measure, side) for side in SIDES}
             control = self._stack.enter_context(open_server(measure.server, clock, durability="none"))
+            self._control_pid = control.pid
             self.server = control.describe()
             self._controls = self._stack.enter_context(contextlib.closing(Controls(control.url, clock)))
         except BaseException:
@@ -309,7 +315,7 @@ class Rounds:
         first = first_of(self._measure.seed, number)
         order: list[Side] = [first, "candidate" if first == "baseline" else "baseline"]
         taken: dict[Side, dict[str, list[Int64s]]] = {side: {} for side in SIDES}
-        with self._open(order) as sides:
+        with self._open(number, order) as sides:
             able = set(sides["baseline"].operations) & set(sides["candidate"].operations)
             if wanted := {METRICS[metric][0] for metric in self._measure.metrics if metric in METRICS}:
                 able &= wanted | {"append"}
@@ -333,7 +339,7 @@ class Rounds:
         )
 
     @contextlib.contextmanager
-    def _open(self, order: Sequence[Side]) -> Iterator[dict[Side, _OpenSide]]:
+    def _open(self, number: int, order: Sequence[Side]) -> Iterator[dict[Side, _OpenSide]]:
         measure = self._measure
         with contextlib.ExitStack() as stack:
             sides: dict[Side, _OpenSide] = {}
@@ -349,4 +355,7 @@ class Rounds:
             for side, server in zip(order, servers, strict=True):
                 sides[side].answer(Ready, "does not build")
                 sides[side].open(server.url)
-            yield sides
+            core = core_of(measure.cores, measure.seed, number)
+            pids = [*(side.pid for side in sides.values()), *(server.pid for server in servers)]
+            with on_core(core, self._control_pid, *pids):
+                yield sides
