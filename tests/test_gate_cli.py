@@ -321,6 +321,7 @@ def test_a_dirty_work_tree(toy: Path, name: str, gate_here: Gate) -> None:
         (["--relevant", "append.p50=-10%"], "METRIC=SIZE"),
         (["--relevant", "insert.p50=10%"], "there is no metric 'insert.p50'; there are append.p50"),
         (["--durability", "perhaps"], "there is no durability 'perhaps'"),
+        (["--cores", "two"], "a round is measured on one or on all cores, not on 'two'"),
         (["--server", "redis://127.0.0.1:6379"], "give it a server program, not a URL"),
         (["--micro", "nowhere.py"], "there is no such file"),
         (["--budget", "nowhere.toml"], "nowhere.toml: No such file"),

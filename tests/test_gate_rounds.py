@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import os
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -19,6 +21,7 @@ from scipy import stats
 
 from harness import gate, gate_selfcheck, gating
 from harness.clock import SystemClock, VirtualClock
+from harness.cores import Cores, core_of
 from harness.gate_rounds import (
     CONTROLS,
     METRICS,
@@ -158,6 +161,47 @@ def test_a_round_of_the_shop() -> None:
         found = rounds.measure(1)
     assert set(found.ratios) == {*METRICS, *CONTROLS}
     assert found.first == first_of(1, 1)
+
+
+# Notes with each append which cores it may use, and its server, and who measures it.
+WATCHFUL_STORE = """
+    import os
+    import redis
+
+    class Store:
+        def __init__(self, url):
+            self.server = redis.Redis.from_url(url).info("server")["process_id"]
+
+        def event(self, number):
+            return number
+
+        def append(self, event):
+            seen = [sorted(os.sched_getaffinity(process)) for process in (0, self.server, os.getppid())]
+            with open({file!r}, "a") as file:
+                print(seen, file=file)
+
+        def close(self):
+            pass
+
+
+    target = Store
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system lets nobody choose")
+@pytest.mark.parametrize("cores", ["one", "all"])
+def test_a_round_takes_turns_on_one_core(tmp_path: Path, cores: Cores) -> None:
+    """Sides, their servers and who measures them are on the core that the round has drawn, if it draws one."""
+    ours = os.sched_getaffinity(0)
+    file = tmp_path / "seen"
+    measure = toys(tmp_path, baseline=WATCHFUL_STORE.format(file=str(file)))
+    measure = msgspec.structs.replace(measure, cores=cores, metrics=("append.p50",))
+    with Rounds(measure, SystemClock()) as rounds:
+        rounds.measure(3)
+    drawn = core_of(cores, measure.seed, 3)
+    expected = sorted(ours) if drawn is None else [drawn]
+    assert set(file.read_text().splitlines()) == {repr([expected] * 3)}
+    assert os.sched_getaffinity(0) == ours
 
 
 @pytest.mark.parametrize(
