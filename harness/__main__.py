@@ -18,10 +18,13 @@ Exit codes: 0 every verdict passes, 1 one fails, 2 usage or infrastructure, 3 th
 from __future__ import annotations
 
 import datetime as dt
+import math
 import os
+import secrets
 import socket
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, cast
 
@@ -115,6 +118,7 @@ def run_command(
         raise UsageError("parameters belong to a scenario: name one with them")
     chosen = [(scenario, parameters_of(scenario, profile, given)) for scenario in scenarios]
     limits = _budgets(budget)
+    _check_history(history)
     clock = SystemClock()
     label = scenarios[0].name if len(scenarios) == 1 else "suite"
     now = dt.datetime.fromtimestamp(clock.epoch_s(), dt.UTC)
@@ -141,28 +145,45 @@ def run_command(
             record, ended = conduct_suite(
                 chosen, stage_for, directory, clock=clock, command=command, profile=profile, seed=seed
             )
-    return _conclude(_held_to(record, limits, history), ended, history=history)
+    return _conclude(_held_to(record, limits), ended, history=history)
+
+
+def _check_history(history: Path | None) -> None:
+    """Say what is wrong with a history before anything is measured."""
+    from harness.trend import read_entries
+
+    if history is not None and history.exists():
+        read_entries(history)
 
 
 def _budgets(path: Path | None) -> list[budgets.Budget] | None:
     return None if path is None else budgets.read_budgets(path, [*_catalog(), "gate"])
 
 
-def _held_to(record: Record, limits: list[budgets.Budget] | None, history: Path | None) -> Record:
-    """A record with the verdicts of its budgets, and its runs in the history."""
+def _held_to(record: Record, limits: list[budgets.Budget] | None) -> Record:
+    """A record with the verdicts of its budgets; a suite has them besides its members'."""
+    if limits is None:
+        return record
+    members = record.members()
+    found = budgets.budget_verdicts(limits, [each.run for each in members or [record]])
+    passed = sum(verdict.status == "PASS" for verdict in found)
+    held = msgspec.structs.replace(record.run, verdicts=[*record.run.verdicts, *found])
+    if members and held.headline:
+        told = f"{held.headline} {passed} of {len(found)} budgets are kept."
+        held = msgspec.structs.replace(held, headline=told)
+    run.save(record.directory, held)
+    return run.load(record.directory)
+
+
+def _remember(record: Record, history: Path) -> None:
+    """Append what has come to its end to the history."""
     from harness.trend import append_entry, entry_of
     from reports.compare import question, server_of
 
-    members = record.members()
-    if limits is not None:
-        found = budgets.budget_verdicts(limits, [each.run for each in members or [record]])
-        run.save(record.directory, msgspec.structs.replace(record.run, verdicts=[*record.run.verdicts, *found]))
-        record = run.load(record.directory)
-    if history is not None:
-        for each in members or [record]:
+    for each in record.members() or [record]:
+        if each.run.status == "complete":
             about = entry_of(each.run, question=dict(question(each.run)), server=server_of(each.run))
             append_entry(history, about)
-    return record
 
 
 def _conclude(
@@ -172,7 +193,9 @@ def _conclude(
     from reports.index import refresh_index
 
     _report(record, as_json=as_json)
-    refresh_index(record.directory.parent, read_entries(history) if history is not None else ())
+    if history is not None:
+        _remember(record, history)
+    refresh_index(record.directory.parent, read_entries(history) if history and history.exists() else ())
     if ended is None:
         return checking.exit_code(record.run.verdicts)
     if isinstance(ended, Interrupted):
@@ -225,7 +248,10 @@ def gate_command(  # noqa: PLR0913, PLR0917 - a command has as many options as i
         str, typer.Option(help="one for each round, where the system lets us choose; or all.")
     ] = "one",
     allow_dirty: Annotated[bool, typer.Option("--allow-dirty", help="Changes may be uncommitted.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of the coin that decides which side is first.")] = 1,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="Of the coin that decides which side is first; drawn if none is given."),
+    ] = None,
     budget: Annotated[Path | None, typer.Option(help="A file of limits, such as slo.toml.")] = None,
     history: Annotated[Path | None, typer.Option(help="Append the figures to this file.")] = None,
     runs: Annotated[Path, typer.Option(help="Where run directories are made.")] = Path("runs"),
@@ -239,8 +265,17 @@ def gate_command(  # noqa: PLR0913, PLR0917 - a command has as many options as i
         raise UsageError(f"a round is measured on one or on all cores, not on {cores!r}")
     if "://" in server:
         raise UsageError("a gate starts a server for each side: give it a server program, not a URL")
-    if micro is not None and not micro.is_file():
-        raise UsageError(f"{micro}: there is no such file")
+    if micro is not None:
+        _check_micro(
+            micro,
+            {
+                "--target": target != _OUR_TARGET,
+                "--server": server != "embedded",
+                "--durability": durability != "none",
+            },
+        )
+    if not math.isfinite(minutes):
+        raise UsageError("a gate ends: --minutes is a number")
     own = ["ordershop"] if target == _OUR_TARGET else [target.partition(":")[0].partition(".")[0]]
     options = GateOptions(
         baseline=baseline,
@@ -255,6 +290,7 @@ def gate_command(  # noqa: PLR0913, PLR0917 - a command has as many options as i
         allow_dirty=allow_dirty,
     )
     limits = _budgets(budget)
+    _check_history(history)
     clock = SystemClock()
     try:
         with _Shown(1) as shown, interruptible(), prepared(options, Path.cwd()) as (gate, parameters):
@@ -263,7 +299,8 @@ def gate_command(  # noqa: PLR0913, PLR0917 - a command has as many options as i
                 server=server,
                 port=None,
                 profile="quick",
-                seed=seed,
+                # A coin that always falls in the same way is none. What was drawn stands in the record.
+                seed=secrets.randbits(32) if seed is None else seed,
                 directory=directory,
                 clock=clock,
                 progress=shown.begin(gate.name),
@@ -271,11 +308,21 @@ def gate_command(  # noqa: PLR0913, PLR0917 - a command has as many options as i
             record, ended = conduct(gate, parameters, stage, command=["shopbench", *sys.argv[1:]])
     except Interrupted as error:
         raise UsageError(f"the gate was interrupted by {error}") from error
-    record = _held_to(record, limits, history)
+    record = _held_to(record, limits)
     code = _conclude(record, None if isinstance(ended, Interrupted) else ended, history=history)
     if isinstance(ended, Interrupted):
         raise UsageError(f"the gate was interrupted by {ended}")
     return code
+
+
+def _check_micro(micro: Path, given: Mapping[str, bool]) -> None:
+    if not micro.is_file():
+        raise UsageError(f"{micro}: there is no such file")
+    for option, is_given in given.items():
+        if is_given:
+            raise UsageError(
+                f"{option} says nothing of micro-benchmarks: they have no target, and no server of ours"
+            )
 
 
 @app.command("selfcheck")
@@ -325,10 +372,22 @@ def _check_gate(
 ) -> int:
     from harness.environment import describe_host
     from harness.gate_rounds import Measure, SideError
-    from harness.gate_selfcheck import CURVE_SIMULATED, KINDS, SelfCheckError, put_into, read_lines, record, told
+    from harness.gate_selfcheck import (
+        CURVE_SIMULATED,
+        KINDS,
+        SelfCheckError,
+        check_marks,
+        put_into,
+        read_lines,
+        record,
+        told,
+    )
+    from harness.servers import ServerError
     from harness.worktree import repository_of, source_of
 
     try:
+        if into is not None:
+            check_marks(into)
         if rounds is None:
             clock = SystemClock()
             source = source_of(repository_of(Path.cwd()), ["ordershop"], "the work tree")
@@ -356,13 +415,14 @@ def _check_gate(
             simulated_gates=simulated,
             curve_gates=min(simulated, CURVE_SIMULATED),
             seed=seed,
-            command=f"shopbench selfcheck --gate --rounds {(rounds or recorded).name} --simulated {simulated}",
+            command=f"shopbench selfcheck --gate --rounds {rounds or recorded} --minutes {minutes:g} "
+            f"--simulated {simulated} --seed {seed}",
         )
+        sys.stdout.write(text + "\n")
         if into is not None:
             put_into(into, text)
-    except (SelfCheckError, SideError) as error:
+    except (SelfCheckError, SideError, ServerError) as error:
         raise UsageError(str(error)) from error
-    sys.stdout.write(text + "\n")
     return checking.EXIT_PASS
 
 
@@ -524,6 +584,9 @@ def main() -> None:
         _fail(str(error))
     except (typer.Abort, KeyboardInterrupt):
         sys.exit(checking.EXIT_INVALID)
+    except Exception:  # noqa: BLE001 - Python would end with 1, which says that something is slower, or was lost
+        traceback.print_exc()
+        sys.exit(checking.EXIT_USAGE)
     # Of a Ctrl-C outside of a scenario typer has made the 130 of a shell.
     sys.exit(checking.EXIT_INVALID if code == 130 else code or 0)
 

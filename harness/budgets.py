@@ -20,6 +20,7 @@ Rejected: limits in the scenarios' code. What is fast enough is a matter of who 
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from collections.abc import Collection, Sequence
@@ -33,7 +34,7 @@ from harness.run import Figure, Run, Status, Verdict
 Bound = Literal["at_most", "at_least", "equals"]
 
 _WORDS: dict[Bound, str] = {"at_most": "at most", "at_least": "at least", "equals": "exactly"}
-_LIMIT = re.compile(r"\s*([-+]?\d[\d_]*(?:\.\d+)?(?:[eE][-+]?\d+)?)\s*(\S.*?)?\s*")
+_LIMIT = re.compile(r"\s*([-+]?\d+(?:_\d+)*(?:\.\d+)?(?:[eE][-+]?\d+)?)\s*([^\s_].*?)?\s*")
 # Units that measure the same thing, by how much of the first one each is.
 _SCALES: tuple[dict[str, float], ...] = (
     {"s": 1.0, "ms": 1e-3, "µs": 1e-6, "us": 1e-6, "ns": 1e-9, "min": 60.0},
@@ -152,11 +153,16 @@ def _judged(budget: Budget, run: Run) -> tuple[Status, str]:
     scale = _scale(unit, figure)
     if scale is None:
         return "UNKNOWN", f"the figure is in {figure.unit}, and the budget in {unit}"
-    is_within = {
-        "at_most": figure.value <= limit * scale,
-        "at_least": figure.value >= limit * scale,
-        "equals": figure.value == limit * scale,
-    }[bound]
+    # 5 ms in a figure's own microseconds is 5,000.000000000001.
+    is_equal = math.isclose(figure.value, limit * scale, rel_tol=1e-12)
+    is_within = (
+        is_equal
+        or {
+            "at_most": figure.value < limit * scale,
+            "at_least": figure.value > limit * scale,
+            "equals": False,
+        }[bound]
+    )
     told = f"{figure.value / scale:,.6g} {unit or figure.unit}"
     return ("PASS" if is_within else "FAIL"), f"{told}; the budget is {wanted}"
 

@@ -234,12 +234,24 @@ def record(
         clock: for time.
         host: what is known of the machine.
         progress: told how far it is.
+
+    Raises:
+        SelfCheckError: the file has gates of another length or machine, or cannot be written.
     """
-    done = (
-        [(each.kind, each.gate) for each in read_lines(path) if isinstance(each, Ended)] if path.exists() else []
-    )
+    ended = [each for each in read_lines(path) if isinstance(each, Ended)] if path.exists() else []
+    if other := next(
+        (each for each in ended if each.minutes != minutes or each.cpu != str(host.get("cpu"))), None
+    ):
+        raise SelfCheckError(
+            f"{path}: its gates are of {other.minutes:g} minutes on {other.cpu}; other ones go into another file"
+        )
+    done = [(each.kind, each.gate) for each in ended]
     left = [(number, kind) for number in range(gates) for kind in kinds if (kind.name, number) not in done]
-    with path.open("ab") as file:
+    try:
+        file = path.open("ab")
+    except OSError as error:
+        raise SelfCheckError(f"{path}: {error.strerror}") from error
+    with file:
         for at, (number, kind) in enumerate(left):
             rounds: list[Round] = []
             before_ns = clock.now_ns()
@@ -312,7 +324,8 @@ class _Replayed:
     def measure(self, number: int) -> Round:
         """The next round of the order."""
         found = self._rounds[next(self._order)]
-        self._clock.sleep_ns(int(found.took_s * 1e9))
+        # None takes no time, or a gate of them would not end.
+        self._clock.sleep_ns(max(1_000_000, int(found.took_s * 1e9)))
         return Round(
             number=number,
             at_s=found.at_s,
@@ -426,8 +439,9 @@ def noise_table(lines: Sequence[Line]) -> str:
         robust = 1.4826 * float(np.median(np.abs(ratios - np.median(ratios))))
         alike = float(np.corrcoef(ratios[:-1], ratios[1:])[0, 1]) if ratios.size > 2 else math.nan
         averages = walsh_averages(ratios)
-        low, high = (bound(averages, ratios.size, 0.025) or 0.0 for bound in (lower_bound, upper_bound))
-        whole = f"{math.exp(float(np.median(averages))):.3f} ({math.exp(low):.3f} to {math.exp(high):.3f})"
+        ends = [bound(averages, ratios.size, 0.025) for bound in (lower_bound, upper_bound)]
+        interval = " to ".join(f"{math.exp(end):.3f}" for end in ends if end is not None)
+        whole = f"{math.exp(float(np.median(averages))):.3f} ({interval or 'too few rounds'})"
         rows.append(f"| {metric} | {whole} | {robust:.2%} | {float(ratios.std()):.2%} | {alike:+.2f} |")
     return "\n".join(rows)
 
@@ -483,8 +497,8 @@ def told(
     )
 
 
-def put_into(path: Path, text: str) -> None:
-    """Replace what stands between the marks of a document.
+def check_marks(path: Path) -> tuple[str, str]:
+    """What stands before and after the marked place of a document.
 
     Raises:
         SelfCheckError: the document cannot be read, or lacks the marks.
@@ -497,4 +511,14 @@ def put_into(path: Path, text: str) -> None:
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise SelfCheckError(f"{path}: lacks the marks {BEGIN!r} and {END!r}")
+    return before, after
+
+
+def put_into(path: Path, text: str) -> None:
+    """Replace what stands between the marks of a document.
+
+    Raises:
+        SelfCheckError: the document cannot be read, or lacks the marks.
+    """
+    before, after = check_marks(path)
     path.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")

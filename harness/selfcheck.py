@@ -15,6 +15,7 @@ others: its figures and verdicts make a record and a report.
 
 from __future__ import annotations
 
+import math
 import select
 import socket
 import threading
@@ -114,9 +115,16 @@ def _pump(stage: Stage, url: str, pacer: Pacer, source: StampedCommand) -> tuple
 
 
 def exact_quantiles_us(values_ns: Int64s, shares: tuple[float, ...]) -> list[float]:
-    """Quantiles of a sorted list, by the rank that HdrHistogram takes."""
+    """Quantiles in microseconds, exact, by the rank that `Histogram.quantiles_us` takes.
+
+    Args:
+        values_ns: at least one.
+        shares: from 0 to 1.
+    """
     ordered = np.sort(values_ns)
-    return [float(ordered[max(1, int(share * ordered.size + 0.5)) - 1]) / 1000 for share in shares]
+    wanted = [min(share, 1.0) * ordered.size for share in shares]
+    ranks = [max(1, math.ceil(rank - math.ulp(rank))) for rank in wanted]
+    return [float(ordered[rank - 1]) / 1000 for rank in ranks]
 
 
 def _check_oracle(stage: Stage, findings: Findings, name: str, delays_ns: Int64s) -> None:
@@ -174,13 +182,27 @@ def tolerance_used(expected_us: Sequence[float], recorded_us: Sequence[float | N
 
 
 FREEZE_RATE_PER_S, FREEZE_T_S, FREEZE_AT_S, FREEZE_S = 1_000, 10.0, 4.0, 1.0
+_LATE_QUANTILES = (0.5, 0.9, 0.99)
+
+
+def lateness(responses_us: NDArray[Any], late_from_us: float) -> list[float]:
+    """The share of responses that are late, and of these p50, p90 and p99 in microseconds; 0 where none is.
+
+    Args:
+        responses_us: of all operations, shape (n,).
+        late_from_us: what counts as late.
+    """
+    late = responses_us[responses_us > late_from_us]
+    quantiles = np.quantile(late, _LATE_QUANTILES, method="inverted_cdf") if late.size else np.zeros(3)
+    return [late.size / max(1, responses_us.size), *map(float, quantiles)]
 
 
 def _check_freeze(stage: Stage, findings: Findings) -> None:
     pacer = constant(FREEZE_RATE_PER_S, FREEZE_T_S)
     source = _source()
     frozen_ns: list[int] = []
-    with Oracle(np.zeros(0, np.int64), source.command_bytes) as oracle:
+    # No delay, but a note of each answer's moment.
+    with Oracle(np.zeros(pacer.total, np.int64), source.command_bytes) as oracle:
         pump = PumpProcess(PumpSettings(url=oracle.url), pacer, source)
         try:
             pump.wait_until_ready()
@@ -190,28 +212,25 @@ def _check_freeze(stage: Stage, findings: Findings) -> None:
             result = pump.result(FREEZE_T_S + 60)
         finally:
             pump.close()
+        answered_ns = oracle.answered_ns
     with Oracle(np.zeros(0, np.int64), source.command_bytes) as oracle:
         closed = _closed_loop(stage.clock, oracle, source)
     stopped_s = (frozen_ns[1] - frozen_ns[0]) / 1e9
     recorded = LatencyLog(result.intervals).total("probe.response")
-    values, counts = recorded.distribution()
     # Late is what no healthy answer of this server takes; the analytic share leaves those out, too.
     late_from_us = 0.02 * stopped_s * 1e6
-    late = values > late_from_us
-    late_count = int(counts[late].sum())
-    expected_share = (stopped_s - late_from_us / 1e6) / FREEZE_T_S
-    share = late_count / max(1, recorded.total)
-    rows: list[tuple[str, float, float]] = [("share_late", expected_share, share)]
-    ordered = np.repeat(values[late], counts[late])
-    for quantile in (0.5, 0.9, 0.99):
-        expected_us = late_from_us + quantile * (stopped_s * 1e6 - late_from_us)
-        measured = float(np.quantile(ordered, quantile, method="inverted_cdf")) if ordered.size else 0.0
-        rows.append((f"late.p{quantile * 100:g}", expected_us, measured))
-    off = max(abs(measured / expected - 1) for _, expected, measured in rows)
-    for name, expected, measured in rows:
-        unit = "of all" if name == "share_late" else "µs"
-        findings.figure(f"freeze.{name}.analytic", expected, unit)
-        findings.figure(f"freeze.{name}.recorded", measured, unit)
+    expected = [(stopped_s - late_from_us / 1e6) / FREEZE_T_S]
+    expected += [late_from_us + quantile * (stopped_s * 1e6 - late_from_us) for quantile in _LATE_QUANTILES]
+    measured = lateness(np.repeat(*recorded.distribution()), late_from_us)
+    served = lateness((answered_ns - origin_ns - pacer.due_ns(0, pacer.total)) / 1000, late_from_us)
+    off, oracle_off = (
+        max(abs(found / right - 1) for found, right in zip(each, expected, strict=True))
+        for each in (measured, served)
+    )
+    for at, name in enumerate(["share_late", *(f"late.p{quantile * 100:g}" for quantile in _LATE_QUANTILES)]):
+        unit = "µs" if at else "of all"
+        findings.figure(f"freeze.{name}.analytic", expected[at], unit)
+        findings.figure(f"freeze.{name}.recorded", measured[at], unit)
     closed_late = int(np.count_nonzero(closed > late_from_us * 1000))
     findings.figure("freeze.closed_loop.late", closed_late, "operations")
     findings.figure("freeze.closed_loop.p99", exact_quantiles_us(closed, (0.99,))[0], "µs")
@@ -219,11 +238,16 @@ def _check_freeze(stage: Stage, findings: Findings) -> None:
     findings.verdicts.append(
         Verdict(
             name="selfcheck.freeze",
-            status="PASS" if off <= FREEZE_TOLERANCE and result.ok == pacer.total else "FAIL",
+            status=oracle_status(
+                complete=result.ok == pacer.total,
+                used=off / FREEZE_TOLERANCE,
+                oracle_late=oracle_off / FREEZE_TOLERANCE,
+            ),
             detail=(
-                f"a freeze of {stopped_s:.2f} s in {FREEZE_T_S:.0f} s: {share:.2%} of arrivals were late, the "
-                f"analytic answer is {expected_share:.2%}; share, p50, p90 and p99 are within {off:.2%}. A "
-                f"closed-loop client reports {closed_late} late answer(s) of {closed.size:,}"
+                f"a freeze of {stopped_s:.2f} s in {FREEZE_T_S:.0f} s: {measured[0]:.2%} of arrivals were late, "
+                f"the analytic answer is {expected[0]:.2%}; share, p50, p90 and p99 are within {off:.2%} (the oracle "
+                f"itself: {oracle_off:.2%}). A closed-loop client reports {closed_late} late answer(s) of "
+                f"{closed.size:,}"
             ),
         )
     )
@@ -259,7 +283,7 @@ def _closed_loop(clock: Clock, oracle: Oracle, source: StampedCommand) -> Int64s
 
 
 def _check_rate(stage: Stage, findings: Findings) -> None:
-    held, overhead_us = 0, None
+    held, overhead_us, is_complete = 0, None, True
     with open_server("embedded", stage.clock) as server:
         source = StampedCommand(
             "append", ["XADD", "stream", "*", "event_id", placeholder(PRODUCER), "entity", "x" * 150], PRODUCER
@@ -268,7 +292,8 @@ def _check_rate(stage: Stage, findings: Findings) -> None:
             result, _ = _pump(stage, server.url, constant(rate, 1.0), source)
             log = LatencyLog(result.intervals)
             lag_us = log.total("append.send_lag").quantile_us(0.99)
-            if result.ok < result.arrivals or lag_us is None or lag_us > HELD_SEND_LAG_US:
+            is_complete = result.ok == result.arrivals and lag_us is not None
+            if not is_complete or (lag_us or 0) > HELD_SEND_LAG_US:
                 break
             held = rate
             overhead_us = result.cpu_share * result.wall_ns / 1000 / result.arrivals
@@ -277,7 +302,8 @@ def _check_rate(stage: Stage, findings: Findings) -> None:
     findings.verdicts.append(
         Verdict(
             name="selfcheck.rate",
-            status="PASS" if held else "FAIL",
+            # Where all is answered, and only late, this machine has no time for the lowest rate.
+            status="PASS" if held else "UNKNOWN" if is_complete else "FAIL",
             detail=(
                 f"{held:,} XADD/s were held for a second, each response counted from its due time, send lag "
                 f"at p99 within {HELD_SEND_LAG_US / 1000:.0f} ms"

@@ -75,7 +75,7 @@ def append_entry(path: Path, entry: Entry) -> None:
 
 
 def read_entries(path: Path) -> list[Entry]:
-    """All runs of a history, in the order of their lines.
+    """All runs of a history, in the order of their lines; one that is there twice, by a merge, once.
 
     Raises:
         RunError: it cannot be read, or a line of it is no run.
@@ -90,12 +90,19 @@ def read_entries(path: Path) -> list[Entry]:
             entries.append(msgspec.json.decode(line, type=Entry))
         except msgspec.MsgspecError as error:
             raise RunError(f"{path}: line {number} is no run ({error})") from error
-    return entries
+    return list({(entry.at, entry.scenario, entry.host): entry for entry in entries}.values())
 
 
 def as_csv(entries: Sequence[Entry], scenario: str) -> str:
-    """A scenario's history as a table, a row a run: its time, its revision, and a column for each figure."""
+    """A scenario's history as a table, a row a run: its time, its revision, and a column for each figure.
+
+    Raises:
+        RunError: the history has no run of it.
+    """
     rows = [entry for entry in entries if entry.scenario == scenario]
+    if not rows:
+        there = ", ".join(dict.fromkeys(entry.scenario for entry in entries)) or "none at all"
+        raise RunError(f"the history has no run of {scenario!r}; it has {there}")
     names = sorted({name for entry in rows for name in entry.figures})
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

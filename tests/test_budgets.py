@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import trend
-from harness.__main__ import main
+from harness.__main__ import _held_to, _remember, main
 from harness.budgets import Budget, BudgetError, budget_verdicts, read_budgets
 from harness.run import SCHEMA, Figure, Run, RunError, Verdict, load, save
 from scenarios.catalog import SCENARIOS
@@ -60,6 +60,8 @@ def judged(run: Run, **limit: Any) -> Verdict:
         (5_001.0, {"at_most": 5_000}, "FAIL"),
         (5_001.0, {"at_least": "0.005 s"}, "PASS"),
         (4_999.0, {"at_least": "5_000 µs"}, "FAIL"),
+        (5_000.0, {"equals": "5 ms"}, "PASS"),
+        (5_000.0, {"at_least": "5 ms"}, "PASS"),
         (7.0, {"equals": 7}, "PASS"),
         (8.0, {"equals": 7}, "FAIL"),
     ],
@@ -123,6 +125,7 @@ def test_a_limit_is_met_or_not(value: float, limit: float) -> None:
         ("[[budget]]\nfigure = 'append.ok'\n", "one of at_most, at_least and equals, not 0"),
         ("[[budget]]\nfigure = 'append.ok'\nat_most = 1\nequals = 1\n", "not 2"),
         ("[[budget]]\nfigure = 'append.ok'\nat_most = 'much'\n", "'much' is no limit"),
+        ("[[budget]]\nfigure = 'append.ok'\nat_most = '5_ ms'\n", "'5_ ms' is no limit"),
         ("[[budget]]\nfigure = 'apend.ok'\nat_most = 1\n", "there is no scenario 'apend'"),
         ("[[budget]]\nfigure = 'append.ok'\nmax = 1\n", "unknown field `max`"),
         ("[[budgets]]\nfigure = 'append.ok'\n", "unknown field `budgets`"),
@@ -141,7 +144,7 @@ def test_a_file_that_cannot_be_used(tmp_path: Path, text: str, words: str) -> No
 
 def test_the_projects_own_budgets() -> None:
     """The file at the top of the repository can be read, and is about scenarios that there are."""
-    assert read_budgets(ROOT / "slo.toml", list(SCENARIOS))
+    assert read_budgets(ROOT / "slo.toml", [*SCENARIOS, "gate"])
 
 
 @pytest.mark.slow
@@ -171,8 +174,9 @@ def test_a_run_is_held_to_its_budgets(
 def test_a_history_grows_by_lines(tmp_path: Path) -> None:
     """Runs come back in the order in which they were appended, without what could not be measured."""
     path = tmp_path / "some" / "history.jsonl"
-    for value in (1.5, None):
-        trend.append_entry(path, trend.entry_of(run_of(p99(value))))
+    entries = [trend.entry_of(run_of(p99(value), started_at=f"at {value}")) for value in (1.5, None)]
+    for entry in entries:
+        trend.append_entry(path, entry)
     first, second = trend.read_entries(path)
     assert first.figures == {"append.response.p99": 1.5}
     assert second.figures == {}
@@ -205,10 +209,36 @@ def test_a_history_that_cannot_be_written(tmp_path: Path) -> None:
         trend.read_entries(tmp_path)
 
 
-def test_records_are_saved_with_their_budgets(tmp_path: Path) -> None:
-    """A verdict of a budget is a verdict like any other, and survives its way to disk."""
-    run = run_of(
-        p99(9_000.0), verdicts=[{"name": "budget.append.response.p99", "status": "FAIL", "detail": "9 ms"}]
-    )
-    save(tmp_path, run)
-    assert load(tmp_path).run.verdicts == run.verdicts
+def test_a_merged_history_has_each_run_once(tmp_path: Path) -> None:
+    """Lines that two branches had in common are there twice after a merge, and count once."""
+    path = tmp_path / "history.jsonl"
+    for value in (1.0, 2.0, 1.0):
+        trend.append_entry(path, trend.entry_of(run_of(p99(value), started_at=f"at {value}")))
+    assert [entry.at for entry in trend.read_entries(path)] == ["at 1.0", "at 2.0"]
+
+
+def test_a_history_without_the_scenario() -> None:
+    """A scenario that is not in it is a mistake, not an empty table; the answer says which ones are."""
+    with pytest.raises(RunError, match="no run of 'apend'; it has append, lag"):
+        trend.as_csv([trend.entry_of(run_of()), trend.entry_of(run_of(scenario="lag"))], "apend")
+
+
+def test_only_what_came_to_its_end_is_remembered(tmp_path: Path) -> None:
+    """Figures of a run that was interrupted are not comparable with anything, and are in no history."""
+    for status in ("complete", "interrupted", "failed"):
+        save(tmp_path / status, run_of(p99(1.0), status=status))
+        _remember(load(tmp_path / status), tmp_path / "history.jsonl")
+    assert len(trend.read_entries(tmp_path / "history.jsonl")) == 1
+
+
+def test_a_suite_is_held_to_budgets(tmp_path: Path) -> None:
+    """Its record has a verdict for each budget, besides its members' own, and its headline counts them."""
+    passed = [{"name": "append.answered", "status": "PASS", "detail": ""}]
+    save(tmp_path / "append", run_of(p99(9_000.0), verdicts=passed))
+    suite = run_of(scenario="suite", members=["append"], verdicts=passed, headline="1 of 1 verdicts pass.")
+    save(tmp_path, suite)
+    limits = [Budget(figure="append.response.p99", at_most=limit) for limit in ("5 ms", "10 ms")]
+    held = _held_to(load(tmp_path), limits).run
+    assert [verdict.status for verdict in held.verdicts] == ["PASS", "FAIL", "PASS"]
+    assert held.headline == "1 of 1 verdicts pass. 1 of 2 budgets are kept."
+    assert load(tmp_path).run == held

@@ -11,8 +11,8 @@ from harness.clock import SystemClock
 from harness.oracle import Oracle, responses_ns
 from harness.pacing import constant
 from harness.pump import PumpProcess, PumpSettings
-from harness.recording import LatencyLog
-from harness.selfcheck import QUANTILES, exact_quantiles_us, oracle_status, scripts, tolerance_used
+from harness.recording import Histogram, LatencyLog
+from harness.selfcheck import QUANTILES, exact_quantiles_us, lateness, oracle_status, scripts, tolerance_used
 from harness.workload import StampedCommand, placeholder
 
 
@@ -40,11 +40,20 @@ def test_responses_equal_a_naive_server(script: list[tuple[int, int]]) -> None:
     assert expected == responses_ns(due, delays).tolist()
 
 
-@given(st.lists(st.integers(0, 10**9), min_size=1, max_size=200), st.sampled_from(QUANTILES))
-def test_exact_quantile(values: list[int], share: float) -> None:
-    """A quantile is the value of the nearest rank, at least the first."""
-    rank = max(1, int(share * len(values) + 0.5))
-    assert [sorted(values)[rank - 1] / 1000] == exact_quantiles_us(np.array(values, np.int64), (share,))
+@given(st.lists(st.integers(1, 10**6), min_size=1, max_size=200), st.sampled_from(QUANTILES))
+def test_exact_quantile(values_us: list[int], share: float) -> None:
+    """An exact quantile is of the rank that a histogram takes, and differs by no more than its resolution."""
+    histogram = Histogram()
+    histogram.record(np.array(values_us, np.int64))
+    exact = exact_quantiles_us(np.array(values_us, np.int64) * 1_000, (share,))
+    assert histogram.quantiles_us([share]) == pytest.approx(exact, rel=0.001)
+
+
+def test_lateness() -> None:
+    """The share of the late, and their quantiles by rank; without any, nothing is late."""
+    responses_us = np.concatenate([np.full(900, 10.0), np.arange(1_000.0, 1_100.0)])
+    assert lateness(responses_us, 500.0) == [0.1, 1_049.0, 1_089.0, 1_098.0]
+    assert lateness(responses_us, 5_000.0) == [0.0] * 4
 
 
 def test_scripts_come_from_the_seed() -> None:
