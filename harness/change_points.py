@@ -13,9 +13,10 @@ others 2004), and in the end each change point once more, between its neighbours
 the others were still in the way. A stretch and not only a place to split at, because the commonest history of all
 is a slowdown that somebody mended: both ends of that look much alike.
 
-Ranks, because one run on a bad day is no change, however bad the day was. A level needs three values, so nobody is
-told of a change after one run; and p must be at most 0.001, so about a dozen values are needed before anything can
-be told. A slow drift is found as steps. A change of the machine is a change: the figures cannot tell whose it was.
+Ranks, because one run on a bad day is no change, however bad the day was. A level needs four values, so nobody is
+told of a change after one run; and p must be at most 0.001: of 15 values the last seven can be a new level, of 25
+the last five, and from 30 on the last four. A slow drift is found as steps. A change of the machine is a change:
+the figures cannot tell whose it was.
 
 The work grows with the square of the count: meant for some dozens of runs, up to a hundred or so.
 
@@ -37,7 +38,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-LEAST = 3
+LEAST = 4
 ALPHA = 0.001
 _SHUFFLES = 1_999
 _SEED = 20_231
@@ -103,8 +104,21 @@ def _between_neighbours(series: Floats, places: dict[int, float]) -> dict[int, f
     for end in ends:
         begin = max(kept, default=0)
         if found := _standing_out(series[begin:end], only_splits=True):
-            kept[begin + found[1]] = found[2]
+            kept[begin + _place(series[begin:end])] = found[2]
     return kept
+
+
+def _place(series: Floats) -> int:
+    """Where two levels meet: the place at which values are nearest to the median of their side.
+
+    Ranks say that there is a change; to them the highest value of the lower level may as well belong to the other.
+    """
+    places = range(LEAST, len(series) - LEAST + 1)
+    return min(places, key=lambda place: _deviation(series[:place]) + _deviation(series[place:]))
+
+
+def _deviation(values: Floats) -> float:
+    return float(np.abs(values - np.median(values)).sum())
 
 
 def _standing_out(series: Floats, *, only_splits: bool = False) -> tuple[int, int, float] | None:

@@ -75,6 +75,13 @@ def test_a_clear_step_is_found_where_it_is(place: int) -> None:
     assert (change.before, change.after) == (median(values[:place]), median(values[place:]))
 
 
+def test_the_highest_value_of_the_lower_level_belongs_to_it() -> None:
+    """Where a level ends is told by the values, not by ranks alone: 0.9 is nearer to 0 than to 200."""
+    low = [0.1 * (at % 7) for at in range(35)]
+    [change] = change_points([*low, 0.9, 200.0, 201.0, 202.0, 203.0])
+    assert change.at == 36
+
+
 def test_up_and_down_again() -> None:
     """A level between two equal ones has its two ends."""
     generator = np.random.default_rng(4)
