@@ -2,6 +2,8 @@
 
     findings      what the record says: verdict, the three figures that matter, doubts; masks credentials
     quantities    numbers with units: 132 µs, 1.24 ms, 412 k/s
+    drain         the drain after an outage, and what was to be expected of it
+    latencies     a latency log by operation, and by spans of time
     axes, charts  the charts of a run, as Vega-Lite specifications
     javascript    the chart library, out of an installed package
     page          what all pages share: escaping, style, the data of charts

@@ -50,6 +50,9 @@ CONFIG: Part = {
     "axisX": {"grid": False},
 }
 
+# Names of faults stand in so many lines, one below the other; more faults than that many are not named.
+_FAULT_LINES = 4
+_MOST_NAMED_FAULTS = 12
 # Ticks of the time axis in seconds; the smallest that leaves about 80 pixels a label is taken.
 _STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200)
 _NINES = (
@@ -151,15 +154,21 @@ def visible() -> Part:
     return {"filter": "indexof(hidden, datum.s) < 0 && indexof(hidden, datum.k) < 0"}
 
 
+def fault_rows(faults: Sequence[FaultWindow]) -> int:
+    """How many lines the names of faults take at the top of a chart; 0 where they are too many to be named."""
+    return min(len(faults), _FAULT_LINES) if len(faults) <= _MOST_NAMED_FAULTS else 0
+
+
 def fault_layers(faults: Sequence[FaultWindow], span: tuple[float, float], *, named: bool) -> list[Part]:
-    """Fault windows as shaded spans of time, with their names at the top where `named`."""
+    """Fault windows as shaded spans of time, with their names at the top where `named` and not too many."""
     rows = [
         {
             "t": fault.start_ns / 1e9,
             "end": span[1] if fault.end_ns is None else fault.end_ns / 1e9,
             "label": printable(f"{fault.name} {fault.target}".strip()),
+            "row": at % _FAULT_LINES,
         }
-        for fault in faults
+        for at, fault in enumerate(faults)
     ]
     if not rows:
         return []
@@ -169,7 +178,7 @@ def fault_layers(faults: Sequence[FaultWindow], span: tuple[float, float], *, na
         "mark": {"type": "rect", "clip": True, "color": "var(--fault)", "aria": False},
         "encoding": {"x": time_axis(span), "x2": {"field": "end"}},
     }
-    if not named:
+    if not named or not fault_rows(faults):
         return [shade]
     name: Part = {
         "data": data,
@@ -177,14 +186,14 @@ def fault_layers(faults: Sequence[FaultWindow], span: tuple[float, float], *, na
             {"filter": "datum.end >= from && datum.t <= to"},
             {"calculate": "max(datum.t, from)", "as": "t"},
         ],
-        "mark": _text("var(--fault-ink)", bold=True),
+        "mark": _text("var(--fault-ink)", bold=True) | {"dy": {"expr": "14 * datum.row"}},
         "encoding": {"x": time_axis(span), "y": {"value": 10}, "text": {"field": "label"}},
     }
     return [shade, name]
 
 
-def mark_layers(marks: Sequence[Mark], span: tuple[float, float], *, named: bool) -> list[Part]:
-    """Named moments as vertical rules, with their names beside them where `named`."""
+def mark_layers(marks: Sequence[Mark], span: tuple[float, float], *, named: bool, below: int = 1) -> list[Part]:
+    """Named moments as vertical rules, with their names beside them where `named`, `below` so many lines."""
     rows = [{"t": m.t_ns / 1e9, "label": printable(m.name), "row": i % 4} for i, m in enumerate(marks)]
     if not rows:
         return []
@@ -203,7 +212,7 @@ def mark_layers(marks: Sequence[Mark], span: tuple[float, float], *, named: bool
     text |= {
         "align": {"expr": f"{left} ? 'right' : 'left'"},
         "dx": {"expr": f"{left} ? -4 : 4"},
-        "dy": {"expr": "26 + 14 * datum.row"},
+        "dy": {"expr": f"{12 + 14 * below} + 14 * datum.row"},
     }
     name: Part = {
         "data": {"values": rows},

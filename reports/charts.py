@@ -4,21 +4,24 @@
 specification with what the page around it needs: a caption, the series of its legend, a table of its data.
 
     latency     percentile curves per operation; p50, p99, max over time; time x latency as a heat map
-    throughput  answered, offered and dropped per second
-    lag         events not delivered, pending, and the age of the oldest, per consumer group
+    throughput  replies per second, of success or refusal
+    lag         events not applied, pending, and the age of the oldest, per consumer group
     drain       what waits after a restart: as measured, and as the rates predict it
     events      outcomes by kind; the ledger, attempted -> acknowledged -> applied
     replay      speed over the number of events
     stack       where the time of one append goes, layer by layer
-    machine     memory, CPU and append-only file of the server; CPU of host and instrument
+    machine     memory, CPU and append-only file of the server; CPU of the host
 
 Rows have fixed, short fields, whatever they show: `t` or `x` for the abscissa, `v` for the value, `s` for the
 series, `k` for a kind of line within it, `o` for a value that no line would show. Text from the record stands
 in rows and literal arrays only.
 
 A run may take an hour and a report may not take megabytes: seconds are merged until at most `intervals` are
-left. Histograms merge without loss; of readings the highest of each span is kept, since a peak of lag is
-what the reader looks for.
+left. Histograms merge without loss; of readings the highest of each span is kept, where it was, since a peak of
+lag is what the reader looks for. A second stands where its load has it, so that no effect is drawn before its
+cause; one in which nothing was recorded is a gap in a line of latencies, and 0 replies while a load ran.
+
+A histogram holds every reply, refusals too, as the pump has them; a scenario's rate and its `ok` hold successes.
 
 Drawing is Vega's, through Vega-Lite (`reports.javascript`). Bokeh was the other candidate: its linked ranges come
 for free, its charts are canvas (no text for screen readers, blurred in print) and twice the size.
@@ -26,20 +29,23 @@ for free, its charts are canvas (no text for screen readers, blurred in print) a
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import msgspec
 import numpy as np
 
 from harness.history import History, Reading
-from harness.recording import KINDS, Histogram, Int64s, Interval, LatencyLog, highest_at
-from harness.run import Record
+from harness.recording import KINDS, Histogram, Int64s, LatencyLog, highest_at
+from harness.run import Record, Run
 from reports import axes
 from reports.axes import Part
+from reports.drain import drain_of, in_words
 from reports.findings import LEDGER, OUTCOMES, groups, printable
+from reports.latencies import by_span, holes, intervals_of, operations, start_of, total_of
 from reports.quantities import grouped, quantity
 
 Row = dict[str, Any]
@@ -47,6 +53,7 @@ Section = Literal["latency", "throughput", "lag", "events", "replay", "machine"]
 
 _SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 _WIDTHS_S = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 1800, 3600)
+_FINER_S = (0.2, 0.5)
 _PALETTE = tuple(f"var(--c-{n})" for n in (1, 2, 6, 3, 4, 5, 8, 7))
 _COLORS = {
     "measured": "var(--c-1)",
@@ -57,16 +64,13 @@ _COLORS = {
     "p50": "var(--c-3)",
     "p99": "var(--c-1)",
     "max": "var(--c-2)",
-    "answered": "var(--c-1)",
-    "offered": "var(--quiet)",
-    "dropped": "var(--c-2)",
+    "answered or refused": "var(--c-1)",
 }
 _DASHES = {
     "predicted": [6, 4],
     "send lag": [2, 2],
     "service": [4, 4],
     "max": [2, 2],
-    "offered": [5, 3],
     "pending": [4, 3],
 }
 _PERCENTILES = (0.5, 0.75, 0.9, 0.99, 0.999, 0.9999, 1.0)
@@ -138,9 +142,9 @@ def charts(record: Record, intervals: int = 300) -> list[Chart]:
     log, history = record.latency, record.history
     view = _View(record, intervals)
     return [
-        *percentile_charts(log),
+        *percentile_charts(record),
         *(c for o in operations(log)[:_MOST_OPERATIONS] for c in latency_charts(log, o, view)),
-        *throughput_chart(log, history, view),
+        *throughput_chart(log, view),
         *lag_charts(history, view),
         *drain_chart(record),
         *ledger_charts(record),
@@ -155,6 +159,7 @@ class _View:
     """What all charts over time of a run share: its span, the width of their intervals, faults and marks."""
 
     def __init__(self, record: Record, intervals: int) -> None:
+        self.run = record.run
         starts = [i.start_s for i in record.latency.intervals]
         ends = [i.start_s + i.length_s for i in record.latency.intervals]
         entries = record.history.entries
@@ -166,12 +171,11 @@ class _View:
         self.intervals = intervals
         length = self.span[1] - self.span[0]
         self.width_s = next((w for w in _WIDTHS_S if length / w <= intervals), _WIDTHS_S[-1])
+        # Probes look more often than once a second.
+        finer = (w for w in _FINER_S if length / w <= intervals)
+        self.reading_width_s: float = next(finer, self.width_s)
         self.faults = record.history.faults
         self.marks = record.history.marks
-
-    def bin(self, t_s: float) -> float:
-        """The start of the interval in which a time falls."""
-        return math.floor(t_s / self.width_s) * float(self.width_s)
 
     def merged(self, what: str) -> str:
         """A sentence on merged seconds, empty where none were."""
@@ -183,7 +187,7 @@ class _View:
             [
                 *axes.fault_layers(self.faults, self.span, named=named),
                 *layers,
-                *axes.mark_layers(self.marks, self.span, named=named),
+                *axes.mark_layers(self.marks, self.span, named=named, below=axes.fault_rows(self.faults)),
                 axes.pointer_layer(self.span),
             ],
             rows,
@@ -282,45 +286,22 @@ def named_series(names: Iterable[str]) -> list[Series]:
 # --- latency ---------------------------------------------------------------------------------------------
 
 
-def busiest(log: LatencyLog) -> list[str]:
-    """The operations of a log, the one recorded most often first."""
-    counts: dict[str, int] = {}
-    for interval in log.intervals:
-        operation, _, kind = interval.tag.rpartition(".")
-        if operation and kind == "response":
-            counts[operation] = counts.get(operation, 0) + interval.histogram.total
-    return sorted((o for o, n in counts.items() if n), key=lambda o: (-counts[o], o))
+def _refused_words(run: Run, operation: str) -> str:
+    """A sentence on the replies of an operation that were refusals, empty where there were none, or nobody knows.
 
-
-def operations(log: LatencyLog) -> list[str]:
-    """The operations of a log, the busiest first; and before the first of its parts, the whole.
-
-    `journey.browse` and `journey.order` are parts of `journey`, whose latencies are those of all its parts.
+    Scenarios count outcomes for a load: that of the operation `append` as `crm_outage.failed`, that of
+    `append_always` as `redis_crash.always.failed`; for the parts of an operation not at all.
     """
-    found: dict[str, None] = {}
-    for operation in busiest(log):
-        whole = operation.rpartition(".")[0]
-        if whole:
-            found.setdefault(whole)
-        found.setdefault(operation)
-    return list(found)
+    label = operation.partition("_")[2]
+    failed = run.figure(f"{run.scenario}.{label}.failed" if label else f"{run.scenario}.failed")
+    if not failed or "." in operation:
+        return ""
+    return f" {grouped(failed)} of these operations {'was' if failed == 1 else 'were'} refused."
 
 
-def intervals_of(log: LatencyLog, operation: str, kind: str) -> list[Interval]:
-    """The intervals of a kind of an operation, and of its parts."""
-    return [i for i in log.intervals if i.tag.endswith(f".{kind}") and i.tag.startswith(f"{operation}.")]
-
-
-def total_of(log: LatencyLog, operation: str, kind: str) -> Histogram:
-    """All values of a kind of an operation, and of its parts."""
-    whole = Histogram()
-    for interval in intervals_of(log, operation, kind):
-        interval.sparse.add_to(whole)
-    return whole
-
-
-def percentile_charts(log: LatencyLog) -> list[Chart]:
+def percentile_charts(record: Record) -> list[Chart]:
     """For each operation, its three latencies over the percentiles."""
+    log = record.latency
     found: list[Chart] = []
     shown = operations(log)[:_MOST_OPERATIONS]
     for operation in shown:
@@ -337,8 +318,8 @@ def percentile_charts(log: LatencyLog) -> list[Chart]:
                 key=f"percentiles-{len(found)}",
                 section="latency",
                 title=f"Latency by percentile: {name}",
-                caption=f"{grouped(count)} operations. Each further nine is one in ten of what is left; "
-                "the right end is the slowest of all.",
+                caption=f"{grouped(count)} operations.{_refused_words(record.run, operation)} Each further nine "
+                "is one in ten of what is left; the right end is the slowest of all.",
                 spec=flat_spec(line, rows, 300, axes.series_signals()),
                 unit="µs",
                 along="percentile",
@@ -376,19 +357,18 @@ def _percentile_table(totals: dict[str, Histogram]) -> Table:
 
 def latency_charts(log: LatencyLog, operation: str, view: _View) -> list[Chart]:
     """An operation's response over time, as lines and as a heat map."""
-    bins: dict[float, Histogram] = {}
-    for interval in intervals_of(log, operation, "response"):
-        bins.setdefault(view.bin(interval.start_s), Histogram()).add(interval.histogram)
-    name = printable(operation)
+    spans = by_span(intervals_of(log, operation, "response"), view.width_s)
     place = operations(log).index(operation)
     # Cells are what makes a page large: with many operations, each heat map has fewer columns.
     wide = view.width_s * max(1, math.ceil(min(len(operations(log)), _MOST_OPERATIONS) / 2))
-    return [_latency_lines(bins, name, place, view), _heat_map(bins, name, place, view, wide)]
+    return [_latency_lines(spans, operation, place, view), _heat_map(spans, operation, place, view, wide)]
 
 
-def _latency_lines(bins: dict[float, Histogram], name: str, place: int, view: _View) -> Chart:
+def _latency_lines(spans: dict[float, Histogram], operation: str, place: int, view: _View) -> Chart:
     rows: list[Row] = []
-    for t, histogram in sorted(bins.items()):
+    nothing = Histogram()
+    for t in sorted([*spans, *holes(spans, view.width_s)]):
+        histogram = spans.get(t, nothing)
         p50, p99 = histogram.quantiles_us([0.5, 0.99])
         highest = histogram.max_us
         rows += [
@@ -401,9 +381,10 @@ def _latency_lines(bins: dict[float, Histogram], name: str, place: int, view: _V
     return Chart(
         key=f"latency-{place}",
         section="latency",
-        title=f"Response over time: {name}",
+        title=f"Response over time: {printable(operation)}",
         caption="By the second in which an operation was due, so a stall stands at its full length."
-        + view.merged("the quantile"),
+        + view.merged("the quantile")
+        + _refused_words(view.run, operation),
         spec=view.spec(line, rows, 240),
         unit="µs",
         series=series,
@@ -411,11 +392,11 @@ def _latency_lines(bins: dict[float, Histogram], name: str, place: int, view: _V
     )
 
 
-def _heat_map(bins: dict[float, Histogram], name: str, place: int, view: _View, width_s: int) -> Chart:
+def _heat_map(spans: dict[float, Histogram], operation: str, place: int, view: _View, width_s: int) -> Chart:
     step = 1 / _HEAT_PER_DECADE
     counts: dict[tuple[float, int], int] = {}
-    for start, histogram in bins.items():
-        t = math.floor(start / width_s) * float(width_s)
+    for start, histogram in spans.items():
+        t = start_of(start, width_s)
         index = np.flatnonzero(histogram.counts)
         cells = _heat_cells(index)
         for cell in np.unique(cells).tolist():
@@ -448,9 +429,9 @@ def _heat_map(bins: dict[float, Histogram], name: str, place: int, view: _View, 
     return Chart(
         key=f"heat-{place}",
         section="latency",
-        title=f"Where the responses lie: {name}",
+        title=f"Where the responses lie: {printable(operation)}",
         caption=f"Operations due in {width_s} s, by their response. Two bands are two populations; "
-        "percentiles alone do not tell.",
+        f"percentiles alone do not tell.{_refused_words(view.run, operation)}",
         spec=view.spec([heat], rows, 240),
         unit="µs",
         hover="cell",
@@ -474,26 +455,34 @@ def _levels(most: int) -> list[int]:
 # --- throughput ------------------------------------------------------------------------------------------
 
 
-def throughput_chart(log: LatencyLog, history: History, view: _View) -> list[Chart]:
-    """Operations answered, offered and dropped per second."""
+def throughput_chart(log: LatencyLog, view: _View) -> list[Chart]:
+    """Replies per second; 0 where a load got none, nothing where no load ran."""
     answered: dict[float, int] = {}
+    loads: dict[str, tuple[float, float]] = {}
     for interval in log.intervals:
         if interval.tag.endswith(".response"):
-            at = view.bin(interval.start_s)
+            at = start_of(interval.start_s, view.width_s)
             answered[at] = answered.get(at, 0) + interval.histogram.total
-    rows: list[Row] = [{"t": t, "v": n / _covered(t, view), "s": "answered"} for t, n in sorted(answered.items())]
-    for name, word in (("load.offered_per_s", "offered"), ("load.dropped_per_s", "dropped")):
-        rows += [row | {"s": word} for row in _reading_rows(history, name, view, _mean)]
-    if not rows:
+            # The parts of an operation are one load.
+            load = interval.tag.partition(".")[0]
+            begin, end = loads.get(load, (interval.start_s, 0.0))
+            loads[load] = min(begin, interval.start_s), max(end, interval.start_s + interval.length_s)
+    if not answered:
         return []
-    series = named_series(n for n in ("answered", "offered", "dropped") if any(r["s"] == n for r in rows))
+    series = named_series(["answered or refused"])
+    rows: list[Row] = []
+    for t in sorted([*answered, *holes(answered, view.width_s)]):
+        middle = t + view.width_s / 2
+        ran = t in answered or any(begin <= middle < end for begin, end in loads.values())
+        rows.append({"t": t, "v": answered.get(t, 0) / _covered(t, view) if ran else None, "s": series[0].name})
     line = lines(axes.time_axis(view.span), axes.amount_axis("operations per second (1/s)"), series, rows)
     return [
         Chart(
             key="throughput",
             section="throughput",
             title="Operations per second",
-            caption="Answered operations stand at the second in which they were due." + view.merged("the mean"),
+            caption="Replies, of success or refusal, at the second in which their operations were due."
+            + view.merged("the mean"),
             spec=view.spec(line, rows, 200),
             unit="1/s",
             series=series,
@@ -511,10 +500,6 @@ def _covered(t: float, view: _View) -> float:
 # --- readings --------------------------------------------------------------------------------------------
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
-
-
 def label_of(reading: Reading) -> str:
     """What a reading's labels call it: the consumer group, or all labels, or nothing."""
     labels = reading.labels
@@ -523,45 +508,71 @@ def label_of(reading: Reading) -> str:
     return printable(", ".join(f"{key} {value}" for key, value in sorted(labels.items())))
 
 
-def _reading_rows(history: History, name: str, view: _View, fold: Callable[[Sequence[float]], float]) -> list[Row]:
-    """Readings of a name as rows per label, merged where there are more than the view has intervals."""
+def _reading_rows(history: History, name: str, view: _View) -> tuple[list[Row], bool]:
+    """Readings of a name as rows per label; and whether any were merged, being more than the view has points.
+
+    Of merged ones the highest of each span of time is left, at its own moment.
+    """
     by_label: dict[str, list[Reading]] = {}
     for reading in history.readings(name):
         by_label.setdefault(label_of(reading), []).append(reading)
     rows: list[Row] = []
+    merged = False
     for label, readings in by_label.items():
-        if len(readings) <= view.intervals:
-            rows += [{"t": round(r.t_ns / 1e9, 3), "v": r.value, "s": label} for r in readings]
-            continue
-        bins: dict[float, list[float]] = {}
-        for reading in readings:
-            held = bins.setdefault(view.bin(reading.t_ns / 1e9), [])
-            if reading.value is not None:
-                held.append(reading.value)
-        rows += [
-            {"t": t, "v": float(f"{fold(values):.6g}") if values else None, "s": label}
-            for t, values in sorted(bins.items())
-        ]
-    return rows
+        kept = readings
+        if len(readings) > view.intervals:
+            merged = True
+            peaks: dict[int, Reading] = {}
+            width_ns = int(view.reading_width_s * 1e9)
+            for reading in readings:
+                span = reading.t_ns // width_ns
+                peaks[span] = max(peaks.get(span, reading), reading, key=_height)
+            kept = [peaks[span] for span in sorted(peaks)]
+        rows += [{"t": round(r.t_ns / 1e9, 3), "v": r.value, "s": label} for r in kept]
+    return rows, merged
+
+
+def _height(reading: Reading) -> float:
+    return -math.inf if reading.value is None else reading.value
+
+
+def _highest_of(view: _View, *, merged: bool) -> str:
+    """A sentence on merged readings, empty where none were."""
+    return f" Each point is the highest reading of {view.reading_width_s:g} s." if merged else ""
+
+
+def _not_drawn(count: int, what: str) -> str:
+    """A sentence on the series beyond those that a chart has room for, empty where there are none."""
+    return f" {count} more {what} not drawn, and stand in the table of readings." if count > 0 else ""
+
+
+# The charts of lag: key, title, unit, title of the axis, and the reading behind each kind of line.
+_LAGS: tuple[tuple[str, str, str, str, dict[str, str]], ...] = (
+    ("lag-events", "Events waiting", "events", "events", {"not applied": "lag.events", "pending": "lag.pending"}),
+    ("lag-seconds", "Age of the oldest event not yet applied", "s", "seconds (s)", {"age": "lag.seconds"}),
+)
 
 
 def lag_charts(history: History, view: _View) -> list[Chart]:
     """Consumer lag in events and in seconds, with the moments of the recovery."""
-    events = [row | {"k": "not delivered"} for row in _reading_rows(history, "lag.events", view, max)]
-    events += [row | {"k": "pending"} for row in _reading_rows(history, "lag.pending", view, max)]
-    seconds = [row | {"k": "age"} for row in _reading_rows(history, "lag.seconds", view, max)]
+    read = {name: _reading_rows(history, name, view) for *_, kinds in _LAGS for name in kinds.values()}
     peaks: dict[str, float] = {}
-    for row in [*events, *seconds]:
+    for row in itertools.chain.from_iterable(rows for rows, _ in read.values()):
         peaks[row["s"]] = max(peaks.get(row["s"], 0.0), row["v"] or 0.0)
     shown = sorted(peaks, key=lambda s: -peaks[s])[:_MOST_GROUPS]
     # A colour belongs to a group by its name, so that it stays the same whatever the peaks are.
     series = [Series(s or "all", _PALETTE[n]) for n, s in enumerate(sorted(shown))]
+    told = "By consumer group; shaded while a fault lasted." + _not_drawn(len(peaks) - len(shown), "groups are")
+    if view.faults and not axes.fault_rows(view.faults):
+        told += f" The {len(view.faults)} faults are named in their table."
     found = []
-    for key, title, unit, axis, rows, kinds in (
-        ("lag-events", "Events waiting", "events", "events", events, ["not delivered", "pending"]),
-        ("lag-seconds", "Age of the oldest event not yet applied", "s", "seconds (s)", seconds, ["age"]),
-    ):
-        mine = [row | {"s": row["s"] or "all"} for row in rows if row["s"] in shown]
+    for key, title, unit, axis, kinds in _LAGS:
+        mine = [
+            row | {"s": row["s"] or "all", "k": kind}
+            for kind, name in kinds.items()
+            for row in read[name][0]
+            if row["s"] in shown
+        ]
         if not mine:
             continue
         used = [s for s in series if any(row["s"] == s.name for row in mine)]
@@ -573,7 +584,7 @@ def lag_charts(history: History, view: _View) -> list[Chart]:
                 key=key,
                 section="lag",
                 title=title,
-                caption="By consumer group; shaded while a fault lasted." + view.merged("the highest"),
+                caption=told + _highest_of(view, merged=any(read[name][1] for name in kinds.values())),
                 spec=view.spec(line, mine, 260, named=True),
                 unit=unit,
                 series=[*used, *legend],
@@ -586,33 +597,26 @@ def lag_charts(history: History, view: _View) -> list[Chart]:
 
 def drain_chart(record: Record) -> list[Chart]:
     """The lag after a restart as it was measured, beside what the rates say that it should have been."""
-    run, history = record.run, record.history
-    restart_ns, arrival = history.mark("restart"), run.parameters.get("rate_per_s")
-    backlog, drain = run.figure(f"{run.scenario}.backlog_events"), run.figure(f"{run.scenario}.drain_rate_per_s")
-    if restart_ns is None or not backlog or not drain or not isinstance(arrival, int | float):
+    found = drain_of(record)
+    if found is None:
         return []
-    measured, took_s = _lag_since(history, restart_ns)
-    if not measured:
-        return []
-    first_s = run.figure(f"{run.scenario}.first_effect_s") or 0.0
-    predicted = predicted_drain(backlog, drain, float(arrival), first_s, measured[-1]["x"])
-    end_s = predicted[-1][0]
-    span_s = max(end_s, min(measured[-1]["x"], 1.3 * max(end_s, took_s or measured[-1]["x"])))
-    rows = [row for row in measured if row["x"] <= span_s]
-    rows += [{"x": round(x, 4), "v": float(f"{v:.6g}"), "s": "predicted"} for x, v in predicted]
-    said = f"{quantity(end_s, 's')} predicted" if drain > arrival else "never, as predicted"
-    series = named_series(["measured", "predicted"])
+    last_s = found.measured[-1][0]
+    end_s = last_s if found.end_s is None else found.end_s
+    span_s = max(end_s, min(last_s, 1.3 * max(end_s, found.back_s or last_s)))
+    rows: list[Row] = [{"x": round(x, 3), "v": v, "s": "measured"} for x, v in found.measured if x <= span_s]
+    rows += [{"x": round(x, 4), "v": float(f"{v:.6g}"), "s": "predicted"} for x, v in found.predicted]
+    series = named_series(dict.fromkeys(row["s"] for row in rows))
     x = axes.amount_axis("seconds since the restart (s)", "x")
     x["scale"] = {"type": "linear", "domain": [0, span_s], "nice": False}
     x["axis"] |= {"grid": False}
+    rates = f"{quantity(found.drain_per_s, '1/s')} applied and {quantity(found.arrival_per_s, '1/s')} arriving"
     return [
         Chart(
             key="drain",
             section="lag",
             title="Drain after the restart: predicted and measured",
-            caption=f"Lag first back where it was after {quantity(took_s, 's')}, {said}. Predicted: what waits "
-            f"at the first effect, with {quantity(drain, '1/s')} applied and {quantity(float(arrival), '1/s')} "
-            "arriving. The rate of the drain is this run's own: a curve beside the line is a drain that was not "
+            caption=f"{in_words(found)} Predicted is what waits from the first effect on, with {rates} until the "
+            "load ends. The rate of the drain is this run's own: a curve beside the line is a drain that was not "
             "steady.",
             spec=flat_spec(
                 lines(x, axes.amount_axis("events waiting"), series, rows), rows, 240, axes.series_signals()
@@ -625,48 +629,6 @@ def drain_chart(record: Record) -> list[Chart]:
     ]
 
 
-def predicted_drain(
-    backlog: float, drain_per_s: float, arrival_per_s: float, first_effect_s: float, watched_s: float
-) -> list[tuple[float, float]]:
-    """What should wait after a restart: corners of (seconds since it, events), the last where nothing does.
-
-    Until the first effect events only arrive. From then on what waits falls by drain less arrival, and so is
-    gone after waiting / (drain - arrival); it never is where events arrive as fast as they are applied.
-
-    Args:
-        backlog: events that wait at the restart.
-        drain_per_s, arrival_per_s: events applied, and arriving.
-        first_effect_s: from the restart to the first event applied.
-        watched_s: where the line ends that never comes down.
-    """
-    waiting = backlog + arrival_per_s * first_effect_s
-    net_per_s = drain_per_s - arrival_per_s
-    corners = [(0.0, backlog)] if first_effect_s > 0 else []
-    if net_per_s > 0:
-        return [*corners, (first_effect_s, waiting), (first_effect_s + waiting / net_per_s, 0.0)]
-    end_s = max(watched_s, first_effect_s)
-    return [*corners, (first_effect_s, waiting), (end_s, waiting - net_per_s * (end_s - first_effect_s))]
-
-
-def _lag_since(history: History, restart_ns: int) -> tuple[list[Row], float | None]:
-    """The lag after a restart, of the group that was furthest behind; and when it was first back."""
-    by_label: dict[str, list[Reading]] = {}
-    for reading in history.readings("lag.events"):
-        by_label.setdefault(label_of(reading), []).append(reading)
-    if not by_label:
-        return [], None
-    furthest = max(by_label.values(), key=lambda readings: max(r.value or 0.0 for r in readings))
-    fault_ns = min((fault.start_ns for fault in history.faults), default=restart_ns)
-    band = max((r.value or 0.0 for r in furthest if r.t_ns < fault_ns), default=0.0)
-    rows: list[Row] = [
-        {"x": round((r.t_ns - restart_ns) / 1e9, 3), "v": r.value, "s": "measured"}
-        for r in furthest
-        if r.t_ns >= restart_ns
-    ]
-    back = next((row["x"] for row in rows if row["v"] is not None and row["v"] <= band), None)
-    return rows, back
-
-
 def _aof_title(name: str) -> str:
     return f"Append-only file: {name.removeprefix('server.aof_').replace('_', ' ')}"
 
@@ -677,12 +639,18 @@ _MACHINE = {
     "server.cpu_share": ("CPU of the server", "%", 100.0),
     "host.cpu_share": ("CPU of the host", "%", 100.0),
     "host.steal_share": ("CPU stolen from the host", "%", 100.0),
-    "instrument.cpu_share": ("CPU of the instrument", "%", 100.0),
+}
+
+# Of what a share of CPU time is one.
+_CORES = {
+    "server.cpu_share": " of one core",
+    "host.cpu_share": " of all cores",
+    "host.steal_share": " of all cores",
 }
 
 
 def machine_charts(history: History, view: _View) -> list[Chart]:
-    """Memory, CPU and append-only file of the server, CPU of host and instrument; a small chart each."""
+    """Memory, CPU and append-only file of the server, CPU of the host; a small chart each."""
     found = []
     shown = dict(_MACHINE)
     for name in history.reading_names:
@@ -690,13 +658,15 @@ def machine_charts(history: History, view: _View) -> list[Chart]:
             unit = next(history.readings(name)).unit
             shown[name] = (printable(_aof_title(name)), *_AOF_UNITS.get(unit, (printable(unit), 1.0)))
     for at, (name, (title, unit, factor)) in enumerate(shown.items()):
+        read, merged = _reading_rows(history, name, view)
         rows = [
             row | {"v": None if row["v"] is None else float(f"{row['v'] * factor:.6g}"), "s": row["s"] or "all"}
-            for row in _reading_rows(history, name, view, max)
+            for row in read
         ]
         if not rows:
             continue
-        names = sorted({row["s"] for row in rows})[:_MOST_GROUPS]
+        every = sorted({row["s"] for row in rows})
+        names = every[:_MOST_GROUPS]
         rows = [row for row in rows if row["s"] in names]
         series = [Series(s, _PALETTE[n]) for n, s in enumerate(names)]
         line = lines(axes.time_axis(view.span), axes.amount_axis(unit), series, rows)
@@ -705,8 +675,9 @@ def machine_charts(history: History, view: _View) -> list[Chart]:
                 key=name.replace(".", "-") if name in _MACHINE else f"aof-{at}",
                 section="machine",
                 title=title,
-                caption=f"In {unit}{' of one core' if unit == '%' and 'host' not in name else ''}."
-                + view.merged("the highest"),
+                caption=f"In {unit}{_CORES.get(name, '')}."
+                + _highest_of(view, merged=merged)
+                + _not_drawn(len(every) - len(names), "are"),
                 spec=view.spec(line, rows, 120),
                 unit=unit,
                 series=series if len(series) > 1 else [],
@@ -761,7 +732,9 @@ def ledger_charts(record: Record) -> list[Chart]:
         before: float | None = None
         for stage in stages:
             count = counts[stage]
-            change = "" if before is None else _change(count - before)
+            # As many applied may be others: some lost, and as many recovered.
+            is_same = stage != "applied" or (counts.get("lost") == 0 and counts.get("recovered") == 0)
+            change = "" if before is None else _change(count - before, is_same=is_same)
             rows.append({"v": count, "s": stage, "label": stage, "text": grouped(count) + change})
             before = count
         colors = {"attempted": "var(--c-5)", "acknowledged": "var(--c-1)", "applied": "var(--c-3)"}
@@ -788,9 +761,9 @@ def ledger_charts(record: Record) -> list[Chart]:
     return found
 
 
-def _change(difference: float) -> str:
+def _change(difference: float, *, is_same: bool) -> str:
     if not difference:
-        return " · all of them"
+        return " · all of them" if is_same else " · as many"
     return f" · {grouped(abs(difference))} {'fewer' if difference < 0 else 'more'}"
 
 

@@ -34,8 +34,8 @@ from harness.bootstrap import Ratio, Seconds, ratios, seconds_of
 from harness.recording import KINDS, LatencyLog
 from harness.run import Record, Run, Status
 from reports import findings
-from reports.charts import intervals_of, operations, total_of
 from reports.findings import printable
+from reports.latencies import intervals_of, operations, total_of
 from reports.quantities import significant
 
 Weight = Literal["invalid", "weakens"]
@@ -49,6 +49,7 @@ NOT_RECORDED = "not recorded"
 _WEIGHTS: tuple[tuple[str, Weight, str], ...] = (
     (r"scenario", "invalid", "another question was asked"),
     (r"status", "invalid", "a run that did not come to its end has not measured what it was to measure"),
+    (r"environment\.load\.workers", "invalid", "another load: it was spread in another way"),
     (r"environment\.load\..*", "invalid", "the load came in another way"),
     (r"parameters\.(producer|seed)|seed", "weakens", "other random numbers: other arrivals or data"),
     (r"parameters\.profile", "weakens", "only names a set of parameters; those that differ stand here by name"),
@@ -74,8 +75,9 @@ _WEIGHTS: tuple[tuple[str, Weight, str], ...] = (
     (r"environment\.host\..*", "weakens", "another system, interpreter or library needs another time"),
     (r".*", "weakens", "may move figures"),
 )
-# What every run has of its own; an address only where we start the server, on a port that is free.
-_OWN = re.compile(r"environment\.(load\.producer|server\.(owned|run_id|process_id))")
+# What every run has of its own; an address only where we start the server, on a port that is free. Workers have
+# names and clocks anew each time: of them only how many there were is a fact.
+_OWN = re.compile(r"environment\.(load\.(producer|workers\..*)|server\.(owned|run_id|process_id))", re.DOTALL)
 _ADDRESS = "environment.server.url"
 _LATENCY = re.compile(rf"\.({'|'.join(KINDS)})\.(p50|p90|p99|p99\.9|max)$")
 _TIMES = {"ns", "µs", "us", "ms", "s"}
@@ -259,6 +261,9 @@ def _facts(run: Run) -> dict[str, str]:
         "environment": run.environment,
     }
     facts = dict(findings.flattened(nested))
+    load = run.environment.get("load")
+    if isinstance(load, Mapping) and isinstance(load.get("workers"), list):
+        facts["environment.load.workers"] = str(len(load["workers"]))
     # What came of a parameter stands among the parameters, and once is enough.
     asked = {f"environment.load.{name}" for name in run.parameters}
     return {name: value for name, value in facts.items() if not _OWN.fullmatch(name) and name not in asked}
@@ -376,7 +381,9 @@ def told_ratio(line: Line, at: int) -> str:
     """The ratio of the run at that place in `ratios`, its interval in brackets: × 1.24 (1.18 to 1.31)."""
     ratio = line.ratios[at]
     if ratio is None:
-        return "" if None in (line.values[0], line.values[at + 1]) else "from 0"
+        first, other = line.values[0], line.values[at + 1]
+        # Where nothing was measured, or 0 both times, there is no ratio to tell.
+        return "" if None in (first, other) or first == other else "from 0"
     value = f"× {significant(ratio.value)}"
     if ratio.low is None or ratio.high is None:
         return value

@@ -11,6 +11,7 @@ disagree. The rules:
               its send lag and GC pauses, what it dropped, the CPU time that was stolen from the host.
     load      open or closed loop, and over how many connections: latencies of one do not compare with those
               of another.
+    own       what a suite was held to as a whole, such as budgets: its verdicts that are none of its members'.
 
 Text in a record came from outside (a host name, a server's banner, a key, an error): whoever prints it passes
 it through `printable` first, which masks the credentials of a URL and drops control characters. Secrets
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -34,7 +36,7 @@ KEY_FIGURES: dict[str, dict[str, str]] = {
     "append": {
         "append.response.p99": "Response, p99",
         "append.response.max": "Slowest response",
-        "append.achieved_per_s": "Appends answered",
+        "append.achieved_per_s": "Appends that succeeded",
     },
     "replay": {
         "replay.events_per_s": "Replay speed",
@@ -73,7 +75,7 @@ KEY_FIGURES: dict[str, dict[str, str]] = {
     },
     "journey": {
         "journey.response.p99": "Response, p99",
-        "journey.achieved_per_s": "Steps answered",
+        "journey.achieved_per_s": "Steps that succeeded",
         "journey.failed": "Steps that failed",
     },
     "gate": {
@@ -116,6 +118,24 @@ def overall(run: Run, members: Sequence[Run] = ()) -> Status:
     if run.status != "complete" or not statuses:
         statuses.append("UNKNOWN")
     return max(statuses, key=_RANK.__getitem__)
+
+
+def own_verdicts(run: Run, members: Sequence[Run]) -> list[Verdict]:
+    """The verdicts of a suite that none of its members has, in their order; none of a single run.
+
+    A suite repeats the verdicts of its members. What it has beyond them stands nowhere else: a verdict that two
+    members have is repeated twice, and a third one of the same words is its own.
+    """
+    if not members:
+        return []
+    repeated = Counter(verdict for member in members for verdict in member.verdicts)
+    own = []
+    for verdict in run.verdicts:
+        if repeated[verdict]:
+            repeated[verdict] -= 1
+        else:
+            own.append(verdict)
+    return own
 
 
 def sentence(run: Run) -> str:
@@ -210,7 +230,7 @@ def workers(run: Run) -> list[WorkerRow]:
             clock = f"{share.clock_offset_s * 1e3:+.2f} ms ± {share.clock_error_s * 1e3:.2f} ms"
         state = "has reported its share"
         if share.silent_from_s is not None:
-            state = f"died: silent from {share.silent_from_s:.1f} s on, {share.unseen:,} operations have no record"
+            state = f"silent from {share.silent_from_s:.1f} s on, {share.unseen:,} operations have no record"
         rows.append(WorkerRow(share.name, f"{share.connections:,}", f"{share.arrivals:,}", clock, state))
     return rows
 
@@ -254,6 +274,11 @@ def moment(run: Run) -> str:
     """When a run began: `2026-11-23 14:15:02 UTC`; the record's own words where they are no such time."""
     match = _STAMP.match(run.started_at)
     return f"{match[1]} {match[2]} UTC" if match else run.started_at
+
+
+def lasted(run: Run) -> str:
+    """How long a run was; unknown where it goes on or was killed, for then the record is of its beginning."""
+    return "unknown" if run.status == "running" else quantity(run.duration_s, "s")
 
 
 def title(record: Record) -> str:

@@ -18,6 +18,7 @@ from reports.quantities import NOT_MEASURED, quantity
 WIDTH = 240.0
 # The scale shows at least so much on both sides of 1, and at most so much; an interval may be wider.
 _LEAST, _MOST = 0.12, 0.6
+_TOO_FEW = "too few rounds"
 
 
 class GateRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,7 +72,7 @@ def gate_rows(run: Run) -> list[GateRow]:
                 baseline=told(f"{name}.baseline"),
                 candidate=told(f"{name}.candidate"),
                 ratio=_ratio(values.get(f"{name}.ratio")),
-                interval=f"{_ratio(low)} to {_ratio(high)}",
+                interval=_interval(low, high),
                 low=place(low, 0.0),
                 high=place(high, 1.0),
                 at=place(values.get(f"{name}.ratio"), 0.5),
@@ -80,6 +81,17 @@ def gate_rows(run: Run) -> list[GateRow]:
             )
         )
     return rows
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    """Both ends, or why there is only one of them, or none: an end needs a number of rounds."""
+    if low is None and high is None:
+        return _TOO_FEW
+    if low is None:
+        return f"up to {_ratio(high)}; {_TOO_FEW} for its lower end"
+    if high is None:
+        return f"from {_ratio(low)}; {_TOO_FEW} for its upper end"
+    return f"{_ratio(low)} to {_ratio(high)}"
 
 
 def _ratio(value: float | None) -> str:

@@ -42,7 +42,6 @@ _STAMPED = re.compile(r"(\d{4})(\d\d)(\d\d)-(\d\d)(\d\d)(\d\d)-.+")
 # Points of a line: the newest runs; more would be closer together than a pixel.
 _MOST_POINTS = 60
 _MOST_LINES = 3
-_REVISION = 12
 _WIDTH, _HEIGHT, _EDGE = 180, 40, 4
 
 
@@ -212,14 +211,14 @@ def _measured(name: str, run: Run) -> Measured:
 
 def _revision(host: Any) -> str:
     found = host.get("revision") if isinstance(host, Mapping) else None
-    return printable(found)[:_REVISION] if isinstance(found, str) else ""
+    return printable(found) if isinstance(found, str) else ""
 
 
 def _remembered(entry: trend.Entry) -> Measured:
     return Measured(
         name=printable(entry.at),
         at=entry.at,
-        revision=printable(entry.revision or "")[:_REVISION],
+        revision=printable(entry.revision or ""),
         server=printable(entry.server),
         figures=entry.figures,
     )

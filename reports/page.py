@@ -109,5 +109,6 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.globals |= {"told": findings.told, "spoken": findings.spoken, "moment": findings.moment}
+    environment.globals |= {"lasted": findings.lasted}
     environment.globals |= {"exact": exact, "quantity": quantity}
     return environment

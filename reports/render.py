@@ -7,7 +7,7 @@
 A page reads from the top as a reader asks: what came out (a verdict, a sentence, three figures), can it be
 trusted (the instrument's own lateness, what it dropped), what does it look like (charts), what exactly
 (tables), and how do I do it again (environment, command). A suite says the first of these for all its
-members together, then has a section for each.
+members together, with the verdicts that are its own, then has a section for each.
 
 How text gets into a page, and why it stays text there, stands in `reports.page`.
 """
@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from harness.history import FaultWindow, Reading
+from harness.history import FaultWindow, History, Reading
 from harness.run import SCHEMA, Figure, Record, Run, Status
 from reports import findings
 from reports.charts import Chart, Section, charts, label_of
@@ -36,7 +36,7 @@ _SECTIONS: dict[Section, tuple[str, str]] = {
     "throughput": ("Throughput", "throughput"),
     "lag": ("Consumer lag", "consumer lag"),
     "events": ("Outcome of every event", "outcomes and ledger"),
-    "replay": ("Replay", "replay speed"),
+    "replay": ("Replay", "replay speed by number of events"),
     "machine": ("Server and host", "memory and CPU"),
 }
 # What a scenario is expected to leave evidence of, so that its absence is said in the section's own place.
@@ -86,6 +86,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     micro_columns: list[str]
     micro: list[MicroRow]
     gate: list[GateRow]
+    faults: list[list[str]]
     slowest: list[list[str]]
     readings: list[list[str]]
     parameters: list[tuple[str, str]]
@@ -116,6 +117,7 @@ def render(record: Record) -> str:
         interruption=findings.interruption(record.run),
         key=findings.key_figures(record.run, runs),
         is_suite=bool(members),
+        own_verdicts=findings.own_verdicts(record.run, runs),
         views=views,
         own_figures=[f for f in record.run.figures if f.name not in own],
         command=findings.command(record.run),
@@ -131,7 +133,7 @@ def render(record: Record) -> str:
 def _view(record: Record, identity: str, intervals: int) -> View:
     drawn = charts(record, intervals)
     by_section = {s: [c for c in drawn if c.section == s] for s in _SECTIONS}
-    expected = _EXPECTED.get(record.run.scenario, ("latency", "throughput"))
+    expected = _expected(record.run)
     columns, micro = _micro(record.run.figures)
     return View(
         id=identity,
@@ -158,12 +160,32 @@ def _view(record: Record, identity: str, intervals: int) -> View:
         micro_columns=columns,
         micro=micro,
         gate=gate_rows(record.run),
+        faults=_faults(record.history),
         slowest=_slowest(record),
         readings=_readings(record),
         parameters=list(findings.flattened(record.run.parameters)),
         environment=list(findings.flattened(record.run.environment)),
         command=findings.command(record.run),
     )
+
+
+def _expected(run: Run) -> tuple[Section, ...]:
+    if run.scenario == "replay" and "users" in run.parameters:
+        # Locust's users replay one size, again and again: their latencies are what there is, and no such speeds.
+        return ("latency", "throughput")
+    return _EXPECTED.get(run.scenario, ("latency", "throughput"))
+
+
+def _faults(history: History) -> list[list[str]]:
+    return [
+        [
+            fault.name,
+            fault.target,
+            quantity(fault.start_ns / 1e9, "s"),
+            "not healed" if fault.end_ns is None else quantity((fault.end_ns - fault.start_ns) / 1e9, "s"),
+        ]
+        for fault in history.faults
+    ]
 
 
 def _slowest(record: Record) -> list[list[str]]:

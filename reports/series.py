@@ -8,8 +8,9 @@
     4,fault,kill,target=crm,10,s
 
 `t_s` counts from the start of the run; of what is measured by the second it is where the second begins. A
-value that could not be measured is empty, never 0. A fault's value is how long it lasted. In a suite, each row
-carries the label `run`. Lines end and cells are quoted as RFC 4180 has it.
+value that could not be measured is empty, never 0. Throughput counts replies, of success or refusal. A fault's
+value is how long it lasted. In a suite, each row carries the label `run`. Lines end and cells are quoted as
+RFC 4180 has it.
 
 All text came from outside, and a spreadsheet takes a cell that begins with `=`, `+`, `-` or `@` for a formula
 to carry out. Such a cell of text gets an apostrophe in front (https://owasp.org/www-community/attacks/CSV_Injection);

@@ -17,9 +17,10 @@ from harness.bootstrap import CONFIDENCE, FEWEST_BEYOND, FEWEST_SECONDS, RESAMPL
 from harness.recording import KINDS, Histogram, LatencyLog
 from harness.run import write_atomically
 from reports import axes
-from reports.charts import Chart, Row, Series, Table, flat_spec, intervals_of, lines, percentile_rows, total_of
+from reports.charts import Chart, Row, Series, Table, flat_spec, lines, percentile_rows
 from reports.compare import Comparison, Comparisons, Line, Side, judged, listed, server_of, told_ratio
 from reports.findings import moment, printable, sentence
+from reports.latencies import by_span, holes, intervals_of, total_of
 from reports.page import drawing, libraries, page, static
 from reports.quantities import grouped, quantity
 from reports.summaries import STYLES, Console, Options, as_markdown, one_line
@@ -112,12 +113,20 @@ def comparison_charts(part: Comparison) -> list[Chart]:
         for at, side in enumerate(part.sides)
     ]
     logs = [side.record.latency for side in part.sides]
+    shown = list(part.latency)[:_MOST_OPERATIONS]
+    span = _span(logs, shown)
     found: list[Chart] = []
-    for at, operation in enumerate(list(part.latency)[:_MOST_OPERATIONS]):
+    for at, operation in enumerate(shown):
         for kind in KINDS:
             found += _overlaid(logs, series, operation, kind, at)
-        found += _over_time(logs, series, operation, at)
+        found += _over_time(logs, series, operation, at, span)
     return found
+
+
+def _span(logs: Sequence[LatencyLog], shown: Sequence[str]) -> tuple[float, float]:
+    """The time that the charts show, in seconds: one for all of them, since they move together."""
+    found = [i for log in logs for operation in shown for i in intervals_of(log, operation, "response")]
+    return min([0.0, *(i.start_s for i in found)]), max([1.0, *(i.start_s + i.length_s for i in found)])
 
 
 def _overlaid(logs: Sequence[LatencyLog], series: list[Series], operation: str, kind: str, at: int) -> list[Chart]:
@@ -160,19 +169,15 @@ def _table(series: Sequence[Series], totals: Sequence[Histogram]) -> Table:
     )
 
 
-def _over_time(logs: Sequence[LatencyLog], series: list[Series], operation: str, at: int) -> list[Chart]:
-    found = [intervals_of(log, operation, "response") for log in logs]
-    ends = [interval.start_s + interval.length_s for mine in found for interval in mine]
-    starts = [interval.start_s for mine in found for interval in mine]
-    span = (min([0.0, *starts]), max([1.0, *ends]))
+def _over_time(
+    logs: Sequence[LatencyLog], series: list[Series], operation: str, at: int, span: tuple[float, float]
+) -> list[Chart]:
     width_s = max(1, -(-int(span[1] - span[0]) // _INTERVALS))
     rows: list[Row] = []
-    for each, mine in zip(series, found, strict=True):
-        bins: dict[float, Histogram] = {}
-        for interval in mine:
-            bins.setdefault(interval.start_s // width_s * float(width_s), Histogram()).add(interval.histogram)
-        for t, histogram in sorted(bins.items()):
-            value = histogram.quantile_us(0.99)
+    for each, log in zip(series, logs, strict=True):
+        spans = by_span(intervals_of(log, operation, "response"), width_s)
+        for t in sorted([*spans, *holes(spans, width_s)]):
+            value = spans[t].quantile_us(0.99) if t in spans else None
             rows.append({"t": t, "v": None if value is None else max(value, 1), "s": each.name})
     axis = axes.latency_axis(row["v"] for row in rows if row["v"] is not None)
     drawn = lines(axes.time_axis(span), axis, series, rows)

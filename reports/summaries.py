@@ -44,7 +44,10 @@ def markdown(record: Record) -> str:
         RunError: a member cannot be read.
     """
     members = record.members()
-    lines = _markdown_head(record.run, "##", [member.run for member in members])
+    runs = [member.run for member in members]
+    lines = _markdown_head(record.run, "##", runs)
+    if own := findings.own_verdicts(record.run, runs):
+        lines += _markdown_verdicts(own)
     for member in members:
         lines += ["", *_markdown_head(member.run, "###"), *_markdown_tables(member.run)]
     if not members:
@@ -76,14 +79,14 @@ def _markdown_head(run: Run, level: str, members: Sequence[Run] = ()) -> list[st
     return lines
 
 
-def _markdown_tables(run: Run) -> list[str]:
-    lines = ["", "| verdict | check | why |", "|---|---|---|"]
-    lines += [
-        f"| {_SIGNS[v.status]} {v.status} | {as_markdown(v.name)} | {as_markdown(v.detail)} |"
-        for v in run.verdicts
+def _markdown_verdicts(verdicts: Sequence[Verdict]) -> list[str]:
+    return ["", "| verdict | check | why |", "|---|---|---|"] + [
+        f"| {_SIGNS[v.status]} {v.status} | {as_markdown(v.name)} | {as_markdown(v.detail)} |" for v in verdicts
     ]
-    if not run.verdicts:
-        lines = ["", "No evidence: nothing was checked."]
+
+
+def _markdown_tables(run: Run) -> list[str]:
+    lines = _markdown_verdicts(run.verdicts) if run.verdicts else ["", "No evidence: nothing was checked."]
     if run.figures:
         lines += ["", f"<details><summary>{len(run.figures)} figures</summary>", ""]
         lines += ["| figure | value |", "|---|---:|"]
@@ -106,7 +109,7 @@ def as_markdown(text: str) -> str:
 
 
 def junit(record: Record) -> str:
-    """The verdicts as JUnit XML: a test suite per run, a test case per verdict.
+    """The verdicts as JUnit XML: a test suite per run and for what is a suite's own, a test case per verdict.
 
     Args:
         record: a run or a suite of runs.
@@ -115,11 +118,16 @@ def junit(record: Record) -> str:
         RunError: a member cannot be read.
     """
     root = ElementTree.Element("testsuites", name="ordershop-bench")
-    for each in record.members() or [record]:
+    members = record.members()
+    for each in members or [record]:
         _junit_suite(root, each.run)
+    own = findings.own_verdicts(record.run, [member.run for member in members])
     if record.run.members and record.run.status != "complete":
+        own.append(_unfinished(record.run))
+    if own:
         suite = ElementTree.SubElement(root, "testsuite", name=printable(record.run.scenario))
-        _junit_case(suite, record.run, _unfinished(record.run))
+        for verdict in own:
+            _junit_case(suite, record.run, verdict)
         _count(suite)
     ElementTree.indent(root)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
@@ -131,8 +139,9 @@ def _junit_suite(root: ElementTree.Element, run: Run) -> None:
         "testsuite",
         name=printable(run.scenario),
         timestamp=printable(run.started_at),
-        time=f"{run.duration_s:.3f}",
     )
+    if run.status != "running":
+        suite.set("time", f"{run.duration_s:.3f}")
     verdicts = list(run.verdicts)
     if run.status != "complete":
         verdicts.append(_unfinished(run))
@@ -203,12 +212,15 @@ class TerminalSummary:
 
     def _lines(self, width: int) -> Iterator[tuple[str, str]]:
         members = self.record.members()
-        yield from _terminal_head(self.record.run, width, [member.run for member in members])
+        runs = [member.run for member in members]
+        yield from _terminal_head(self.record.run, width, runs)
+        if own := findings.own_verdicts(self.record.run, runs):
+            yield from _terminal_verdicts(own, width)
         for each in members or [self.record]:
             if members:
                 yield "", ""
                 yield from _terminal_head(each.run, width)
-            yield from _terminal_verdicts(each.run, width)
+            yield from _terminal_verdicts(each.run.verdicts, width)
             yield from _terminal_figures(each.run, width)
 
 
@@ -237,13 +249,13 @@ def _terminal_head(run: Run, width: int, members: Sequence[Run] = ()) -> Iterato
             yield "bold yellow", text
 
 
-def _terminal_verdicts(run: Run, width: int) -> Iterator[tuple[str, str]]:
-    if not run.verdicts:
+def _terminal_verdicts(verdicts: Sequence[Verdict], width: int) -> Iterator[tuple[str, str]]:
+    if not verdicts:
         yield "yellow", "no evidence: nothing was checked"
         return
     yield "", ""
-    column = min(32, max(len(one_line(v.name)) for v in run.verdicts))
-    for verdict in run.verdicts:
+    column = min(32, max(len(one_line(v.name)) for v in verdicts))
+    for verdict in verdicts:
         first = f"  {verdict.status:8}{one_line(verdict.name):{column}}  "
         text = first + one_line(verdict.detail)
         wrapped = textwrap.wrap(text, max(width, 20), subsequent_indent=" " * min(len(first), width // 2))

@@ -79,16 +79,15 @@ def percentile_figures(recorder: Recorder, operation: str = "append") -> list[Fi
 
 
 def gauges(rng: np.random.Generator, seconds: int) -> list[Entry]:
-    """What the probes read once a second of server, host and instrument."""
+    """What the probes read once a second of server and host."""
     entries: list[Entry] = []
     for second in range(seconds):
         t_ns = second * 1_000_000_000
         entries += [
             Reading(t_ns=t_ns, name="server.used_memory_bytes", value=2.1e7 + 4.1e5 * second, unit="bytes"),
-            Reading(t_ns=t_ns, name="server.cpu_share", value=0.4 + 0.05 * rng.random(), unit="share"),
-            Reading(t_ns=t_ns, name="host.cpu_share", value=0.3 + 0.1 * rng.random(), unit="share"),
-            Reading(t_ns=t_ns, name="host.steal_share", value=0.004 * rng.random(), unit="share"),
-            Reading(t_ns=t_ns, name="instrument.cpu_share", value=0.2 + 0.03 * rng.random(), unit="share"),
+            Reading(t_ns=t_ns, name="server.cpu_share", value=0.4 + 0.05 * rng.random(), unit="cores"),
+            Reading(t_ns=t_ns, name="host.cpu_share", value=0.3 + 0.1 * rng.random(), unit="of all cores"),
+            Reading(t_ns=t_ns, name="host.steal_share", value=0.004 * rng.random(), unit="of all cores"),
         ]
     return entries
 
@@ -106,10 +105,6 @@ def append_run(directory: Path, seconds: int = 60, per_s: int = 500, **changed: 
     recorder = recorded(rng, seconds, per_s)
     count = seconds * per_s
     entries = gauges(rng, seconds)
-    for second in range(seconds):
-        t_ns = second * 1_000_000_000
-        entries.append(Reading(t_ns=t_ns, name="load.offered_per_s", value=float(per_s), unit="1/s"))
-        entries.append(Reading(t_ns=t_ns, name="load.dropped_per_s", value=0.0, unit="1/s"))
     figures = [
         *percentile_figures(recorder),
         Figure(name="append.offered_per_s", value=float(per_s), unit="1/s"),
@@ -132,6 +127,16 @@ def append_run(directory: Path, seconds: int = 60, per_s: int = 500, **changed: 
         "verdicts": verdicts,
     }
     return finished(directory, run_of("append", **(usual | changed)), recorder, entries)
+
+
+def short_and_long_run(directory: Path) -> Record:
+    """Two operations, of which the one that was recorded less often was over after a third of the time."""
+    rng = np.random.default_rng(13)
+    parts = [recorded(rng, 3, 20, ("short",)), recorded(rng, 9, 50, ("long",))]
+    save(directory, run_of("append", duration_s=9.0))
+    intervals = [interval for part in parts for interval in part.intervals()]
+    save_measurements(directory, intervals, History(), [], 1_795_443_302.0)
+    return load(directory)
 
 
 def outage_lag(rng: np.random.Generator, seconds: int, per_s: int) -> list[Entry]:
@@ -177,7 +182,8 @@ def outage_run(directory: Path, seconds: int = 60, per_s: int = 500, **changed: 
         Figure(name=f"crm_outage.{name}", value=value, unit=unit)
         for name, value, unit in (
             ("outage_s", 20.0, "s"), ("backlog_events", 10_012, "events"), ("first_effect_s", 0.9, "s"),
-            ("drained_s", 6.3, "s"), ("drain_rate_per_s", 2110.0, "1/s"), ("attempted", attempted, "events"),
+            ("drained_s", 6.3, "s"), ("drain_rate_per_s", 2110.0, "1/s"), ("predicted_drain_s", 7.4, "s"),
+            ("attempted", attempted, "events"),
             ("acknowledged", attempted - 3, "events"), ("applied", attempted - 1, "events"), ("lost", 0, "events"),
             ("duplicated", 4, "events"), ("unexpected", 0, "events"), ("recovered", 2, "events"),
         )
@@ -199,7 +205,7 @@ def outage_run(directory: Path, seconds: int = 60, per_s: int = 500, **changed: 
     ]
     usual: dict[str, Any] = {
         "duration_s": float(seconds),
-        "parameters": {"rate_per_s": per_s, "pacing": "constant"},
+        "parameters": {"rate_per_s": per_s, "before_s": 20, "outage_s": 20, "after_s": seconds - 40},
         "headline": "CRM was away for 20 s; 10,012 events waited; none was lost; it caught up in 6.3 s.",
         "figures": figures,
         "verdicts": verdicts,

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import report_runs
 import vl_convert
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import structs
 
 from harness.history import FaultWindow, History, Mark, Reading
-from harness.recording import LatencyLog
+from harness.recording import Histogram, Interval, LatencyLog, SparseHistogram
 from harness.run import Figure, Record, load, save, save_measurements
 from reports import javascript
-from reports.charts import Chart, busiest, charts, operations, predicted_drain, total_of
+from reports.charts import Chart, charts
+from reports.drain import predicted_drain
+from reports.latencies import busiest, holes, operations, start_of, total_of
 from reports.quantities import exact, quantity
+from scenarios.recovery import predicted_drain_s
 
+# The marks that carry data; an empty chart has a group of marks for its frame all the same.
+DATA = re.compile(r"mark-(line|rect|symbol|area|rule)\b")
 RUNS = ("append_run", "outage_run", "replay_run", "micro_run", "empty_run", "interrupted_run", "hostile_run")
 
 
@@ -91,9 +100,22 @@ def test_exact(value: float | None, text: str) -> None:
 
 @pytest.mark.parametrize("name", RUNS)
 def test_every_specification_compiles(runs: dict[str, Record], name: str) -> None:
-    """Vega-Lite takes every specification of every kind of run and draws what has a role of its own."""
-    drawn = [vl_convert.vegalite_to_svg(c.spec) for c in charts(runs[name])]
-    assert all("mark-" in svg for svg in drawn)
+    """Vega-Lite takes every specification of every kind of run, and draws marks of its data."""
+    empty = [c.key for c in charts(runs[name]) if not marks_of(vl_convert.vegalite_to_svg(c.spec))]
+    assert empty == []
+
+
+def marks_of(svg: str) -> int:
+    """How many marks of data a picture has; axes, legends and the frame are none, the pointer's group is empty."""
+    groups = ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}g")  # noqa: S314 - our own picture
+    of_data = (g for g in groups if DATA.search(g.get("class", "")) and "role-mark" in g.get("class", ""))
+    return sum(len(group) for group in of_data)
+
+
+def test_chart_without_data_has_no_marks(runs: dict[str, Record]) -> None:
+    """The count of marks sees that a chart is empty, although its axes are drawn."""
+    spec = chart(runs["append_run"], "throughput").spec | {"datasets": {"rows": []}}
+    assert marks_of(vl_convert.vegalite_to_svg(spec)) == 0
 
 
 def test_empty_run_has_no_charts(runs: dict[str, Record]) -> None:
@@ -106,7 +128,6 @@ def test_charts_of_an_outage(runs: dict[str, Record]) -> None:
     assert [c.key for c in charts(runs["outage_run"])] == [
         "percentiles-0", "latency-0", "heat-0", "throughput", "lag-events", "lag-seconds", "drain", "ledger-0",
         "server-used_memory_bytes", "server-cpu_share", "host-cpu_share", "host-steal_share",
-        "instrument-cpu_share",
     ]  # fmt: skip
 
 
@@ -139,12 +160,81 @@ def test_heat_map_draws_a_rectangle_per_cell(runs: dict[str, Record]) -> None:
     assert svg.count("var(--h-") == len(heat.rows)
 
 
-def test_throughput_counts_every_answer(runs: dict[str, Record]) -> None:
-    """Answers per second, over all seconds, are the operations recorded."""
+def test_throughput_counts_every_reply(runs: dict[str, Record]) -> None:
+    """Replies per second, over all seconds, are the operations recorded."""
     record = runs["append_run"]
     rows = chart(record, "throughput").rows
-    answered = sum(row["v"] for row in rows if row["s"] == "answered")
-    assert answered == record.latency.total("append.response").total
+    replies = sum(row["v"] for row in rows if row["s"] == "answered or refused")
+    assert replies == record.latency.total("append.response").total
+
+
+# --- where a second stands -------------------------------------------------------------------------------
+
+
+def run_of_loads(directory: Path, *entries: Any, **starts: tuple[float, ...]) -> Record:
+    """A run of which the log has seconds that begin there, of each operation, with one value of 1 ms in each."""
+    histogram = Histogram()
+    histogram.record(np.array([1000]))
+    intervals = [
+        Interval(tag=f"{operation}.response", start_s=t, length_s=1.0, sparse=SparseHistogram(histogram))
+        for operation, mine in starts.items()
+        for t in mine
+    ]
+    save(directory, report_runs.run_of("append"))
+    save_measurements(directory, intervals, History(entries), [], 0.0)
+    return load(directory)
+
+
+def test_no_effect_stands_before_its_fault(tmp_path: Path) -> None:
+    """A second of a load that began between two seconds of the run is drawn where it was, in every chart."""
+    fault = FaultWindow(name="kill", target="crm", start_ns=3_350_000_000, end_ns=4_000_000_000)
+    record = run_of_loads(tmp_path, fault, append=(2.4, 3.4, 4.4))
+    drawn = {key: [row["t"] for row in chart(record, key).rows] for key in ("latency-0", "heat-0", "throughput")}
+    assert drawn == {
+        "latency-0": [t for t in (2.4, 3.4, 4.4) for _ in range(3)],
+        "heat-0": [2.4, 3.4, 4.4],
+        "throughput": [2.4, 3.4, 4.4],
+    }
+
+
+def test_second_without_an_answer_is_no_line(tmp_path: Path) -> None:
+    """While a load ran and nothing was answered, throughput is 0, and lines of latency have a gap."""
+    record = run_of_loads(tmp_path, append=(0.4, 1.4, 4.4))
+    p99 = [(row["t"], row["v"]) for row in chart(record, "latency-0").rows if row["s"] == "p99"]
+    replies = [(row["t"], row["v"]) for row in chart(record, "throughput").rows]
+    assert p99 == [(0.4, 1000), (1.4, 1000), (2.4, None), (3.4, None), (4.4, 1000)]
+    assert replies == [(0.4, 1.0), (1.4, 1.0), (2.4, 0.0), (3.4, 0.0), (4.4, 1.0)]
+
+
+def test_between_two_loads_nothing_is_drawn(tmp_path: Path) -> None:
+    """Where one load has ended and the next has not begun, throughput has a gap, not a zero and not a line."""
+    record = run_of_loads(tmp_path, append=(0.4, 1.4), append_always=(4.7, 5.7))
+    replies = [(row["t"], row["v"]) for row in chart(record, "throughput").rows]
+    assert replies == [(0.4, 1.0), (1.4, 1.0), (2.4, None), (3.4, None), (4.7, 1.0), (5.7, 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("starts", "width_s", "missing"),
+    [
+        ([0.4, 1.4, 2.4], 1, []),
+        ([0.4, 2.4], 1, [1.4]),
+        # Less than a second is missing.
+        ([0.4, 2.3], 1, []),
+        ([0.0, 15.0], 5, [5.0, 10.0]),
+        ([7.0], 1, []),
+        ([], 1, []),
+    ],
+)
+def test_holes(starts: list[float], width_s: int, missing: list[float]) -> None:
+    """Whole spans that are missing between others are found, and nothing before or after them."""
+    assert holes(starts, width_s) == missing
+
+
+@given(t_s=st.floats(0, 1e6), width_s=st.sampled_from([1, 2, 5, 60]))
+def test_span_of_a_moment(t_s: float, width_s: int) -> None:
+    """An interval falls into a span that begins with it, or before it by less than the span is wide."""
+    start = start_of(t_s, width_s)
+    assert (start <= t_s < start + width_s, width_s > 1 or start == t_s) == (True, True)
 
 
 def test_an_hour_is_merged(hour: Record) -> None:
@@ -164,7 +254,42 @@ def test_merging_keeps_the_peak(tmp_path: Path) -> None:
     entries = [reading(t, 1.0, group="crm") for t in range(3600)]
     entries[1234] = reading(1234, 99_999.0, group="crm")
     rows = chart(run_with(tmp_path, *entries), "lag-events").rows
-    assert max(row["v"] for row in rows) == 99_999.0
+    assert [(row["t"], row["v"]) for row in rows if row["v"] > 1] == [(1234.0, 99_999.0)]
+
+
+@pytest.mark.parametrize(
+    ("every_s", "seconds", "sentence"),
+    [
+        (0.1, 20, ""),
+        (0.1, 60, "the highest reading of 0.2 s"),
+        (0.1, 200, "the highest reading of 1 s"),
+        (1, 3600, "the highest reading of 15 s"),
+        (60, 3600, ""),
+    ],
+    ids=["short", "part of a second", "a second", "long", "seldom"],
+)
+def test_merged_readings_are_told(tmp_path: Path, every_s: float, seconds: int, sentence: str) -> None:
+    """A caption says that readings were merged exactly where they were."""
+    entries = [reading(n * every_s, 1.0) for n in range(int(seconds / every_s))]
+    drawn = chart(run_with(tmp_path, *entries), "lag-events")
+    assert sentence in drawn.caption
+    assert ("Each point is" in drawn.caption, len(drawn.rows) < len(entries)) == (bool(sentence),) * 2
+
+
+def test_gap_survives_the_merging(tmp_path: Path) -> None:
+    """Where no reading of a span had an answer, the merged line has a gap."""
+    entries = [reading(n / 10, None if 300 <= n < 310 else 1.0) for n in range(2000)]
+    rows = chart(run_with(tmp_path, *entries), "lag-events").rows
+    assert [row["t"] for row in rows if row["v"] is None] == [30.0]
+
+
+@pytest.mark.parametrize(("groups", "words"), [(8, None), (11, "3 more groups are not drawn")])
+def test_groups_that_are_not_drawn_are_told(tmp_path: Path, groups: int, words: str | None) -> None:
+    """Of more than eight consumer groups the caption says how many have no line."""
+    record = run_with(tmp_path, *(reading(0, 1.0 + n, group=f"g{n:02}") for n in range(groups)))
+    drawn = chart(record, "lag-events")
+    assert ("not drawn" in drawn.caption, (words or "") in drawn.caption) == (words is not None, True)
+    assert len({row["s"] for row in drawn.rows}) == 8
 
 
 def test_reading_without_an_answer_is_a_gap(tmp_path: Path) -> None:
@@ -177,7 +302,18 @@ def test_fault_that_never_healed_lasts_to_the_end(tmp_path: Path) -> None:
     """The shade of a fault without an end reaches the end of the run."""
     fault = FaultWindow(name="kill", target="crm", start_ns=10**9, end_ns=None)
     spec = chart(run_with(tmp_path, reading(0, 0.0), reading(9, 1.0), fault), "lag-events").spec
-    assert spec["layer"][0]["data"]["values"] == [{"t": 1.0, "end": 9.0, "label": "kill crm"}]
+    assert spec["layer"][0]["data"]["values"] == [{"t": 1.0, "end": 9.0, "label": "kill crm", "row": 0}]
+
+
+@pytest.mark.parametrize(("count", "heights"), [(1, 1), (3, 3), (12, 4), (13, 0)])
+def test_names_of_faults_take_lines(tmp_path: Path, count: int, heights: int) -> None:
+    """Names of faults stand on lines of their own, and too many of them in the table only."""
+    faults = [FaultWindow(name="kill", target="crm", start_ns=n * 10**9, end_ns=None) for n in range(count)]
+    drawn = chart(run_with(tmp_path, reading(0, 0.0), reading(20, 1.0), *faults), "lag-events")
+    svg = vl_convert.vegalite_to_svg(drawn.spec)
+    found = re.findall(r'transform="translate\([^,]+,([^)]+)\)"[^>]*>kill crm</text>', svg)
+    assert (len(found), len(set(found))) == (count if heights else 0, heights)
+    assert ("13 faults are named in their table" in drawn.caption) == (heights == 0)
 
 
 def test_marks_are_named_on_the_lag(tmp_path: Path) -> None:
@@ -189,7 +325,7 @@ def test_marks_are_named_on_the_lag(tmp_path: Path) -> None:
 def test_lag_tells_groups_and_kinds_apart(runs: dict[str, Record]) -> None:
     """The legend of the lag names each consumer group, and what of its lag a line shows."""
     names = [s.name for s in chart(runs["outage_run"], "lag-events").series]
-    assert names == ["crm", "mail", "not delivered", "pending"]
+    assert names == ["crm", "mail", "not applied", "pending"]
 
 
 @pytest.mark.parametrize(
@@ -219,40 +355,99 @@ def test_run_of_one_second_is_seen(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "corners"),
+    ("told", "corners"),
     [
-        # 1000 wait, 100 more until the first effect; 1100 / (300 - 100) = 5.5 s from then on
-        ((1000, 300, 100, 1, 60), [(0, 1000), (1, 1100), (6.5, 0)]),
-        ((1000, 300, 100, 0, 60), [(0, 1000), (5, 0)]),
-        # Faster in than out: it grows for as long as anybody looks.
-        ((1000, 100, 150, 0, 60), [(0, 1000), (60, 4000)]),
-        ((1000, 100, 100, 0, 60), [(0, 1000), (60, 1000)]),
+        # 200 a second are gained, and in the end nothing waits: 1100 must have waited at the first effect.
+        ((1000, 300, 100, 1, 60, 6.5), [(0, 1000), (1, 1100), (1, 1100), (6.5, 0)]),
+        # Of 1100, 500 had gone when the first effect was seen.
+        ((1000, 300, 100, 1, 60, 4), [(0, 1000), (1, 1100), (1, 600), (4, 0)]),
+        ((1000, 300, 100, 0, 60, 5), [(0, 1000), (5, 0)]),
+        # The load ends at 3 s: 200 a second are gained until then, 300 from then on.
+        ((1000, 300, 100, 0, 3, 4), [(0, 900), (3, 300), (4, 0)]),
+        # More arrives than is applied, as long as anything does.
+        ((1000, 100, 150, 0, 10, 25), [(0, 1000), (10, 1500), (25, 0)]),
+        # The load was over before the first effect.
+        ((1000, 200, 100, 2, 1, 7), [(0, 1000), (1, 1100), (2, 1100), (2, 1000), (7, 0)]),
     ],
-    ids=["first effect later", "at once", "never", "standing still"],
+    ids=[
+        "first effect later",
+        "a batch at once",
+        "at once",
+        "load ends",
+        "grows until the load ends",
+        "load was over",
+    ],
 )
-def test_predicted_drain(given: tuple[float, ...], corners: list[tuple[float, float]]) -> None:
-    """What waits grows until the first effect, then falls by the drain less the arrivals."""
-    assert predicted_drain(*given) == corners
+def test_predicted_drain(told: tuple[float, ...], corners: list[tuple[float, float]]) -> None:
+    """What waits falls to nothing where the prediction has its end, with a corner where the load ends."""
+    assert predicted_drain(*told) == corners
+
+
+@given(
+    waiting=st.integers(1, 100_000),
+    drain_per_s=st.floats(1, 10_000),
+    arrival_per_s=st.floats(0, 10_000),
+    arriving_s=st.floats(0, 1_000),
+    first_s=st.floats(0, 100),
+)
+def test_line_and_figure_of_a_drain_agree(
+    waiting: int, drain_per_s: float, arrival_per_s: float, arriving_s: float, first_s: float
+) -> None:
+    """The line to the end that a scenario predicts begins, at the first effect, with what waited there."""
+    end_s = predicted_drain_s(waiting, drain_per_s=drain_per_s, arrival_per_s=arrival_per_s, arriving_s=arriving_s)
+    assert end_s is not None
+    corners = dict(predicted_drain(0, drain_per_s, arrival_per_s, first_s, first_s + arriving_s, first_s + end_s))
+    tolerance = 1e-9 * (waiting + (drain_per_s + arrival_per_s) * (first_s + arriving_s + end_s))
+    assert corners[first_s] == pytest.approx(waiting, abs=tolerance)
 
 
 def test_drain_beside_its_prediction(runs: dict[str, Record]) -> None:
     """After an outage the measured lag stands beside the predicted, both since the restart."""
     rows = chart(runs["outage_run"], "drain").rows
     predicted = [(row["x"], row["v"]) for row in rows if row["s"] == "predicted"]
-    # 10,012 wait, 500 a second arrive for 0.9 s, and then 2110 - 500 a second are gained.
-    assert predicted == [(0.0, 10012.0), (0.9, 10462.0), (pytest.approx(0.9 + 10462 / 1610, abs=1e-3), 0.0)]
+    # 10,012 wait at the restart; from 0.9 s on 2110 - 500 a second are gained, and at 7.4 s nothing waits.
+    assert predicted == [(0.0, 10012.0), (0.9, 10462.0), (0.9, pytest.approx(6.5 * 1610)), (7.4, 0.0)]
     assert next(row for row in rows if row["s"] == "measured")["x"] == 0.0
+
+
+def drained(record: Record, **changed: float | None) -> Record:
+    """The outage with other figures, and without a moment at which lag was back where a reading says so."""
+    figures = [
+        structs.replace(f, value=changed[name]) if (name := f.name.removeprefix("crm_outage.")) in changed else f
+        for f in record.run.figures
+    ]
+    return Record(record.directory, structs.replace(record.run, figures=figures))
 
 
 def test_drain_says_both_times(runs: dict[str, Record]) -> None:
     """The caption says when lag was back, and when it should have been."""
     caption = chart(runs["outage_run"], "drain").caption
-    assert caption.startswith("Lag first back where it was after 6.25 s, 7.40 s predicted.")
+    assert caption.startswith("Lag was first back where it was 6.25 s after the restart; predicted: 7.40 s.")
 
 
-@pytest.mark.parametrize("missing", ["restart", "crm_outage.drain_rate_per_s", "rate_per_s"])
+def test_drain_that_was_not_seen(runs: dict[str, Record]) -> None:
+    """Where lag was not back when nobody looked any more, the caption says that, and when it should have been."""
+    record = drained(runs["outage_run"])
+    record._history = History(
+        e for e in record.history.entries if not isinstance(e, Reading) or e.t_ns < 44_000_000_000
+    )
+    caption = chart(record, "drain").caption
+    assert caption.startswith("Lag was not seen back where it was; predicted: 7.40 s.")
+
+
+def test_drain_that_is_never_to_be(runs: dict[str, Record]) -> None:
+    """Where the rates predict no end, the measured lag stands alone, and the caption says why."""
+    drawn = chart(drained(runs["outage_run"], drain_rate_per_s=0.0, predicted_drain_s=None), "drain")
+    assert "predicted: never, at these rates." in drawn.caption
+    assert {row["s"] for row in drawn.rows} == {"measured"}
+
+
+@pytest.mark.parametrize(
+    "missing",
+    ["restart", "crm_outage.drain_rate_per_s", "crm_outage.predicted_drain_s", "rate_per_s", "after_s"],
+)
 def test_no_drain_without_evidence(runs: dict[str, Record], missing: str) -> None:
-    """Without a restart, a rate of the drain, or a rate of the load, nothing is predicted."""
+    """Without a restart, a rate of drain or load, a prediction, or an end of the load, there is no such chart."""
     run = runs["outage_run"].run
     changed = structs.replace(
         run,
@@ -310,6 +505,47 @@ def test_ledger_in_order(runs: dict[str, Record]) -> None:
         "acknowledged 29,997 · 3 fewer",
         "applied 29,999 · 2 more",
     ]
+
+
+@pytest.mark.parametrize(
+    ("lost", "recovered", "words"), [(0, 0, "all of them"), (1, 1, "as many"), (None, None, "as many")]
+)
+def test_as_many_are_not_all(tmp_path: Path, lost: int | None, recovered: int | None, words: str) -> None:
+    """As many applied as acknowledged are all of them only where none was lost and none recovered."""
+    counts = {"attempted": 9, "acknowledged": 8, "applied": 8, "lost": lost, "recovered": recovered}
+    figures = [Figure(name=f"x.{name}", value=value, unit="events") for name, value in counts.items()]
+    rows = chart(run_with(tmp_path, figures=figures), "ledger-0").rows
+    assert rows[-1]["text"] == f"8 · {words}"
+
+
+def refusing(directory: Path, scenario: str, operation: str, prefix: str, failed: int) -> Record:
+    """A run of an operation of which some were refused, as a scenario tells it."""
+    recorder = report_runs.recorded(np.random.default_rng(1), 2, 10, (operation,))
+    figures = [Figure(name=f"{prefix}.failed", value=failed, unit="events")]
+    return report_runs.finished(directory, report_runs.run_of(scenario, figures=figures), recorder, [])
+
+
+@pytest.mark.parametrize(
+    ("scenario", "operation", "prefix"),
+    [
+        ("append", "append", "append"),
+        ("crm_outage", "append", "crm_outage"),
+        ("redis_crash", "append_always", "redis_crash.always"),
+    ],
+)
+def test_refusals_among_the_latencies_are_told(tmp_path: Path, scenario: str, operation: str, prefix: str) -> None:
+    """Captions of latencies say how many of the replies were refusals, and nothing where there were none."""
+    told = {
+        failed: [
+            "refused" in drawn.caption
+            for drawn in charts(refusing(tmp_path, scenario, operation, prefix, failed))
+            if drawn.section == "latency"
+        ]
+        for failed in (0, 1)
+    }
+    one = chart(load(tmp_path), "percentiles-0")
+    assert told == {0: [False] * 3, 1: [True] * 3}
+    assert one.caption.startswith("20 operations. 1 of these operations was refused.")
 
 
 @pytest.mark.parametrize(

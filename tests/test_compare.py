@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import report_runs
+from msgspec import to_builtins
 from rich.console import Console
 from test_render import Page
 
 from harness.recording import LatencyLog, Recorder
-from harness.run import Figure, Record, RunError, Verdict, load, save
-from reports.charts import total_of
+from harness.run import Figure, Record, RunError, Verdict, WorkerShare, load, save
 from reports.compare import Comparison, compare, judged, listed, question, told_ratio, weight_of
 from reports.findings import printable
+from reports.latencies import total_of
 from reports.side_by_side import (
     comparison_charts,
     comparison_markdown,
@@ -104,6 +105,31 @@ def test_what_is_its_own_is_no_difference(tmp_path: Path) -> None:
     ]
     records = [report_runs.append_run(tmp_path / str(n), 2, 10, environment=e) for n, e in enumerate(made)]
     assert only(records).differences == []
+
+
+def spread(*names: str, clock_offset_s: float) -> dict[str, Any]:
+    """An environment in which some workers made the load, as Locust's do."""
+    shares = [
+        WorkerShare(name=name, arrivals=10, connections=1, clock_offset_s=clock_offset_s, clock_error_s=0.001)
+        for name in names
+    ]
+    return environment(load={"loop": "open", "connections": 2, "workers": to_builtins(shares)})
+
+
+def test_names_and_clocks_of_workers_are_no_difference(tmp_path: Path) -> None:
+    """Two equal runs whose load Locust's workers made are comparable, and ask the same question."""
+    made = [spread("a_1f", "a_2e", clock_offset_s=0.002), spread("a_3d", "a_4c", clock_offset_s=-0.001)]
+    records = [report_runs.append_run(tmp_path / str(n), 2, 10, environment=e) for n, e in enumerate(made)]
+    a, b = (record.run for record in records)
+    assert (only(records).differences, question(a) == question(b)) == ([], True)
+
+
+def test_number_of_workers_is_a_difference(tmp_path: Path) -> None:
+    """A load that more workers made is another load."""
+    made = [spread("a", clock_offset_s=0.0), spread("a", "b", clock_offset_s=0.0)]
+    records = [report_runs.append_run(tmp_path / str(n), 2, 10, environment=e) for n, e in enumerate(made)]
+    [found] = only(records).differences
+    assert (found.name, found.values, found.weight) == ("environment.load.workers", ["1", "2"], "invalid")
 
 
 def test_an_address_that_was_given_is_a_difference(tmp_path: Path) -> None:
@@ -196,6 +222,15 @@ def test_figure_that_one_run_lacks(tmp_path: Path) -> None:
     records = [report_runs.append_run(tmp_path / str(n), 2, 10, figures=[f]) for n, f in enumerate(changed)]
     [line] = only(records).key
     assert (told_ratio(line, 0), judged(line, 0, comparable=True)) == ("", "not measured")
+
+
+@pytest.mark.parametrize(("other", "told"), [(0.0, ("", "equal")), (3.0, ("from 0", "no interval"))])
+def test_zero_against_zero_is_equal(tmp_path: Path, other: float, told: tuple[str, str]) -> None:
+    """What is 0 in both runs is equal and has no ratio; what grew from 0 says so."""
+    changed = [Figure(name="append.failed", value=v, unit="events") for v in (0.0, other)]
+    records = [report_runs.append_run(tmp_path / str(n), 2, 10, figures=[f]) for n, f in enumerate(changed)]
+    [line] = only(records).key
+    assert (told_ratio(line, 0), judged(line, 0, comparable=True)) == told
 
 
 def of_other_speed(directory: Path, factor: float, **changed: Any) -> Record:
@@ -332,6 +367,14 @@ def test_charts_have_a_series_for_each_run(pair: list[Record]) -> None:
     assert [(c.key, [s.name for s in c.series]) for c in charts] == [
         (key, ["A a", "B b"]) for key in ("response-0", "service-0", "send_lag-0", "time-0")
     ]
+
+
+def test_charts_over_time_share_a_span(tmp_path: Path) -> None:
+    """Operations of other lengths are drawn over one span of time: that of all of them."""
+    records = [report_runs.short_and_long_run(tmp_path / name) for name in "ab"]
+    timed = [c for c in comparison_charts(only(records)) if c.timed]
+    spans = [[p["value"] for p in c.spec["params"] if p["name"] in {"from", "to"}] for c in timed]
+    assert spans == [[0.0, 9.0], [0.0, 9.0]]
 
 
 def test_page_links_to_the_reports(pair: list[Record], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from test_render import Page
 from harness.conducting import Findings
 from harness.gate import Gated, GateParameters, judged, tell
 from harness.gate_rounds import Round
-from harness.gating import Spending
+from harness.gating import Decision, Spending
 from harness.run import Run, load, save
 from reports.gates import WIDTH, gate_rows
 from reports.render import render
@@ -28,8 +29,10 @@ CHOSEN = GateParameters(
 )
 
 
-def ended(effect: float = 0.0, *, spread: float = 0.02, control: float = 0.0, rounds: int = 24) -> Run:
-    """The record of a gate of two metrics, of which the first has an effect."""
+def ended(
+    effect: float = 0.0, *, spread: float = 0.02, control: float = 0.0, rounds: int = 24, **of_each: Any
+) -> Run:
+    """The record of a gate of two metrics, of which the first has an effect; and what else each round has."""
     noise = np.random.default_rng(4).permutation(np.linspace(-spread, spread, rounds))
     measured = [
         Round(
@@ -39,12 +42,18 @@ def ended(effect: float = 0.0, *, spread: float = 0.02, control: float = 0.0, ro
             first="baseline",
             ratios={"append.p50": effect + wander, "append.p99": wander, "control.ping": control + wander / 100},
             values_ns={"append.p50": (100e3, 110e3), "append.p99": (300e3, 300e3), "control.ping": (20e3, 20e3)},
+            **of_each,
         )
         for number, wander in enumerate(noise.tolist())
     ]
     decision = judged(measured, ["append.p50", "append.p99"], {}, Spending(share=1.0))
+    return run_of(Gated(decision, measured, [rounds]))
+
+
+def run_of(gated: Gated) -> Run:
+    """The record of a gate."""
     findings = Findings("gate")
-    tell(Gated(decision, measured, [rounds]), CHOSEN, findings)
+    tell(gated, CHOSEN, findings)
     return report_runs.run_of(
         "gate", figures=findings.figures, verdicts=findings.verdicts, headline=findings.headline
     )
@@ -62,6 +71,22 @@ def ended(effect: float = 0.0, *, spread: float = 0.02, control: float = 0.0, ro
         (ended(0.00, spread=1.0), "Inconclusive, ", ["UNKNOWN", "UNKNOWN", "PASS"]),
         (ended(0.10, control=0.04), "Contaminated, ", ["UNKNOWN", "UNKNOWN", "UNKNOWN"]),
         (ended(0.10, rounds=3), "Inconclusive, ", ["UNKNOWN", "UNKNOWN", "UNKNOWN"]),
+        (
+            ended(0.0, rounds=5),
+            "Inconclusive, cccccccccccc+ against bbbbbbbbbbbb: too few rounds to say whether control.ping moved.",
+            ["PASS", "PASS", "UNKNOWN"],
+        ),
+        (
+            ended(0.0, background={"baseline": 0.01, "candidate": 0.3}),
+            "Inconclusive, cccccccccccc+ against bbbbbbbbbbbb: the candidate works in the background, which slows",
+            ["PASS", "PASS", "PASS", "UNKNOWN"],
+        ),
+        (ended(0.0, background={"baseline": 0.01, "candidate": 0.04}), "No relevant slowdown", ["PASS"] * 3),
+        (
+            run_of(Gated(Decision(outcome="inconclusive", findings=[], controls=[]), [], [])),
+            "Inconclusive, cccccccccccc+ against bbbbbbbbbbbb: no metric was measured.",
+            ["UNKNOWN"],
+        ),
     ],
 )
 def test_a_gate_in_a_sentence(run: Run, begins: str, statuses: list[str]) -> None:
@@ -81,6 +106,21 @@ def test_figures_of_a_gate() -> None:
     assert run.figure("gate.rounds") == 24
 
 
+def test_what_is_new_is_said() -> None:
+    """What only the candidate can do is compared with nothing, which the sentence says."""
+    told = ended(0.0, new=("find_one", "drain")).headline
+    assert told.endswith(" 24 rounds. Not compared, since only the candidate has it: drain, find_one.")
+
+
+def test_work_in_the_background_is_told() -> None:
+    """The median share of both sides is a figure, and a large one has a verdict that says what follows from it."""
+    run = ended(0.1, background={"baseline": 0.01, "candidate": 0.3})
+    assert (run.figure("gate.background.baseline"), run.figure("gate.background.candidate")) == (0.01, 0.3)
+    [verdict] = [each for each in run.verdicts if each.name.startswith("gate.background")]
+    assert "the candidate is at work" in verdict.detail
+    assert "for at least 30 % of that time" in verdict.detail
+
+
 @pytest.mark.parametrize("effect", [-0.4, 0.0, 0.02, 0.1, 2.0])
 def test_bars_are_where_the_numbers_are(effect: float) -> None:
     """On one scale for all rows, with 1 in its middle; what lies beyond it reaches to the edge."""
@@ -97,7 +137,7 @@ def test_bars_are_where_the_numbers_are(effect: float) -> None:
 def test_an_end_that_could_not_be_told_reaches_to_the_edge() -> None:
     """Of three rounds there is no interval."""
     [row, *_] = gate_rows(ended(0.1, rounds=3))
-    assert (row.low, row.interval.split()[0]) == (0.0, "not")
+    assert (row.low, row.interval) == (0.0, "too few rounds")
 
 
 def test_only_a_gate_has_the_table() -> None:

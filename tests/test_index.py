@@ -190,7 +190,7 @@ def put_steps(root: Path, values: Sequence[float], first: int = 0) -> None:
     """A run for each value, one a second."""
     for number, value in enumerate(values, first):
         environment = report_runs.ENVIRONMENT | {
-            "host": report_runs.ENVIRONMENT["host"] | {"revision": f"{number:x}" * 40}
+            "host": report_runs.ENVIRONMENT["host"] | {"revision": f"v0.1.0-{number}-g57c626012345+"}
         }
         put(root, f"r{number:02}", started_at=at(number), figures=p99(value), environment=environment)
 
@@ -199,7 +199,7 @@ def test_another_level_is_told(tmp_path: Path) -> None:
     """Where a line got another level, the page says since which run and revision, and from what to what."""
     put_steps(tmp_path, [100.0, 101.0, 102.0, 103.0] * 4 + [120.0, 121.0, 122.0] * 2)
     [line] = only_group(tmp_path).lines
-    words = "× 1.19 since r16, revision 101010101010: 102 µs to 121 µs"
+    words = "× 1.19 since r16, revision v0.1.0-16-g57c626012345+: 102 µs to 121 µs"
     assert (line.changes, words in Page(render_index(tmp_path)).words) == ([words], True)
     assert [(level.begin, level.end) for level in line.levels] == [
         (line.points[0].x, line.points[15].x),
@@ -249,6 +249,13 @@ def test_unfinished_runs_are_on_no_line(tmp_path: Path) -> None:
     """A run that was interrupted is in the list, and its figures on no line."""
     put(tmp_path, "run", status="interrupted", figures=p99(1.0))
     assert (groups(entries(tmp_path)), len(entries(tmp_path))) == ([], 1)
+
+
+def test_killed_run_has_no_length(tmp_path: Path) -> None:
+    """A run that was killed has an unknown duration, not one of 0 s."""
+    put(tmp_path, "run", status="running", duration_s=0.0)
+    words = Page(render_index(tmp_path)).words
+    assert ("unknown" in words, "0 s" in words) == (True, False)
 
 
 def test_rows_say_their_scenarios(tmp_path: Path) -> None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import re
 from html.parser import HTMLParser
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
 import report_runs
 
-from harness.history import History, Reading
-from harness.run import Record, RunError, load, save, save_measurements
-from reports import render, write_reports
+from harness.history import FaultWindow, History, Reading
+from harness.run import Figure, Record, RunError, load, save, save_measurements
+from reports import quantities, render, write_reports
 from reports.findings import printable
+from reports.gates import gate_rows
 
 RUNS = (
     "append_run",
@@ -181,10 +183,58 @@ def test_sections_without_evidence_say_so(pages: dict[str, Page]) -> None:
         "No evidence: this run recorded no throughput.",
         "No evidence: nothing was checked.",
         "No evidence: this run has no figures.",
-        "No evidence in this run of consumer lag, outcomes and ledger, replay speed, memory and CPU.",
+        "No evidence in this run of consumer lag, outcomes and ledger, replay speed by number of events, "
+        "memory and CPU.",
         "No evidence: the command was not recorded.",
         "No evidence: the environment was not recorded.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "missing"),
+    [
+        ({"users": 2}, ["latency", "throughput"]),
+        ({"rounds": 3}, ["replay speed by number of events"]),
+    ],
+    ids=["by users", "by size"],
+)
+def test_each_form_of_replay_misses_its_own(
+    tmp_path: Path, parameters: dict[str, Any], missing: list[str]
+) -> None:
+    """A replay by Locust's users is one of latencies: nobody misses the speeds of several sizes in it."""
+    figures = [Figure(name="replay.events_per_s", value=405_000.0, unit="1/s")]
+    save(tmp_path, report_runs.run_of("replay", parameters=parameters, figures=figures))
+    words = Page(render(load(tmp_path))).words
+    assert re.findall(r"this run recorded no ([^.]*)\.", words) == missing
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (0.98, 1.02, "0.980 × to 1.020 ×"),
+        (None, 1.02, "up to 1.020 ×; too few rounds for its lower end"),
+        (0.98, None, "from 0.980 ×; too few rounds for its upper end"),
+        (None, None, "too few rounds"),
+    ],
+)
+def test_open_end_of_an_interval(low: float | None, high: float | None, words: str) -> None:
+    """An end that a gate has too few rounds for is told as that, not as something that was not measured."""
+    values = {"ratio": 1.0, "low": low, "high": high}
+    figures = [Figure(name=f"gate.append.p50.{name}", value=value, unit="×") for name, value in values.items()]
+    [row] = gate_rows(report_runs.run_of("gate", figures=figures))
+    assert row.interval == words
+
+
+def test_faults_stand_in_a_table(tmp_path: Path) -> None:
+    """Every fault is named with when it began and how long it lasted, also one that never healed."""
+    faults = [
+        FaultWindow(name="kill", target="crm", start_ns=20 * 10**9, end_ns=30 * 10**9),
+        FaultWindow(name="cut", target="crm-redis", start_ns=40 * 10**9, end_ns=None),
+    ]
+    save(tmp_path, report_runs.run_of("lag"))
+    save_measurements(tmp_path, [], History(faults), [], 0.0)
+    words = Page(render(load(tmp_path))).words
+    assert "killcrm20.0 s10.0 s cutcrm-redis40.0 snot healed" in words
 
 
 def test_hostile_text_brings_no_element(pages: dict[str, Page]) -> None:
@@ -230,6 +280,21 @@ def test_unknown_readings_stand_in_a_table(tmp_path: Path) -> None:
 def test_slow_operations_are_set_beside_faults(pages: dict[str, Page]) -> None:
     """The slowest operations stand in a table with when they were due and how long they took."""
     assert "append41.0 s800 ms" in pages["outage_run"].words
+
+
+def test_counts_hover_as_they_stand_in_tables() -> None:
+    """The script of the page takes the same units for counts as the tables do."""
+    script = (files("reports") / "static" / "report.js").read_text(encoding="utf-8")
+    match = re.search(r"COUNTS = new Set\(\[(.*?)\]\)", script, re.DOTALL)
+    assert match is not None
+    assert set(re.findall(r'"(.*?)"', match[1])) == quantities._COUNTS
+
+
+@pytest.mark.parametrize("name", ["append_run", "suite_run"])
+def test_without_a_script_the_data_are_pointed_at(pages: dict[str, Page], name: str) -> None:
+    """Tables that a script fills stay empty without one: the page says where their data are."""
+    words = pages[name].words
+    assert "series.csv has the data of the charts" in words
 
 
 def test_command_can_be_pasted(tmp_path: Path) -> None:
@@ -280,7 +345,7 @@ def test_workers_are_named_with_their_clocks_and_holes(tmp_path: Path) -> None:
     page = Page(render(record))
     assert page.errors == []
     assert "+1.50 ms ± 0.20 ms" in page.words
-    assert "died: silent from 3.2 s on, 400 operations have no record" in page.words
+    assert "silent from 3.2 s on, 400 operations have no record" in page.words
     assert "<b>host</b>" in page.words
 
 

@@ -2,11 +2,16 @@
 
 Nothing is fetched, nothing complains, every chart is drawn, axe finds nothing serious, nothing is wider than a
 telephone; and what a reader does (zoom, point, hide a series, filter) does what it should.
+
+Where SHOPBENCH_SCREENSHOTS names a directory, the picture of a report in the README is taken there.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -203,6 +208,19 @@ def test_zoom_moves_all_time_axes(page: Watched, files: dict[str, Path]) -> None
     assert (len(whole) > 5, page.complaints) == (True, [])
 
 
+def test_comparison_shows_all_again(page: Watched, tmp_path: Path) -> None:
+    """Operations of other lengths have one span of time: zoomed into, and whole again, in each chart alike."""
+    records = [report_runs.short_and_long_run(tmp_path / name) for name in "ab"]
+    opened(page, write_comparison(compare(records), tmp_path / "compare.html"))
+    whole = axis_labels(page)
+    # The first chart is that of the longer operation; the drag goes on beyond its end.
+    drag(page, "[data-chart='p0-time-1']", 0.6, 1.2)
+    until(lambda: all("0" not in labels for labels in axis_labels(page)), "all time axes are narrower")
+    page.locator("[data-reset]").click()
+    until(lambda: axis_labels(page) == whole, "all time axes are as they were")
+    assert (len(whole), whole[0] == whole[1], page.complaints) == (2, True, [])
+
+
 def test_keys_zoom(page: Watched, files: dict[str, Path]) -> None:
     """Plus zooms into a chart that has the focus, 0 shows all again."""
     opened(page, files["append"])
@@ -258,6 +276,30 @@ def test_hidden_table_is_filled_when_it_is_opened(page: Watched, files: dict[str
     page.locator("#r0-latency-0 details.data summary").click()
     rows = page.locator("#r0-latency-0 details.data tbody tr")
     until(lambda: rows.count() == 20, "the table is there")
+
+
+@pytest.mark.skipif("SHOPBENCH_SCREENSHOTS" not in os.environ, reason="SHOPBENCH_SCREENSHOTS names no directory")
+def test_picture_of_a_report(page: Watched, tmp_path: Path) -> None:
+    """The report of a real outage, from its verdict to the lag, with what stands between them left out."""
+    command = ["run", "crm_outage", "--seed", "1", "--runs", str(tmp_path)]
+    # Its verdicts are not this test's business: they depend on how busy the machine is.
+    subprocess.run([sys.executable, "-m", "harness", *command], check=False, capture_output=True, timeout=300)
+    [path] = tmp_path.glob("*-crm_outage/report.html")
+    page.set_viewport_size({"width": 1200, "height": 900})
+    opened(page, path)
+    page.evaluate(
+        "() => { for (const part of document.querySelectorAll('.timebar, .evidence > section:not(.trust)')) "
+        "if (!part.querySelector('#r0-lag-events')) part.style.display = 'none'; }"
+    )
+    box = page.locator("#r0-lag-events").bounding_box()
+    page.mouse.move(0, 0)
+    page.screenshot(
+        path=str(Path(os.environ["SHOPBENCH_SCREENSHOTS"]) / "report.png"),
+        full_page=True,
+        animations="disabled",
+        clip={"x": 0, "y": 0, "width": 1200, "height": box["y"] + box["height"] + 16},
+    )
+    assert page.complaints == []
 
 
 # --- the index -------------------------------------------------------------------------------------------

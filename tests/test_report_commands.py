@@ -1,7 +1,12 @@
-"""`shopbench report`, `compare`, `index`; on what is no run: one clear line, exit code 2, and nothing written."""
+"""`shopbench report`, `compare`, `index`; on what is no run: one clear line, exit code 2, and nothing written.
+
+And what CI asks of the report of a whole run.
+"""
 
 from __future__ import annotations
 
+import runpy
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,11 +14,14 @@ from typing import NamedTuple
 
 import pytest
 import report_runs
+from msgspec.structs import replace
 
 from harness.__main__ import main
-from harness.run import RunError, load
+from harness.run import Figure, RunError, load, save
 from reports import write_reports
+from scenarios.catalog import SCENARIOS
 
+CHECK_REPORT = Path(__file__).parents[1] / ".ci" / "check_report.py"
 Shopbench = Callable[..., "Ended"]
 
 
@@ -189,3 +197,50 @@ def test_half_a_report_is_never_written(tmp_path: Path) -> None:
     with pytest.raises(RunError):
         write_reports(load(tmp_path / "broken"), tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["broken"]
+
+
+# --- what CI asks of a whole run -------------------------------------------------------------------------
+
+
+def check_report(directory: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, CHECK_REPORT, directory], capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+def whole_run(directory: Path, without: str = "") -> Path:
+    """A suite of every scenario, each with its expected figures, and with something in place of a page."""
+    expected: dict[str, tuple[str, ...]] = runpy.run_path(str(CHECK_REPORT))["EXPECTED"]
+    for scenario in expected:
+        save(directory / scenario, report_runs.run_of(scenario))
+    names = [name for figures in expected.values() for name in figures if name != without]
+    figures = [Figure(name=name, value=1.0, unit="1") for name in names]
+    save(directory, report_runs.run_of("suite", members=list(expected), figures=figures))
+    (directory / "report.html").write_text("".join(f"<h2>{scenario}</h2>" for scenario in expected))
+    return directory
+
+
+def test_check_of_ci_knows_the_catalogue() -> None:
+    """What CI expects of a whole run are the scenarios that there are, in their order."""
+    assert list(runpy.run_path(str(CHECK_REPORT))["EXPECTED"]) == list(SCENARIOS)
+
+
+def test_whole_run_is_good(tmp_path: Path) -> None:
+    """A run of all scenarios with a figure of each passes the check."""
+    ended = check_report(whole_run(tmp_path))
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_missing_figure_is_named(tmp_path: Path) -> None:
+    """A figure that a scenario cannot be without fails the check, by its name."""
+    ended = check_report(whole_run(tmp_path, without="retention.trimmed"))
+    assert (ended.returncode, "retention.trimmed" in ended.stderr) == (1, True)
+
+
+def test_missing_scenario_is_named(tmp_path: Path) -> None:
+    """A run that has left out a scenario fails the check."""
+    directory = whole_run(tmp_path)
+    run = load(directory).run
+    save(directory, replace(run, members=run.members[:-1]))
+    ended = check_report(directory)
+    assert (ended.returncode, "are expected" in ended.stderr) == (1, True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 from xml.etree import ElementTree
@@ -13,8 +14,18 @@ import report_runs
 from rich.console import Console
 
 from harness.run import Record, Verdict, load, save
-from reports import junit, markdown, terminal
-from reports.findings import interruption, key_figures, moment, overall, printable, sentence, spoken, told
+from reports import junit, markdown, render, terminal
+from reports.findings import (
+    interruption,
+    key_figures,
+    moment,
+    overall,
+    own_verdicts,
+    printable,
+    sentence,
+    spoken,
+    told,
+)
 from reports.findings import load as load_of
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -95,6 +106,41 @@ def test_suite_is_no_better_than_its_members() -> None:
     passed = [Verdict(name="a", status="PASS", detail="")]
     members = [report_runs.run_of("append", verdicts=passed), report_runs.run_of("lag")]
     assert overall(report_runs.run_of("suite", verdicts=passed), members) == "UNKNOWN"
+
+
+def held_suite(directory: Path) -> Record:
+    """A suite of two runs that pass, and of a budget that one of them has broken."""
+    passed = Verdict(name="all", status="PASS", detail="well")
+    for name in ("append", "replay"):
+        save(directory / name, report_runs.run_of(name, verdicts=[passed]))
+    broken = Verdict(
+        name="budget.append.response.p99", status="FAIL", detail="7 ms where at most 5 ms are allowed"
+    )
+    verdicts = [passed, passed, broken]
+    save(directory, report_runs.run_of("suite", members=["append", "replay"], verdicts=verdicts))
+    return load(directory)
+
+
+@pytest.mark.parametrize("shape", [render, markdown, junit, lambda record: str(terminal(record))])
+def test_broken_budget_of_a_suite_is_named(tmp_path: Path, shape: Callable[[Record], str]) -> None:
+    """What a suite as a whole was held to stands in every shape of its report, and once."""
+    shown = shape(held_suite(tmp_path))
+    assert (shown.count("budget.append.response.p99"), "7 ms where at most 5 ms are allowed" in shown) == (1, True)
+
+
+def test_broken_budget_of_a_suite_fails_in_ci(tmp_path: Path) -> None:
+    """A budget that a suite has broken is a failure of a test suite of its own."""
+    root = read(junit(held_suite(tmp_path)))
+    told = [(s.get("name"), s.get("tests"), s.get("failures")) for s in root.iter("testsuite")]
+    assert told == [("append", "1", "0"), ("replay", "1", "0"), ("suite", "1", "1")]
+
+
+def test_verdicts_of_a_suite_are_those_beyond_its_members() -> None:
+    """What members have is taken away as often as they have it; of a single run nothing is left."""
+    twice, once = (Verdict(name=name, status="PASS", detail="") for name in ("twice", "once"))
+    suite = report_runs.run_of("suite", verdicts=[twice, once, twice, twice])
+    members = [report_runs.run_of("append", verdicts=[twice]), report_runs.run_of("lag", verdicts=[twice])]
+    assert (own_verdicts(suite, members), own_verdicts(suite, [])) == ([once, twice], [])
 
 
 def test_unknown_scenario_shows_its_first_figures(tmp_path: Path) -> None:
@@ -202,6 +248,13 @@ def test_junit_drops_what_xml_cannot_carry(tmp_path: Path) -> None:
     verdict = Verdict(name="a\x00b", status="FAIL", detail="\x1b[31mred\x08\ufffe")
     root = read(junit(single(tmp_path, verdicts=[verdict])))
     assert [e.get("name") for e in root.iter("testcase")] == ["a\N{REPLACEMENT CHARACTER}b"]
+
+
+def test_killed_run_has_no_length(tmp_path: Path) -> None:
+    """A run that was killed left the record of its beginning: how long it took is unknown, not 0."""
+    record = single(tmp_path, status="running", duration_s=0.0)
+    [suite] = read(junit(record)).iter("testsuite")
+    assert ("time" in suite.attrib, "length unknown" in render(record)) == (False, True)
 
 
 def test_junit_of_an_empty_run_is_an_error(tmp_path: Path) -> None:

@@ -36,12 +36,16 @@
     }
     return significant(value);
   }
+  const COUNTS = new Set([
+    "events", "event", "operations", "messages", "runs", "1",
+    "fsyncs", "outages", "pauses", "rounds", "trims", "users", "values", "workers",
+  ]);
   function quantity(value, unit) {
     if (value === null || value === undefined) return "not measured";
     if (unit === "µs") return duration(value);
     if (unit === "s") return value === 0 ? "0 s" : duration(value * 1e6);
     if (unit.endsWith("/s")) return scaled(value) + (unit === "1/s" ? "/s" : " " + unit);
-    if (unit === "events") return grouped(value) + " events";
+    if (COUNTS.has(unit)) return grouped(value) + (unit === "1" ? "" : " " + unit);
     return (significant(value) + " " + unit).trim();
   }
   function clock(seconds) {
@@ -327,10 +331,10 @@
     }
 
     zoom(from, to) {
-      const least = (this.whole[1] - this.whole[0]) / 2000;
-      if (to - from < least) return;
-      this.from = Math.max(this.whole[0], from);
-      this.to = Math.min(this.whole[1], to);
+      // Clamped first: a span that lies beyond the end of the run, even by a little, is none.
+      const ends = [Math.max(this.whole[0], from), Math.min(this.whole[1], to)];
+      if (ends[1] - ends[0] < (this.whole[1] - this.whole[0]) / 2000) return;
+      [this.from, this.to] = ends;
       this.send({ from: this.from, to: this.to }, (chart) => chart.told.timed);
       const bar = this.root.querySelector(".timebar");
       bar.querySelector("output").textContent =
