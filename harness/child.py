@@ -90,6 +90,9 @@ class Child(Channel):
     Args:
         entry: `module:function`; it is called with a `Channel` and the arguments.
         arguments: anything that can be pickled.
+
+    Raises:
+        ChildError: it has ended before it took the arguments.
     """
 
     def __init__(self, entry: str, *arguments: Any) -> None:
@@ -105,12 +108,19 @@ class Child(Channel):
                     [*command, str(theirs.fileno()), str(memory)],
                     pass_fds=(theirs.fileno(), memory),
                     stdin=subprocess.DEVNULL,
+                    # Ctrl-C in a terminal reaches the whole group; the parent decides when its children stop. To
+                    # ignore it in the child would be too late by the tenths of a second that it takes to start.
+                    start_new_session=True,
                 )
             super().__init__(Connection(ours.detach()), _mapped(memory))
         finally:
             ours.close()
             os.close(memory)
-        self.send(arguments)
+        try:
+            self.send(arguments)
+        except ChildError:
+            self.close()
+            raise
 
     @property
     def pid(self) -> int:
@@ -142,7 +152,7 @@ def _mapped(file: int) -> Int64s:
 
 def main() -> None:
     """Run the child: its entry point and its file descriptors stand on the command line."""
-    # Ctrl-C in a terminal reaches the whole group; the parent decides when its children stop.
+    # A terminal's does not reach its session; whoever signals each process of a tree means the parent, too.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _tell_kernel(_DIE_WITH_PARENT, signal.SIGKILL)
     _tell_kernel(_TIMER_SLACK, 1_000)

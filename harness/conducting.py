@@ -1,24 +1,30 @@
 """Conducts a scenario: begins its record, lets it run, and ends the record whatever happens.
 
 A scenario gets a `Stage` (where, with what, how) and puts what it finds into `Findings`, as it finds it. So an
-interrupted run keeps what it had: Ctrl-C and SIGTERM become an `Interrupted` in the main thread, the scenario's
-context managers end what they have started, and the record says "interrupted".
+interrupted run keeps what it had: Ctrl-C, SIGTERM and SIGHUP become an `Interrupted` in the main thread, the
+scenario's context managers end what they have started, and the record says "interrupted".
 
     stage, findings --> scenario.run --> record on disk        complete
                              |  Interrupted                    interrupted: verdict UNKNOWN
                              |  a server, pump or service error   failed, with its reason
+
+Who presses Ctrl-C while the record is being written has asked a moment too late: it is written, and then the
+command ends as interrupted.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import functools
 import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
+import redis
 
 from harness import checking, run
 from harness.clock import Clock
@@ -44,7 +50,7 @@ class ParameterError(Exception):
 
 
 class Interrupted(KeyboardInterrupt):
-    """Somebody asked the run to end: Ctrl-C or SIGTERM."""
+    """Somebody asked the run to end: Ctrl-C, SIGTERM, or SIGHUP."""
 
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +104,14 @@ class Findings:
         """Add a figure; its name gets the scenario's in front."""
         self.figures.append(Figure(name=f"{self.prefix}.{name}", value=value, unit=unit))
 
+    def probe_failed(self, reason: str) -> None:
+        """Note that a probe has failed: its readings are not all there, so the run is not complete."""
+        name = f"{self.prefix}.probes"
+        before = [verdict for verdict in self.verdicts if verdict.name == name]
+        detail = "; ".join([*(verdict.detail for verdict in before), reason])
+        self.verdicts = [verdict for verdict in self.verdicts if verdict.name != name]
+        self.verdicts.append(Verdict(name=name, status="UNKNOWN", detail=detail))
+
     def open_loop(self, *, connections: int, arrivals: str, producer: int) -> None:
         """Name how the load comes: open loop, so that whoever quotes a latency knows what was measured.
 
@@ -147,9 +161,8 @@ class Findings:
         self.slowest += [msgspec.structs.replace(slow, due_ns=slow.due_ns + offset_ns) for slow in result.slowest]
         log = LatencyLog(shifted)
         dot = f"{name}." if name else ""
-        wall_s = result.wall_ns / 1e9
-        self.figure(f"{dot}offered_per_s", result.arrivals / wall_s, "1/s")
-        self.figure(f"{dot}achieved_per_s", result.ok / wall_s, "1/s")
+        self.figure(f"{dot}offered_per_s", result.offered_per_s, "1/s")
+        self.figure(f"{dot}achieved_per_s", result.achieved_per_s, "1/s")
         for count in ("ok", "failed", "unknown", "dropped"):
             self.figure(f"{dot}{count}", getattr(result, count), "events")
         for kind in KINDS:
@@ -278,20 +291,59 @@ def flags_of(scenario: LoadScenario) -> dict[str, str]:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Turn the first Ctrl-C or SIGTERM into an `Interrupted`, and ignore more of them while that is handled."""
+    """Turn the first Ctrl-C, SIGTERM or SIGHUP into an `Interrupted`, and ignore more while that is handled.
+
+    A SIGHUP comes when the terminal is closed. Who has it ignored, as `nohup` does, wants to go on without one.
+    """
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
 
     def interrupt(number: int, _: object) -> None:
-        for name in (signal.SIGINT, signal.SIGTERM):
+        for name in numbers:
             # Not SIG_IGN: a service that is started to heal a fault would inherit it, and could not be stopped.
             signal.signal(name, lambda *_: None)
         raise Interrupted(signal.Signals(number).name)
 
-    before = {name: signal.signal(name, interrupt) for name in (signal.SIGINT, signal.SIGTERM)}
+    before = {name: signal.signal(name, interrupt) for name in numbers}
     try:
         yield
     finally:
         for name, handler in before.items():
             signal.signal(name, handler)
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Hold back Ctrl-C, SIGTERM and SIGHUP, and deliver them when all is done.
+
+    Only in the main thread, where Python runs its handlers. Under Locust signals are gevent's, and whoever writes
+    a file is interrupted by nobody.
+    """
+    held: list[int] = []
+    before: dict[signal.Signals, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            # None is a handler that is not Python's, which could not be put back; what is ignored stays ignored.
+            if signal.getsignal(number) not in {None, signal.SIG_IGN}:
+                before[number] = signal.signal(number, lambda number, _: held.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for late in held:
+            signal.raise_signal(late)
+
+
+def _written(write: Callable[[], None]) -> Interrupted | None:
+    """Write a record as a whole; what interrupts that is answered when it is done."""
+    try:
+        with _undisturbed():
+            write()
+    except Interrupted as error:
+        return error
+    return None
 
 
 def conduct(
@@ -308,7 +360,8 @@ def conduct(
         findings: empty ones, for who wants to look at them meanwhile.
 
     Returns:
-        The record; and what ended the run early, or None.
+        The record; and what ended the run early, or an interrupt that came while a complete one was written, or
+        None.
 
     Raises:
         Exception: what neither an interrupt nor the surroundings can explain; the record is there all the same.
@@ -339,28 +392,40 @@ def conduct(
         ended, status, reason = error, "interrupted", f"interrupted by {error}"
     except (ServerError, PumpError, ScenarioError) as error:
         ended, reason = error, str(error)
+    except redis.RedisError as error:
+        # Whoever asked the server something had no better word for it: it is away, or refuses to do more.
+        reason = f"the server: {' '.join(str(error).split()) or type(error).__name__}"
+        ended = ServerError(reason)
     except BaseException as error:
         reason = f"{type(error).__name__}: {error}"
         raise
     finally:
-        if status != "complete":
-            verdict = Verdict(name=f"{scenario.name}.finished", status="UNKNOWN", detail=reason)
-            findings.verdicts.append(verdict)
         finished = msgspec.structs.replace(
             begun,
             status=status,
             duration_s=round((stage.clock.now_ns() - origin_ns) / 1e9, 3),
-            environment={**begun.environment, "server": findings.server, "load": findings.load},
-            figures=findings.figures,
-            verdicts=findings.verdicts,
-            headline=findings.headline,
             reason=reason,
         )
-        run.save_measurements(
-            stage.directory, findings.intervals, findings.history, findings.slowest, started_epoch_s=epoch_s
-        )
-        run.save(stage.directory, finished)
-    return run.load(stage.directory), ended
+        late = _written(functools.partial(_save, stage.directory, finished, findings, epoch_s))
+    return run.load(stage.directory), ended or late
+
+
+def _save(directory: Path, finished: Run, findings: Findings, started_epoch_s: float) -> None:
+    """Write the record of a run that has ended, with what it has found."""
+    if finished.status != "complete":
+        verdict = Verdict(name=f"{finished.scenario}.finished", status="UNKNOWN", detail=finished.reason)
+        findings.verdicts.append(verdict)
+    run.save_measurements(
+        directory, findings.intervals, findings.history, findings.slowest, started_epoch_s=started_epoch_s
+    )
+    whole = msgspec.structs.replace(
+        finished,
+        environment={**finished.environment, "server": findings.server, "load": findings.load},
+        figures=findings.figures,
+        verdicts=findings.verdicts,
+        headline=findings.headline,
+    )
+    run.save(directory, whole)
 
 
 def conduct_suite(
@@ -414,13 +479,16 @@ def conduct_suite(
                     "server": suite.environment["server"] or member.environment["server"],
                 },
             )
-            run.save(directory, suite)
+            late = _written(functools.partial(run.save, directory, suite))
+        ended = ended or late
         if ended is not None:
+            if suite.status == "running":  # its member is complete: the interrupt came when that was written
+                suite = msgspec.structs.replace(suite, status="interrupted", reason=f"interrupted by {ended}")
             break
     else:
         suite = msgspec.structs.replace(suite, status="complete", headline=_suite_headline(suite))
-    run.save(directory, suite)
-    return run.load(directory), ended
+    late = _written(functools.partial(run.save, directory, suite))
+    return run.load(directory), ended or late
 
 
 def _suite_headline(suite: Run) -> str:

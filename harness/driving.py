@@ -12,6 +12,7 @@ the same scenario class is conducted, recorded, checked and reported in the same
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -134,8 +135,9 @@ class UsersProcess:
         self._send("begin", origin_ns)
 
     def stop(self) -> None:
-        """End the schedule now."""
-        self._send("stop", 0)
+        """End the schedule now; that of users who have just ended by themselves has ended."""
+        with contextlib.suppress(PumpError):
+            self._send("stop", 0)
 
     def _send(self, what: str, origin_ns: int) -> None:
         try:

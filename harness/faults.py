@@ -418,6 +418,11 @@ class Nemesis:
         self._leave()
 
     @property
+    def origin_ns(self) -> int:
+        """The clock's time from which faults count."""
+        return self._origin_ns
+
+    @property
     def open_faults(self) -> list[FaultWindow]:
         """What is broken at this moment; the windows have no end yet."""
         return [patient.open for patient in self._patients.values() if patient.open is not None]

@@ -8,7 +8,7 @@ its sequence number in its `event_id`, a UUID of version 8 (RFC 9562):
 
     pppppppp-pppp-8000-8000-ssssssssssss       p: producer, 48 bits     s: sequence number, 48 bits
 
-so that an effect can be set against its attempt without a table of IDs. A ledger is four sets of sequence numbers,
+so that an effect can be set against its attempt without a table of IDs. A ledger is five sets of sequence numbers,
 each a Roaring bitmap: about a bit an event while it is noted, a few bytes for each long run of them in a message
 to another process. Effects come as text, a batch at a time; a batch is read as one array of rows of 36 bytes and
 not ID by ID. Attempts and effects are noted by different threads, so each note is made under a lock.
@@ -153,7 +153,8 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
         applied: different events that have had an effect, whoever attempted them.
         lost: acknowledged, and no effect: the store had promised them.
         duplicated: effects beyond an event's first; each of them counts.
-        unexpected: applied, never attempted; and every effect of what is no event of this producer's.
+        unexpected: applied, though never attempted, or answered with an error, which is to say that it has not
+            happened; and every effect of what is no event of this producer's.
         recovered: unknown, yet applied: the answer was lost, the event was not.
     """
 
@@ -312,6 +313,7 @@ class _Encoded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     attempted: bytes
     acknowledged: bytes
     unknown: bytes
+    refused: bytes
     applied: bytes
     effects: Annotated[int, Meta(ge=0)]
     foreign: Annotated[int, Meta(ge=0)]
@@ -338,6 +340,7 @@ class Ledger:
         self._attempted = BitMap()
         self._acknowledged = BitMap()
         self._unknown = BitMap()
+        self._refused = BitMap()
         self._applied = BitMap()
         self._effects = 0
         self._foreign = 0
@@ -374,6 +377,14 @@ class Ledger:
             IndexError: one of them is beyond the capacity; then none is noted.
         """
         self._note(self._unknown, sequences)
+
+    def refuse(self, sequences: Int64s) -> None:
+        """Note events whose append was sent and answered with an error.
+
+        Raises:
+            IndexError: one of them is beyond the capacity; then none is noted.
+        """
+        self._note(self._refused, sequences)
 
     def apply(self, event_ids: Iterable[str]) -> None:
         """Note effects, in any order and as often as they happened."""
@@ -413,16 +424,16 @@ class Ledger:
     def account(self) -> Account:
         """The account as it stands; only after the drain does it say what is lost."""
         with self._lock:
-            attempted = self._attempted.union(self._acknowledged, self._unknown)
+            expected = self._attempted.union(self._acknowledged, self._unknown)
             applied = self._applied
             return Account(
-                attempted=len(attempted),
+                attempted=expected.union_cardinality(self._refused),
                 acknowledged=len(self._acknowledged),
                 unknown=len(self._unknown),
                 applied=len(applied),
                 lost=self._acknowledged.difference_cardinality(applied),
                 duplicated=self._effects - len(applied),
-                unexpected=applied.difference_cardinality(attempted) + self._foreign,
+                unexpected=applied.difference_cardinality(expected) + self._foreign,
                 recovered=self._unknown.intersection_cardinality(applied),
             )
 
@@ -440,6 +451,7 @@ class Ledger:
             self._attempted |= part._attempted
             self._acknowledged |= part._acknowledged
             self._unknown |= part._unknown
+            self._refused |= part._refused
             self._applied |= part._applied
             self._effects += part._effects
             self._foreign += part._foreign
@@ -451,6 +463,7 @@ class Ledger:
             copy._attempted = BitMap(self._attempted, optimize=False)
             copy._acknowledged = BitMap(self._acknowledged, optimize=False)
             copy._unknown = BitMap(self._unknown, optimize=False)
+            copy._refused = BitMap(self._refused, optimize=False)
             copy._applied = BitMap(self._applied, optimize=False)
             copy._effects = self._effects
             copy._foreign = self._foreign
@@ -466,6 +479,7 @@ class Ledger:
                 attempted=_encoded(part._attempted),
                 acknowledged=_encoded(part._acknowledged),
                 unknown=_encoded(part._unknown),
+                refused=_encoded(part._refused),
                 applied=_encoded(part._applied),
                 effects=part._effects,
                 foreign=part._foreign,
@@ -487,6 +501,7 @@ class Ledger:
         ledger._attempted = _decoded(encoded.attempted, encoded.capacity)
         ledger._acknowledged = _decoded(encoded.acknowledged, encoded.capacity)
         ledger._unknown = _decoded(encoded.unknown, encoded.capacity)
+        ledger._refused = _decoded(encoded.refused, encoded.capacity)
         ledger._applied = _decoded(encoded.applied, encoded.capacity)
         ledger._effects, ledger._foreign = encoded.effects, encoded.foreign
         if ledger._effects < len(ledger._applied):

@@ -196,7 +196,7 @@ def standing(account: Account, counts: Counts | None, *, has_drained: bool | Non
     is_closed = bool(account.attempted or account.acknowledged)
     attempted, acknowledged = account.attempted, account.acknowledged
     if not is_closed and counts is not None:
-        attempted, acknowledged = counts.arrivals - counts.dropped - counts.failed, counts.ok
+        attempted, acknowledged = counts.arrivals - counts.dropped, counts.ok
     return Standing(
         attempted=attempted,
         acknowledged=acknowledged,
@@ -360,12 +360,16 @@ class View:
         if findings.progress is not None:
             arrivals, ok, failed, unknown, dropped = (int(count) for count in findings.progress())
             counts = Counts(arrivals=arrivals, ok=ok, failed=failed, unknown=unknown, dropped=dropped)
-        has_drained = _has_drained(findings)
+        has_drained = self._has_drained()
         account = None
         if findings.account is not None:
             account = standing(findings.account(), counts, has_drained=has_drained)
         nemesis = findings.nemesis
-        opened = [_window(window) for window in nemesis.open_faults] if nemesis is not None else []
+        opened = []
+        if nemesis is not None:
+            # Of one load of several it counts from that load's origin.
+            offset_ns = nemesis.origin_ns - (origin_ns if origin_ns is not None else nemesis.origin_ns)
+            opened = [_window(window, offset_ns) for window in nemesis.open_faults]
         return Snapshot(
             next=str(Cursor(self.number, self._entries, changes)),
             is_whole=is_whole,
@@ -381,6 +385,15 @@ class View:
             counts=counts,
             account=account,
         )
+
+    def _has_drained(self) -> bool | None:
+        """What the scenario has concluded of the last load, whose account is shown; None while it has not."""
+        findings = self.findings
+        # Of several loads each has a verdict, with a name of its own in the middle: `redis_crash.always.drained`.
+        drained = re.compile(rf"{re.escape(findings.prefix)}(\.\w+)?\.drained")
+        statuses = [verdict.status for verdict in findings.verdicts if drained.fullmatch(verdict.name)]
+        loads = {load for load, _ in self._taken}
+        return None if len(statuses) < max(1, len(loads)) else statuses[-1] == "PASS"
 
     def _series_since(self, entry: int) -> list[Series]:
         series = []
@@ -411,16 +424,10 @@ class View:
         return sorted(self._rows.values(), key=lambda row: (row.operation, order.get(row.kind, len(order))))
 
 
-def _window(window: FaultWindow) -> Window:
+def _window(window: FaultWindow, offset_ns: int = 0) -> Window:
     return Window(
         name=window.name,
         target=window.target,
-        start_s=window.start_ns / 1e9,
-        end_s=None if window.end_ns is None else window.end_ns / 1e9,
+        start_s=(window.start_ns + offset_ns) / 1e9,
+        end_s=None if window.end_ns is None else (window.end_ns + offset_ns) / 1e9,
     )
-
-
-def _has_drained(findings: Findings) -> bool | None:
-    """What the scenario has concluded; None while it has not."""
-    statuses = [verdict.status for verdict in findings.verdicts if verdict.name == f"{findings.prefix}.drained"]
-    return None if not statuses else statuses[0] == "PASS"

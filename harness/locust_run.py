@@ -12,7 +12,8 @@ its arrivals, and with as many connections as it has users. `--run-time` is the 
 the system before it, and draining after it, are not counted.
 
 A worker that is silent for some seconds is not waited for: what it had reported is in the record, the rest of its
-share is a hole, which the record names and no verdict passes over.
+share is a hole, which the record names and no verdict passes over. It may have died, or be frozen or cut off while
+its pump goes on sending; so what is not known of its share is UNKNOWN, and ends where the schedule was ended.
 
 Clocks: a worker is told its origin in its own monotonic time. The offset comes from the quickest of some round
 trips, as in NTP (RFC 5905, section 8): (their time) - (sent + received) / 2, wrong by half of the trip at most.
@@ -21,6 +22,7 @@ trips, as in NTP (RFC 5905, section 8): (their time) - (sent + received) / 2, wr
 from __future__ import annotations
 
 import datetime as dt
+import math
 import pickle
 import signal
 import subprocess
@@ -33,7 +35,7 @@ import gevent
 import msgspec
 import numpy as np
 from gevent.event import Event
-from locust import User, events
+from locust import User, events, log
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
@@ -70,13 +72,14 @@ from harness.locust_worker import (
     decoded,
 )
 from harness.pacing import Pacer
-from harness.pump import DROPPED, NOT_DUE, UNKNOWN, PumpError, PumpResult, PumpSettings
+from harness.pump import NOT_DUE, UNKNOWN, PumpError, PumpResult, PumpSettings
 from harness.recording import Interval, merged, unpack_intervals
 from harness.run import Record, RunError, WorkerShare
 from harness.servers import without_password
 from harness.workload import Source
 
 READY_S = 60.0
+REPORT_S = 120.0
 SILENT_NS = 5_000_000_000
 REPORTS_NS = 10_000_000_000
 _PINGS = 8
@@ -217,7 +220,7 @@ class Spread:
         """The workers that have users, and how many."""
         if isinstance(self._runner, MasterRunner):
             return {c.id: c.user_count for c in self._runner.clients.all if c.user_count and self._is_there(c)}
-        return {self._runner.client_id: self._runner.user_count}
+        return {self._runner.client_id: self._runner.user_count} if self._runner.user_count else {}
 
     def wait_for_reports(self) -> None:
         """Wait until workers have told of all users: after a second Locust itself takes them for spawned.
@@ -275,6 +278,7 @@ class SpreadLoad:
         self._pacer = pacer
         self._keep_outcomes = keep_outcomes
         self._origin_ns = 0
+        self._until_ns = pacer.duration_ns
         self._is_stopped = False
         self._users = 0
 
@@ -299,7 +303,7 @@ class SpreadLoad:
         spread.wait_for_reports()
         members = spread.members()
         if not members:
-            raise PumpError("no worker has users")
+            raise PumpError("no worker has users: --users is 1 or more")
         spread.compare_clocks(list(members))
         first_user = 0
         for index, (worker, users) in enumerate(members.items()):
@@ -343,6 +347,8 @@ class SpreadLoad:
         """End the schedule now."""
         if not self._is_stopped:
             self._is_stopped = True
+            since_ns = self._spread.clock.now_ns() - self._origin_ns if self._origin_ns else 0
+            self._until_ns = max(0, min(self._until_ns, since_ns))
             for worker in self.parts:
                 self._spread.send(STOP, worker, load=self.number)
 
@@ -400,6 +406,7 @@ class SpreadLoad:
             outcomes=outcomes,
             cpu_share=sum(r.cpu_share for r in results),
             wall_ns=max(r.wall_ns for r in results),
+            scheduled_ns=max(r.scheduled_ns for r in results),
             gc_pauses=sum(r.gc_pauses for r in results),
             gc_pause_max_ns=max(r.gc_pause_max_ns for r in results),
             told={thing: state for result in results for thing, state in result.told.items()},
@@ -410,36 +417,35 @@ class SpreadLoad:
         )
 
     def _hole(self, part: _Part) -> PumpResult:
-        """What is left of a worker that died: the counts that it had told; the rest of its share is UNKNOWN.
+        """What is left of a worker that fell silent: the counts that it had told; the rest is UNKNOWN.
 
-        What was due before it was missed may have been sent; what was due later was not, and is DROPPED.
+        The rest is what was due of its share until the schedule ended, or was ended. None of it is DROPPED, also
+        what was due after the silence began: where the worker is frozen or cut off, its pump goes on sending.
         """
-        portion = part.portion
-        mine = self._numbers_of(portion)
-        missed_ns = min(self._spread.clock.now_ns() - self._origin_ns, self._pacer.duration_ns)
-        due = int(np.searchsorted(_due_times(self._pacer, mine), missed_ns, "right"))
-        _, ok, failed, unknown, dropped = part.progress
-        unseen = max(0, due - ok - failed - unknown - dropped)
+        mine = self._numbers_of(part.portion)
+        due = int(np.searchsorted(_due_times(self._pacer, mine), self._until_ns, "left"))
+        begun, ok, failed, unknown, dropped = part.progress
         # Without a schedule nothing more was due than was told of.
-        arrivals = max(mine.size, ok + failed + unknown + dropped)
+        arrivals = max(due, begun, ok + failed + unknown + dropped)
         outcomes = None
         if self._keep_outcomes:
-            # Which of them were answered died with it: none can be called lost, and each may have happened.
-            outcomes = np.full(mine.size, DROPPED, np.uint8)
-            outcomes[:due] = UNKNOWN
+            # Which of them were answered is not known here: none can be called lost, and each may have happened.
+            outcomes = np.full(mine.size, NOT_DUE, np.uint8)
+            outcomes[:arrivals] = UNKNOWN
         return PumpResult(
             arrivals=arrivals,
             ok=ok,
             failed=failed,
-            unknown=unknown + unseen,
-            dropped=arrivals - ok - failed - unknown - unseen,
+            unknown=arrivals - ok - failed - dropped,
+            dropped=dropped,
             errors={},
             reconnects=0,
             intervals=[],
             slowest=[],
             outcomes=outcomes,
             cpu_share=0.0,
-            wall_ns=max(1, missed_ns),
+            wall_ns=max(1, self._until_ns),
+            scheduled_ns=max(1, self._until_ns),
         )
 
     def _numbers_of(self, portion: Portion) -> Any:
@@ -453,7 +459,7 @@ class SpreadLoad:
     def _share(self, worker: str, part: _Part, result: PumpResult) -> WorkerShare:
         offset = self._spread.offset_of(worker)
         silent_s = None if part.result else (part.heard_ns - self._origin_ns) / 1e9
-        told = sum(part.progress[1:4])
+        told = sum(part.progress[1:])
         return WorkerShare(
             name=worker,
             arrivals=result.arrivals,
@@ -465,9 +471,8 @@ class SpreadLoad:
         )
 
     def close(self) -> None:
-        """End it on every worker."""
-        if not self.is_done():
-            self.stop()
+        """End it on every worker, also on one that was ready when another was not."""
+        self.stop()
 
 
 def _due_times(pacer: Pacer, numbers: Any) -> Any:
@@ -513,6 +518,7 @@ class Session:
         if options.profile and options.profile not in self.scenario.profiles:
             there_are = ", ".join(self.scenario.profiles)
             raise ParameterError(f"there is no profile {options.profile!r}; there are {there_are}")
+        _check_spawning(options)
         fields = [field.name for field in msgspec.structs.fields(self.scenario.parameters)]
         given = {name: str(getattr(options, name)) for name in fields if getattr(options, name, "") != ""}
         for name, value in (("connections", options.num_users), ("users", options.num_users)):
@@ -598,7 +604,18 @@ class Session:
         self.doing = "writing the report"
         # In a process of its own: rendering takes a second or two, in which no heartbeat would be answered.
         command = [sys.executable, "-m", "harness", "report", str(record.directory)]
-        rendered = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        try:
+            rendered = subprocess.run(command, capture_output=True, text=True, check=False, timeout=REPORT_S)
+        except subprocess.TimeoutExpired:
+            self._refuse(f"the report of {record.directory} is not there after {REPORT_S:.0f} s")
+            return
+        except Interrupted as error:
+            self._refuse(f"the report of {record.directory} was not written: {error}")
+            return
+        if rendered.returncode != checking.EXIT_PASS:
+            said = rendered.stderr.strip().splitlines()[-1:] or [f"exit code {rendered.returncode}"]
+            self._refuse(f"the report of {record.directory} was not written: {said[0]}")
+            return
         sys.stdout.write(rendered.stdout)
         sys.stderr.write(rendered.stderr)
         sys.stdout.flush()
@@ -629,6 +646,20 @@ class Session:
     def exit_code(self) -> int:
         """The worst of all runs of this process."""
         return self._worst
+
+
+def _check_spawning(options: Any) -> None:
+    """Refuse users that come so slowly that the load would not wait for the last of them.
+
+    Raises:
+        ParameterError: so it is.
+    """
+    users, per_s = options.num_users or 1, options.spawn_rate or 1.0
+    if users / per_s > READY_S:
+        raise ParameterError(
+            f"{users:,} users at {per_s:g} a second are not there within {READY_S:.0f} s: "
+            f"give --spawn-rate {math.ceil(users / READY_S)} or more"
+        )
 
 
 PATIENCE_S = 120.0
@@ -689,8 +720,7 @@ def locustfile(
 
     @events.init.add_listener  # type: ignore[untyped-decorator]
     def _(environment: Environment, runner: Any, web_ui: Any, **_: Any) -> None:
-        # Python itself would raise KeyboardInterrupt in whatever runs: a user's step, or the scenario.
-        gevent.signal_handler(signal.SIGINT, gevent.kill, gevent.getcurrent(), KeyboardInterrupt())
+        _take_ctrl_c(runner)
         if not isinstance(runner, MasterRunner):
             end = WorkerEnd(environment)
             environment.events.quitting.add_listener(lambda **_: end.end(5.0))
@@ -714,6 +744,28 @@ def locustfile(
 
     name = "".join(word.capitalize() for word in scenario.name.split("_"))
     return type(f"{name}User", (user_class,), {"abstract": False})
+
+
+def _take_ctrl_c(runner: Any) -> None:
+    """Let the first Ctrl-C end Locust with its record, and only a third one without.
+
+    Python itself would raise KeyboardInterrupt in whatever runs: a user's step, the scenario, or the very end, in
+    which the record is being finished.
+    """
+    main = gevent.getcurrent()
+    asked: list[bool] = []
+
+    def interrupt() -> None:
+        asked.append(True)
+        if len(asked) == 1:
+            gevent.kill(main, KeyboardInterrupt())
+        elif len(asked) > 2:
+            gevent.kill(main, SystemExit(checking.EXIT_USAGE))
+        elif not isinstance(runner, WorkerRunner):
+            sys.stderr.write("locust: the record is being finished; Ctrl-C once more ends without it\n")
+            sys.stderr.flush()
+
+    gevent.signal_handler(signal.SIGINT, interrupt)
 
 
 def _check(session: Session, options: Any) -> None:
@@ -749,7 +801,10 @@ def _listen(session: Session) -> None:
 
     def quitting(environment: Environment, **_: Any) -> None:
         session.finish(PATIENCE_S)
-        if session.exit_code != checking.EXIT_PASS:
+        # Where there is a record its verdicts decide, and not Locust, for which each request that failed is an
+        # error: scenarios that break something have their own word on what may fail.
+        is_judged = session.record is not None and not log.unhandled_greenlet_exception
+        if is_judged or session.exit_code != checking.EXIT_PASS:
             environment.process_exit_code = session.exit_code
 
     # Added after the runner's own, and so called before it tells the workers to quit.

@@ -71,6 +71,8 @@ _KEEP_ALIVE_NS = 4_000_000_000
 # After the schedule's end, what is late may still begin for so long, and what has begun may take so long.
 _GRACE_NS = 10_000_000_000
 _PATIENCE_NS = 25_000_000_000
+# How long users are waited for before the schedule begins.
+_ARRIVAL_NS = 60_000_000_000
 
 
 class ArrivalUser(User):  # type: ignore[misc]  # locust comes without types
@@ -332,9 +334,13 @@ class UserPool:
         Raises:
             PumpError: not within 60 s.
         """
-        with gevent.Timeout(60, PumpError(f"of {len(self._seats)} users {len(self._free)} have not come")):
-            while self._free:
-                gevent.sleep(0.01)
+        deadline_ns = self.clock.now_ns() + _ARRIVAL_NS
+        while self._free:
+            if self.clock.now_ns() > deadline_ns:
+                raise PumpError(
+                    f"of {len(self._seats)} users {len(self._free)} have not come after {_ARRIVAL_NS // 10**9} s"
+                )
+            gevent.sleep(0.01)
         # What is there by now stays: no later collection needs to look at it.
         gc.collect()
         gc.freeze()
@@ -445,6 +451,7 @@ class UserPool:
             outcomes=None,
             cpu_share=cpu_s / (wall_ns / 1e9),
             wall_ns=wall_ns,
+            scheduled_ns=max(1, self._until_ns),
             gc_pauses=self._pauses.count,
             gc_pause_max_ns=self._pauses.longest_ns,
             told=dict(self.told),

@@ -63,6 +63,9 @@ COLUMNS = {
 }
 KIND_WORDS = {"response": "response", "service": "service", "send_lag": "send lag"}
 _LARGEST_ORDER_BYTES = 1_000
+# Locust's page asks again only while the last state that it was told is running or spawning: told one of these, it
+# would never learn that the test has stopped.
+_ENDING = {"cleanup", "stopping"}
 
 
 class FaultOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -351,6 +354,8 @@ class _Web:
             view = self.view()
             rows = table_rows(view.total_percentiles()) if view is not None else []
             answer = {**msgspec.json.decode(response.get_data()), "extended_stats": [{"key": TABLE, "data": rows}]}
+            if answer.get("state") in _ENDING:
+                answer["state"] = "running"
             response.set_data(msgspec.json.encode(answer))
         elif request.endpoint == "locust.swarm":
             cancel = getattr(self._ui, "_cancel_run_time_timer", None)

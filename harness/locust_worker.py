@@ -43,6 +43,9 @@ CLOCK_ANSWER, READY, FAILED, TICK, DONE = (
     f"shopbench.{name}" for name in ("clock_answer", "ready", "failed", "tick", "done")
 )
 
+# What select(2) can watch at once is 1,024 files, some of which are the pump's own.
+MOST_CONNECTIONS = 1_000
+
 
 class PumpWork(msgspec.Struct, frozen=True):
     """What a worker's pump is to send."""
@@ -182,9 +185,8 @@ class _Share:
     def _made(self) -> Any:
         portion = self._portion
         if isinstance(self._work, PumpWork):
-            settings = msgspec.structs.replace(self._work.settings, connections=portion.users, ship_ns=SHIP_NS)
             return PumpProcess(
-                settings,
+                settings_of(self._work.settings, portion),
                 Stripe(self._work.pacer, portion.index, portion.of),
                 StripedSource(self._work.source, portion.index, portion.of),
             )
@@ -242,6 +244,25 @@ class _Share:
         )
 
 
+def settings_of(settings: PumpSettings, portion: Portion) -> PumpSettings:
+    """How a worker's pump is to run its portion: with a connection a user, and its part of what may be in flight.
+
+    Raises:
+        PumpError: more users than a pump can have connections.
+    """
+    if portion.users > MOST_CONNECTIONS:
+        raise PumpError(
+            f"a worker can have 1 to {MOST_CONNECTIONS:,} connections, not {portion.users:,}: "
+            "start more workers, or fewer users"
+        )
+    return msgspec.structs.replace(
+        settings,
+        connections=portion.users,
+        max_in_flight=max(1, settings.max_in_flight // portion.of),
+        ship_ns=SHIP_NS,
+    )
+
+
 def encoded(result: PumpResult) -> dict[str, Any]:
     """A result as plain data, for a message."""
     outcomes = b"" if result.outcomes is None else zlib.compress(result.outcomes.tobytes(), 1)
@@ -255,6 +276,7 @@ def encoded(result: PumpResult) -> dict[str, Any]:
         "kept": result.outcomes is not None,
         "cpu_share": float(result.cpu_share),
         "wall_ns": result.wall_ns,
+        "scheduled_ns": result.scheduled_ns,
         "gc": [result.gc_pauses, result.gc_pause_max_ns],
         "told": dict(result.told),
     }
@@ -282,6 +304,7 @@ def decoded(data: dict[str, Any]) -> PumpResult:
             outcomes=outcomes,
             cpu_share=float(data["cpu_share"]),
             wall_ns=int(data["wall_ns"]),
+            scheduled_ns=int(data["scheduled_ns"]),
             gc_pauses=int(data["gc"][0]),
             gc_pause_max_ns=int(data["gc"][1]),
             told={str(thing): str(state) for thing, state in data["told"].items()},

@@ -2,7 +2,8 @@
 
 A `Probe` answers readings when it is asked. A `Sampler` asks all of them at a fixed period in a thread, stamps the
 answers, and measures its own cost. A probe whose server is away reads nothing: the timeline then has a gap,
-never a zero. An XINFO lag of NULL is such a gap, too.
+never a zero. An XINFO lag of NULL is such a gap, too. A probe that fails in a way that it does not know itself
+stops no other, is asked again, and is told of at the end: a run with a gap that nobody foresaw is not complete.
 
     lag.events        appended and not applied, from our own counts on both ends of the line
     lag.pending       delivered and not acknowledged, as the server sees the group
@@ -14,6 +15,7 @@ never a zero. An XINFO lag of NULL is such a gap, too.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType, TracebackType
 from typing import Any, NamedTuple, Protocol, Self
@@ -52,6 +54,7 @@ class Sampler:
         clock: stamps and paces.
         origin_ns: the clock's time at which the run begins.
         history: gets the readings.
+        on_error: told, when the sampler is left, of each probe that has failed: which, how often, and why first.
         period_ns: between two rounds.
     """
 
@@ -62,12 +65,16 @@ class Sampler:
         clock: Clock,
         origin_ns: int,
         history: History,
+        on_error: Callable[[str], None],
         period_ns: int = PERIOD_NS,
     ) -> None:
         self._probes = list(probes)
         self._clock = clock
         self._origin_ns = origin_ns
         self._history = history
+        self._on_error = on_error
+        self._failed: Counter[int] = Counter()
+        self._reasons: dict[int, str] = {}
         self._period_ns = period_ns
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample, name="sampler", daemon=True)
@@ -83,29 +90,35 @@ class Sampler:
     ) -> None:
         self._stop.set()
         self._thread.join()
+        for at, count in sorted(self._failed.items()):
+            times = "once" if count == 1 else f"{count:,} times"
+            self._on_error(f"{type(self._probes[at]).__name__} failed {times}: {self._reasons[at]}")
 
     def _sample(self) -> None:
         next_ns = self._clock.now_ns()
         while not self._stop.is_set():
             before_ns = self._clock.now_ns()
-            for probe in self._probes:
-                t_ns = self._clock.now_ns() - self._origin_ns
-                for sample in probe.read():
-                    self._history.add(
-                        Reading(
-                            t_ns=t_ns,
-                            name=sample.name,
-                            value=sample.value,
-                            unit=sample.unit,
-                            labels=dict(sample.labels),
-                        )
-                    )
+            for at, probe in enumerate(self._probes):
+                try:
+                    self._read(probe)
+                except Exception as error:  # noqa: BLE001 - whatever it is, others go on, and it is told at the end
+                    self._failed[at] += 1
+                    self._reasons.setdefault(at, f"{type(error).__name__}: {error}")
             after_ns = self._clock.now_ns()
             self.busy_ns += after_ns - before_ns
             self.rounds += 1
             # A round that took too long skips the ones that it has missed; readings are states, not counts.
             next_ns = max(next_ns + self._period_ns, after_ns)
             self._stop.wait((next_ns - after_ns) / 1e9)
+
+    def _read(self, probe: Probe) -> None:
+        t_ns = self._clock.now_ns() - self._origin_ns
+        for sample in probe.read():
+            self._history.add(
+                Reading(
+                    t_ns=t_ns, name=sample.name, value=sample.value, unit=sample.unit, labels=dict(sample.labels)
+                )
+            )
 
 
 class GroupLag:
@@ -148,7 +161,9 @@ class GroupLag:
         undelivered_from = []
         for at, stream in enumerate(self._streams):
             groups, waiting = answers[1 + 2 * at], answers[2 + 2 * at]
-            group = next(g for g in groups if g["name"] == self._group.encode())
+            group = next((g for g in groups if g["name"] == self._group.encode()), None)
+            if group is None:
+                return []  # it was made after the first of the two questions: as if it were not there yet
             pending += waiting["pending"]
             if waiting["min"] is not None:
                 oldest.append(waiting["min"])
@@ -170,6 +185,52 @@ class GroupLag:
             for stream, last in positions:
                 ask.xrange(stream, "(" + last.decode(), "+", count=1)
             return [entries[0][0] for entries in ask.execute() if entries]
+
+
+class InHand:
+    """How many events each consumer of a group has been delivered and has not acknowledged.
+
+    Args:
+        client: of the server.
+        streams: that the group reads.
+        group: its name.
+        names: answers the consumers to tell of.
+    """
+
+    def __init__(
+        self, client: redis.Redis, streams: Sequence[str], group: str, names: Callable[[], Sequence[str]]
+    ) -> None:
+        self._client = client
+        self._streams = list(streams)
+        self._group = group
+        self._names = names
+
+    def read(self) -> list[Sample]:
+        """`consumer.pending` of each consumer; nothing while the server, or the group, is not there."""
+        try:
+            counts = self.counts()
+        except redis.RedisError:
+            return []
+        return [
+            Sample("consumer.pending", counts.get(name, 0), "events", {"consumer": name}) for name in self._names()
+        ]
+
+    def counts(self) -> dict[str, int]:
+        """How many events each consumer has in hand that has any.
+
+        Raises:
+            redis.RedisError: as the client library raises it.
+        """
+        found: dict[str, int] = {}
+        with self._client.pipeline(transaction=False) as ask:
+            for stream in self._streams:
+                ask.xpending(stream, self._group)
+            answers: list[Any] = ask.execute()
+        for answer in answers:
+            for each in answer["consumers"]:
+                name = each["name"].decode()
+                found[name] = found.get(name, 0) + int(each["pending"])
+        return found
 
 
 class Gauge:

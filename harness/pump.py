@@ -62,6 +62,9 @@ _TLS_RECORD_BYTES = 1 << 14
 _RECONNECT_NS = (5_000_000, 250_000_000)
 _NOTHING = object()
 
+# What select(2) can watch are 1,024 files; some of them are the pump's own.
+MOST_CONNECTIONS = 1_000
+
 # Of the numbers that a pump's process shares with its parent: first its progress, then these.
 _STOP, _TAKEN = 5, 6
 
@@ -75,7 +78,7 @@ class PumpSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         url: the server's, with user and password if it wants them.
-        connections: how many lanes; arrivals take turns on them.
+        connections: how many lanes, at most `MOST_CONNECTIONS`; arrivals take turns on them.
         max_in_flight: over all lanes.
         timeout_ns: how long a reply may take before its connection counts as lost.
         drain_ns: how long to wait for the last replies after the schedule's end.
@@ -93,6 +96,15 @@ class PumpSettings(msgspec.Struct, frozen=True, kw_only=True):
     spin_ns: int = 60_000
     ship_ns: int = 0
 
+    def check(self) -> None:
+        """See to it that a pump can run so.
+
+        Raises:
+            PumpError: it cannot.
+        """
+        if not 1 <= self.connections <= MOST_CONNECTIONS:
+            raise PumpError(f"a pump has 1 to {MOST_CONNECTIONS:,} connections, not {self.connections:,}")
+
 
 class PumpResult(msgspec.Struct, frozen=True, kw_only=True):
     """What a pump has done and measured.
@@ -103,7 +115,9 @@ class PumpResult(msgspec.Struct, frozen=True, kw_only=True):
         reconnects: how often a connection was lost and made again.
         outcomes: a byte an arrival, where they were kept.
         cpu_share: of one core, used by the pump's process.
-        wall_ns: from the schedule's start to the last reply.
+        wall_ns: from the schedule's start to the last reply; without one, to the schedule's end.
+        scheduled_ns: how long arrivals were due: the schedule's length, or less where it was ended early; 0: as
+            long as `wall_ns`.
         gc_pauses: how often the interpreter collected garbage meanwhile.
         gc_pause_max_ns: the longest of these.
         workers: whose shares make it up, where there are several.
@@ -122,10 +136,21 @@ class PumpResult(msgspec.Struct, frozen=True, kw_only=True):
     outcomes: NDArray[np.uint8] | None
     cpu_share: float
     wall_ns: int
+    scheduled_ns: int = 0
     gc_pauses: int = 0
     gc_pause_max_ns: int = 0
     workers: list[WorkerShare] = []
     told: dict[str, str] = {}
+
+    @property
+    def offered_per_s(self) -> float:
+        """The rate at which arrivals were due, while any were."""
+        return self.arrivals / ((self.scheduled_ns or self.wall_ns) / 1e9)
+
+    @property
+    def achieved_per_s(self) -> float:
+        """The rate at which arrivals were answered well, until the last reply or, if later, until none was due."""
+        return self.ok / (max(self.wall_ns, self.scheduled_ns) / 1e9)
 
     @property
     def unseen(self) -> int:
@@ -388,6 +413,9 @@ class Pump:
         stop: ends it early; arrivals that are not due by then do not count.
         progress: an array that is kept up to date while it runs: arrivals, ok, failed, unknown, dropped.
         ship: gets the recorder each `ship_ns` of the settings, and may take from it what was measured so far.
+
+    Raises:
+        PumpError: too many connections, or none.
     """
 
     def __init__(
@@ -402,6 +430,7 @@ class Pump:
         progress: Any = None,
         ship: Callable[[Recorder], None] | None = None,
     ) -> None:
+        settings.check()
         self._settings = settings
         self._pacer = pacer
         self._source = source
@@ -422,6 +451,7 @@ class Pump:
         self._errors: collections.Counter[str] = collections.Counter()
         self._answered: list[tuple[Int64s, int, int]] = []
         self._answered_count = 0
+        self._last_reply_ns: int | None = None
         self._outcomes = np.full(pacer.total, NOT_DUE, np.uint8) if settings.keep_outcomes else None
 
     def connect(self) -> None:
@@ -466,8 +496,10 @@ class Pump:
             lane.stop_connecting()
         self._record()
         self._show_progress()
-        wall_ns = max(1, self._clock.now_ns() - self._origin_ns)
+        run_ns = max(1, self._clock.now_ns() - self._origin_ns)
         cpu = sum(process.cpu_times()[:2]) - cpu_before
+        scheduled_ns = self._scheduled_ns(end_ns)
+        replied_ns = self._last_reply_ns
         return PumpResult(
             arrivals=self._next,
             ok=self._ok,
@@ -479,11 +511,19 @@ class Pump:
             intervals=self.recorder.intervals(),
             slowest=self.recorder.slowest(),
             outcomes=self._outcomes[: self._next] if self._outcomes is not None else None,
-            cpu_share=cpu / (wall_ns / 1e9),
-            wall_ns=wall_ns,
+            cpu_share=cpu / (run_ns / 1e9),
+            wall_ns=scheduled_ns if replied_ns is None else max(1, replied_ns - self._origin_ns),
+            scheduled_ns=scheduled_ns,
             gc_pauses=pauses.count,
             gc_pause_max_ns=pauses.longest_ns,
         )
+
+    def _scheduled_ns(self, end_ns: int) -> int:
+        """How long arrivals were due: all of the schedule, unless it was ended before the last of them."""
+        duration_ns = self._pacer.duration_ns
+        if self._next < self._pacer.total:
+            duration_ns = min(duration_ns, end_ns - self._origin_ns)
+        return max(1, duration_ns)
 
     # Out -----------------------------------------------------------------------------------------------
 
@@ -575,6 +615,7 @@ class Pump:
             due = batch.due_ns[batch.done : batch.done + count]
             self._answered.append((due, batch.start_ns, now_ns))
             self._answered_count += count
+            self._last_reply_ns = now_ns
             self._settle(batch.first + batch.done, count, OK)
             for i, reply in failures:
                 if taken <= i < taken + count:
@@ -649,9 +690,14 @@ class PumpProcess:
 
     Use `begin(origin_ns)` after the process has said that it is ready; due times are monotonic, so that parent
     and pump mean the same moment.
+
+    Raises:
+        PumpError: too many connections, or none.
     """
 
     def __init__(self, settings: PumpSettings, pacer: Pacer, source: Source) -> None:
+        # Here, and not only in its process, where an error that nobody expects is no answer.
+        settings.check()
         self._child = Child("harness.pump:pump_main", settings, pacer, source)
         self._taken: list[Interval] = []
         self._answer: PumpResult | None = None

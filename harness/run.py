@@ -72,8 +72,8 @@ class WorkerShare(msgspec.Struct, frozen=True, kw_only=True):
         connections: how many it had, or users.
         clock_offset_s: its clock's time of day less that of the master's.
         clock_error_s: by how much that estimate may be wrong, half of the quickest round trip.
-        unseen: how many arrivals of its share nobody knows about, for it has died.
-        silent_from_s: when in the run it was last heard of, where it has died.
+        unseen: how many arrivals of its share nobody knows about, for it has fallen silent.
+        silent_from_s: when in the run it was last heard of, where it has.
     """
 
     name: str

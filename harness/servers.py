@@ -102,11 +102,14 @@ class Server:
         Raises:
             ServerError: it does not answer.
         """
-        client = self.client()
         try:
-            info: dict[str, Any] = client.info("server")
+            with contextlib.closing(self.client()) as client:
+                return self._described_by(client)
         except redis.RedisError as error:
             raise ServerError(f"{without_password(self.url)}: {error}") from error
+
+    def _described_by(self, client: redis.Redis) -> dict[str, Any]:
+        info: dict[str, Any] = client.info("server")
         name = "Valkey" if "valkey_version" in info else "Redis"
         facts: dict[str, Any] = {
             "name": name,
@@ -120,7 +123,6 @@ class Server:
             with contextlib.suppress(redis.ResponseError):
                 answer: dict[str, str] = client.config_get(option)  # type: ignore[assignment]
                 facts.update(answer)
-        client.close()
         return facts
 
     def __enter__(self) -> Self:

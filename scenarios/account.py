@@ -42,14 +42,15 @@ def applied_at_ns(seen: Int64s, applied: Sequence[tuple[int, int]], events: Int6
 
     Args:
         seen: the event of each effect in the order in which they were seen, shape (k,).
-        applied: (time, how many effects were seen by then), both rising.
+        applied: (time, how many different events had had an effect by then), both rising.
         events: shape (n,).
     """
     known, first = np.unique(seen, return_index=True)
     at = np.searchsorted(known, events)
     if not events.size or not known.size or (known[np.minimum(at, known.size - 1)] != events).any():
         return None
-    last = int(first[at].max())
+    # A look is told by first effects; so is the place of an event among those that were seen.
+    last = int(np.searchsorted(np.sort(first), first[at].max()))
     return next((t_ns for t_ns, count in applied if count > last), None)
 
 

@@ -128,7 +128,15 @@ def _measure(
         probes: list[Probe] = [ServerLoad(client, lambda: server.pid, stage.clock), HostLoad()]
         history = History()
         stack.callback(lambda: findings.history.entries.extend(history.entries))
-        stack.enter_context(Sampler(probes, clock=stage.clock, origin_ns=run_origin_ns, history=history))
+        stack.enter_context(
+            Sampler(
+                probes,
+                clock=stage.clock,
+                origin_ns=run_origin_ns,
+                history=history,
+                on_error=findings.probe_failed,
+            )
+        )
         result = run_pump(
             stage,
             pump,

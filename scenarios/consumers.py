@@ -43,7 +43,7 @@ from harness.faults import FaultError, FaultName, Nemesis
 from harness.history import History, Mark
 from harness.ledger import sequences_of, set_of
 from harness.pacing import constant
-from harness.probes import Sample, Sampler
+from harness.probes import InHand, Sampler
 from harness.recording import LatencyLog
 from harness.run import Verdict
 from ordershop.services.crm import SOURCES
@@ -161,48 +161,6 @@ class _StoppedError(Exception):
     """The load has ended before the operator had done."""
 
 
-class InHand:
-    """Probes how many events each consumer of the group has been delivered and has not acknowledged.
-
-    Args:
-        client: of the server.
-        streams: that the group reads.
-        names: answers the consumers that there are.
-    """
-
-    def __init__(self, client: redis.Redis, streams: list[str], names: Callable[[], list[str]]) -> None:
-        self._client = client
-        self._streams = streams
-        self._names = names
-
-    def read(self) -> list[Sample]:
-        """`consumer.pending` of each consumer; nothing while the server, or the group, is not there."""
-        try:
-            counts = self.counts()
-        except redis.RedisError:
-            return []
-        return [
-            Sample("consumer.pending", counts.get(name, 0), "events", {"consumer": name}) for name in self._names()
-        ]
-
-    def counts(self) -> dict[str, int]:
-        """How many events each consumer has in hand that has any.
-
-        Raises:
-            redis.RedisError: as the client library raises it.
-        """
-        found: dict[str, int] = {}
-        with self._client.pipeline(transaction=False) as ask:
-            for stream in self._streams:
-                ask.xpending(stream, GROUP)
-            answers: list[Any] = ask.execute()
-        for answer in answers:
-            for each in answer["consumers"]:
-                name = each["name"].decode()
-                found[name] = found.get(name, 0) + int(each["pending"])
-        return found
-
-
 class Operator:
     """Works on a group of consumers in a thread, step by step.
 
@@ -229,7 +187,9 @@ class Operator:
         self._stop = threading.Event()
         self._has_group = chosen.delivery != "seed"
         self._numbers = list(range(1, chosen.consumers + 1))
-        self._in_hand = InHand(self._client, self._streams, lambda: [str(number) for number in self._numbers])
+        self._in_hand = InHand(
+            self._client, self._streams, GROUP, lambda: [str(number) for number in self._numbers]
+        )
         self._error = ""
         self.claimed_s: float | None = None
         self.deleted_with: int | None = None
@@ -245,6 +205,7 @@ class Operator:
             clock=self._clock,
             origin_ns=self._line.origin_ns,
             history=self._findings.history,
+            on_error=self._findings.probe_failed,
             period_ns=PERIOD_NS,
         )
         thread = threading.Thread(target=self._work, name="operator", daemon=True)

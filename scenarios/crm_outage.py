@@ -10,8 +10,9 @@ for a while, heals, and the CRM drains what waits. Then every event is accounted
     fault             done to          and what goes with it
     kill, stop        the CRM          it is started again
     kill_in_batch     the CRM          mail takes 100 ms a request, so that the CRM nearly always waits for one and
-                                       dies with events in hand; a verdict says whether it had any. Mail still
-                                       sends what it was asked for, and is asked for it again
+                                       dies with events in hand; a verdict says whether it had any, whatever
+                                       others of the group had. Mail still sends what it was asked for, and is
+                                       asked for it again
     freeze            the CRM          its events may be claimed after a third of the outage: with two consumers
                                        the other one takes them, and the frozen one comes back as a zombie
     cut, cut_half_open, delay          the line to Redis or, `link=crm-mail`, to the mail service; through proxies
@@ -30,7 +31,9 @@ while the CRM drains, when it takes its share of the machine; 0: not judged.
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
@@ -40,9 +43,11 @@ from harness import checking
 from harness.bootstrap import Ratio, ratios, seconds_of
 from harness.conducting import Findings, ParameterError, ScenarioError, Stage
 from harness.faults import Fault, FaultName, Option
-from harness.history import FaultWindow, Mark
+from harness.history import FaultWindow, History, Mark
 from harness.pacing import constant
+from harness.probes import InHand, Sampler
 from harness.recording import LatencyLog
+from ordershop.services.crm import SOURCES
 from scenarios.account import add_account, add_lag
 from scenarios.line import Delivery, Line, LineSettings
 from scenarios.recovery import (
@@ -55,6 +60,7 @@ from scenarios.recovery import (
     predicted_drain_s,
     recovery,
 )
+from scenarios.shop import GROUP
 
 Way = Literal[
     "kill",
@@ -74,8 +80,13 @@ Link = Literal["crm-redis", "crm-mail"]
 # How long mail takes where a kill is to hit in the middle of a batch.
 IN_BATCH_MAIL_MS = 100.0
 CLAIM_AFTER_MS = 30_000
+# In the group, the consumer that is broken; those beside it have others.
+CONSUMER = "1"
+# Longer than a look at what it has in hand takes.
+LOOK_NS = 200_000_000
 ON_SERVER: frozenset[Way] = frozenset({"pause", "restart_empty"})
 ON_LINK: frozenset[Way] = frozenset({"cut", "cut_half_open", "delay"})
+IN_HAND: frozenset[Way] = frozenset({"kill_in_batch", "freeze"})
 QUANTILES = {"p50": 0.5, "p99": 0.99}
 
 _SAID: dict[Way, str] = {
@@ -190,7 +201,7 @@ class CrmOutage:
         pacer = constant(chosen.rate_per_s, chosen.before_s + chosen.outage_s + chosen.after_s)
         with Line(stage, pacer, chosen.settings()) as line:
             findings.server = line.server.describe()
-            line.run_load(findings, [chosen.planned()])
+            line.run_load(findings, [chosen.planned()], lambda: _watching(chosen, line, findings))
             is_drained = line.wait_until_drained(chosen.drain_timeout_s)
             _conclude(chosen, line, findings, is_drained=is_drained)
 
@@ -207,6 +218,26 @@ class CrmOutage:
                 f"do not fit into {duration_s:g} s"
             )
         return replace(parameters, after_s=after_s)
+
+
+@contextlib.contextmanager
+def _watching(chosen: OutageParameters, line: Line, findings: Findings) -> Iterator[None]:
+    """Sample what the consumer that is broken has in hand, where that is what the fault is about."""
+    if chosen.fault not in IN_HAND or chosen.delivery != "at_least_once":
+        yield
+        return
+    streams = [line.keys.stream(topic, action) for topic, action in SOURCES]
+    with (
+        contextlib.closing(line.server.client(timeout_s=0.5)) as client,
+        Sampler(
+            [InHand(client, streams, GROUP, lambda: [CONSUMER])],
+            clock=line.stage.clock,
+            origin_ns=line.origin_ns,
+            history=findings.history,
+            on_error=findings.probe_failed,
+        ),
+    ):
+        yield
 
 
 class _Drain(Struct, frozen=True, kw_only=True):
@@ -363,21 +394,27 @@ def _ratios(log: LatencyLog, before: tuple[float, float], then: tuple[float, flo
 
 
 def _add_in_hand(findings: Findings, fault: FaultWindow) -> None:
-    """What was delivered and not acknowledged while the consumer was dead is what it had in hand."""
+    """What was delivered to the consumer, and not acknowledged, while it was dead is what it had in hand."""
+    had = in_hand(findings.history, fault)
+    findings.figure("in_hand_events", had, "events")
+    findings.verdicts.append(
+        checking.checked("crm_outage.hit_in_batch", lambda: checking.hit_in_batch("crm_outage.hit_in_batch", had))
+    )
+
+
+def in_hand(history: History, fault: FaultWindow) -> float | None:
+    """How many events the consumer had in hand when it was killed; None where nobody looked.
+
+    The dead one gets no more, and others may claim what it had: it is the most that was seen while it was away.
+    """
     end_ns = fault.end_ns or fault.start_ns
     pending = [
         r.value
-        for r in findings.history.readings("lag.pending")
+        for r in history.readings("consumer.pending", consumer=CONSUMER)
         # The first look after the fault may have begun before it.
-        if r.value is not None and fault.start_ns + 200_000_000 <= r.t_ns <= end_ns
+        if r.value is not None and fault.start_ns + LOOK_NS <= r.t_ns <= end_ns
     ]
-    in_hand = pending[-1] if pending else None
-    findings.figure("in_hand_events", in_hand, "events")
-    findings.verdicts.append(
-        checking.checked(
-            "crm_outage.hit_in_batch", lambda: checking.hit_in_batch("crm_outage.hit_in_batch", in_hand)
-        )
-    )
+    return max(pending, default=None)
 
 
 def _headline(chosen: OutageParameters, line: Line, drain: _Drain, outage_s: float) -> str:

@@ -44,7 +44,7 @@ from ordershop.shop import shop_ports, shop_services, url_of
 from ordershop.supervisor import Supervisor, SupervisorError
 from scenarios.account import largest
 from scenarios.books import Held, check_books, held_by_report, held_in
-from scenarios.shop import GROUP, LEAD_NS, run_pump, server_for
+from scenarios.shop import GROUP, LEAD_NS, as_scenario_errors, run_pump, server_for
 
 # As many as the services take in one request.
 _CHUNK = 1_000
@@ -251,7 +251,10 @@ class OwnShop:
     def close_and_look(self, stocked: Stocked, told: Collection[str]) -> Held:  # noqa: ARG002 - it is all theirs
         """Stop every service, so that nobody writes any more, and read the events."""
         self._services.close()
-        with contextlib.closing(connect(self._server.url, timeout_s=_TIMEOUT_S)) as client:
+        with (
+            as_scenario_errors(),
+            contextlib.closing(connect(self._server.url, timeout_s=_TIMEOUT_S)) as client,
+        ):
             return held_in(EventStore(client, self._server.namespace))
 
 
@@ -315,7 +318,14 @@ def _let_them_shop(stage: Stage, shop: Shop, load: Drive, pacer: Pacer, findings
         findings.pumped("journey", result)
         findings.host_steal(findings.history)
 
-    with Sampler(shop.probes(stage), clock=stage.clock, origin_ns=origin_ns, history=findings.history):
+    sampler = Sampler(
+        shop.probes(stage),
+        clock=stage.clock,
+        origin_ns=origin_ns,
+        history=findings.history,
+        on_error=findings.probe_failed,
+    )
+    with sampler:
         return run_pump(
             stage,
             load,

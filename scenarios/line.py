@@ -48,7 +48,7 @@ from harness.ledger import Ledger, Losses, Order, order_of_effects, sequences_of
 from harness.pacing import Pacer
 from harness.probes import Gauge, GroupLag, HostLoad, Probe, Sampler, ServerLoad
 from harness.proxy import Proxy
-from harness.pump import OK, UNKNOWN, PumpError, PumpResult, PumpSettings, open_socket
+from harness.pump import FAILED, OK, UNKNOWN, PumpError, PumpResult, PumpSettings, open_socket
 from harness.servers import Durability, OwnServer
 from ordershop.entities import Customer
 from ordershop.event_store import APPEND_LUA, EventStore, connect
@@ -69,8 +69,8 @@ SETTLE_S = 0.5
 PAGE = 2_000
 # The mail service refuses this address for good: an event that carries it always fails.
 POISONED = "poison@ordershop.example"
-# What the probes ask of the server; the shop itself asks few of these.
-_ASKED_BY_PROBES = ("info", "time", "xinfo|groups", "xpending", "xrange")
+# What the probes ask of the server; the shop itself asks few of these. Before Redis 7 XINFO counts as one command.
+_ASKED_BY_PROBES = ("info", "time", "xinfo", "xinfo|groups", "xpending", "xrange")
 
 
 class LineSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -160,13 +160,18 @@ class ServiceProcess:
 class Effects:
     """Follows the mails that the mail service accepts, and notes each in the ledger.
 
-    The mail service may be away: its outbox is a file, so nothing is missed, only seen later.
+    The mail service may be away: its outbox is a file, so nothing is missed, only seen later. What tells how far
+    the line is are first effects: a mail that is sent again is no event more.
 
     Args:
         port: of the mail service.
         ledger: gets them.
         now_ns: the time.
-        seen: told the number of all effects so far, whenever it grows.
+        seen: told how many different events have had an effect so far, whenever that grows.
+
+    Attributes:
+        count: of all effects so far, repeated ones included.
+        lost_sight: why nobody looks any more; None: somebody does.
     """
 
     def __init__(self, port: int, ledger: Ledger, now_ns: Callable[[], int], seen: Callable[[int], None]) -> None:
@@ -178,6 +183,7 @@ class Effects:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="effects", daemon=True)
         self._sequences: list[NDArray[np.int32]] = []
+        self._applied = 0
         self.count = 0
         self.lost_sight: str | None = None
 
@@ -214,18 +220,37 @@ class Effects:
                 self._stop.wait(POLL_S)
 
     def poll(self) -> int:
-        """Note the mails that were accepted since the last time, and answer how many those are."""
+        """Note the mails that were accepted since the last time, and answer how many those are.
+
+        Raises:
+            OSError: no answer, or one that is no list of mails.
+            http.client.HTTPException: an answer that is no HTTP.
+        """
         self._connection.request("GET", f"/emails?after={self.count}")
-        lines = self._connection.getresponse().read()
-        ids = [mail.event_id for mail in self._decoder.decode_lines(lines)]
-        if ids:
-            self._ledger.apply(ids)
-            sequences = sequences_of(self._ledger.producer, ids)
-            ours = (sequences >= 0) & (sequences < self._ledger.capacity)
-            self._sequences.append(sequences[ours].astype(np.int32))
-            self.count += len(ids)
-            self._seen(self.count)
+        response = self._connection.getresponse()
+        lines = response.read()
+        if response.status != http.client.OK:
+            raise OSError(f"it answered {response.status}")
+        try:
+            ids = [mail.event_id for mail in self._decoder.decode_lines(lines)]
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise OSError(f"what it answered is no list of mails ({error})") from error
+        self.note(ids)
         return len(ids)
+
+    def note(self, ids: Sequence[str]) -> None:
+        """Note effects: the `event_id` of each, in the order in which they were seen."""
+        if not ids:
+            return
+        self._ledger.apply(ids)
+        sequences = sequences_of(self._ledger.producer, ids)
+        ours = (sequences >= 0) & (sequences < self._ledger.capacity)
+        self._sequences.append(sequences[ours].astype(np.int32))
+        self.count += len(ids)
+        applied = self._ledger.applied
+        if applied > self._applied:
+            self._applied = applied
+            self._seen(applied)
 
 
 class _MailLine(msgspec.Struct):
@@ -402,7 +427,7 @@ class Line:
     @property
     def unapplied(self) -> int:
         """How many events are appended and have had no effect yet."""
-        return max(0, self.appended - self.effects.count)
+        return max(0, self.appended - self.ledger.applied)
 
     def probes(self) -> list[Probe]:
         """What to sample while the line is under load."""
@@ -432,7 +457,11 @@ class Line:
         findings.open_loop(connections=self.settings.connections, arrivals="by schedule", producer=self.producer)
         self.origin_ns = findings.origin_ns = self.stage.clock.now_ns() + LEAD_NS
         self.sampler = Sampler(
-            self.probes(), clock=self.stage.clock, origin_ns=self.origin_ns, history=findings.history
+            self.probes(),
+            clock=self.stage.clock,
+            origin_ns=self.origin_ns,
+            history=findings.history,
+            on_error=findings.probe_failed,
         )
         self._stack.enter_context(self.sampler)
         errors: list[str] = []
@@ -481,7 +510,7 @@ class Line:
             spent = self._client.info("commandstats")
         except redis.RedisError:
             return None
-        return float(sum(spent.get(f"cmdstat_{name}", {}).get("usec", 0) for name in _ASKED_BY_PROBES))
+        return asked_us(spent)
 
     def _note_cost_of_probes(self, before_us: float | None) -> None:
         after_us = self._asked_us()
@@ -496,6 +525,7 @@ class Line:
             raise ScenarioError("the pump has kept no outcomes")
         self.ledger.acknowledge(np.flatnonzero(outcomes == OK).astype(np.int64))
         self.ledger.leave_unknown(np.flatnonzero(outcomes == UNKNOWN).astype(np.int64))
+        self.ledger.refuse(np.flatnonzero(outcomes == FAILED).astype(np.int64))
 
     # Drain ---------------------------------------------------------------------------------------------
 
@@ -614,6 +644,11 @@ class Line:
 
 
 _NONE = np.zeros(0, np.int64)
+
+
+def asked_us(spent: Mapping[str, Any]) -> float:
+    """For how long a server has worked on what probes ask, by its INFO commandstats."""
+    return float(sum(spent.get(f"cmdstat_{name}", {}).get("usec", 0) for name in _ASKED_BY_PROBES))
 
 
 def server_target(server: OwnServer) -> Part:

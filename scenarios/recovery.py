@@ -37,7 +37,8 @@ from numpy.typing import NDArray
 
 from harness.history import FaultWindow, History
 
-# Applied counts over time: (nanoseconds since the run's origin, effects so far), both rising.
+# Over time: (nanoseconds since the run's origin, different events that have had an effect so far), both rising.
+# A repeated effect does not count: it brings no event nearer to its end.
 Applied = Sequence[tuple[int, int]]
 
 

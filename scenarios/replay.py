@@ -34,7 +34,7 @@ from harness.servers import Server
 from ordershop.entities import Customer, Topic
 from ordershop.event_store import EventStore
 from ordershop.events import Action, Event
-from scenarios.shop import LEAD_NS, producer_of, run_pump, server_for
+from scenarios.shop import LEAD_NS, as_scenario_errors, producer_of, run_pump, server_for
 
 TOPIC: Topic = "customer"
 
@@ -73,6 +73,7 @@ class Replay:
         "full": {"events": 5_000_000, "rounds": 5},
     }
 
+    @as_scenario_errors()
     def run(self, stage: Stage, parameters: Any, findings: Findings) -> None:
         """Fill, replay and compare, at a tenth, a third and all of the events."""
         chosen: ReplayParameters = parameters
@@ -115,6 +116,7 @@ class ReplayByUsers:
         "full": {"events": 1_000_000, "duration_s": 600},
     }
 
+    @as_scenario_errors()
     def run(self, stage: Stage, parameters: Any, findings: Findings) -> None:
         """Fill, let users replay, and compare."""
         chosen: UsersParameters = parameters
@@ -157,7 +159,14 @@ def _let_them_replay(
 
     with contextlib.closing(server.client(timeout_s=0.5)) as client:
         probes: list[Probe] = [ServerLoad(client, lambda: server.pid, stage.clock), HostLoad()]
-        with Sampler(probes, clock=stage.clock, origin_ns=origin_ns, history=findings.history):
+        sampler = Sampler(
+            probes,
+            clock=stage.clock,
+            origin_ns=origin_ns,
+            history=findings.history,
+            on_error=findings.probe_failed,
+        )
+        with sampler:
             return run_pump(
                 stage,
                 load,

@@ -19,8 +19,9 @@ has caught up they are short again.
 The last two are there to be set beside the first, and fail: `maxlen` the account, `none` the bound.
 
 The bound is what is appended in `BOUND_TRIMS` periods of the trimmer, beside what it keeps; it holds while the CRM
-is there. What the memory of the whole server does is on the timeline, too; for some minutes it also grows by the
-IDs by which repeated appends are recognised, so it is the streams' own that has figures.
+is there, and is known to hold only where the streams were seen before it went and after it had caught up. What
+the memory of the whole server does is on the timeline, too; for some minutes it also grows by the IDs by which
+repeated appends are recognised, so it is the streams' own that has figures.
 
 The order of effects is not judged: it would have to be read from streams that are trimmed.
 """
@@ -28,8 +29,9 @@ The order of effects is not judged: it would have to be read from streams that a
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 import redis
@@ -59,6 +61,12 @@ _SAID: dict[Policy, str] = {
     "acknowledged": "What every group had acknowledged was trimmed",
     "maxlen": "The streams were trimmed to a length, whoever had what",
     "none": "Nothing was trimmed",
+}
+
+_WHEN = {
+    "before": "before the CRM went away",
+    "away": "while it was away",
+    "after": "after it had caught up",
 }
 
 
@@ -124,7 +132,7 @@ class Retention:
             trimmer = Trimmer(chosen, line)
             with contextlib.ExitStack() as trimming:
                 # It goes on while the consumer drains what is left.
-                line.run_load(findings, plan, lambda: _entered(trimming, trimmer.trimming(findings.history)))
+                line.run_load(findings, plan, lambda: _entered(trimming, trimmer.trimming(findings)))
                 is_drained = line.wait_until_drained(chosen.drain_timeout_s)
             trimmer.conclude()
             _conclude(chosen, line, trimmer, findings, is_drained=is_drained)
@@ -206,14 +214,22 @@ class Trimmer:
         self.longest_ns = 0
 
     @contextlib.contextmanager
-    def trimming(self, history: History) -> Iterator[None]:
+    def trimming(self, findings: Findings) -> Iterator[None]:
         """Trim, and sample how large the streams are; once more at the end."""
         line = self._line
         with contextlib.ExitStack() as stack:
             client = stack.enter_context(contextlib.closing(connect(line.server.url, timeout_s=5.0)))
             asking = stack.enter_context(contextlib.closing(line.server.client(timeout_s=0.5)))
             size = StreamSize(asking, [line.keys.stream(topic, action) for topic, action in SOURCES])
-            stack.enter_context(Sampler([size], clock=self._clock, origin_ns=line.origin_ns, history=history))
+            stack.enter_context(
+                Sampler(
+                    [size],
+                    clock=self._clock,
+                    origin_ns=line.origin_ns,
+                    history=findings.history,
+                    on_error=findings.probe_failed,
+                )
+            )
             store = EventStore(client, line.server.namespace)
             thread = threading.Thread(target=self._work, args=(store,), name="trimmer", daemon=True)
             thread.start()
@@ -264,17 +280,27 @@ class Trimmer:
 # What is found ----------------------------------------------------------------------------------------------
 
 
-def bounded(name: str, lengths: list[float], bound_events: int) -> Verdict:
+def bounded(name: str, lengths: Mapping[str, list[float]], bound_events: int) -> Verdict:
     """Whether streams stayed short while everybody was there.
 
+    One reading beyond the bound is evidence against; for it there have to be readings of each such time.
+
     Args:
-        lengths: readings of that time, events in all streams.
+        lengths: readings, events in all streams, by when they were taken: `before` the consumer went, and `after`
+            it had caught up and the trimmer had been there.
         bound_events: as many may be there.
     """
-    if not lengths:
+    longest = max(itertools.chain(*lengths.values()), default=None)
+    if longest is None:
         return Verdict(name=name, status="UNKNOWN", detail="nobody saw how long the streams were")
-    detail = f"at most {max(lengths):,.0f} events were in the streams, {bound_events:,} may be"
-    return Verdict(name=name, status="PASS" if max(lengths) <= bound_events else "FAIL", detail=detail)
+    detail = f"at most {longest:,.0f} events were in the streams, {bound_events:,} may be"
+    if longest > bound_events:
+        return Verdict(name=name, status="FAIL", detail=detail)
+    unseen = [_WHEN[when] for when, values in lengths.items() if not values]
+    if unseen:
+        detail = f"nobody saw how long the streams were {' or '.join(unseen)}"
+        return Verdict(name=name, status="UNKNOWN", detail=detail)
+    return Verdict(name=name, status="PASS", detail=detail)
 
 
 def _conclude(
@@ -294,13 +320,13 @@ def _conclude(
     windows: dict[str, tuple[int, int]] = {"before": (0, fault_ns), "away": (fault_ns, restart_ns)}
     if after_ns is not None:
         windows["after"] = (after_ns, 1 << 62)
-    there: list[float] = []
+    there: dict[str, list[float]] = {}
     for name in ("before", "away", "after"):
         for what, unit in (("length", "events"), ("memory_bytes", "bytes")):
             values = _between(history, f"stream.{what}", *windows.get(name, (0, 0)))
             findings.figure(f"{name}.{what}.max", max(values, default=None), unit)
             if what == "length" and name != "away":
-                there += values
+                there[name] = values
     findings.figure("bound", chosen.bound_events, "events")
     findings.figure("trimmed", trimmer.removed, "events")
     findings.figure("trims", trimmer.rounds, "trims")
@@ -326,11 +352,7 @@ def _headline(chosen: RetentionParameters, line: Line, trimmer: Trimmer, finding
     values = {figure.name: figure.value for figure in findings.figures}
     lengths = [
         f"{value:,.0f} {said}"
-        for said, name in (
-            ("before the CRM went away", "before"),
-            ("while it was away", "away"),
-            ("after it had caught up", "after"),
-        )
+        for name, said in _WHEN.items()
         if (value := values.get(f"retention.{name}.length.max")) is not None
     ]
     lost = "none was lost" if not account.lost else f"{account.lost:,} were lost"

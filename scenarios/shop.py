@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from harness.conducting import Stage
+from harness.conducting import ScenarioError, Stage
 from harness.driving import Drive
 from harness.pump import PumpError, PumpResult
 from harness.servers import Durability, Server, open_server
+from ordershop.event_store import StoreError
 
 GROUP = "crm"
 # From "everybody is ready" to the first arrival.
@@ -30,6 +32,15 @@ def producer_of(stage: Stage) -> int:
 def server_for(stage: Stage, durability: Durability) -> Server:
     """The server of a stage; one that we start gets this durability."""
     return open_server(stage.server, stage.clock, durability=durability, port=stage.port)
+
+
+@contextlib.contextmanager
+def as_scenario_errors() -> Iterator[None]:
+    """Tell of what an event store cannot do (its server is away, or full) as of what a scenario cannot do."""
+    try:
+        yield
+    except StoreError as error:
+        raise ScenarioError(" ".join(str(error).split())) from error
 
 
 def run_pump(

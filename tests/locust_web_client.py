@@ -196,6 +196,15 @@ def the_report_of_the_last_run(asked: Asked) -> None:
 
 
 @check
+def a_report_that_cannot_be_written(asked: Asked) -> None:
+    """Said, with what was wrong, and in the exit code; the record is there all the same."""
+    asked.session._report(SimpleNamespace(directory=asked.directory / "away"))
+    assert asked.session.exit_code == 2
+    said = asked.session.doing
+    assert said.startswith(f"the report of {asked.directory / 'away'} was not written: shopbench: "), said
+
+
+@check
 def a_form_that_cannot_be(asked: Asked) -> None:
     """Answered in words, in the shape that Locust's form shows; no test begins."""
     for fields, says in [
@@ -207,6 +216,7 @@ def a_form_that_cannot_be(asked: Asked) -> None:
         ({"seed": "one"}, "a seed is a whole number of 0 or more, not 'one'"),
         ({"run_time": "soon"}, "a run time is written as"),
         ({"user_count": "0"}, "the number of users is a whole number 1 or more"),
+        ({"user_count": "100", "spawn_rate": "1.6"}, "100 users at 1.6 a second are not there within 60 s: give"),
     ]:
         answer = asked.swarm(**fields)
         assert (answer.status_code, answer.json["success"]) == (200, False), fields
@@ -273,6 +283,16 @@ def locusts_table_gets_our_percentiles(asked: Asked) -> None:
         ("send lag", 0.5),
     ]
     assert answer["state"] == "ready"
+
+
+@check
+def locusts_page_goes_on_asking(asked: Asked) -> None:
+    """Its polling ends with the first state that is neither running nor spawning: told is only one that stays."""
+    for state in ("cleanup", "stopping", "stopped"):
+        asked.environment.runner.state = state
+        asked.ui.app.view_functions["locust.request_stats"].clear_cache()
+        told = asked.get("/stats/requests").json["state"]
+        assert told == ("stopped" if state == "stopped" else "running"), state
 
 
 @check

@@ -72,11 +72,37 @@ def test_a_child_that_is_gone_is_an_error(child: Child) -> None:
 
 
 def test_ctrl_c_is_its_parents(child: Child) -> None:
-    """SIGINT, which a terminal sends to the whole group, does not end it."""
+    """SIGINT does not end it, also where it is sent to each process one by one."""
     assert child.receive() == "hello"
     psutil.Process(child.pid).send_signal(signal.SIGINT)
     child.send("still there")
     assert child.receive() == "still there"
+
+
+def test_ctrl_c_while_it_starts_is_its_parents() -> None:
+    """SIGINT, which a terminal sends to the whole group, does not reach a child whose interpreter just begins."""
+    script = textwrap.dedent("""
+        import os, signal
+        from harness.child import Child
+
+        signal.signal(signal.SIGINT, lambda *_: None)
+        child = Child("tests.test_child:echo", "hello")
+        os.killpg(0, signal.SIGINT)
+        print(child.receive())
+        child.close()
+    """)
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, start_new_session=True)
+    assert (done.stdout, done.stderr) == ("hello\n", "")
+
+
+def test_a_child_that_takes_no_arguments_is_not_left_behind(capfd: pytest.CaptureFixture[str]) -> None:
+    """One that ends before it has read what it was given is an error, and no process any more."""
+    before = psutil.Process().children()
+    with pytest.raises(ChildError, match="the other end has ended"):
+        Child("tests.test_child:nothing_of_that_name", bytes(5_000_000))
+    assert psutil.Process().children() == before
+    assert "nothing_of_that_name" in capfd.readouterr().err
 
 
 def test_it_ends_with_its_parent() -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 import pytest
+import redis
 
 from harness.clock import VirtualClock
 from harness.conducting import (
@@ -24,11 +25,12 @@ from harness.conducting import (
     interruptible,
     parameters_of,
 )
-from harness.history import Mark
+from harness.history import Entry, History, Mark
 from harness.pump import PumpError, PumpResult
 from harness.recording import Recorder, SlowOperation
 from harness.run import Figure, Record, Verdict, load
 from harness.servers import ServerError
+from tests.waiting import in_threads
 
 S = 1_000_000_000
 EPOCH_S = 1_795_435_200.0  # 2026-11-23, noon
@@ -150,6 +152,17 @@ def test_figures_carry_the_name_of_their_scenario() -> None:
     assert [Figure(name="append.response.p99", value=None, unit="µs")] == findings.figures
 
 
+def test_a_run_whose_probe_failed_is_not_complete() -> None:
+    """However many probes fail, there is one verdict of it, UNKNOWN, that names them all."""
+    findings = Findings("lag")
+    findings.verdicts.append(PASSED)
+    for reason in ("GroupLag failed once: KeyError: 'lag'", "HostLoad failed 2 times: OSError: gone"):
+        findings.probe_failed(reason)
+    detail = "GroupLag failed once: KeyError: 'lag'; HostLoad failed 2 times: OSError: gone"
+
+    assert [PASSED, Verdict(name="lag.probes", status="UNKNOWN", detail=detail)] == findings.verdicts
+
+
 def pump_result(**changed: Any) -> PumpResult:
     recorder = Recorder()
     due = np.arange(4) * (S // 2)
@@ -187,6 +200,19 @@ def test_what_a_pump_measured_becomes_figures() -> None:
     assert found["lag.base.out_of_range"] == (2, "values")
     assert found["lag.base.instrument_cpu_share"] == (0.25, "cores")
     assert {f"{kind}.p99.9" for kind in ("response", "service", "send_lag")} <= units
+
+
+def test_rates_are_those_of_the_time_in_which_arrivals_were_due() -> None:
+    """Waiting for the last reply lowers what was achieved, and not what was offered; replies that end early do not
+    raise what was achieved."""
+    rates = []
+    for wall_s, scheduled_s in ((4, 2), (1, 2)):
+        findings = Findings("lag")
+        findings.pumped("append", pump_result(wall_ns=wall_s * S, scheduled_ns=scheduled_s * S))
+        found = {figure.name: figure.value for figure in findings.figures}
+        rates.append((found["lag.offered_per_s"], found["lag.achieved_per_s"]))
+
+    assert rates == [(4.0, 1.0), (4.0, 2.0)]
 
 
 def test_what_a_pump_measured_stands_on_the_time_of_the_run() -> None:
@@ -244,6 +270,9 @@ def test_the_record_is_there_from_the_beginning(tmp_path: Path) -> None:
         (ServerError("no server there"), "failed", "no server there"),
         (PumpError("connection refused"), "failed", "connection refused"),
         (ScenarioError("the CRM did not come back"), "failed", "the CRM did not come back"),
+        (redis.ConnectionError("Connection refused."), "failed", "the server: Connection refused."),
+        (redis.ResponseError("OOM command not\nallowed"), "failed", "the server: OOM command not allowed"),
+        (redis.TimeoutError(), "failed", "the server: TimeoutError"),
         (Interrupted("SIGTERM"), "interrupted", "interrupted by SIGTERM"),
     ],
 )
@@ -251,7 +280,9 @@ def test_ended_early(tmp_path: Path, error: BaseException, status: str, reason: 
     """A run that ends early keeps what it had found, has a verdict UNKNOWN, and says why."""
     record, ended = conducted(ending_with(error), tmp_path)
 
-    assert ended is error
+    # What the client library says of a server is told in one line, as every error of a server is.
+    assert isinstance(ended, ServerError) if isinstance(error, redis.RedisError) else ended is error
+    assert str(ended) in reason
     assert (record.run.status, record.run.reason) == (status, reason)
     assert record.run.verdicts == [PASSED, finished(reason)]
     assert record.run.figure("tiny.rate") == 10.0
@@ -308,6 +339,58 @@ def test_signals_are_handled_as_before_afterwards() -> None:
 
     assert before == [signal.getsignal(number) for number in numbers]
     assert not set(before) & set(during)
+
+
+class Interrupting(History):
+    """A timeline that sends a signal whenever it is read, as it is when the record is written."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        self._number = number
+        self._entries: list[Entry] = []
+
+    @property
+    def entries(self) -> list[Entry]:  # type: ignore[override]
+        signal.raise_signal(self._number)
+        return self._entries
+
+
+def interrupted_while_written(number: signal.Signals) -> Body:
+    """A body that comes to its end, and whose record is interrupted while it is written."""
+
+    def body(stage: Stage, findings: Findings) -> None:
+        measure(stage, findings)
+        findings.history = Interrupting(number)
+
+    return body
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupt_waits_until_the_record_is_written(tmp_path: Path, number: signal.Signals) -> None:
+    """Who presses Ctrl-C while the record is written has a complete one, and the command ends as interrupted."""
+    with interruptible():
+        record, ended = conducted(interrupted_while_written(number), tmp_path)
+
+    assert isinstance(ended, Interrupted)
+    assert str(ended) == number.name
+    assert (record.run.status, record.run.verdicts) == ("complete", [PASSED])
+    assert record.latency.total("append.response").total == 1
+
+
+def test_without_a_handler_of_ours_it_waits_too(tmp_path: Path) -> None:
+    """Python's own KeyboardInterrupt comes when the record is there."""
+    with pytest.raises(KeyboardInterrupt):
+        conducted(interrupted_while_written(signal.SIGINT), tmp_path)
+
+    assert load(tmp_path).run.status == "complete"
+
+
+def test_in_another_thread_signals_are_left_alone(tmp_path: Path) -> None:
+    """A scenario may be conducted in any thread, of which only the main one may handle signals."""
+    before = signal.getsignal(signal.SIGINT)
+    in_threads(1, lambda _: None if conducted(measure, tmp_path)[1] is None else pytest.fail("it ended early"))
+
+    assert load(tmp_path).run.status == "complete"
+    assert before is signal.getsignal(signal.SIGINT)
 
 
 # Suites.
@@ -373,6 +456,22 @@ def test_a_suite_ends_with_the_first_that_ends_early(
     assert (suite.run.status, suite.run.reason, suite.run.members) == (status, reason, ["a", "b"])
     assert suite.run.verdicts == [PASSED, PASSED, finished(reason, "b")]
     assert not (tmp_path / "c").exists()
+
+
+def test_a_suite_ends_with_a_record_that_was_interrupted_when_written(tmp_path: Path) -> None:
+    """The member whose record was being written is complete and in the suite, and what follows is not run."""
+    scenarios = Tiny(interrupted_while_written(signal.SIGINT), "a"), Tiny(name="b")
+    with interruptible():
+        suite, ended = suite_of(*scenarios, directory=tmp_path)
+
+    assert isinstance(ended, Interrupted)
+    assert (suite.run.status, suite.run.reason, suite.run.members) == (
+        "interrupted",
+        "interrupted by SIGINT",
+        ["a"],
+    )
+    assert [member.run.status for member in suite.members()] == ["complete"]
+    assert not (tmp_path / "b").exists()
 
 
 def test_a_suite_whose_member_crashes_has_failed(tmp_path: Path) -> None:

@@ -9,8 +9,10 @@ import pytest
 
 from harness.conducting import Findings, ScenarioError, parameters_of
 from harness.faults import Fault
+from harness.history import FaultWindow, History, Reading
 from harness.run import Status
-from scenarios.crm_outage import ON_LINK, OutageParameters, Way, scenario
+from scenarios.consumers import claimed_s
+from scenarios.crm_outage import ON_LINK, OutageParameters, Way, in_hand, scenario
 from tests.lines import stage_in
 
 S = 1_000_000_000
@@ -75,13 +77,43 @@ def test_a_server_of_others_is_not_broken(tmp_path: Path) -> None:
         )  # fmt: skip
 
 
-def found_by(directory: Path, **given: Any) -> tuple[dict[str, Status], dict[str, float | None], str]:
-    """The verdicts that do not pass, the figures, and the headline."""
+def pending(*points: tuple[float, float | None], consumer: str = "1") -> list[Reading]:
+    """What a consumer had in hand (seconds, events)."""
+    return [
+        Reading(t_ns=int(at_s * S), name="consumer.pending", value=v, unit="events", labels={"consumer": consumer})
+        for at_s, v in points
+    ]
+
+
+@pytest.mark.parametrize(
+    ("readings", "expected"),
+    [
+        (pending((1, 9), (3.1, 9), (3.3, 7), (4, 7), (6, 5)), 7),
+        (pending((3.3, 7), (4, 0)), 7),  # another has claimed them meanwhile
+        ([*pending((3.3, 0), (4, 0)), *pending((3.3, 8), (4, 9), consumer="2")], 0),
+        (pending((3.3, None)), None),
+        (pending((1, 9), (6, 9)), None),
+        ([], None),
+    ],
+)
+def test_in_hand_is_what_the_dead_one_had(readings: list[Reading], expected: float | None) -> None:
+    """It is read while it is away, and what the others of the group have in hand is not its own."""
+    fault = FaultWindow(name="kill", target="crm", start_ns=3 * S, end_ns=5 * S)
+    assert expected == in_hand(History(readings), fault)
+
+
+def outage(directory: Path, **given: Any) -> Findings:
+    """The findings of a small outage."""
     findings = Findings("crm_outage")
     chosen = parameters(
         "smoke", durability="none", before_s=1, outage_s=1.5, after_s=1.5, send_lag_budget_ms=60_000, **given
     )
     scenario.run(stage_in(directory), chosen, findings)
+    return findings
+
+
+def said(findings: Findings) -> tuple[dict[str, Status], dict[str, float | None], str]:
+    """The verdicts that do not pass, the figures, and the headline."""
     bad = {v.name.removeprefix("crm_outage."): v.status for v in findings.verdicts if v.status != "PASS"}
     return bad, {f.name.removeprefix("crm_outage."): f.value for f in findings.figures}, findings.headline
 
@@ -89,7 +121,7 @@ def found_by(directory: Path, **given: Any) -> tuple[dict[str, Status], dict[str
 @pytest.mark.slow
 def test_a_kill_in_the_middle_of_a_batch(tmp_path: Path) -> None:
     """It is seen that the CRM had events in hand; they come again, and their mails are known to have been sent."""
-    bad, figures, headline = found_by(tmp_path, fault="kill_in_batch")
+    bad, figures, headline = said(outage(tmp_path, fault="kill_in_batch"))
     assert bad == {}
     assert (figures["in_hand_events"] or 0) > 0
     assert (figures["lost"], figures["duplicated"]) == (0, 0)
@@ -105,8 +137,14 @@ def test_a_kill_in_the_middle_of_a_batch(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_zombie_comes_back(tmp_path: Path) -> None:
-    """Frozen for longer than it takes until another claims its events: none has its effect twice."""
-    bad, figures, _ = found_by(tmp_path, fault="freeze", consumers=2, idempotent="false", mail_delay_ms=5)
+    """Frozen for longer than it takes until another claims its events: the other has them while it is frozen."""
+    # With 100 ms a request it nearly always has events in hand.
+    findings = outage(tmp_path, fault="freeze", consumers=2, idempotent="false", mail_delay_ms=100)
+    bad, figures, _ = said(findings)
+    # Who is frozen acknowledges nothing: what it had, another has claimed, half a second later and no earlier.
+    [(had, claimed_after_s)] = claimed_s(findings.history)
+    assert had > 0
+    assert 0.3 < claimed_after_s < 1.5
     # With mail that knows no IDs, what was on its way when the consumer froze is sent by both.
     assert bad.keys() <= {"nothing_twice"}
     assert figures["lost"] == 0
@@ -117,6 +155,6 @@ def test_a_zombie_comes_back(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_poison_is_parked(tmp_path: Path) -> None:
     """An event that always fails is given up, and stops nobody."""
-    bad, figures, _ = found_by(tmp_path, fault="poison")
+    bad, figures, _ = said(outage(tmp_path, fault="poison"))
     assert bad == {}
     assert (figures["parked"], figures["lost"]) == (1, 0)

@@ -90,12 +90,22 @@ def test_lost() -> None:
     assert book.lost().tolist() == [3, 5]
 
 
-def test_refused_is_not_lost() -> None:
+@pytest.mark.parametrize("note", ["attempt", "refuse"])
+def test_refused_is_not_lost(note: str) -> None:
     """An event that was attempted and never acknowledged was not promised, so it is not lost."""
     book = ledger()
-    book.attempt(int64s(0))
+    getattr(book, note)(int64s(0))
 
     assert account(attempted=1) == book.account()
+
+
+def test_an_effect_of_what_was_refused_is_unexpected() -> None:
+    """An error is the word that an append has not happened: an effect of it is unexpected, though it was sent."""
+    book = ledger()
+    book.refuse(int64s(0, 1))
+    book.apply(ids(1))
+
+    assert account(attempted=2, applied=1, unexpected=1) == book.account()
 
 
 def test_unknown_is_not_lost() -> None:
@@ -167,7 +177,7 @@ def test_effect_seen_before_its_acknowledgement() -> None:
 
 
 @pytest.mark.parametrize("sequence", [CAPACITY, -1, 2**32, 2**40])
-@pytest.mark.parametrize("note", ["attempt", "acknowledge", "leave_unknown"])
+@pytest.mark.parametrize("note", ["attempt", "acknowledge", "leave_unknown", "refuse"])
 def test_an_event_beyond_the_capacity_is_refused(note: str, sequence: int) -> None:
     """Attempting more events than the ledger has room for is an error and not silence, and nothing is noted."""
     book = ledger()
@@ -187,7 +197,7 @@ def test_a_capacity_that_cannot_be_is_refused(capacity: int) -> None:
 Note = tuple[str, list[int]]
 
 one_note = st.tuples(
-    st.sampled_from(["attempt", "acknowledge", "leave_unknown", "apply", "foreign"]),
+    st.sampled_from(["attempt", "acknowledge", "leave_unknown", "refuse", "apply", "foreign"]),
     st.lists(st.integers(0, CAPACITY - 1), max_size=6),
 )
 notes = st.lists(one_note, max_size=12)
@@ -212,21 +222,21 @@ def test_the_account_is_that_of_naive_sets(notes: list[Note]) -> None:
     """Whatever is noted, in any order and again, the account is what sets of events say."""
     book = noted(notes)
     of: dict[str, list[int]] = {
-        name: [] for name in ("attempt", "acknowledge", "leave_unknown", "apply", "foreign")
+        name: [] for name in ("attempt", "acknowledge", "leave_unknown", "refuse", "apply", "foreign")
     }
     for name, sequences in notes:
         of[name] += sequences
     acknowledged, unknown, effects = set(of["acknowledge"]), set(of["leave_unknown"]), Counter(of["apply"])
-    attempted, applied = acknowledged | unknown | set(of["attempt"]), set(effects)
+    expected, applied = acknowledged | unknown | set(of["attempt"]), set(effects)
 
     assert book.account() == Account(
-        attempted=len(attempted),
+        attempted=len(expected | set(of["refuse"])),
         acknowledged=len(acknowledged),
         unknown=len(unknown),
         applied=len(applied),
         lost=len(acknowledged - applied),
         duplicated=effects.total() - len(applied),
-        unexpected=len(applied - attempted) + len(of["foreign"]),
+        unexpected=len(applied - expected) + len(of["foreign"]),
         recovered=len(unknown & applied),
     )
     assert book.lost().tolist() == sorted(acknowledged - applied)
@@ -422,7 +432,7 @@ def test_an_event_takes_half_a_byte() -> None:
 
     # A bitmap's memory is not Python's own.
     bitmaps = [value for value in vars(book).values() if isinstance(value, BitMap)]
-    assert len(bitmaps) == 4
+    assert len(bitmaps) == 5
     assert sum(map(sys.getsizeof, bitmaps)) < 0.52 * size
     assert held < 50_000
 

@@ -130,3 +130,5 @@ def test_effects_that_come_late_count(tmp_path: Path) -> None:
         assert line.wait_until_drained(20.0)
         account = line.ledger.account()
         assert (account.applied, account.duplicated, account.lost) == (TOTAL, 1, 0)
+        # What came twice is no progress.
+        assert line.applied_at[-1][1] == TOTAL

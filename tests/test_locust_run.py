@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 
+from harness import checking
 from harness.run import Record
 from harness.servers import OwnServer
 from ordershop.supervisor import free_port
 from tests.locusts import Locust
+from tests.processes import is_alive
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -19,6 +23,8 @@ pytestmark = pytest.mark.slow
 QUIET = ("--headless", "--loglevel", "WARNING", "--only-summary")
 APPEND = ("--durability", "everysec", "--rate", "1000", "--send-lag-budget-ms", "5000")
 TWO = ("--users", "2", "--spawn-rate", "10")
+# Longer than Locust waits for a run that it interrupts: for the drain, and then for what is left.
+ENDED_S = 200.0
 
 
 def figures(record: Record, *names: str) -> list[float | None]:
@@ -70,19 +76,27 @@ def test_two_processes_count_what_each_has_sent(tmp_path: Path) -> None:
         assert abs(worker["clock_offset_s"]) <= worker["clock_error_s"] + 0.001
 
 
-def test_a_worker_that_dies_is_a_hole(tmp_path: Path) -> None:
-    """What a killed worker had not told is named as missing, and no verdict passes over it."""
+@contextmanager
+def one_of_two_killed(tmp_path: Path, *options: str) -> Iterator[tuple[Locust, Locust]]:
+    """A master and the worker that it still has: the other was killed under load."""
     port = ["--master-bind-port", str(free_port())]
     to_master = ["--worker", "--master-port", port[1]]
-    options = ["--master", "--expect-workers", "2", *port, *TWO, *APPEND, "-t", "8s"]
     with (
-        Locust(tmp_path, "append", "--headless", *options) as master,
+        Locust(
+            tmp_path, "append", "--headless", "--master", "--expect-workers", "2", *port, *TWO, *APPEND, *options
+        ) as master,
         Locust(tmp_path, "append", *to_master) as first,
         Locust(tmp_path, "append", *to_master) as second,
     ):
         # What a worker's statistics say comes from its pump; a master prints it each two seconds.
         until(lambda: re.search(r"RESP +append +[1-9]", master.output), "some load", 30)
         psutil.Process(second.process.pid).kill()
+        yield master, first
+
+
+def test_a_worker_that_dies_is_a_hole(tmp_path: Path) -> None:
+    """What a killed worker had not told is named as missing, and no verdict passes over it."""
+    with one_of_two_killed(tmp_path, "-t", "8s") as (master, first):
         assert master.wait() == 3, master.output
         assert first.wait() == 0, first.output
     record = master.record()
@@ -96,15 +110,47 @@ def test_a_worker_that_dies_is_a_hole(tmp_path: Path) -> None:
     assert statuses(record)["append.workers"] == statuses(record)["append.answered"] == "UNKNOWN"
 
 
+def test_a_hole_ends_with_a_schedule_that_is_ended(tmp_path: Path) -> None:
+    """After Ctrl-C the share of a worker that has died is what was due until then, not all of five minutes."""
+    with one_of_two_killed(tmp_path, "-t", "300s") as (master, first):
+        master.interrupt()
+        assert master.wait(ENDED_S) == 3, master.output
+        assert first.wait() == 0, first.output
+    workers = master.record().run.environment["load"]["workers"]
+    whole, hole = sorted(workers, key=lambda worker: worker["silent_from_s"] is not None)
+    # 500 a second each. One was told to stop a moment after the other's share was taken to have ended.
+    assert hole["arrivals"] == pytest.approx(whole["arrivals"], abs=5_000)
+    assert 0 < hole["unseen"] <= hole["arrivals"]
+
+
+def test_a_second_ctrl_c_keeps_the_record(tmp_path: Path) -> None:
+    """Who presses twice is told that the record is being finished, and gets it."""
+    options = ["--before", "60", "--base", "300", "-t", "300s", "--send-lag-budget-ms", "5000", *TWO]
+    with Locust(tmp_path, "lag", *QUIET, *options) as locust:
+        until(lambda: any((tmp_path / "runs").glob("*/outbox.jsonl")), "a mail service", 30)
+        until(lambda: next((tmp_path / "runs").glob("*/outbox.jsonl")).stat().st_size > 10_000, "some mails", 30)
+        pumps = [p for p in psutil.Process(locust.process.pid).children() if "pump_main" in " ".join(p.cmdline())]
+        locust.interrupt()
+        # The drain, the account and the report follow.
+        until(lambda: not any(map(is_alive, pumps)), "the end of the load", 30)
+        locust.interrupt()
+        assert locust.wait(ENDED_S) == 0, locust.output
+    assert len(pumps) == 1
+    assert "locust: the record is being finished; Ctrl-C once more ends without it\n" in locust.output
+    assert "Traceback" not in locust.output
+    assert locust.record().run.status == "complete"
+    assert (locust.record().directory / "report.html").exists()
+
+
 @pytest.mark.parametrize("processes", [(), ("--processes", "2")])
 def test_ctrl_c_ends_the_schedule_and_keeps_the_account(tmp_path: Path, processes: tuple[str, ...]) -> None:
     """Ctrl-C in the middle: what was due until then was answered, drained, accounted for and reported."""
-    options = ["--before", "60", "--base", "300", "-t", "300s", *processes, *TWO]
+    options = ["--before", "60", "--base", "300", "-t", "300s", "--send-lag-budget-ms", "5000", *processes, *TWO]
     with Locust(tmp_path, "lag", *QUIET, *options) as locust:
         until(lambda: any((tmp_path / "runs").glob("*/outbox.jsonl")), "a mail service", 30)
         until(lambda: next((tmp_path / "runs").glob("*/outbox.jsonl")).stat().st_size > 10_000, "some mails", 30)
         locust.interrupt()
-        code = locust.wait()
+        code = locust.wait(ENDED_S)
     record = locust.record()
     attempted, acknowledged, applied, lost = figures(record, "attempted", "acknowledged", "applied", "lost")
     assert attempted is not None, locust.output
@@ -123,12 +169,28 @@ def test_verdicts_make_the_exit_code(tmp_path: Path) -> None:
     assert statuses(locust.record())["crm_outage.nothing_lost"] == "FAIL"
 
 
+def test_what_may_fail_is_up_to_the_verdicts(tmp_path: Path) -> None:
+    """Requests that fail are errors to Locust, but not where Redis is killed: its verdicts alone are the code."""
+    options = ["--profile", "smoke", "--durability", "everysec", "--send-lag-budget-ms", "5000"]
+    with Locust(tmp_path, "redis_crash", *QUIET, *options, "--json-file", "stats") as locust:
+        code = locust.wait()
+    [row] = locust.statistics()
+    assert row["num_failures"] > 0
+    verdicts = locust.record().run.verdicts
+    assert code == checking.exit_code(verdicts), locust.output
+    assert code == 0, verdicts
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["--rate", "-5"], "locust: append: Expected `float` > 0.0 - at `$.rate_per_s`"),
         (["--profile", "fast"], "locust: there is no profile 'fast'; there are smoke, quick, standard, full"),
         (["--seed", "one"], "locust: a seed is a whole number of 0 or more, not 'one'"),
+        (
+            ["--users", "100"],
+            "locust: 100 users at 1 a second are not there within 60 s: give --spawn-rate 2 or more",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_2(tmp_path: Path, arguments: list[str], says: str) -> None:

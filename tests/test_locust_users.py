@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from harness.child import Child
@@ -18,6 +19,7 @@ from harness.driving import Journeys, UsersProcess
 from harness.pacing import ClosedLoop, Pacer, constant, shaped
 from harness.pump import PumpError, PumpResult
 from harness.recording import Histogram, LatencyLog
+from tests.processes import is_alive
 from tests.waiting import until
 
 CLOCK = SystemClock()
@@ -204,6 +206,17 @@ def test_ended_before_it_began(site: Site) -> None:
     assert (result.arrivals, result.ok, result.dropped) == (0, 0, 0)
 
 
+def test_a_stop_that_comes_too_late(site: Site) -> None:
+    """Users that have just ended are not stopped, and that is no error."""
+    before = set(psutil.Process().children())
+    with begun(visitors(site, 2), constant(40, 0.2)) as users:
+        [process] = set(psutil.Process().children()) - before
+        result = outcome(users)
+        until(lambda: not is_alive(process), "the end of their process")
+        users.stop()
+    assert result.arrivals == 8
+
+
 def test_closed_loop(site: Site) -> None:
     """Without a schedule each user begins again when it is done, until the time is over; nobody is late."""
     site.before_answer = lambda: threading.Event().wait(0.01) and None
@@ -251,6 +264,13 @@ def test_shares_of_a_schedule_that_is_ended() -> None:
     expected = [int(np.count_nonzero(numbers % 5 < 2)), int(np.count_nonzero(numbers % 5 >= 2))]
     assert [pool["counts"][0] for pool in told] == expected
     assert sum(expected) == numbers.size
+
+
+def test_users_who_do_not_come() -> None:
+    """Who waits for them is told how many are missing by then."""
+    with contextlib.closing(Child("tests.visitors:absent_main")) as child:
+        assert child.has_message(15)
+        assert child.receive() == "of 3 users 2 have not come after 60 s"
 
 
 def test_more_seats_than_arrivals() -> None:

@@ -17,8 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import live
+from harness.clock import VirtualClock
 from harness.conducting import Findings, ParameterError
-from harness.history import FaultWindow, Mark, Reading
+from harness.faults import Nemesis
+from harness.history import FaultWindow, History, Mark, Reading
 from harness.ledger import Account, Ledger, event_id
 from harness.live import Counts, Cursor, Measured, Snapshot, View, standing, thinned
 from harness.locust_web import check_server, command_of, is_from_another_site, options_of_form, table_rows
@@ -26,6 +28,7 @@ from harness.recording import Histogram, Interval, LatencyLog, Recorder
 from harness.run import Verdict
 from scenarios import append, lag
 from tests import locust_web_client
+from tests.test_faults import FakeTarget
 
 SECOND_NS = 1_000_000_000
 
@@ -192,6 +195,18 @@ def test_faults_are_windows() -> None:
     assert answer.can_break is False
 
 
+def test_an_open_fault_of_a_later_load_stands_on_the_runs_time() -> None:
+    """Its nemesis counts from its load's origin, what is shown from the run's, while it is open, too."""
+    findings, clock = findings_with(), VirtualClock(now_ns=9 * SECOND_NS)
+    findings.origin_ns = 5 * SECOND_NS
+    with Nemesis(
+        FakeTarget(), clock=clock, origin_ns=7 * SECOND_NS, history=History(), on_error=pytest.fail
+    ) as findings.nemesis:
+        findings.nemesis.inject_now("kill")
+        [answer] = seen(View(findings, 1))
+    assert [(f.name, f.start_s, f.end_s) for f in answer.faults] == [("kill", 4.0, None)]
+
+
 NOTHING = Account(
     attempted=0, acknowledged=0, unknown=0, applied=0, lost=0, duplicated=0, unexpected=0, recovered=0
 )
@@ -202,9 +217,9 @@ COUNTS = Counts(arrivals=100, ok=90, failed=2, unknown=1, dropped=3)
     ("account", "has_drained", "shown"),
     [
         # While the load is on, the ledger knows of effects only.
-        ({"applied": 70, "unexpected": 70}, None, (95, 90, 70, 20, None, None)),
+        ({"applied": 70, "unexpected": 70}, None, (97, 90, 70, 20, None, None)),
         # An effect may be seen before its answer is told.
-        ({"applied": 91, "unexpected": 91}, None, (95, 90, 91, 0, None, None)),
+        ({"applied": 91, "unexpected": 91}, None, (97, 90, 91, 0, None, None)),
         # The load has ended, and what waits is not lost yet.
         ({"attempted": 96, "acknowledged": 93, "applied": 70, "lost": 23}, None, (96, 93, 70, 23, 0, None)),
         ({"attempted": 96, "acknowledged": 93, "applied": 90, "lost": 3}, False, (96, 93, 90, 3, 0, None)),
@@ -240,6 +255,19 @@ def test_the_scenario_says_whether_it_has_drained() -> None:
     assert after.account is not None
     assert (before.has_drained, before.account.lost, before.account.duplicated) == (None, None, 1)
     assert (after.has_drained, after.account.lost, after.account.waiting) == (True, 2, 2)
+
+
+def test_of_several_loads_the_last_ones_drain_counts() -> None:
+    """An account is open until its own load has drained, whatever was said of the loads before it."""
+    findings = Findings("redis_crash")
+    view = View(findings, 1)
+    shown = []
+    for load, (durability, status) in enumerate([("always", "PASS"), ("everysec", "FAIL"), ("none", "PASS")], 1):
+        parts = [Measured((load, worker), SECOND_NS, []) for worker in ("a", "b")]
+        shown.append(seen(view, parts)[-1].has_drained)
+        findings.verdicts.append(Verdict(name=f"redis_crash.{durability}.drained", status=status, detail=""))
+        shown.append(seen(view, parts)[-1].has_drained)
+    assert shown == [None, True, None, False, None, True]
 
 
 # What is refused
@@ -337,6 +365,7 @@ def shopbench(*arguments: str) -> subprocess.CompletedProcess[str]:
     ("arguments", "says"),
     [
         (["nothing"], "there is no scenario 'nothing'"),
+        (["replay"], "replay is driven by Locust in another form, with parameters of its own: locust -f"),
         (["micro"], "micro is nothing that Locust can drive; append, lag, "),
         (["lag", "-p", "base_per_s=-5"], "lag: Expected `float` > 0.0 - at `$.base_per_s`"),
         (["lag", "-p", "speed=5"], "lag has no parameter 'speed'"),

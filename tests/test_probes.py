@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import redis
 
 from harness.clock import SystemClock, VirtualClock
 from harness.history import History
-from harness.probes import Gauge, GroupLag, HostLoad, Sample, Sampler, ServerLoad
+from harness.probes import Gauge, GroupLag, HostLoad, InHand, Probe, Sample, Sampler, ServerLoad
 from harness.servers import OwnServer, open_server
 from tests.waiting import until
 
@@ -59,12 +60,28 @@ class Steady:
         return [Sample("a", self.asked, "x", {"of": "test"}), Sample("b", None, "y")]
 
 
+def sampler_of(probes: Sequence[Probe], *, history: History, period_ns: int, origin_ns: int = 0) -> Sampler:
+    """A sampler whose probes must not fail."""
+
+    def fail(reason: str) -> None:
+        raise AssertionError(reason)
+
+    return Sampler(
+        probes,
+        clock=SystemClock(),
+        origin_ns=origin_ns,
+        history=history,
+        on_error=fail,
+        period_ns=period_ns,
+    )
+
+
 def test_a_sampler_puts_what_it_reads_on_the_timeline() -> None:
     """Each reading keeps name, value, unit and labels, and is stamped with the run's time, in order."""
     clock = SystemClock()
     origin_ns = clock.now_ns() - 5_000 * MS
     history = History()
-    with Sampler([Steady()], clock=clock, origin_ns=origin_ns, history=history, period_ns=5 * MS) as sampler:
+    with sampler_of([Steady()], history=history, period_ns=5 * MS, origin_ns=origin_ns) as sampler:
         until(lambda: sampler.rounds >= 5, "five rounds")
     after_ns = clock.now_ns() - origin_ns
     readings = list(history.readings("a", of="test"))
@@ -80,9 +97,8 @@ def test_a_sampler_puts_what_it_reads_on_the_timeline() -> None:
 
 def test_a_sampler_knows_what_it_costs() -> None:
     """The time that probes take is added up; rounds that were missed meanwhile are not made up for."""
-    clock = SystemClock()
     probe = Steady(takes_s=0.03)
-    with Sampler([probe], clock=clock, origin_ns=0, history=History(), period_ns=MS) as sampler:
+    with sampler_of([probe], history=History(), period_ns=MS) as sampler:
         until(lambda: sampler.rounds >= 3, "three rounds")
     assert sampler.busy_ns >= sampler.rounds * 30 * MS
     assert sampler.rounds == probe.asked
@@ -92,9 +108,40 @@ def test_a_sampler_ends_at_once() -> None:
     """Leaving a sampler does not wait for its next round."""
     before = set(threading.enumerate())
     probe = Steady()
-    with Sampler([probe], clock=SystemClock(), origin_ns=0, history=History(), period_ns=3_600_000 * MS):
+    with sampler_of([probe], history=History(), period_ns=3_600_000 * MS):
         until(lambda: probe.asked == 1, "the first round")
     assert set(threading.enumerate()) <= before
+
+
+class Failing:
+    """A probe that fails now and then, each time for a reason of its own."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def read(self) -> list[Sample]:
+        self.asked += 1
+        if self.asked in {2, 4}:
+            raise StopIteration(f"look {self.asked}")
+        return [Sample("f", self.asked, "x")]
+
+
+def test_a_probe_that_fails_stops_no_other() -> None:
+    """The others are read in every round, it is asked again, and it is told of once, with its first reason."""
+    history, told = History(), list[str]()
+    with Sampler(
+        [Failing(), Steady()],
+        clock=SystemClock(),
+        origin_ns=0,
+        history=history,
+        on_error=told.append,
+        period_ns=MS,
+    ) as sampler:
+        until(lambda: sampler.rounds >= 6, "six rounds")
+        assert told == []
+    assert told == ["Failing failed 2 times: StopIteration: look 2"]
+    assert [r.value for r in history.readings("a")] == list(range(1, sampler.rounds + 1))
+    assert [r.value for r in history.readings("f")][:4] == [1, 3, 5, 6]
 
 
 def test_a_server_that_is_away_is_a_gap(own_server: OwnServer, client: redis.Redis) -> None:
@@ -104,7 +151,7 @@ def test_a_server_that_is_away_is_a_gap(own_server: OwnServer, client: redis.Red
     client.xadd("s", {"a": 1}, id=f"{BASE}-1")
     client.xgroup_create("s", "g", "0")
     probes = [GroupLag(client, ["s"], "g", seconds_of), ServerLoad(client, lambda: own_server.pid, clock)]
-    with Sampler(probes, clock=clock, origin_ns=0, history=history, period_ns=5 * MS) as sampler:
+    with sampler_of(probes, history=history, period_ns=5 * MS) as sampler:
         until(lambda: sampler.rounds >= 3, "three rounds")
         own_server.kill()
         away_from_ns, rounds = clock.now_ns(), sampler.rounds
@@ -224,6 +271,45 @@ def test_a_group_that_is_not_there_is_a_gap(client: redis.Redis, there: str) -> 
     if there == "another group":
         client.xgroup_create("s", "other", "0")
     assert GroupLag(client, ["s"], "g", seconds_of).read() == []
+
+
+class MadeInBetween:
+    """Answers as a server on which the group is made between the questions for groups and for what is pending."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+
+    @contextlib.contextmanager
+    def pipeline(self, *, transaction: bool) -> Iterator[Any]:
+        with self._client.pipeline(transaction=transaction) as ask:
+            execute = ask.execute
+            ask.execute = lambda: [[] if isinstance(answer, list) else answer for answer in execute()]
+            yield ask
+
+
+def test_a_group_that_appears_between_two_questions_is_a_gap(client: redis.Redis) -> None:
+    """The server has no such group, and then tells what is pending in it: no reading, and no failure."""
+    client.xadd("s", {"a": 1}, id=f"{BASE}-0")
+    client.xgroup_create("s", "g", "0")
+    between: Any = MadeInBetween(client)
+    assert GroupLag(between, ["s"], "g", seconds_of).read() == []
+
+
+def test_what_each_consumer_has_in_hand(client: redis.Redis) -> None:
+    """Summed over the streams, for those that are asked for, 0 included; without a group there is no reading."""
+    in_hand = InHand(client, ["s", "t"], "g", lambda: ["1", "3"])
+    assert in_hand.read() == []
+    for stream in ("s", "t"):
+        for i in range(4):
+            client.xadd(stream, {"a": i}, id=f"{BASE + i}-0")
+        client.xgroup_create(stream, "g", "0")
+        client.xreadgroup("g", "1", {stream: ">"}, count=1)
+        client.xreadgroup("g", "2", {stream: ">"}, count=2)
+    assert [(s.name, s.value, s.labels) for s in in_hand.read()] == [
+        ("consumer.pending", 2, {"consumer": "1"}),
+        ("consumer.pending", 0, {"consumer": "3"}),
+    ]
+    assert in_hand.counts() == {"1": 2, "2": 4}
 
 
 # The rest --------------------------------------------------------------------------------------------------

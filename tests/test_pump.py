@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import itertools
+import resource
 import shutil
 import signal
 import socket
@@ -50,6 +51,8 @@ from tests.waiting import until
 MS = 1_000_000
 REDIS_SERVER = shutil.which("redis-server")
 OPENSSL = shutil.which("openssl")
+# A server raises its limit to this; below 0: there is none.
+OPEN_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 
 
 class At:
@@ -363,6 +366,34 @@ def test_the_last_replies_are_waited_for() -> None:
         assert result.wall_ns >= 400 * MS
 
 
+def test_waiting_for_a_silent_server_lowers_no_rate() -> None:
+    """Offered is what was due while any was, and the wall time ends with the last reply, not with the waiting."""
+
+    def falling_silent(line: Conversation) -> None:
+        for _ in zip(range(50), line.commands(), strict=False):
+            line.send(b":1\r\n")
+        silent(line)
+
+    with Oracle(falling_silent) as oracle:
+        run = Begun(oracle.url, constant(1_000, 0.1), drain_ns=1_000 * MS)
+        result = run.result()
+        run_ns = run.clock.now_ns() - run.origin_ns
+    assert (result.ok, result.unknown) == (50, 50)
+    assert (result.scheduled_ns, result.offered_per_s) == (100 * MS, 1_000.0)
+    assert run_ns >= 1_000 * MS
+    # The reply to what was due at 49 ms has come, and from then on nothing.
+    assert 49 * MS <= result.wall_ns <= run_ns - 900 * MS
+    assert result.achieved_per_s == 50 / (max(result.wall_ns, 100 * MS) / 1e9)
+
+
+def test_without_a_reply_the_wall_time_is_the_schedule() -> None:
+    """A server that never answers: nothing was achieved, all was offered."""
+    with Oracle(silent) as oracle:
+        result = pumped(oracle.url, constant(10, 0.3), drain_ns=50 * MS)
+    assert (result.arrivals, result.wall_ns, result.scheduled_ns) == (3, 300 * MS, 300 * MS)
+    assert (result.offered_per_s, result.achieved_per_s) == (pytest.approx(10), 0)
+
+
 def test_stop_counts_only_what_was_due() -> None:
     """A run that is stopped early counts the arrivals until then, and nothing of the rest."""
     with Oracle(answering) as oracle:
@@ -373,6 +404,8 @@ def test_stop_counts_only_what_was_due() -> None:
         assert 5 <= result.arrivals < 5_000
         assert (result.ok, result.dropped) == (result.arrivals, 0)
         assert run.progress == [result.arrivals, result.ok, 0, 0, 0]
+        # Arrival i is due at i / 100 s, the first one at 0.
+        assert result.arrivals == 1 + result.scheduled_ns * 100 // 1_000_000_000
 
 
 # Connections -----------------------------------------------------------------------------------------------
@@ -708,6 +741,27 @@ def test_a_pump_process_that_cannot_connect_says_why() -> None:
     with pytest.raises(PumpError, match=r"^no connection to the server: .*[Rr]efused") as raised:
         run_process("redis://127.0.0.1:1", at_once(1), source)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("connections", [0, 1_001, 2_000])
+def test_connections_that_cannot_be_are_refused_before_the_start(connections: int) -> None:
+    """None, or more than can be watched at once: one line says so, and no process was started."""
+    chosen = PumpSettings(url="redis://127.0.0.1:1", connections=connections)
+    expected = f"a pump has 1 to 1,000 connections, not {connections:,}"
+    before = psutil.Process().children()
+    with pytest.raises(PumpError, match=f"^{expected}$"):
+        PumpProcess(chosen, at_once(1), StampedCommand("append", ["ECHO", placeholder(1)], 1))
+    with pytest.raises(PumpError, match=f"^{expected}$"):
+        Pump(chosen, at_once(1), Echo(), clock=SystemClock(), origin_ns=0, stop=threading.Event())
+    assert before == psutil.Process().children()
+
+
+@pytest.mark.skipif(0 <= OPEN_FILES < 2_048, reason="a server may not open as many files here")
+def test_as_many_connections_as_can_be_are_watched(own_server: OwnServer) -> None:
+    """A thousand connections take turns, each carries its arrival, and none is too many to be watched."""
+    source = StampedCommand("append", ["ECHO", placeholder(1)], 1)
+    result = run_process(own_server.url, At(*range(1_000)), source, connections=1_000)
+    assert (result.arrivals, result.ok, result.reconnects) == (1_000, 1_000, 0)
 
 
 def test_a_pump_process_that_is_killed_is_an_error(own_server: OwnServer) -> None:

@@ -33,10 +33,20 @@ def bad(findings: Findings) -> dict[str, Status]:
     return {v.name.removeprefix("retention."): v.status for v in findings.verdicts if v.status != "PASS"}
 
 
-@pytest.mark.parametrize(("lengths", "status"), [([10.0, 20.0], "PASS"), ([10.0, 20.5], "FAIL"), ([], "UNKNOWN")])
-def test_bounded(lengths: list[float], status: Status) -> None:
-    """Every reading is within the bound; without readings nothing is known."""
-    assert bounded("x", lengths, 20).status == status
+@pytest.mark.parametrize(
+    ("before", "after", "status"),
+    [
+        ([10.0], [20.0], "PASS"),
+        ([10.0], [20.5, 1.0], "FAIL"),
+        ([20.5], [], "FAIL"),
+        ([10.0], [], "UNKNOWN"),
+        ([], [10.0], "UNKNOWN"),
+        ([], [], "UNKNOWN"),
+    ],
+)
+def test_bounded(before: list[float], after: list[float], status: Status) -> None:
+    """Every reading is within the bound, before the outage and after; without readings of both it is not known."""
+    assert bounded("x", {"before": before, "after": after}, 20).status == status
 
 
 def test_the_bound() -> None:

@@ -23,11 +23,12 @@ from harness.conducting import (
     conduct_suite,
     parameters_of,
 )
-from harness.servers import NAMESPACE, OwnServer
+from harness.servers import NAMESPACE, OwnServer, Server, ServerError
 from ordershop.events import Keys
 from scenarios import catalog
 from scenarios.catalog import PROFILES, SCENARIOS
 from tests.locusts import Locust
+from tests.oracle import Conversation, Oracle
 
 KEYS = Keys(NAMESPACE)
 
@@ -161,6 +162,43 @@ def test_replay_of_nothing_is_unknown(own_server: OwnServer, tmp_path: Path) -> 
     scenario, parameters = tiny("replay", events=100, rounds=1, deleted_share=1)
     scenario.run(stage_at(tmp_path, own_server.url), parameters, findings)
     assert [v.status for v in findings.verdicts] == ["UNKNOWN"]
+
+
+@pytest.mark.parametrize("refusal", ["full", "gone"])
+def test_replay_on_a_server_that_does_no_more(own_server: OwnServer, tmp_path: Path, refusal: str) -> None:
+    """A server without memory, or one that goes away in the middle, ends the run with a record and one line."""
+
+    def progress(share: float, doing: str) -> None:
+        if refusal == "full" and doing.startswith("filling up to 300 "):
+            with own_server.client() as client:
+                client.config_set("maxmemory", 1)
+        elif refusal == "gone" and doing.startswith("replaying 300 "):
+            own_server.kill()
+
+    scenario, parameters = tiny("replay", events=300, rounds=1)
+    record, ended = conduct(scenario, parameters, stage_at(tmp_path, own_server.url, progress), command=[])
+    assert isinstance(ended, ScenarioError | ServerError)
+    assert (record.run.status, record.run.reason) == ("failed", str(ended))
+    assert ("maxmemory" if refusal == "full" else "refused") in str(ended)
+    assert "\n" not in str(ended)
+
+
+def test_a_server_that_goes_while_it_is_described() -> None:
+    """A server that is gone before it has told its configuration is an error of a server, in one line."""
+
+    def going(line: Conversation) -> None:
+        for command in line.commands():
+            if command[0] == b"CONFIG":
+                return
+            line.send(b"$19\r\nredis_version:7.0.0\r\n" if command[0] == b"INFO" else b"+OK\r\n")
+
+    server = Server()
+    server.owned = False
+    with Oracle(going) as oracle:
+        server.url = oracle.url
+        with pytest.raises(ServerError, match=f"^{oracle.url}: ") as raised:
+            server.describe()
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.slow

@@ -12,10 +12,13 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import msgspec
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
+from harness.locust_web import STATIC, Outcome, Page
 from tests.browser import Watched, browser, page
 from tests.locusts import Locust
 from tests.waiting import until
@@ -162,4 +165,40 @@ def test_a_form_that_cannot_be_says_so(
         expect(page.get_by_text("No run yet")).to_be_visible()
         assert ended(locust) == 0
     assert not (tmp_path / "runs").exists()
+    assert page.complaints == []
+
+
+@pytest.mark.parametrize(
+    ("status", "verdicts", "badges"),
+    [
+        ("complete", ["PASS", "PASS"], {"COMPLETE": "badge pass"}),
+        ("complete", ["PASS", "UNKNOWN"], {"COMPLETE": "badge", "UNKNOWN": "badge"}),
+        ("complete", ["UNKNOWN", "FAIL"], {"COMPLETE": "badge", "FAIL": "badge fail"}),
+        ("complete", [], {"COMPLETE": "badge", "UNKNOWN": "badge"}),
+        ("interrupted", ["PASS"], {"INTERRUPTED": "badge"}),
+        ("failed", [], {"FAILED": "badge fail"}),
+    ],
+)
+def test_a_run_looks_as_its_verdicts_are(
+    page: Watched, status: str, verdicts: list[str], badges: dict[str, str]
+) -> None:
+    """Green is a run whose verdicts all pass; one that came to its end and failed says both."""
+    told = [{"name": "lag.answered", "status": each, "detail": ""} for each in verdicts]
+    outcome = Outcome(
+        status=status, headline="Well.", reason="", verdicts=told, directory="runs/1", has_report=True
+    )
+    answer = Page(scenario="lag", is_running=False, doing="", live=None, outcome=outcome)
+
+    def respond(route: Route) -> None:
+        name = urlsplit(route.request.url).path.rpartition("/")[2]
+        if name == "live":
+            route.fulfill(content_type="application/json", body=msgspec.json.encode(answer))
+        else:
+            route.fulfill(path=STATIC / (name or "page.html"))
+
+    page.route("http://shopbench.test/**", respond)
+    page.goto("http://shopbench.test/shopbench/")
+    shown = page.locator(".doing .badge")
+    expect(shown).to_have_text(list(badges))
+    assert [badge.get_attribute("class") for badge in shown.all()] == list(badges.values())
     assert page.complaints == []

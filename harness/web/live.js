@@ -83,6 +83,16 @@
     return scroll;
   }
 
+  // Of a run, the worst that was concluded; no evidence is UNKNOWN.
+  function worst(verdicts) {
+    const statuses = verdicts.map((verdict) => verdict.status);
+    if (statuses.includes("FAIL")) return "FAIL";
+    return statuses.length && statuses.every((status) => status === "PASS") ? "PASS" : "UNKNOWN";
+  }
+  function badge(words, says = words) {
+    return make("span", words, ("badge " + ({ PASS: "pass", FAIL: "fail", FAILED: "fail" }[says] || "")).trim());
+  }
+
   // Store ----------------------------------------------------------------------------------------------------
 
   const store = { cursor: "", series: new Map(), seconds: new Map(), page: null, trouble: "" };
@@ -391,10 +401,13 @@
         const page = store.page;
         const parts = [];
         if (store.trouble) parts.push(make("span", store.trouble, "trouble"));
-        else if (page && page.is_running) parts.push(make("span", "RUNNING", "badge"), make("span", page.doing));
+        else if (page && page.is_running) parts.push(badge("RUNNING"), make("span", page.doing));
         else if (page && page.outcome) {
-          const kind = { complete: "pass", failed: "fail" }[page.outcome.status] || "";
-          parts.push(make("span", page.outcome.status.toUpperCase(), "badge " + kind), make("span", page.outcome.headline || page.outcome.reason));
+          const { status, verdicts, headline, reason } = page.outcome;
+          const found = status === "complete" ? worst(verdicts) : "";
+          parts.push(found === "PASS" ? badge("COMPLETE", found) : badge(status.toUpperCase()));
+          if (found && found !== "PASS") parts.push(badge(found));
+          parts.push(make("span", headline || reason));
         } else if (page) parts.push(make("span", page.doing || "No run yet: press Start in Locust’s form."));
         const words = parts.map((part) => part.textContent).join(" ");
         if (words !== said) line.replaceChildren(...parts);
@@ -647,7 +660,7 @@
       const verdicts = make("ul", undefined, "verdicts");
       for (const verdict of outcome.verdicts) {
         const row = make("li");
-        row.append(make("span", verdict.status, "badge " + { PASS: "pass", FAIL: "fail" }[verdict.status]), make("span", verdict.name), make("span", verdict.detail));
+        row.append(badge(verdict.status), make("span", verdict.name), make("span", verdict.detail));
         verdicts.append(row);
       }
       body.append(line, make("p", "Its record is in " + outcome.directory + ".", "note"), verdicts);
