@@ -13,7 +13,7 @@ At the end of its time the gate says what it knows: PASS, FAIL, or how small a s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from statistics import median
 from typing import Any, Protocol
@@ -24,9 +24,12 @@ from msgspec import Struct
 from harness import gating
 from harness.clock import Clock
 from harness.conducting import Findings, ScenarioError, Stage
-from harness.gate_rounds import CONTROLS, Round, SideError
+from harness.gate_rounds import CONTROLS, SIDES, Round, Side, SideError
 from harness.gating import Decision, Finding, Size, Spending
+from harness.run import Verdict
 
+# Of the time in which others had their turn, the share from which on a side's work in it may not be left unsaid.
+BACKGROUND = 0.05
 # Relevant size and noise margin of a metric whose name ends so; the first that fits.
 DEFAULT_SIZES: tuple[tuple[str, Size], ...] = (
     (".p99", Size(relevant=0.10, margin=0.02)),
@@ -38,8 +41,8 @@ class Bench(Protocol):
     """What measures rounds."""
 
     @property
-    def server(self) -> dict[str, Any]:
-        """The server that they are measured on."""
+    def server(self) -> Mapping[str, Any]:
+        """A server that they were measured on; empty where there is none, or none yet."""
         ...
 
     def measure(self, number: int) -> Round:
@@ -48,11 +51,19 @@ class Bench(Protocol):
 
 
 class Gated(Struct, frozen=True):
-    """How a gate came out: its last look, its rounds, and at which numbers of rounds it looked."""
+    """How a gate came out.
+
+    Attributes:
+        decision: at its last look.
+        rounds: all of them.
+        looks: at which numbers of rounds it looked.
+        spent: at each look, the share of `alpha` and `beta`.
+    """
 
     decision: Decision
     rounds: list[Round]
     looks: list[int]
+    spent: list[float] = []
 
 
 class GateParameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -112,17 +123,20 @@ def conduct_rounds(
         progress: told how far it is.
 
     Raises:
-        SideError: the code of a side cannot be measured, or a metric was asked for that it does not have.
+        SideError: the code of a side cannot be measured, a metric was named that was not measured, or not every
+            round has measured the same ones.
     """
     began_ns = clock.now_ns()
     rounds: list[Round] = []
     looks: list[int] = []
+    spent: list[float] = []
+    counted: list[str] = []
     looked_at = 0.0
     while True:
         found = bench.measure(len(rounds))
         rounds.append(found)
         keep(found)
-        counted = _counted(found, metrics)
+        counted = _counted(found, metrics, relevant, counted)
         elapsed_s = (clock.now_ns() - began_ns) / 1e9
         is_last = elapsed_s + max(each.took_s for each in rounds[-3:]) > limit_s
         share = 1.0 if is_last else min(elapsed_s / limit_s, 1.0)
@@ -130,18 +144,31 @@ def conduct_rounds(
         if not is_last and not gating.is_look(len(rounds), share, looked_at, len(counted)):
             continue
         looks.append(len(rounds))
-        decision = judged(rounds, counted, relevant, Spending(share=share - looked_at))
+        spent.append(share - looked_at)
+        decision = judged(rounds, counted, relevant, Spending(share=spent[-1]))
         looked_at = share
         if is_last or decision.outcome in {"pass", "fail"}:
-            return Gated(decision, rounds, looks)
+            return Gated(decision, rounds, looks, spent)
 
 
-def _counted(found: Round, metrics: Sequence[str]) -> list[str]:
+def _counted(
+    found: Round, metrics: Sequence[str], relevant: Collection[str], before: Collection[str]
+) -> list[str]:
+    """The metrics of a round that count, which are those of the rounds before, if there were any."""
     measured = [name for name in found.ratios if name not in CONTROLS]
-    for metric in metrics:
+    if not measured:
+        raise SideError("there is nothing that both sides can do, and so nothing to compare")
+    for metric in (*metrics, *relevant):
         if metric not in measured:
             raise SideError(f"there is no metric {metric!r}; there are {', '.join(measured)}")
-    return list(metrics) or measured
+    counted = list(dict.fromkeys(metrics)) or measured
+    # What one round leaves out would drop out of the gate, and the rest would pass without it.
+    if before and (differing := set(counted) ^ set(before)):
+        raise SideError(
+            f"round {found.number + 1} has not measured what those before it have: "
+            f"{', '.join(sorted(differing))} in one of them only"
+        )
+    return counted
 
 
 def judged(
@@ -187,16 +214,19 @@ class Gate:
 
             try:
                 with self._opened(stage) as bench:
-                    findings.server = bench.server
-                    gated = conduct_rounds(
-                        bench,
-                        clock=stage.clock,
-                        limit_s=chosen.minutes * 60,
-                        relevant=chosen.relevant,
-                        metrics=chosen.metrics,
-                        keep=keep,
-                        progress=stage.progress,
-                    )
+                    try:
+                        gated = conduct_rounds(
+                            bench,
+                            clock=stage.clock,
+                            limit_s=chosen.minutes * 60,
+                            relevant=chosen.relevant,
+                            metrics=chosen.metrics,
+                            keep=keep,
+                            progress=stage.progress,
+                        )
+                    finally:
+                        # The rounds start their servers, and of a gate that failed they are worth knowing, too.
+                        findings.server = dict(bench.server)
             except SideError as error:
                 raise ScenarioError(str(error)) from error
         tell(gated, chosen, findings)
@@ -219,14 +249,45 @@ def tell(gated: Gated, chosen: GateParameters, findings: Findings) -> None:
         smallest = None if finding.smallest is None else 1 + finding.smallest
         findings.figure(f"{finding.metric}.smallest_seen", smallest, "×")
         findings.verdicts.append(gating.verdict(finding, size, decision.outcome))
+    if not decision.findings:
+        findings.verdicts.append(Verdict(name="gate.metrics", status="UNKNOWN", detail="no metric was measured"))
     findings.verdicts += [gating.control_verdict(control) for control in decision.controls]
     findings.figure("rounds", len(gated.rounds), "1")
     findings.figure("looks", len(gated.looks), "1")
-    findings.headline = headline(decision, chosen)
+    background = background_of(gated.rounds)
+    for of_side, share in background.items():
+        findings.figure(f"background.{of_side}", share, "share")
+    busy = [of_side for of_side, share in background.items() if share > BACKGROUND]
+    findings.verdicts += [background_verdict(of_side, background[of_side]) for of_side in busy]
+    findings.headline = headline(decision, chosen, busy)
+    if new := sorted({name for each in gated.rounds for name in each.new}):
+        findings.headline += f" Not compared, since only the candidate has it: {', '.join(new)}."
 
 
-def headline(decision: Decision, chosen: GateParameters) -> str:
-    """How a gate came out, in a sentence."""
+def background_of(rounds: Sequence[Round]) -> dict[Side, float]:
+    """Of each side, the median over the rounds of its `harness.gate_rounds.background_share`, and not below 0."""
+    shares = {side: [each.background[side] for each in rounds if side in each.background] for side in SIDES}
+    return {side: max(0.0, median(found)) for side, found in shares.items() if found}
+
+
+def background_verdict(side: Side, share: float) -> Verdict:
+    """UNKNOWN: a side that is at work while another has its turn slows that one, too."""
+    detail = (
+        f"the {side} is at work while the other side and the controls have their turn, for at least "
+        f"{share * 100:.0f} % of that time: this slows both sides, and the ratios are nearer to 1 than the code "
+        "makes them; --cores all gives it a core of its own"
+    )
+    return Verdict(name=f"gate.background.{side}", status="UNKNOWN", detail=detail)
+
+
+def headline(decision: Decision, chosen: GateParameters, busy: Sequence[Side] = ()) -> str:
+    """How a gate came out, in a sentence.
+
+    Args:
+        decision: its last look.
+        chosen: what it was about.
+        busy: sides that work in the background.
+    """
     changed = "+" if chosen.candidate.endswith("+") else ""
     against = f"{chosen.candidate[:12]}{changed} against {chosen.baseline[:12]}"
     if decision.outcome == "contaminated":
@@ -234,10 +295,13 @@ def headline(decision: Decision, chosen: GateParameters) -> str:
     if decision.outcome == "fail":
         worse = sorted((f for f in decision.findings if f.status == "FAIL"), key=lambda f: -f.ratio)
         return f"Slower, {against}: {'; '.join(map(_slower, worse))}."
-    if decision.outcome == "pass":
+    if decision.outcome == "pass" and not busy:
         return f"No relevant slowdown, {against}: {_bounds(decision.findings)}."
     open_ones = [f"{f.metric} ({_seen(f)})" for f in decision.findings if f.status == "UNKNOWN"]
-    return f"Inconclusive, {against}: {', '.join(open_ones)}."
+    if unknown := [f.metric for f in decision.controls if f.status == "UNKNOWN"]:
+        open_ones.append(f"too few rounds to say whether {' and '.join(unknown)} moved")
+    open_ones += [f"the {side} works in the background, which slows both sides" for side in busy]
+    return f"Inconclusive, {against}: {', '.join(open_ones) or 'no metric was measured'}."
 
 
 def _slower(finding: Finding) -> str:

@@ -6,6 +6,8 @@
     url           --------------------------->  the target is opened
     Block("append", 250)  ------------------->  events are made, then appended, each timed
                   <---------------------------  nanoseconds, one number an operation
+    Between()     --------------------------->  how much CPU time has it used while no block was being done?
+                  <---------------------------  nanoseconds
 
 An overlay is a directory with a symbolic link for each package under test, to one revision's source. All else
 (this file, the target's adapter unless it is in such a package, every library) is the same on both sides. So what
@@ -18,6 +20,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +36,8 @@ from harness.clock import Clock, SystemClock
 Int64s = NDArray[np.int64]
 Operation = Literal["append", "append_many", "replay", "drain", "find_one"]
 
-# What a target may leave out, by the method that does it; `append` it may not.
+# What a target can do, by the method that does it. It may leave out all but `append`, without which
+# `harness.gate_rounds` refuses it.
 OPERATIONS: tuple[Operation, ...] = ("append", "append_many", "replay", "drain", "find_one")
 
 
@@ -81,6 +85,10 @@ class Block(msgspec.Struct, frozen=True):
     count: int
 
 
+class Between(msgspec.Struct, frozen=True):
+    """Asks for the CPU time that this process has used between blocks: by threads that went on, above all."""
+
+
 def main(channel: Channel, settings: SideSettings) -> None:
     """Serve one side until its parent ends it."""
     try:
@@ -99,19 +107,32 @@ def _serve(channel: Channel, settings: SideSettings, clock: Clock) -> None:
     channel.send(Ready(files))
     work = Work(factory(channel.receive()), clock)
     channel.send(Opened(work.operations))
+    between_ns, ended_ns = 0, _cpu_ns()
     while True:
-        block = channel.receive()
-        channel.send(work.done(block))
+        message = channel.receive()
+        between_ns += _cpu_ns() - ended_ns
+        answer = between_ns if isinstance(message, Between) else work.done(message)
+        ended_ns = _cpu_ns()
+        channel.send(answer)
+
+
+def _cpu_ns() -> int:
+    """The CPU time of this process, with all its threads."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return int((used.ru_utime + used.ru_stime) * 1e9)
 
 
 def _file_of(package: str, overlay: str) -> str:
     """Where a package was loaded from.
 
     Raises:
-        ImportError: not from the overlay.
+        ImportError: not from the overlay, where it may be no package at all.
     """
     file = importlib.import_module(package).__file__ or ""
     if not Path(file).is_relative_to(overlay):
+        # Such a directory, a submodule that was not checked out among them, gives way to any other of its name.
+        if not any(Path(overlay, package).glob("__init__.*")):
+            raise ImportError(f"{package} has no __init__.py")
         raise ImportError(f"{package} was loaded from {file}, and not from the revision under test")
     return str(Path(file).resolve())
 
@@ -176,22 +197,26 @@ class Work:
         gc.freeze()
         return events
 
-    def _each(self, call: Callable[[Any], Any], arguments: list[Any]) -> list[int]:
+    def _each(self, call: Callable[[Any], Any], arguments: list[Any], otherwise: str) -> list[int]:
         now_ns = self._now_ns
         taken_ns = []
+        unanswered = 0
         for argument in arguments:
             before_ns = now_ns()
-            call(argument)
+            answer = call(argument)
             taken_ns.append(now_ns() - before_ns)
+            unanswered += answer is None
+        if unanswered:
+            raise ValueError(f"{otherwise} for {unanswered} of {len(arguments)}")
         return taken_ns
 
     def _append(self, count: int) -> list[int]:
-        return self._each(self._target.append, self._new_events(count))
+        return self._each(self._target.append, self._new_events(count), "append answered no ID")
 
     def _find_one(self, count: int) -> list[int]:
         numbers = [(self._looked_up + at) % self._written for at in range(count)]
         self._looked_up += count
-        return self._each(self._target.find_one, numbers)
+        return self._each(self._target.find_one, numbers, "find_one found nothing")
 
     def _append_many(self, count: int) -> list[int]:
         events = self._new_events(count)

@@ -26,7 +26,8 @@ look, Holm (1979) shares it out over the metrics. `beta` is spent over looks in 
 all of it: a gate passes only if every metric does, so a relevant slowdown must get past its own test in any case.
 
 Controls are what neither side's code can influence. If one moved beyond its margin the machine has treated the
-sides differently, and no verdict on the code follows: contaminated, never FAIL.
+sides differently, and no verdict on the code follows: contaminated, never FAIL. Nor does a gate pass of whose
+controls too few rounds say nothing.
 
 Rejected. A bootstrap (percentile, BCa): of 12 to 20 rounds its interval at 99.9 % is made of hardly more than the
 extremes, and too short; in simulations it was wrong several times as often as it said. Student's t: right for
@@ -74,7 +75,7 @@ class Size(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         if not 0 <= self.margin < self.relevant < math.inf:
             raise ValueError(
-                f"a relevant size is above the noise margin of {self.margin:.1%}, not {self.relevant:.1%}"
+                f"a relevant size is above the noise margin of {_size(self.margin)}, not {_size(self.relevant)}"
             )
 
 
@@ -227,7 +228,8 @@ def _outcome(findings: Sequence[Finding], controls: Sequence[Finding]) -> Outcom
         return "contaminated"
     if any(finding.status == "FAIL" for finding in findings):
         return "fail"
-    if findings and all(finding.status == "PASS" for finding in findings):
+    # What has passed on a machine of which nothing is known has not.
+    if findings and all(each.status == "PASS" for each in [*findings, *controls]):
         return "pass"
     return "inconclusive"
 
@@ -304,11 +306,16 @@ def percent(share: float | None) -> str:
     return "unknown" if share is None else f"{share * 100:+.1f} %"
 
 
+def _size(share: float) -> str:
+    """A size in words, by three digits: `5 %`, `0.25 %`."""
+    return f"{share * 100:.3g} %" if abs(share) < 10 else f"{share * 100:.0f} %"
+
+
 def verdict(finding: Finding, size: Size, outcome: Outcome) -> Verdict:
     """The verdict on one metric at the end of a gate, in a sentence."""
     name = f"gate.{finding.metric}"
     told = f"{finding.ratio:.3f} × the baseline ({_interval(finding)}, {finding.rounds} rounds)"
-    limit = f"{size.relevant:.0%}"
+    limit = _size(size.relevant)
     if outcome == "contaminated":
         detail = f"contaminated: a control moved, so this says nothing of the code: {finding.metric} takes {told}"
         return Verdict(name=name, status="UNKNOWN", detail=detail)

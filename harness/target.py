@@ -3,16 +3,17 @@
     def target(url: str) -> Target          # given to the gate as --target package.module:target
 
     event(n)            the n-th event, as the store's own code wants it; made outside of what is timed
-    append(event)       store one event and answer its ID when it is stored
+    append(event)       store one event and answer its ID, which is not None, when it is stored
     append_many(events) store several, answer their IDs                               may be left out
     replay()            read all of the past back: what it adds up to, sized           may be left out
     drain(group, count) deliver so many events to a new consumer group, and acknowledge
                         them; answers how many                                         may be left out
-    find_one(n)         what the n-th event was about, or None                         may be left out
+    find_one(n)         what the n-th event was about, or None if it was not appended  may be left out
     close()             give connections back
 
-What a target leaves out is not measured. Event n is about an entity of its own, so a replay of n events adds up to
-n. `harness.target_contract` has the tests that a target must pass before its figures mean anything.
+What both sides' targets leave out is not measured; what only the candidate's leaves out ends the gate. Event n is
+about an entity of its own, so a replay of n events adds up to n. `harness.target_contract` has the tests that a
+target must pass before its figures mean anything.
 
 Rejected: a base class to inherit from. The baseline's target is loaded from the baseline's source, which may be
 older than this file.

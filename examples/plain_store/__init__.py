@@ -1,9 +1,10 @@
-"""An event store as small as can be, to show how one of your own is gated: XADD through redis-py, nothing besides.
+"""An event store as small as can be, to show how one of your own is gated: a stream and a hash, through redis-py.
 
     shopbench gate --baseline main --target plain_store:target
 
-The target is part of the package that it opens, so both sides of a gate bring their own. `test_plain_store.py`
-beside it runs the contract that every target must keep.
+is for a repository that this directory was copied to, to its top or to `src`. The target is part of the package
+that it opens, so both sides of a gate bring their own, and it leaves nothing out of what can be measured.
+`test_plain_store.py` beside it runs the contract that every target must keep.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from typing import Any
 import redis
 
 STREAM = "events"
+STATE = "state"
 PAGE = 1_000
 
 
 class PlainStore:
-    """Events in one stream, each a JSON document.
+    """Events in one stream, each a JSON document; and the last one of each entity in a hash.
 
     Args:
         client: of a server.
@@ -30,14 +32,21 @@ class PlainStore:
 
     def append(self, event: dict[str, Any]) -> bytes:
         """Append one event and answer its ID."""
-        return self._client.xadd(STREAM, {"event": json.dumps(event)})  # type: ignore[return-value]
+        return self.append_many([event])[0]
 
     def append_many(self, events: Sequence[dict[str, Any]]) -> list[bytes]:
-        """Append several in one round trip and answer their IDs."""
-        with self._client.pipeline(transaction=False) as pipeline:
+        """Append several in one round trip, all or none, and answer their IDs."""
+        with self._client.pipeline() as pipeline:
             for event in events:
-                pipeline.xadd(STREAM, {"event": json.dumps(event)})
-            return pipeline.execute()
+                document = json.dumps(event)
+                pipeline.xadd(STREAM, {"event": document})
+                pipeline.hset(STATE, event["id"], document)
+            return pipeline.execute()[::2]
+
+    def find(self, entity_id: str) -> dict[str, Any] | None:
+        """What an entity is now, or None where there is none."""
+        document: Any = self._client.hget(STATE, entity_id)
+        return None if document is None else json.loads(document)
 
     def replay(self) -> dict[str, dict[str, Any]]:
         """What each entity is after all events."""
@@ -71,11 +80,15 @@ class PlainStore:
 
 
 class Target(PlainStore):
-    """The store with what a gate needs besides: events by their number."""
+    """The store with what a gate needs besides: events and entities by their number."""
 
     def event(self, number: int) -> dict[str, Any]:
         """A customer is created."""
         return {"id": f"c-{number}", "name": "Ada Lovelace", "email": "ada@example.org"}
+
+    def find_one(self, number: int) -> dict[str, Any] | None:
+        """The customer that this event has created."""
+        return self.find(f"c-{number}")
 
 
 def target(url: str) -> Target:
