@@ -507,7 +507,8 @@ def web_command(
     if not hasattr(scenario, "lasting"):
         if name == "replay":
             raise UsageError(
-                "replay is driven by Locust in another form, with parameters of its own: locust -f scenarios/replay.py"
+                "replay is driven by Locust in another form, with parameters of its own: "
+                "locust -f scenarios/replay.py"
             )
         able = ", ".join(each.name for each in _catalog().values() if hasattr(each, "lasting"))
         raise UsageError(f"{name} is nothing that Locust can drive; {able} are")

@@ -245,8 +245,8 @@ def _check_freeze(stage: Stage, findings: Findings) -> None:
             ),
             detail=(
                 f"a freeze of {stopped_s:.2f} s in {FREEZE_T_S:.0f} s: {measured[0]:.2%} of arrivals were late, "
-                f"the analytic answer is {expected[0]:.2%}; share, p50, p90 and p99 are within {off:.2%} (the oracle "
-                f"itself: {oracle_off:.2%}). A closed-loop client reports {closed_late} late answer(s) of "
+                f"the analytic answer is {expected[0]:.2%}; share, p50, p90 and p99 are within {off:.2%} (the "
+                f"oracle itself: {oracle_off:.2%}). A closed-loop client reports {closed_late} late answer(s) of "
                 f"{closed.size:,}"
             ),
         )

@@ -219,7 +219,7 @@ def test_a_merged_history_has_each_run_once(tmp_path: Path) -> None:
 
 def test_a_history_without_the_scenario() -> None:
     """A scenario that is not in it is a mistake, not an empty table; the answer says which ones are."""
-    with pytest.raises(RunError, match="no run of 'apend'; it has append, lag"):
+    with pytest.raises(RunError, match="no run of 'journey'; it has append, lag"):
         trend.as_csv([trend.entry_of(run_of()), trend.entry_of(run_of(scenario="lag"))], "apend")
 
 
