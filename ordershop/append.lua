@@ -2,10 +2,11 @@
 
   1. Known?  a repeated event answers the ID that it got first
   2. Check   do the entities stand as expected? is there stock?       Nothing is written yet.
-  3. Write   IDs, stream entries, the entity cache, indexes, stock    Nothing can be refused now.
+  3. Write   IDs, stream entries, the entity cache, indexes, stock    Nothing is refused from here on.
 
 So there is no moment in which a client can see an event without its entity, half an entity, or stock that
-was taken for an order that does not exist.
+was taken for an order that does not exist. What can still fail is a key that holds somebody else's value of another
+type. Then nothing more is written, but that what is in the streams is known: a repeat appends what is missing.
 
 ARGV:
   namespace, seconds of the dedup window, number of references, number of groups,
@@ -14,11 +15,16 @@ ARGV:
     an event each:   id, event_id, json, value, ...     and for an order that has fields: number of items, item, ...
 
   expect    ''  nothing;  'E'  the entity exists;  a number  it has this version, 0: it does not exist
-  mode      '0'  event only;  '1'  event and entity cache;  'S'  these, and stock for an order
+  mode      '0'  event only;  '1'  event and entity cache;  'S'  these, and stock: of orders alone
 
 Answer:
   an ID for each event, in their order; or
   {'', reason, detail}: refused, and nothing was written.
+
+Kept beside ids and entities, all in the same step:
+  {order}_unbilled  Set   the orders that no billing names      {inventory}_of_product:<id>  List  a product's shelves
+  {order}_billed    Hash  order -> the billing that names it, though the order may be gone; it may come back
+  {topic}_updates   Hash  how often an entity was written again; its version is one more
 
 Known event_ids are the fields of two Hashes, so that memory stays bounded. The younger one also holds the
 last ID and its own age: one HMGET reads all that the simplest append must know. When it is a window old, it
@@ -31,7 +37,7 @@ A redis.call costs more than anything else here, a function value a good part of
 need is therefore made only for them (`rules`).
 ]]
 
-local call, ARGV = redis.call, ARGV -- a global costs a look-up each time
+local call, try, ARGV = redis.call, redis.pcall, ARGV -- a global costs a look-up each time
 local ns, n_refs, n_groups = ARGV[1], ARGV[3] + 0, ARGV[4] + 0
 local now = call('TIME')
 local now_s, now_us = now[1] + 0, now[2] + 0
@@ -107,14 +113,15 @@ end
 
 -- Everything that an append of customers or products alone can do without.
 local function rules()
-  local R, planned, by_row, expected, billed_by = {}, {}, {}, {}, {}
+  local R, planned, by_row, expected, billed_by, changes = {}, {}, {}, {}, {}, {}
 
   local function entity_key(topic, id) return ns .. '{' .. topic .. '}_entity:' .. id end
   local function ids_key(topic) return ns .. '{' .. topic .. '}_ids' end
   local function updates_key(topic) return ns .. '{' .. topic .. '}_updates' end
   local function items_key(id) return ns .. '{order}_product_ids:' .. id end
   local function shelf_key(product_id) return ns .. '{inventory}_of_product:' .. product_id end
-  local unbilled_key = ns .. '{order}_unbilled'
+  local unbilled_key, billed_key = ns .. '{order}_unbilled', ns .. '{order}_billed'
+  local shelf_events_key = ns .. 'events:{inventory}_updated'
 
   local function exists(topic, id) return call('SISMEMBER', ids_key(topic), id) == 1 end
   local function refused(reason, detail) return {'', reason, detail} end
@@ -183,8 +190,8 @@ local function rules()
 
   function R.check(g, at)
     local topic, action, id, expect, mode = g.topic, g.action, ARGV[at], g.expect, g.mode
-    if expect ~= '' then
-      -- What is expected of an entity holds before the append, so for one event of it.
+    if expect ~= '' or mode == 'S' then
+      -- What is expected of an entity, and what an order takes, holds before the append, so for one event of it.
       if expected[topic .. ' ' .. id] then return refused('version', 'twice in one append') end
       expected[topic .. ' ' .. id] = true
     end
@@ -203,9 +210,12 @@ local function rules()
       end
       billed_by[order_id] = id
     end
-    if mode == 'S' and topic == 'order' then
-      local short = plan_shelves(stock_change(g, at))
+    if mode == 'S' then
+      changes[at] = stock_change(g, at)
+      local short = plan_shelves(changes[at])
       if short then return refused('stock', short) end
+      -- It fails here, before anything was written, where the shelves' events cannot be appended.
+      if #planned > 0 then call('XLEN', shelf_events_key) end
     end
   end
 
@@ -216,7 +226,10 @@ local function rules()
       if product_id then call('LREM', shelf_key(product_id), 0, id) end
     elseif topic == 'billing' then
       local order_id = call('HGET', entity_key(topic, id), 'order_id')
-      if order_id and exists('order', order_id) then call('SADD', unbilled_key, order_id) end
+      if order_id then
+        call('HDEL', billed_key, order_id)
+        if exists('order', order_id) then call('SADD', unbilled_key, order_id) end
+      end
     elseif topic == 'order' and action == 'deleted' then
       call('SREM', unbilled_key, id)
     end
@@ -226,8 +239,10 @@ local function rules()
     if topic == 'inventory' then
       call('RPUSH', shelf_key(value_of(g, at, 'product_id')), id)
     elseif topic == 'billing' then
-      call('SREM', unbilled_key, value_of(g, at, 'order_id'))
-    elseif topic == 'order' and action == 'created' then
+      local order_id = value_of(g, at, 'order_id')
+      call('SREM', unbilled_key, order_id)
+      call('HSET', billed_key, order_id, id)
+    elseif topic == 'order' and action == 'created' and call('HEXISTS', billed_key, id) == 0 then
       call('SADD', unbilled_key, id)
     end
   end
@@ -243,7 +258,7 @@ local function rules()
       return
     end
     if action == 'created' then
-      call('SADD', ids_key(topic), id)
+      if call('SADD', ids_key(topic), id) == 0 then call('HINCRBY', updates_key(topic), id, 1) end
     else
       -- An update of what was deleted, or never was, changes nothing, here as in a replay.
       if not exists(topic, id) then return end
@@ -258,16 +273,24 @@ local function rules()
     index_after(g, at, topic, action, id)
   end
 
-  function R.write_shelves(add)
-    local main_event_id = event_ids[1]
+  -- Takes an order out of the plan that was not appended.
+  function R.forget(at)
+    local change = {}
+    for product_id, delta in pairs(changes[at] or {}) do change[product_id] = -delta end
+    plan_shelves(change)
+  end
+
+  function R.write_shelves(add, main_event_id)
     for _, shelf in ipairs(planned) do
-      -- A UUID that follows from the order's event and the row: the same at any retry, and like no other.
+      -- A UUID that follows from the first event that is new here and the row: like no other, for that event is
+      -- written once.
       local h = redis.sha1hex(main_event_id .. shelf.row)
       local event_id = string.format('%s-%s-5%s-a%s-%s', h:sub(1, 8), h:sub(9, 12), h:sub(14, 16), h:sub(18, 20),
                                      h:sub(21, 32))
       local amount = string.format('%.0f', shelf.amount)
-      add(ns .. 'events:{inventory}_updated', event_id, '{"id":' .. cjson.encode(shelf.row) .. ',"product_id":' ..
-          cjson.encode(shelf.product_id) .. ',"amount":' .. amount .. '}')
+      local id = add(shelf_events_key, event_id, '{"id":' .. cjson.encode(shelf.row) .. ',"product_id":' ..
+                     cjson.encode(shelf.product_id) .. ',"amount":' .. amount .. '}')
+      if type(id) == 'table' then error(id) end
       call('HSET', entity_key('inventory', shelf.row), 'amount', amount)
       call('HINCRBY', updates_key('inventory'), shelf.row, 1)
     end
@@ -312,7 +335,7 @@ end
 
 local function add(stream, event_id, json)
   local id = next_id()
-  local added = redis.pcall('XADD', stream, id, 'event_id', event_id, 'entity', json)
+  local added = try('XADD', stream, id, 'event_id', event_id, 'entity', json)
   if type(added) == 'table' then
     if not added.err:find('equal or smaller', 1, true) then return added end
     -- Somebody else has written here, or our last ID was lost: go on behind what the stream has.
@@ -324,40 +347,71 @@ local function add(stream, event_id, json)
       end
     end
     id = next_id()
-    call('XADD', stream, id, 'event_id', event_id, 'entity', json)
+    added = try('XADD', stream, id, 'event_id', event_id, 'entity', json)
+    if type(added) == 'table' then return added end
   end
   return id
 end
 
 local known, n_known, ids, n_ids, ids_topic = {}, 0, {}, 0, nil
+local failed -- the first error, behind which nothing more is appended
 
 local stream, stream_group
+local n_tried = n_events
 for i = 1, n_events do
   if not answer[i] then
     local g, at, event_id = groups[i], starts[i], event_ids[i]
     if g ~= stream_group then stream, stream_group = ns .. 'events:{' .. g.topic .. '}_' .. g.action, g end
     local id = add(stream, event_id, ARGV[at + 2])
-    if type(id) == 'table' then return id end
+    if type(id) == 'table' then
+      if n_known == 0 then return id end
+      failed, n_tried = id, i - 1
+      break
+    end
     answer[i] = id
     known[n_known + 1], known[n_known + 2] = event_id, id
     n_known = n_known + 2
     if g.mode ~= '0' then
       if R then
-        R.project(g, at)
+        local done, why = pcall(R.project, g, at)
+        if not done then failed = why end
       else -- plain: a customer or a product that is created
         if g.topic ~= ids_topic or n_ids == 5000 then
-          if n_ids > 0 then call('SADD', ns .. '{' .. ids_topic .. '}_ids', unpack(ids, 1, n_ids)) end
+          if n_ids > 0 then
+            local added = try('SADD', ns .. '{' .. ids_topic .. '}_ids', unpack(ids, 1, n_ids))
+            if type(added) == 'table' then failed = added end
+          end
           n_ids, ids_topic = 0, g.topic
         end
         n_ids = n_ids + 1
         ids[n_ids] = ARGV[at]
-        call('HSET', ns .. '{' .. g.topic .. '}_entity:' .. ARGV[at], unpack(named_values(g, at), 1, 2 * g.fields))
+        local added = try('HSET', ns .. '{' .. g.topic .. '}_entity:' .. ARGV[at],
+                          unpack(named_values(g, at), 1, 2 * g.fields))
+        if added ~= g.fields then -- all of its fields are new, unless it was there before
+          if type(added) ~= 'table' then
+            added = try('HINCRBY', ns .. '{' .. g.topic .. '}_updates', ARGV[at], 1)
+          end
+          if type(added) == 'table' then failed = added end
+        end
+      end
+      if failed then
+        n_tried = i
+        break
       end
     end
   end
 end
-if n_ids > 0 then call('SADD', ns .. '{' .. ids_topic .. '}_ids', unpack(ids, 1, n_ids)) end
-if R then R.write_shelves(add) end
+if n_ids > 0 then
+  local added = try('SADD', ns .. '{' .. ids_topic .. '}_ids', unpack(ids, 1, n_ids))
+  if type(added) == 'table' then failed = failed or added end
+end
+if R then
+  for i = n_tried + 1, n_events do
+    if not answer[i] then R.forget(starts[i]) end
+  end
+  local done, why = pcall(R.write_shelves, add, known[1])
+  if not done then failed = failed or why end
+end
 
 if not since or now_s - since >= ARGV[2] + 0 then
   if since then
@@ -371,5 +425,6 @@ end
 known[n_known + 1], known[n_known + 2] = LAST, string.format('%.0f-%.0f', last_s, last_us)
 n_known = n_known + 2
 for from = 1, n_known, 2000 do call('HSET', known_key, unpack(known, from, math.min(from + 1999, n_known))) end
+if failed then return type(failed) == 'table' and failed or {err = 'ERR ' .. failed} end
 for i, twin in pairs(twin_of) do answer[i] = answer[twin] end
 return answer

@@ -5,8 +5,10 @@
     await store.find_one("customer", "c-1")
 
 Every call ends, whatever the server does: an answer may take `timeout_s`, and a call without one is repeated
-once, so that two seconds go by at most before it raises. An append is repeated with the same `event_id`, so it
-happens once; what a query repeats changes nothing.
+once. All that it takes, connecting and loading a forgotten script included, ends after twice `timeout_s` and the
+pause between: then, by default before two seconds have gone by, it raises. A query of many pages has `PAGE_S` more
+for each page that came. An append is repeated with the same `event_id`, so it happens once; what a query repeats
+changes nothing.
 
 Commands and answers are the pure functions of `event_store.py` and `entity_cache.py`; only the sending differs.
 """
@@ -14,8 +16,9 @@ Commands and answers are the pure functions of `event_store.py` and `entity_cach
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from ordershop import entity_cache
@@ -33,6 +36,7 @@ from ordershop.event_store import (
     UnavailableError,
     append_answer,
     append_arguments,
+    says_unable,
     trim_arguments,
 )
 from ordershop.events import Action, Event, EventId, Keys
@@ -44,16 +48,11 @@ TOGETHER = 1_000
 SNAPSHOT = 20_000
 
 TIMEOUT_S = 0.9
-RETRIES = 1
 BACK_OFF_S = 0.05
+PAGE_S = 0.1
 
 # A version that no entity has.
 _NEVER = -1
-# The server is there and cannot serve now: restarting, a replica, out of memory, its disk full, no password.
-_UNABLE = (
-    "LOADING", "BUSY", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "OOM", "MISCONF", "NOREPLICAS",
-    "NOAUTH", "NOPERM", "MAXCLIENTS", "ERR max number of clients",
-)  # fmt: skip
 
 
 class _Script:
@@ -88,6 +87,7 @@ class AsyncEventStore:
         self.keys = Keys(namespace)
         self._resp = Resp(url, timeout_s=timeout_s)
         self._dedup_window_s = dedup_window_s
+        self._longest_s = 2 * timeout_s + BACK_OFF_S
 
     async def close(self) -> None:
         """Close the connection."""
@@ -125,7 +125,7 @@ class AsyncEventStore:
         """Append at most `TOGETHER` events in one atomic step, all or none; arguments as for `append`.
 
         Raises:
-            ValueError: no event, or more than `TOGETHER`.
+            ValueError: no event, or more than `TOGETHER`; and as for `append_arguments`.
             RefusedError: an expectation does not hold; nothing was written.
             UnavailableError: no answer; it may have happened, and may be repeated with the same events.
         """
@@ -195,6 +195,10 @@ class AsyncEventStore:
 
     async def find_all(self, topic: Topic) -> list[Entity]:
         """All entities of a topic, one round trip a page; one that changes meanwhile may come either way."""
+        async with self._in_time() as time_left:
+            return await self._find_all(topic, time_left)
+
+    async def _find_all(self, topic: Topic, time_left: asyncio.Timeout) -> list[Entity]:
         cursor = b"0"
         found: dict[str, Entity] = {}  # SSCAN may give an id twice while the Set is being resized
         while True:
@@ -203,9 +207,14 @@ class AsyncEventStore:
             found.update((entity.id, entity) for entity in entities)
             if cursor == b"0":
                 return list(found.values())
+            _extend(time_left)
 
     async def unbilled(self) -> list[Order]:
         """The orders that no billing names, two round trips a page."""
+        async with self._in_time() as time_left:
+            return await self._unbilled(time_left)
+
+    async def _unbilled(self, time_left: asyncio.Timeout) -> list[Order]:
         cursor = b"0"
         found: dict[str, Order] = {}
         while True:
@@ -219,6 +228,7 @@ class AsyncEventStore:
                         found[order.id] = order
             if cursor == b"0":
                 return list(found.values())
+            _extend(time_left)
 
     async def find_everything(self) -> dict[Topic, list[Entity]]:
         """All entities of all topics, as they stood at one moment.
@@ -226,9 +236,13 @@ class AsyncEventStore:
         Of more than `SNAPSHOT` entities the topics are read one after the other: reading them in one step
         would hold up everybody else.
         """
-        counts = await self._commands([("SCARD", self.keys.ids(topic)) for topic in ENTITIES])
-        if sum(counts) > SNAPSHOT:
-            return {topic: await self.find_all(topic) for topic in ENTITIES}
+        async with self._in_time() as time_left:
+            counts = await self._commands([("SCARD", self.keys.ids(topic)) for topic in ENTITIES])
+            if sum(counts) > SNAPSHOT:
+                return {topic: await self._find_all(topic, time_left) for topic in ENTITIES}
+            return await self._snapshot()
+
+    async def _snapshot(self) -> dict[Topic, list[Entity]]:
         reads = []
         for topic in ENTITIES:
             arguments = entity_cache.read_arguments(self.keys, topic, cursor="0")
@@ -238,7 +252,7 @@ class AsyncEventStore:
         answers = (await self._commands([("SCRIPT", "LOAD", _READ.text), ("MULTI",), *reads, ("EXEC",)]))[-1]
         for answer in answers:
             if isinstance(answer, ReplyError):
-                raise StoreError(f"the server refused a query: {answer}")
+                raise _store_error(answer)
         return {
             topic: entity_cache.entities_from_read(topic, answer)[1]
             for topic, answer in zip(ENTITIES, answers, strict=True)
@@ -253,23 +267,55 @@ class AsyncEventStore:
         return await self._with_script(script, [first, ("EVALSHA", script.sha, 0, *arguments)])
 
     async def _with_script(self, script: _Script, commands: list[tuple[Any, ...]]) -> list[Any]:
+        until_s = asyncio.get_running_loop().time() + self._longest_s
         try:
-            return await self._commands(commands)
+            return await self._commands(commands, until_s)
         except _NoScriptError:
             # A restarted server has forgotten its scripts; nothing was executed, so this is no repeat.
-            return (await self._commands([("SCRIPT", "LOAD", script.text), *commands]))[1:]
+            async with self._in_time(until_s):
+                return (await self._commands([("SCRIPT", "LOAD", script.text), *commands], until_s))[1:]
 
-    async def _commands(self, commands: list[tuple[Any, ...]]) -> list[Any]:
-        for attempt in range(RETRIES + 1):
-            try:
-                return await self._resp.call_many(commands)
-            except LostError as error:
-                last = error
-            except ReplyError as error:
-                raise _store_error(error) from error
-            if attempt < RETRIES:
+    async def _commands(self, commands: list[tuple[Any, ...]], until_s: float | None = None) -> list[Any]:
+        if until_s is None:
+            until_s = asyncio.get_running_loop().time() + self._longest_s
+        try:
+            # Connecting may take `timeout_s`, and the answer as long: no longer than all may take, so that the
+            # usual call needs no timer of its own.
+            return await self._resp.call_many(commands)
+        except LostError:
+            pass
+        except ReplyError as error:
+            raise _store_error(error) from error
+        try:
+            async with self._in_time(until_s):
                 await asyncio.sleep(BACK_OFF_S)
-        raise UnavailableError(f"no answer from the event store: {last}") from last
+                return await self._resp.call_many(commands)
+        except LostError as error:
+            raise UnavailableError(f"no answer from the event store: {error}") from error
+        except ReplyError as error:
+            raise _store_error(error) from error
+
+    @contextlib.asynccontextmanager
+    async def _in_time(self, until_s: float | None = None) -> AsyncIterator[asyncio.Timeout]:
+        """Raises `UnavailableError` when what is done in it takes too long.
+
+        Args:
+            until_s: by the loop's clock; None for as long as one call may take, from now on.
+        """
+        if until_s is None:
+            until_s = asyncio.get_running_loop().time() + self._longest_s
+        try:
+            async with asyncio.timeout_at(until_s) as time_left:
+                yield time_left
+        except TimeoutError as error:
+            raise UnavailableError("no answer from the event store in time") from error
+
+
+def _extend(time_left: asyncio.Timeout) -> None:
+    """Give a query that has brought a page a little more time."""
+    until_s = time_left.when()
+    if until_s is not None and not time_left.expired():
+        time_left.reschedule(until_s + PAGE_S)
 
 
 class _NoScriptError(StoreError):
@@ -280,6 +326,6 @@ def _store_error(error: ReplyError) -> StoreError:
     text = str(error)
     if text.startswith("NOSCRIPT"):
         return _NoScriptError(text)
-    if text.startswith(_UNABLE):
+    if says_unable(text):
         return UnavailableError(f"the event store cannot serve now: {text}")
     return StoreError(f"the event store refused a command: {text}")

@@ -21,7 +21,9 @@ Id = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
 # In Python `$` alone also matches before a newline at the end.
 Email = Annotated[str, msgspec.Meta(min_length=3, max_length=320, pattern=r"^[^@\s]+@[^@\s]+(?!\s)$")]
 Price = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)] | Annotated[float, msgspec.Meta(ge=0, le=1e9)]
-Amount = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
+Amount = Annotated[int, msgspec.Meta(ge=0)]
+# What a client may put on a shelf; pieces that come back from orders may add up to more.
+AmountPut = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
 ProductIds = Annotated[list[Id], msgspec.Meta(min_length=1, max_length=1_000)]
 
 
@@ -83,7 +85,7 @@ class InventoryDraft(msgspec.Struct, frozen=True):
     """What a client sends for an inventory."""
 
     product_id: Id
-    amount: Amount
+    amount: AmountPut
 
 
 class OrderDraft(msgspec.Struct, frozen=True):

@@ -19,14 +19,14 @@ from typing import Any
 import msgspec
 
 from ordershop.entities import ENTITIES, LIST_FIELD, Entity, Topic
-from ordershop.events import Keys
+from ordershop.events import Keys, StoreError
 
 PAGE = 500
 
 READ_LUA = files("ordershop").joinpath("read.lua").read_text(encoding="utf-8")
 
 
-class CacheError(Exception):
+class CacheError(StoreError):
     """A cache entry that is no entity of its topic."""
 
 
@@ -64,7 +64,11 @@ def entity_from_hash(topic: Topic, flat: list[bytes], items: list[bytes]) -> Ent
 
 
 def entities_from_read(topic: Topic, answer: list[Any]) -> tuple[bytes, list[Entity]]:
-    """The next cursor (b"0" after the last page) and the entities of an answer of `read.lua`."""
+    """The next cursor (b"0" after the last page) and the entities of an answer of `read.lua`.
+
+    Raises:
+        CacheError: a Hash is no entity of this topic.
+    """
     entities = []
     for _, flat, items in answer[1:]:
         entity = entity_from_hash(topic, flat, items)

@@ -14,7 +14,11 @@ What to send and what an answer means are pure functions (`append_arguments`, `a
 with the asyncio store. `EventStore` is the blocking one: scripts, consumers and benchmarks use it.
 
 A replay merges the created, updated and deleted streams of a topic in the order of event IDs, a page of each
-at a time, and asks for the next page before it folds the one it has: memory is that of the entities.
+at a time, and asks for the next page before it folds the one it has: memory is that of the entities. It ends
+where all streams ended at one moment, which is asked for first: were each read to its own end, one of them would
+end earlier than another, and what one step has written to both be half there.
+
+Whatever the server or the way to it does, a store raises a `StoreError`: `UnavailableError` for what passes.
 
 Streams grow until somebody trims them: `trim` is one EVALSHA of `trim.lua` a page, and never removes what a group
 that is registered has not acknowledged.
@@ -23,6 +27,7 @@ that is registered has not acknowledged.
 from __future__ import annotations
 
 import os
+import re
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -39,15 +44,28 @@ from redis.retry import Retry
 from ordershop import entity_cache
 from ordershop.entities import ENTITIES, LIST_FIELD, Entity, Topic, topic_of
 from ordershop.events import ACTIONS, Action, Event, EventId, Keys, Stored, entity_json
+from ordershop.events import StoreError as StoreError  # noqa: PLC0414  # of the family below; caches raise it, too
 
 APPEND_LUA = files("ordershop").joinpath("append.lua").read_text(encoding="utf-8")
 TRIM_LUA = files("ordershop").joinpath("trim.lua").read_text(encoding="utf-8")
+
+# The ID of the last entry of each stream, or nothing of an empty one: all of one moment.
+LAST_LUA = """\
+local last = {}
+for i, stream in ipairs(ARGV) do
+  local entry = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
+  last[i] = entry and entry[1] or ''
+end
+return last
+"""
 
 DEDUP_WINDOW_S = 120
 # One script call must not hold the server for long: this many events take it a millisecond or two.
 CHUNK = 250
 FIRST_CHUNK = 50
 PAGE = 1_000
+# Of one order, as the entity has it; Lua can take so many apart.
+MOST_ITEMS = 1_000
 # Of a page each; what a trim has left by then goes with the next.
 MOST_TRIMS = 10_000
 
@@ -60,10 +78,6 @@ PROJECT: Mode = "1"
 WITH_STOCK: Mode = "S"
 
 Reference = tuple[Topic, str]
-
-
-class StoreError(Exception):
-    """Something that an event store could not do."""
 
 
 class RefusedError(StoreError):
@@ -80,7 +94,44 @@ class RefusedError(StoreError):
 
 
 class UnavailableError(StoreError):
-    """The server did not answer in time; an append may or may not have happened."""
+    """The server did not answer in time, and an append may or may not have happened; or it cannot serve now."""
+
+
+# What a server answers that is there and cannot serve now: restarting, a replica, out of memory, its disk full, a
+# script that does not end, no password. Before Redis 7 it stands behind the place in the script where it happened.
+_UNABLE = re.compile(
+    "(?:^|: -)(?:LOADING|BUSY|READONLY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|OOM|MISCONF|NOREPLICAS|NOAUTH|NOPERM"
+    "|MAXCLIENTS|ERR max number of clients) "
+)
+# The same, of those that the client library knows; it cuts their names off their texts.
+_UNABLE_KINDS = (
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.OutOfMemoryError,
+    redis.exceptions.NoPermissionError,
+    redis.exceptions.ClusterDownError,
+    redis.exceptions.TryAgainError,
+)
+
+
+def says_unable(text: str) -> bool:
+    """Whether an error that a server answers says that it cannot serve now; another moment it may."""
+    return bool(_UNABLE.search(text))
+
+
+def is_unable(error: redis.RedisError) -> bool:
+    """Whether a server did not answer, or answered that it cannot serve now; another moment it may."""
+    if isinstance(error, (redis.ConnectionError, redis.TimeoutError, *_UNABLE_KINDS)):
+        return True
+    return says_unable(str(error))
+
+
+def _ours(error: redis.RedisError) -> StoreError:
+    """What a store raises for an error of the client library."""
+    if isinstance(error, (redis.ConnectionError, redis.TimeoutError)):
+        return UnavailableError(f"no answer from the event store: {error}")
+    if is_unable(error):
+        return UnavailableError(f"the event store cannot serve now: {error}")
+    return StoreError(f"the event store refused a command: {error}")
 
 
 def connect(url: str, *, timeout_s: float = 2.0) -> redis.Redis:
@@ -183,6 +234,10 @@ def _field_names(kind: type[Entity]) -> tuple[tuple[int, str], ...]:
 _FIELDS = {kind: _field_names(kind) for kind in ENTITIES.values()}
 
 
+# Where the number of groups stands among them.
+_GROUPS_AT = 3
+
+
 def append_arguments(
     keys: Keys,
     events: Sequence[Event],
@@ -192,7 +247,11 @@ def append_arguments(
     mode: Mode = PROJECT,
     dedup_window_s: int = DEDUP_WINDOW_S,
 ) -> list[Any]:
-    """The arguments of `append.lua` for one atomic append of some events."""
+    """The arguments of `append.lua` for one atomic append of some events.
+
+    Raises:
+        ValueError: an order without 1 to `MOST_ITEMS` items, or something else than orders `WITH_STOCK`.
+    """
     arguments: list[Any] = [keys.namespace, dedup_window_s, len(references), 0]
     for reference in references:
         arguments += reference
@@ -205,6 +264,8 @@ def append_arguments(
             # Events of one kind share what they have in common: fewer arguments, less for the server to read.
             group = (action, kind)
             groups += 1
+            if mode == WITH_STOCK and kind is not ENTITIES["order"]:
+                raise ValueError(f"only orders are appended with stock, not a {topic_of(entity)}")
             names = () if mode == EVENT_ONLY or action == "deleted" else _FIELDS[kind]
             has_items = bool(names) and kind is ENTITIES["order"]
             arguments += (topic_of(entity), action, expected, mode, len(names), *(name for _, name in names), 0)
@@ -217,9 +278,11 @@ def append_arguments(
         arguments += (entity.id, event_id, entity_json(entity), *(values[i] for i, _ in names))
         if has_items:
             items = getattr(entity, LIST_FIELD["order"])
+            if not 0 < len(items) <= MOST_ITEMS:
+                raise ValueError(f"an order has 1 to {MOST_ITEMS} items, not {len(items)}")
             arguments.append(len(items))
             arguments += items
-    arguments[3] = groups
+    arguments[_GROUPS_AT] = groups
     return arguments
 
 
@@ -343,8 +406,11 @@ class EventStore:
             mode: `EVENT_ONLY`, `PROJECT` or, for orders, `WITH_STOCK`.
 
         Raises:
+            ValueError: an order has no items, or too many; something else than an order is appended `WITH_STOCK`.
             RefusedError: an expectation does not hold; nothing was written.
             UnavailableError: no answer; it may have happened, and may be repeated with the same event.
+            StoreError: the server failed at it, as where somebody else's value stands at a key. It may have
+                happened in part; repeated with the same event it is not appended twice.
         """
         return self.append_together([event], expect=expect, references=references, mode=mode)[0]
 
@@ -359,8 +425,8 @@ class EventStore:
         """Append at most `CHUNK` events in one atomic step, all or none; arguments as for `append`.
 
         Raises:
-            ValueError: no event, or more than `CHUNK`.
-            RefusedError, UnavailableError: as for `append`.
+            ValueError: no event, or more than `CHUNK`; and as for `append`.
+            RefusedError, UnavailableError, StoreError: as for `append`.
         """
         if not 0 < len(events) <= CHUNK:
             raise ValueError(f"1 to {CHUNK} events can be appended together, not {len(events)}")
@@ -371,7 +437,7 @@ class EventStore:
             except (redis.ConnectionError, redis.TimeoutError) as error:
                 last: Exception = error
             except redis.ResponseError as error:
-                raise StoreError(f"the server refused an append: {error}") from error
+                raise _ours(error) from error
             if attempt < self._retries:
                 self._sleep(0.05 * 2**attempt)
         raise UnavailableError(f"no answer from the event store: {last}") from last
@@ -379,17 +445,19 @@ class EventStore:
     def append_many(self, events: Iterable[Event], *, mode: Mode = PROJECT) -> list[EventId]:
         """Append any number of events in order; each chunk of at most `CHUNK` of them is one atomic step.
 
-        The next chunk is packed and sent while the server works on the one before.
+        The next chunk is packed and sent while the server works on the one before, unless that may be refused.
 
         Raises:
-            RefusedError: a chunk was refused, and those before it were appended.
+            ValueError: as for `append`; the chunks before may have been appended.
+            RefusedError: a chunk was refused; those before it were appended, and nothing behind it.
             UnavailableError: no answer. Repeated with the same events it appends only what is missing.
+            StoreError: as for `append`.
         """
         ids: list[EventId] = []
         try:
             connection = self._pool.get_connection()
-        except (redis.ConnectionError, redis.TimeoutError) as error:
-            raise UnavailableError(f"no answer from the event store: {error}") from error
+        except redis.RedisError as error:
+            raise _ours(error) from error
         in_flight = 0
         try:
             iterator = iter(events)
@@ -401,19 +469,23 @@ class EventStore:
                 connection.send_command("SCRIPT LOAD", APPEND_LUA)
                 in_flight = 1
             while chunk:
-                connection.send_command("EVALSHA", self._append.sha, 0, *self._append_arguments(chunk, mode=mode))
+                arguments = self._append_arguments(chunk, mode=mode)
+                connection.send_command("EVALSHA", self._append.sha, 0, *arguments)
                 in_flight += 1
+                # Of one group, which most chunks are, all events are like the first.
+                kinds = chunk[:1] if arguments[_GROUPS_AT] == 1 else chunk
+                most_in_flight = 0 if _may_be_refused(kinds, mode) else 2
                 chunk = list(islice(iterator, CHUNK))
-                if in_flight > 2:
+                while in_flight > most_in_flight:
                     in_flight -= 1
                     _collect(connection, ids)
             while in_flight:
                 in_flight -= 1
                 _collect(connection, ids)
-        except (redis.ConnectionError, redis.TimeoutError, redis.exceptions.NoScriptError) as error:
-            raise UnavailableError(f"no answer from the event store: {error}") from error
-        except redis.ResponseError as error:
-            raise StoreError(f"the server refused an append: {error}") from error
+        except redis.exceptions.NoScriptError as error:
+            raise UnavailableError(f"the event store has just forgotten the script: {error}") from error
+        except redis.RedisError as error:
+            raise _ours(error) from error
         finally:
             if in_flight:
                 connection.disconnect()
@@ -453,10 +525,8 @@ class EventStore:
         for _ in range(MOST_TRIMS):
             try:
                 count, more = self._call(self._trim, arguments)
-            except (redis.ConnectionError, redis.TimeoutError) as error:
-                raise UnavailableError(f"no answer from the event store: {error}") from error
-            except redis.ResponseError as error:
-                raise StoreError(f"the server refused to trim: {error}") from error
+            except redis.RedisError as error:
+                raise _ours(error) from error
             removed += count
             if not more:
                 break
@@ -473,14 +543,17 @@ class EventStore:
             self._wire.call("SCRIPT LOAD", script.script)
             return self._wire.call("EVALSHA", script.sha, 0, *arguments)
 
-    # Queries -------------------------------------------------------------------------------------------
+    # Queries: each raises `UnavailableError` without an answer, and `StoreError` for one that is an error ------
 
     def find_one(self, topic: Topic, entity_id: str) -> Entity | None:
         """The entity of that id as it is now, or None; one round trip."""
-        if entity_cache.find_one_is_plain(topic):
-            flat = self._wire.call("HGETALL", self.keys.entity(topic, entity_id))
-            return entity_cache.entity_from_hash(topic, flat, [])
-        answer = self._call(self._read, entity_cache.read_arguments(self.keys, topic, ids=(entity_id,)))
+        try:
+            if entity_cache.find_one_is_plain(topic):
+                flat = self._wire.call("HGETALL", self.keys.entity(topic, entity_id))
+                return entity_cache.entity_from_hash(topic, flat, [])
+            answer = self._call(self._read, entity_cache.read_arguments(self.keys, topic, ids=(entity_id,)))
+        except redis.RedisError as error:
+            raise _ours(error) from error
         found = entity_cache.entities_from_read(topic, answer)[1]
         return found[0] if found else None
 
@@ -489,7 +562,10 @@ class EventStore:
         cursor = b"0"
         seen: set[str] = set()
         while True:
-            answer = self._call(self._read, entity_cache.read_arguments(self.keys, topic, cursor=cursor))
+            try:
+                answer = self._call(self._read, entity_cache.read_arguments(self.keys, topic, cursor=cursor))
+            except redis.RedisError as error:
+                raise _ours(error) from error
             cursor, entities = entity_cache.entities_from_read(topic, answer)
             for entity in entities:
                 # SSCAN may give an id twice while the Set is being resized.
@@ -505,7 +581,8 @@ class EventStore:
         self, topic: Topic, action: Action, *, after: EventId | None = None, until: EventId | None = None
     ) -> Iterator[Stored]:
         """The events of one stream in their order, those after one ID and up to another; None: no bound."""
-        with _Pages(self.client, self.keys.stream(topic, action), after, until) as pages:
+        bounds = ("-" if after is None else f"({after}", "+" if until is None else str(until))
+        with _Pages(self.client, self.keys.stream(topic, action), *bounds) as pages:
             for page in pages:
                 for entry in page:
                     event = stored_event(topic, action, entry)
@@ -514,12 +591,17 @@ class EventStore:
 
     def tail(self, topic: Topic, action: Action, *, count: int = 10) -> list[Stored]:
         """The last events of one stream, oldest first."""
-        entries = self._wire.call("XREVRANGE", self.keys.stream(topic, action), "+", "-", "COUNT", count)
+        try:
+            entries = self._wire.call("XREVRANGE", self.keys.stream(topic, action), "+", "-", "COUNT", count)
+        except redis.RedisError as error:
+            raise _ours(error) from error
         found = (stored_event(topic, action, entry) for entry in reversed(entries))
         return [event for event in found if event is not None]
 
     def replay(self, topic: Topic, *, until: EventId | float | None = None) -> dict[str, Entity]:
         """The entities of a topic as its events add up to, up to and including an ID or a time, or up to now.
+
+        Events that are appended while it reads are not in it.
 
         Args:
             until: an event ID, seconds since 1970, or None for all events.
@@ -530,12 +612,18 @@ class EventStore:
         return state
 
     def _merged(self, topic: Topic, until: EventId | float | None) -> Iterator[list[_Keyed]]:
-        bound = until if isinstance(until, EventId) else None
+        try:
+            ends = self._wire.call("EVAL", LAST_LUA, 0, *self.keys.streams(topic))
+        except redis.RedisError as error:
+            raise _ours(error) from error
         open_streams: list[_Cursor] = []
         try:
-            for action in ACTIONS:  # not in one expression: what was opened before an error is closed below
-                pages = _Pages(self.client, self.keys.stream(topic, action), None, bound)
-                open_streams.append(_Cursor(action, pages))
+            for action, end in zip(ACTIONS, ends, strict=True):
+                # Not in one expression: what was opened before an error is closed below.
+                if end:
+                    bound = min(EventId.parse(end), until) if isinstance(until, EventId) else end.decode()
+                    pages = _Pages(self.client, self.keys.stream(topic, action), "-", str(bound))
+                    open_streams.append(_Cursor(action, pages))
             while True:
                 open_streams = [cursor for cursor in open_streams if cursor.has_entries()]
                 if not open_streams:
@@ -553,6 +641,13 @@ class EventStore:
         finally:
             for cursor in open_streams:
                 cursor.pages.close()
+
+
+def _may_be_refused(events: Sequence[Event], mode: Mode) -> bool:
+    """Whether an append of these that expects nothing can be refused: for the stock, or for a billing's order."""
+    if mode == EVENT_ONLY:
+        return False
+    return mode == WITH_STOCK or ENTITIES["billing"] in set(map(type, map(itemgetter(1), events)))
 
 
 # (sort key, action, entry)
@@ -588,18 +683,30 @@ def _fold(topic: Topic, state: dict[str, Entity], batch: list[_Keyed]) -> None:
 
 
 class _Pages:
-    """XRANGE by pages on a connection of its own, the next page asked for before this one is handed out."""
+    """XRANGE by pages on a connection of its own, the next page asked for before this one is handed out.
 
-    def __init__(
-        self, client: redis.Redis, stream: str, after: EventId | None, until: EventId | None, page: int = PAGE
-    ) -> None:
+    Args:
+        start: an ID, `(` before it to begin behind it, or `-`.
+        end: an ID, or `+`.
+
+    Raises:
+        UnavailableError: no answer, also while the pages are read.
+        StoreError: an answer that is an error.
+    """
+
+    def __init__(self, client: redis.Redis, stream: str, start: str, end: str, page: int = PAGE) -> None:
         self._pool = client.connection_pool
         self._stream = stream
-        self._until = "+" if until is None else str(until)
+        self._end = end
         self._page = page
-        self._connection: Any = self._pool.get_connection()
         self._asked = False
-        self._ask("-" if after is None else f"({after}")
+        self._connection: Any = None
+        try:
+            self._connection = self._pool.get_connection()
+            self._ask(start)
+        except redis.RedisError as error:
+            self.close()
+            raise _ours(error) from error
 
     def __enter__(self) -> _Pages:
         return self
@@ -608,18 +715,25 @@ class _Pages:
         self.close()
 
     def _ask(self, start: str) -> None:
-        self._connection.send_command("XRANGE", self._stream, start, self._until, "COUNT", self._page)
-        self._asked = True
+        self._asked = True  # first: a command that was sent in part leaves the connection of no use, too
+        self._connection.send_command("XRANGE", self._stream, start, self._end, "COUNT", self._page)
 
     def __iter__(self) -> Iterator[list[Entry]]:
         while self._asked:
+            entries = self._next_page()
+            if entries:
+                yield entries
+        self.close()
+
+    def _next_page(self) -> list[Entry]:
+        try:
             entries: list[Entry] = self._connection.read_response(disable_decoding=True)
             self._asked = False
             if len(entries) == self._page:
                 self._ask("(" + entries[-1][0].decode("ascii"))
-            if entries:
-                yield entries
-        self.close()
+        except redis.RedisError as error:
+            raise _ours(error) from error
+        return entries
 
     def close(self) -> None:
         """Give the connection back; one with an answer still to come cannot be used again."""

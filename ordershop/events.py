@@ -31,6 +31,10 @@ _ID = re.compile(r"(\d{1,20})-(\d{1,20})")
 _FOREIGN_SECONDS = 100_000_000_000
 
 
+class StoreError(Exception):
+    """Something that an event store could not do."""
+
+
 class EventId(NamedTuple):
     """The ID of an event's stream entry; IDs compare in the order of events."""
 
@@ -144,7 +148,7 @@ class Keys:
         return f"{self.namespace}{{{topic}}}_{LIST_FIELD[topic]}:{entity_id}"
 
     def updates(self, topic: Topic) -> str:
-        """The Hash that counts the updates of each entity; its version is one more."""
+        """The Hash that counts how often each entity was written again; its version is one more."""
         return f"{self.namespace}{{{topic}}}_updates"
 
 

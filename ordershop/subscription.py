@@ -9,7 +9,9 @@ in a stream of its own after `max_deliveries`, with the reason, so that it does 
 raises is called again for each event alone, so that only those that are at fault have failed. A service that is
 away (`AwayError`) is waited for, however long it takes, and counts against no event.
 
-`at_most_once`: the server forgets an event when it hands it out (NOACK). A crash loses what was in hand.
+`at_most_once`: the server forgets an event when it hands it out (NOACK). A crash loses what was in hand. A stop or
+a lost connection does not: what has come has its effect first, unless something is away at a stop. What comes
+after that may be older.
 
 A page is read in parts, so that server and consumer work at once; before an effect begins, everything that had
 its effect before is acknowledged:
@@ -31,9 +33,10 @@ Position: the group's, kept by the server. Groups begin at the start of a stream
 server come back empty, the group is made again at the checkpoint that each consumer saves to a file: the last
 ID below which everything was acknowledged. A stream that ends before it is another one, and begins at its start.
 
-While the server is away the loop waits, 50 ms at first and 1 s at most, and logs that once. What had its effect by
-then is acknowledged first when it is back. What an operator takes from the server, with XGROUP DELCONSUMER say, is
-still handled by the consumer that has it in hand; what a dead one had pending is then lost to the group.
+While the server is away, or cannot serve (a replica after a failover, a full disk), the loop waits, 50 ms at first
+and 1 s at most, and logs that once. What had its effect by then is acknowledged first when it is back. What an
+operator takes from the server, with XGROUP DELCONSUMER say, is still handled by the consumer that has it in hand;
+what a dead one had pending is then lost to the group.
 """
 
 from __future__ import annotations
@@ -54,7 +57,7 @@ import msgspec
 import redis
 
 from ordershop.entities import ENTITIES, Entity, Topic
-from ordershop.event_store import Entry, connect, stored_event
+from ordershop.event_store import Entry, connect, is_unable, stored_event
 from ordershop.events import Action, EventId, Keys
 
 log = logging.getLogger(__name__)
@@ -262,6 +265,13 @@ class Merge:
             return parts[0]
         return sorted(chain.from_iterable(parts), key=_ID_OF)
 
+    def take_all(self) -> list[Received]:
+        """All entries that wait, in order as far as they are known."""
+        everything = sorted(chain.from_iterable(self._waiting.values()), key=_ID_OF)
+        for stream in self._waiting:
+            self._waiting[stream] = []
+        return everything
+
     def holds(self, stream: str) -> bool:
         """Whether anything of a stream waits."""
         return bool(self._waiting[stream])
@@ -455,24 +465,27 @@ class Subscription:
         while not stop.is_set():
             try:
                 if not joined:
+                    self._drain(effect, stop)
                     self._join()
                     joined = True
                 if away:
                     log.warning("%s: the event store is back", self.group)
                     away, backoff = False, self.BACK_OFF_S[0]
                 self._once(effect, stop)
-            except redis.ResponseError as error:
-                if not str(error).startswith(_GROUP_IS_GONE):
+            except redis.RedisError as error:
+                if str(error).startswith(_GROUP_IS_GONE):
+                    log.warning("%s: the group is gone; it is made again at the checkpoint", self.group)
+                    joined = False
+                    continue
+                if not is_unable(error):
                     raise
-                log.warning("%s: the group is gone; it is made again at the checkpoint", self.group)
-                joined = False
-            except (redis.ConnectionError, redis.TimeoutError) as error:
                 if not away:
                     log.warning("%s: the event store is away (%s); waiting", self.group, error)
                 # Whoever was handed out may be claimed meanwhile; begin again with what is pending.
                 away, joined = True, False
                 stop.wait(backoff)
                 backoff = min(backoff * 2, self.BACK_OFF_S[1])
+        self._drain(effect, stop)
         if joined:
             try:
                 self._acknowledge()
@@ -494,7 +507,8 @@ class Subscription:
             except redis.ResponseError as error:
                 if not str(error).startswith("BUSYGROUP"):
                     raise
-        # Whatever is in hand comes again with the pending events, and the server knows how often it came.
+        # Whatever is in hand comes again with the pending events, and the server knows how often it came. At most
+        # once nothing comes again, and nothing is in hand any more.
         self._merge.clear()
         self._taken = []
         self._is_behind = False
@@ -561,10 +575,12 @@ class Subscription:
             self._is_behind = bool(full)
             is_last = not full or not parts_left
             then = self._acknowledgements() if is_last else [self._question(full, None)]
-            if then:
-                self._link.send(then)
-            pages = {name: received(name, *self._sources[name], entries) for name, entries in answered.items()}
-            self._merge.add(pages, pending=pending, waited=waits)
+            try:
+                if then:
+                    self._link.send(then)
+            finally:  # what has come stays, also when the connection is lost: it may have come for the only time
+                pages = {name: received(name, *self._sources[name], entries) for name, entries in answered.items()}
+                self._merge.add(pages, pending=pending, waited=waits)
             replies = self._link.receive(len(then))
             if is_last:
                 self._done.clear()
@@ -671,6 +687,11 @@ class Subscription:
 
     # Effects -------------------------------------------------------------------------------------------
 
+    def _drain(self, effect: Effect, stop: Stop) -> None:
+        """Have the effect of what the server has forgotten, and would not hand out again."""
+        if not self._at_least_once:
+            self._handle(self._merge.take_all(), effect, stop)
+
     def _handle(self, taken: list[Received], effect: Effect, stop: Stop) -> None:
         if not taken:
             return
@@ -684,8 +705,8 @@ class Subscription:
         self._try(effect, deliveries, stop)
         self._taken = []
 
-    def _try(self, effect: Effect, deliveries: list[Delivery], stop: Stop) -> None:
-        """Have the effect, and note what became of it; nothing, when told to stop while something is away."""
+    def _try(self, effect: Effect, deliveries: list[Delivery], stop: Stop) -> bool:
+        """Have the effect, and note what became of it; False, and nothing, when told to stop while it waits."""
         backoff = self.BACK_OFF_S[0]
         while deliveries:
             try:
@@ -695,15 +716,16 @@ class Subscription:
                     log.warning("%s: %s; waiting", self.group, error)
             except Exception as error:  # noqa: BLE001  # it is at fault in an event, which must not stop the others
                 self._note_raised(effect, deliveries, stop, error)
-                return
+                return True
             else:
                 self._note(deliveries, failed)
-                return
+                return True
             self._acknowledge()  # it may be long
             if stop.wait(backoff):
-                return
+                return False
             backoff = min(backoff * 2, self.BACK_OFF_S[1])
             deliveries = self._held(deliveries)
+        return True
 
     def _held(self, deliveries: list[Delivery]) -> list[Delivery]:
         """Those of the deliveries that are still this consumer's."""
@@ -725,9 +747,10 @@ class Subscription:
             "%s: the effect of %d events raised %r; each is tried alone", self.group, len(deliveries), error
         )
         for delivery in deliveries:
-            if stop.is_set():
+            if stop.is_set() and self._at_least_once:
                 return
-            self._try(effect, self._held([delivery]), stop)
+            if not self._try(effect, self._held([delivery]), stop):
+                return
 
     def _note(self, tried: list[Delivery], failed: list[Delivery], error: Exception | None = None) -> None:
         if not self._at_least_once:

@@ -232,8 +232,10 @@ class Supervisor:
         self._reap(child)
 
     def freeze(self, name: str) -> None:
-        """SIGSTOP: it holds its connections and does nothing."""
+        """SIGSTOP: it holds its connections and does nothing; nothing for a service that has ended."""
         child = self._child(name)
+        if child.process.poll() is not None:
+            return
         if child.thawer is None:
             child.thawer = subprocess.Popen(
                 [sys.executable, "-c", _THAWER, str(child.process.pid)],
@@ -293,6 +295,10 @@ class Supervisor:
 
     @staticmethod
     def _reap(child: _Child) -> None:
+        if child.thawer is not None:
+            # Before its service is waited for: from then on the process id may be somebody else's.
+            child.thawer.communicate(b".")
+            child.thawer = None
         child.process.wait()
         if child.relay is not None:
             child.relay.join(STOP_TIMEOUT_S)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from ordershop import async_store
+from ordershop import async_store, entity_cache
 from ordershop.async_store import AsyncEventStore
 from ordershop.embedded import redis_service, wait_for_redis
 from ordershop.entities import Billing, Customer, Inventory, Order, Product
@@ -176,6 +177,92 @@ def test_a_frozen_server(redis: tuple[Supervisor, str], blocking: EventStore) ->
         assert len(blocking.tail("customer", "created")) == 1
 
     _with(url, work, timeout_s=0.3)
+
+
+class _Slow:
+    """Passes connections on to a server, and its answers on after a while.
+
+    Args:
+        url: the server's.
+        wait_s: how long an answer waits.
+    """
+
+    def __init__(self, url: str, wait_s: float) -> None:
+        self._port = int(url.rpartition(":")[2])
+        self._wait_s = wait_s
+        self._writers: list[asyncio.StreamWriter] = []
+        self._passing: list[asyncio.Task[None] | None] = []
+        self.url = ""
+
+    async def __aenter__(self) -> _Slow:
+        self._server = await asyncio.start_server(self._pass_on, "127.0.0.1", 0)
+        self.url = f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for writer in self._writers:
+            writer.close()
+        await asyncio.gather(*filter(None, self._passing), return_exceptions=True)
+        for writer in self._writers:
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._passing.append(asyncio.current_task())
+        to_server = await asyncio.open_connection("127.0.0.1", self._port)
+        self._writers += (writer, to_server[1])
+
+        async def passed(source: asyncio.StreamReader, sink: asyncio.StreamWriter, wait_s: float) -> None:
+            with contextlib.suppress(ConnectionError):
+                while data := await source.read(1 << 20):
+                    await asyncio.sleep(wait_s)
+                    sink.write(data)
+            sink.close()
+
+        await asyncio.gather(passed(reader, to_server[1], 0), passed(to_server[0], writer, self._wait_s))
+
+
+def test_a_server_that_is_slow(redis: tuple[Supervisor, str], blocking: EventStore) -> None:
+    """A query of many pages ends in time, though each page comes as soon as an answer must."""
+    blocking.append_many(Event.new("created", Order(f"{i}", ["p"], "c")) for i in range(20 * entity_cache.PAGE))
+    timeout_s = 0.6
+
+    async def run() -> None:
+        async with _Slow(redis[1], 0.4) as slow:
+            store = AsyncEventStore(slow.url, timeout_s=timeout_s)
+            await store.find_one("customer", "c")
+            for query in (lambda: store.find_all("order"), store.unbilled):
+                began_s = asyncio.get_running_loop().time()
+                with pytest.raises(UnavailableError):
+                    await query()
+                took_s = asyncio.get_running_loop().time() - began_s
+                assert took_s < 5 * timeout_s  # twenty pages take eight seconds
+            await store.close()
+
+    asyncio.run(run())
+
+
+def test_a_server_that_forgets_its_scripts_and_is_slow(
+    redis: tuple[Supervisor, str], blocking: EventStore
+) -> None:
+    """Loading a script again, and connecting again, take no longer than a call may take."""
+
+    async def run() -> None:
+        async with _Slow(redis[1], 0.25) as slow:
+            store = AsyncEventStore(slow.url, timeout_s=0.5)
+            await store.find_one("customer", "c")
+            blocking.client.script_flush()
+            began_s = asyncio.get_running_loop().time()
+            assert await store.find_all("order") == []
+            deaf = AsyncEventStore(slow.url.replace("://", "://:password@"), timeout_s=0.2)
+            with pytest.raises(UnavailableError):
+                await deaf.find_one("order", "o")
+            assert asyncio.get_running_loop().time() - began_s < 2
+            await deaf.close()
+            await store.close()
+
+    asyncio.run(run())
 
 
 def test_nobody_listens(tmp_path: Path) -> None:

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from harness.servers import OwnServer
 from ordershop.entities import Customer, Entity, Order
 from ordershop.event_store import EventStore
 from ordershop.events import Event, EventId
 from ordershop.services.crm import SHOP_ADDRESS, Crm, MailClient
 from ordershop.subscription import AwayError, Delivery
 from ordershop.supervisor import Service, Supervisor, free_port
+from tests.stores import store_on
 
 
 @pytest.fixture
@@ -88,6 +90,27 @@ def test_an_order_goes_to_its_customer(crm: Crm, port: int, store: EventStore) -
     assert crm([delivery(number, Order(f"o-{number}", ["p"], f"c-{number}")) for number in (1, 2, 3)]) == []
     mails = asked(port, "/emails").splitlines()
     assert [b"grace@example.org" in mails[0], *(SHOP_ADDRESS.encode() in mail for mail in mails[1:])] == [True] * 3
+
+
+def test_a_damaged_customer_stops_nobody(
+    crm: Crm, port: int, store: EventStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where there is no Hash at a customer's key, his mail goes to the shop, those of others to them."""
+    store.append(Event.new("created", customer(1, email="grace@example.org")))
+    store.client.set(store.keys.entity("customer", "c-2"), "no Hash")
+    assert crm([delivery(number, Order(f"o-{number}", ["p"], f"c-{number}")) for number in (2, 1)]) == []
+    mails = asked(port, "/emails").splitlines()
+    assert [SHOP_ADDRESS.encode() in mails[0], b"grace@example.org" in mails[1]] == [True, True]
+    assert "customer 'c-2'" in caplog.text
+
+
+def test_a_cache_that_cannot_serve_is_waited_for(own_server: OwnServer) -> None:
+    """Where the server answers, but may not say who the customer is, no delivery is at fault."""
+    with store_on(own_server) as store:
+        store.client.execute_command("ACL", "SETUSER", "default", "-hgetall")
+        crm = Crm(store, MailClient("http://127.0.0.1:1"))
+        with pytest.raises(AwayError, match="the entity cache cannot serve now"):
+            crm([delivery(1, Order("o-1", ["p"], "c-1"))])
 
 
 def test_a_service_that_is_away_is_waited_for(store: EventStore) -> None:

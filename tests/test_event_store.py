@@ -16,6 +16,7 @@ from ordershop.async_store import AsyncEventStore
 from ordershop.entities import Customer, Entity, Order, Topic
 from ordershop.event_store import (
     CHUNK,
+    FIRST_CHUNK,
     PAGE,
     WITH_STOCK,
     EventStore,
@@ -23,6 +24,7 @@ from ordershop.event_store import (
     StoreError,
     UnavailableError,
     connect,
+    says_unable,
 )
 from ordershop.events import ACTIONS, Action, Event, EventId
 from tests.contracts import PROPERTY, AppendContract, Contract, Port, TrimContract, server_now
@@ -57,6 +59,19 @@ class TestEventStore(AppendContract, TrimContract):
         assert isinstance(port, EventStore)
         port.client.close()
 
+    @staticmethod
+    def queries(port: Port) -> dict[str, Callable[[], object]]:
+        """The blocking ones."""
+        assert isinstance(port, EventStore)
+        return {
+            "find_one": lambda: port.find_one("customer", "1"),
+            "find_one of an order": lambda: port.find_one("order", "1"),
+            "find_all": lambda: list(port.find_all("order")),
+            "read": lambda: list(port.read("order", "created")),
+            "tail": lambda: port.tail("order", "created"),
+            "replay": lambda: port.replay("order"),
+        }
+
 
 class _InALoop:
     """The asyncio store, in an event loop of its own, with a call for each coroutine."""
@@ -69,6 +84,17 @@ class _InALoop:
 
     def _run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         return self._runner.run(coroutine)
+
+    def queries(self) -> dict[str, Callable[[], object]]:
+        store = self._store
+        return {
+            "find_one": lambda: self._run(store.find_one("customer", "1")),
+            "find_one of an order": lambda: self._run(store.find_one("order", "1")),
+            "find_versioned": lambda: self._run(store.find_versioned("order", "1")),
+            "find_all": lambda: self._run(store.find_all("order")),
+            "unbilled": lambda: self._run(store.unbilled()),
+            "find_everything": lambda: self._run(store.find_everything()),
+        }
 
     def append(self, event: Event, **how: Any) -> EventId:
         found: EventId = self._run(self._store.append(event, **how))
@@ -109,6 +135,25 @@ class TestAsyncEventStore(AppendContract, TrimContract):
         """Close its connection and its loop."""
         assert isinstance(port, _InALoop)
         port.close()
+
+    @staticmethod
+    def queries(port: Port) -> dict[str, Callable[[], object]]:
+        """Those of asyncio."""
+        assert isinstance(port, _InALoop)
+        return port.queries()
+
+
+class _Interrupted(EventStore):
+    """A store during whose replays something happens, after each part."""
+
+    def __init__(self, like: EventStore, happens: Callable[[], object]) -> None:
+        super().__init__(like.client, like.keys.namespace)
+        self._happens = happens
+
+    def _merged(self, *what: Any) -> Iterator[Any]:
+        for part in super()._merged(*what):
+            yield part
+            self._happens()
 
 
 class TestStreams(Contract):
@@ -161,6 +206,23 @@ class TestStreams(Contract):
         store.append(Event.new("created", customer(1)))
         assert cached(store, "customer") == {"c-1": customer(1)}
 
+    @pytest.mark.parametrize("wrong", [10, FIRST_CHUNK + 10, 2 * CHUNK])
+    def test_append_many_behind_a_refusal(self, store: EventStore, wrong: int) -> None:
+        """Chunks before one that is refused are appended, and nothing of it or behind it."""
+        store.append_many(created(*map(order, range(FIRST_CHUNK + 2 * CHUNK))))
+        bills = [billing(n, n if n != wrong else 9_999) for n in range(FIRST_CHUNK + 2 * CHUNK)]
+        with pytest.raises(RefusedError, match="o-9999"):
+            store.append_many(created(*bills))
+        before = 0 if wrong < FIRST_CHUNK else FIRST_CHUNK + (wrong - FIRST_CHUNK) // CHUNK * CHUNK
+        assert [event.entity for event in store.read("billing", "created")] == bills[:before]
+
+    def test_append_many_with_stock_behind_a_refusal(self, store: EventStore) -> None:
+        """Orders behind those for which there was too little are not placed, though for them there is enough."""
+        store.append_together(created(shelf(1, 1, 0), shelf(2, 2, 9_999)))
+        with pytest.raises(RefusedError, match="p-1"):
+            store.append_many(created(order(0, 1), *(order(n, 2) for n in range(1, 2 * CHUNK))), mode=WITH_STOCK)
+        assert cached(store, "order") == {}
+
     # read and tail -------------------------------------------------------------------------------------
 
     def test_read_between_ids(self, store: EventStore) -> None:
@@ -206,6 +268,32 @@ class TestStreams(Contract):
         assert min(counted(store).values()) < PAGE < max(counted(store).values())
         assert streams_in_order(store, "customer") == [(event.action, event.entity) for event in events]
         assert store.replay("customer") == cached(store, "customer") == model.entities["customer"]
+
+    @pytest.mark.parametrize("until", [None, EventId(1 << 40, 0), 1e12])
+    def test_replay_is_of_one_moment(self, store: EventStore, until: EventId | float | None) -> None:
+        """A replay during which a token is passed on, again and again in one step each, finds one holder."""
+        holder = 0
+
+        def pass_on(times: int = 2) -> None:
+            nonlocal holder
+            for _ in range(times):
+                store.append_together([Event.new("deleted", customer(holder)), *created(customer(holder + 1))])
+                holder += 1
+
+        bystanders = [customer(-n) for n in range(1, 2 * PAGE)]
+        store.append_many(created(*bystanders, customer(0)))
+        pass_on(10)
+        held = customer(holder)
+        # Deletions are soon at their end, creations go on for pages.
+        found = _Interrupted(store, pass_on).replay("customer", until=until)
+        assert found == {each.id: each for each in (*bystanders, held)}
+        assert holder > 10
+
+    def test_replay_of_nothing(self, store: EventStore) -> None:
+        """Without any event there is no entity, and an ID before the first event has none."""
+        assert store.replay("order") == {}
+        store.append(Event.new("created", order(1)))
+        assert store.replay("order", until=EventId(1, 1)) == {}
 
     def test_replay_to_any_point(self, store: EventStore) -> None:
         """A replay until an ID, or until a time, is the state after that event."""
@@ -320,18 +408,106 @@ class TestStreams(Contract):
     ids=["one", "together", "deletion first", "many", "with stock"],
 )
 def test_out_of_memory(own_server: OwnServer, append: Callable[[EventStore], object]) -> None:
-    """When the server has no memory left an append raises StoreError, and has written nothing."""
+    """When the server has no memory left an append raises UnavailableError, and has written nothing."""
     with store_on(own_server) as store:
         store.append_together(created(customer(1), product(1), shelf(1, 1, 5), order(1, 1)))
         before = everything(store)
         store.client.config_set("maxmemory-policy", "noeviction")
         store.client.config_set("maxmemory", 1)
-        with pytest.raises(StoreError) as caught:
+        with pytest.raises(UnavailableError, match="cannot serve now"):
             append(store)
-        assert not isinstance(caught.value, RefusedError)
         store.client.config_set("maxmemory", 0)
         assert everything(store) == before
         store.append(Event.new("created", customer(2)))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"maxmemory-policy": "noeviction", "maxmemory": 1},
+        {"min-replicas-to-write": 1},
+        {"replicaof": "127.0.0.1 1"},
+    ],
+    ids=["out of memory", "too few replicas", "a replica"],
+)
+@pytest.mark.parametrize("contract", [TestEventStore, TestAsyncEventStore])
+def test_a_server_that_cannot_write(
+    own_server: OwnServer, contract: type[AppendContract], settings: dict[str, Any]
+) -> None:
+    """A server that is there and cannot write now is unavailable to an append; queries are answered."""
+    with store_on(own_server) as store:
+        store.append(Event.new("created", customer(1)))
+        _set(store, settings)
+        port = contract.opened(own_server.url, store.keys.namespace)
+        for _ in range(2):
+            with pytest.raises(UnavailableError, match="cannot serve now"):
+                port.append(Event.new("created", customer(2)))
+        for query in contract.queries(port).values():
+            query()
+        contract.closed(port)
+
+
+@pytest.mark.parametrize("contract", [TestEventStore, TestAsyncEventStore])
+def test_a_server_that_cannot_read(own_server: OwnServer, contract: type[AppendContract]) -> None:
+    """A replica that has lost its master, and may not answer without, is unavailable to every query."""
+    with store_on(own_server) as store:
+        _set(store, {"replica-serve-stale-data": "no", "replicaof": "127.0.0.1 1"})
+        port = contract.opened(own_server.url, store.keys.namespace)
+        for query in contract.queries(port).values():
+            with pytest.raises(UnavailableError, match="cannot serve now"):
+                query()
+        contract.closed(port)
+
+
+def _set(store: EventStore, settings: dict[str, Any]) -> None:
+    for name, value in settings.items():
+        if name == "replicaof":
+            store.client.replicaof(*value.split())
+        else:
+            store.client.config_set(name, value)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_unable"),
+    [
+        ("OOM command not allowed when used memory > 'maxmemory'.", True),
+        ("READONLY You can't write against a read only replica.", True),
+        ("MISCONF Redis is configured to save RDB snapshots", True),
+        ("BUSY Redis is busy running a script.", True),
+        ("ERR max number of clients reached", True),
+        # As Redis 6.2 says it.
+        (
+            "ERR Error running script (call to f_1): @user_script:9: @user_script: 9: -OOM command not allowed",
+            True,
+        ),
+        ("Error running script (call to f_1): @user_script:9: @user_script: 9: -READONLY You can't write", True),
+        ("BUSYGROUP Consumer Group name already exists", False),
+        ("WRONGTYPE Operation against a key holding the wrong kind of value", False),
+        ("ERR syntax error", False),
+        ("OOMPH", False),
+    ],
+)
+def test_what_says_unable(text: str, is_unable: bool) -> None:
+    """What passes is told from what does not by its first word, also where a script's place stands before it."""
+    assert says_unable(text) is is_unable
+
+
+def test_failed_reads_keep_no_connection(own_server: OwnServer) -> None:
+    """Reads and replays that fail give their connections back."""
+    with (
+        store_on(own_server) as store,
+        contextlib.closing(connect(f"{own_server.url}?max_connections=4")) as client,
+    ):
+        reader = EventStore(client, store.keys.namespace)
+        stream = store.keys.stream("customer", "updated")
+        store.append(Event.new("created", customer(1)))
+        for _ in range(6):
+            store.client.set(stream, "something else")
+            for query in (lambda: list(reader.read("customer", "updated")), lambda: reader.replay("customer")):
+                with pytest.raises(StoreError, match="WRONGTYPE"):
+                    query()
+            store.client.delete(stream)
+            assert reader.replay("customer") == {"c-1": customer(1)}
 
 
 def test_a_server_that_is_frozen(own_server: OwnServer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,6 +42,62 @@ def test_an_outbox_knows_what_it_has_sent(tmp_path: Path) -> None:
         assert second.send([Mail("a", "1", "x"), Mail("a", "2", "y")]) == 1
         assert len(second) == 2
     assert path.read_bytes().count(b"\n") == 2
+
+
+@contextlib.contextmanager
+def room_for(size: int, pid: int = 0) -> Iterator[None]:
+    """No file of a process, by default this one, grows beyond a size: as on a full disk."""
+    if not hasattr(resource, "prlimit"):
+        pytest.skip("no limit can be set for another process here")
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("room", [0, 1, 30, 60])
+def test_what_there_is_no_room_for_is_not_sent(tmp_path: Path, room: int) -> None:
+    """An outbox that cannot take all of a request is as it was, and takes the request when there is room."""
+    path = tmp_path / "mails.jsonl"
+    with contextlib.closing(Outbox(path)) as first:
+        first.send([Mail("a", "1", "x")])
+        before = path.read_bytes()
+        two = [Mail("a", "2" * 20, "y"), Mail("a", "3" * 20, "z")]
+        with room_for(len(before) + room), pytest.raises(OSError, match=r"bytes were written|large"):
+            first.send(two)
+        assert (path.read_bytes(), len(first)) == (before, 1)
+        assert first.send(two) == 2
+    with contextlib.closing(Outbox(path)) as second:
+        assert (len(second), second.send(two)) == (3, 0)
+
+
+def test_a_torn_end_is_cut_off(tmp_path: Path) -> None:
+    """The whole lines of an outbox are never written again: they cannot be lost when that is interrupted."""
+    path = tmp_path / "mails.jsonl"
+    path.write_bytes(b'{"to":"a","msg":"1"}\n{"to"')
+    with room_for(0), contextlib.closing(Outbox(path)) as outbox:
+        assert len(outbox) == 1
+    assert path.read_bytes() == b'{"to":"a","msg":"1"}\n'
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    """What the service has no room for it refuses with 503, whole; when there is room it is sent, once."""
+    port = free_port()
+    arguments = ("--port", str(port), "--outbox", str(tmp_path / "mails.jsonl"))
+    with Supervisor(tmp_path / "log") as supervisor, contextlib.closing(Client(port)) as client:
+        pid = supervisor.start(Service("mail", "ordershop.services.mail", arguments, port))
+        both = [ADA | {"event_id": "x"}, {"to": "a", "msg": "x" * 90_000, "event_id": "y"}]
+        with room_for(50_000, pid):
+            refused = client.post("/email", both)
+            assert (refused.status, refused.error.startswith("the outbox cannot be written")) == (503, True)
+            assert client.post("/email", both[0]).ok() == {"accepted": 1, "repeated": 0}
+        assert client.post("/email", both).ok() == {"accepted": 2, "repeated": 1}
+        supervisor.kill("mail")
+        supervisor.start_again("mail")
+        client.close()
+        assert client.post("/email", both).ok() == {"accepted": 2, "repeated": 2}
 
 
 def test_without_idempotency_every_mail_is_sent() -> None:
@@ -101,4 +158,5 @@ def test_the_delay_can_be_changed(service: Client) -> None:
     service.post("/email", ADA).ok()
     assert clock.now_ns() - before_ns >= 300_000_000
     assert service.put("/delay", {"ms": 0}).ok() == {"ms": 0}
-    assert service.put("/delay", {"ms": -1}).status == 400
+    for nonsense in ({"ms": -1}, [{"ms": 1}]):
+        assert service.put("/delay", nonsense).status == 400

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import contextlib
 import http.client
+import importlib
 import json
 import re
 import shutil
 import subprocess
 import time
+import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +21,19 @@ import hypothesis.strategies as st
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Message
 
-from ordershop.entities import ENTITIES
+from ordershop.async_store import AsyncEventStore
+from ordershop.entities import ENTITIES, Topic
 from ordershop.events import ACTIONS
+from ordershop.services import gateway
+from ordershop.services.app import App, Rejected, common_arguments, read_body, respond
 from ordershop.services.openapi import document
+from ordershop.services.peer import Peer
+from ordershop.shop import OWNERS, SERVICES, shop_ports, shop_services
 from tests.shop import Client, RunningShop, client, in_threads, shop, stock_up
 from tests.waiting import until
 
@@ -228,6 +242,22 @@ def test_a_bill_for_an_unknown_order_is_refused(client: Client) -> None:
     assert client.get("/orders/unbilled").ok() == []
 
 
+def test_what_comes_back_may_be_more_than_one_may_set(client: Client) -> None:
+    """A full shelf that is filled up again while an order is out holds more when it comes back; all read it."""
+    customer, [product], [shelf] = stock_up(client, amount=1_000_000_000)
+    [order] = client.post("/order", {"product_ids": [product], "customer_id": customer}).ok()
+    client.put(f"/inventory/{shelf}", {"product_id": product, "amount": 1_000_000_000}).ok()
+    client.delete(f"/order/{order}").ok()
+    for path, name in [("/inventory", None), ("/report", "inventory")]:
+        found = client.get(path).ok()
+        assert (found if name is None else found[name])[0]["amount"] == 1_000_000_001
+    assert client.get(f"/inventory/{shelf}").ok()["amount"] == 1_000_000_001
+    client.post("/order", {"product_ids": [product] * 2, "customer_id": customer}).ok()
+    assert client.get(f"/inventory/{shelf}").ok()["amount"] == 999_999_999
+    refused = client.put(f"/inventory/{shelf}", {"product_id": product, "amount": 1_000_000_001})
+    assert (refused.status, "$.amount" in refused.error) == (400, True)
+
+
 # Input -------------------------------------------------------------------------------------------------------
 
 GOOD: dict[str, dict[str, Any]] = {
@@ -283,7 +313,23 @@ def test_a_missing_field_is_named(client: Client, topic: str) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"nonsense", b'"x"', b"7", b"null", b"[]", b"[7]", b"\xff\xfe", b'{"name": "\xff"}', b'"\\ud800"'],
+    [
+        *(
+            b"",
+            b"{",
+            b"nonsense",
+            b'"x"',
+            b"7",
+            b"null",
+            b"[]",
+            b"[7]",
+            b"\xff\xfe",
+            b'{"name": "\xff"}',
+            b'"\\ud800"',
+        ),
+        b'{"x":' + b"[" * 2_000 + b"]" * 2_000 + b"}",
+    ],
+    ids=lambda body: repr(body[:12]),
 )
 @pytest.mark.parametrize("topic", SINGLE)
 def test_what_is_no_object_is_refused(client: Client, topic: str, body: bytes) -> None:
@@ -299,6 +345,29 @@ def test_a_large_body_is_refused(client: Client) -> None:
         assert (refused.status, bool(refused.error)) == (413, True)
 
 
+def test_orders_as_large_as_a_body_may_be(client: Client) -> None:
+    """A list of orders just below the limit is placed, though with their ids it is larger than that."""
+    customer, [product], [shelf] = stock_up(client, amount=1_000_000)
+    orders = [{"product_ids": [product] * 1_000, "customer_id": customer} for _ in range(30)]
+    body = json.dumps(orders, separators=(",", ":")).encode()
+    while len(body) >= 1 << 20:
+        orders[-1]["product_ids"].pop()  # type: ignore[union-attr]
+        if not orders[-1]["product_ids"]:
+            orders.pop()
+        body = json.dumps(orders, separators=(",", ":")).encode()
+    pieces = sum(len(order["product_ids"]) for order in orders)
+    assert len(client.send("POST", "/orders", body).ok()) == len(orders)
+    assert client.get(f"/inventory/{shelf}").ok()["amount"] == 1_000_000 - pieces
+
+
+@pytest.mark.parametrize("topic", SINGLE)
+def test_a_change_is_of_one_object(client: Client, topic: str) -> None:
+    """A PUT takes one object and no list, not even of one."""
+    for content in ([GOOD[topic]], [GOOD[topic], GOOD[topic]]):
+        refused = client.put(f"/{topic}/{NOBODY}", content)
+        assert (refused.status, refused.error) == (400, "Expected `object`, got `array`")
+
+
 def test_a_list_has_bounds(client: Client) -> None:
     """A thousand objects are taken in one step, one more is refused."""
     thousand = [{"name": "n", "email": "a@b"}] * 1_000
@@ -308,7 +377,7 @@ def test_a_list_has_bounds(client: Client) -> None:
 
 
 @pytest.mark.parametrize("topic", SINGLE)
-@pytest.mark.parametrize("entity_id", [NOBODY, "a:b_c", "%20", "%00", "%ff", "*", "x" * 90])
+@pytest.mark.parametrize("entity_id", [NOBODY, "a:b_c", "%20", "%00", "%ff", "*", "x" * 90, "x" * 101])
 def test_an_unknown_id(client: Client, topic: str, entity_id: str) -> None:
     """An entity that does not exist reads as null, and can be neither changed nor deleted."""
     customer, [product], _ = stock_up(client)
@@ -378,6 +447,40 @@ def test_a_repeated_command_happens_once(shop: RunningShop, client: Client) -> N
             assert len(shop.store.tail(topic, action)) == 1, (topic, action)  # type: ignore[arg-type]
     assert client.delete(f"/order/{order}").status == 404
     assert client.delete(f"/order/{order}", Idempotency_Key="x" * 201).status == 400
+
+
+@pytest.mark.parametrize("topic", SINGLE)
+def test_a_key_with_another_body(shop: RunningShop, client: Client, topic: Topic) -> None:
+    """A POST with a key that has created something by another body is refused, and leaves nothing of itself."""
+    customer, [product], _ = stock_up(client)
+    wanted = {"product_ids": [product], "customer_id": customer}
+    first_order, second_order = client.post("/orders", [wanted, wanted]).ok()
+    good, another = {
+        "customer": ({"name": "Ada", "email": "ada@example.org"}, {"name": "Eve", "email": "eve@example.org"}),
+        "product": ({"name": "p", "price": 1}, {"name": "p", "price": 2}),
+        "inventory": ({"product_id": product, "amount": 1}, {"product_id": product, "amount": 2}),
+        "order": (wanted, wanted | {"product_ids": [product, product]}),
+        "billing": ({"order_id": first_order}, {"order_id": second_order}),
+    }[topic]
+    ids = client.post(f"/{topic}", good, Idempotency_Key="k").ok()
+    before = shop.cached(topic)
+    for content in (another, [good, another], [another, good]):
+        refused = client.post(f"/{topic}", content, Idempotency_Key="k")
+        assert (refused.status, refused.error.startswith("Idempotency-Key: it was used before")) == (422, True)
+    assert shop.cached(topic) == before
+    # What only is written differently is the same.
+    for body in (json.dumps(good, indent=4), json.dumps([dict(reversed(good.items()))])):
+        assert client.send("POST", f"/{topic}", body.encode(), Idempotency_Key="k").ok() == ids
+    assert shop.cached(topic) == before
+    shop.check_cache_is_replay()
+
+
+def test_a_change_with_another_body_happens(client: Client) -> None:
+    """A PUT with a key that was used for another body is not dropped; one that is only repeated does nothing."""
+    [customer] = client.post("/customer", GOOD["customer"]).ok()
+    for name in ("Eve", "Ida", "Eve"):
+        client.put(f"/customer/{customer}", GOOD["customer"] | {"name": name}, Idempotency_Key="k").ok()
+    assert client.get(f"/customer/{customer}").ok()["name"] == "Ida"
 
 
 # What is away ------------------------------------------------------------------------------------------------
@@ -456,6 +559,116 @@ def test_the_crm_away_and_back(shop: RunningShop, client: Client) -> None:
     assert sorted(welcomed()) == sorted(each["email"] for each in people)
 
 
+# Between client and service ----------------------------------------------------------------------------------
+
+
+async def ask(app: App, path: str, *messages: Message, method: str = "GET") -> tuple[int, Any]:
+    """The status and the JSON that an app answers to a request that comes in some messages, and no further."""
+    sent: list[Message] = []
+    coming = iter(messages)
+
+    async def receive() -> Message:
+        for message in coming:
+            return message
+        return await asyncio.get_running_loop().create_future()  # for ever
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": method, "path": path, "raw_path": path.encode(), "headers": []}
+    await app(scope | {"query_string": b"", "root_path": ""}, receive, send)
+    body = b"".join(message.get("body", b"") for message in sent)
+    return sent[0]["status"], json.loads(body) if body else None
+
+
+def a_part(body: bytes) -> Message:
+    """A part of a body, of which more is to come."""
+    return {"type": "http.request", "body": body, "more_body": True}
+
+
+def reading_app(**how: Any) -> App:
+    """An app that reads a body, and answers how long it is."""
+
+    async def read(request: Request) -> Response:
+        return respond(len(await read_body(request.receive, **how)))
+
+    return App("reading", [Route("/", read, methods=["POST"])])
+
+
+def test_a_body_that_does_not_end_is_not_waited_for() -> None:
+    """A body that is not whole in time is answered 408, and its connection is given up."""
+    status, said = asyncio.run(ask(reading_app(timeout_s=0.05), "/", a_part(b"{"), method="POST"))
+    assert (status, said) == (408, {"error": "the body was not whole after 0.05 s"})
+    with pytest.raises(Rejected) as refused:
+        asyncio.run(read_body(lambda: asyncio.sleep(60, a_part(b"")), timeout_s=0.05))
+    assert refused.value.headers == {"connection": "close"}
+
+
+def test_a_limit_may_be_another() -> None:
+    """A body has as many bytes as the limit at most."""
+    whole = {"type": "http.request", "body": b"12"}
+    assert asyncio.run(ask(reading_app(limit=4), "/", a_part(b"12"), whole, method="POST")) == (200, 4)
+    status, _ = asyncio.run(ask(reading_app(limit=3), "/", a_part(b"12"), whole, method="POST"))
+    assert status == 413
+
+
+def test_a_client_that_leaves_is_no_fault_of_ours() -> None:
+    """A client that goes while it sends is no error: nothing is raised, and no 500 counted."""
+    gone = {"type": "http.disconnect"}
+    assert asyncio.run(ask(reading_app(), "/", a_part(b"{"), gone, method="POST")) == (
+        499,
+        None,
+    )
+
+
+async def never_the_last_page(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A server of RESP that answers every command, after 20 ms, with a cursor and no entities."""
+    with contextlib.closing(writer), contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+        while words := int((await reader.readline() or b"*0")[1:]):
+            for _ in range(words):
+                size = int((await reader.readline())[1:])
+                await reader.readexactly(size + 2)
+            await asyncio.sleep(0.02)
+            writer.write(b"*1\r\n$1\r\n7\r\n")
+
+
+@pytest.mark.parametrize("path", ["/customers", "/orders"])
+def test_a_list_that_does_not_end_is_not_waited_for(path: str) -> None:
+    """A query whose pages all come, and never the last of them, is answered 503 in time."""
+
+    async def run() -> tuple[int, Any]:
+        async with await asyncio.start_server(never_the_last_page, "127.0.0.1", 0) as server:
+            store = AsyncEventStore(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+            app = App("gateway", gateway.query_routes(store, list_timeout_s=0.3))
+            answer = await asyncio.wait_for(ask(app, path), 10)
+            await store.close()
+            return answer
+
+    assert asyncio.run(run()) == (503, {"error": "the event store does not answer"})
+
+
+def test_a_repeat_is_on_a_connection_of_its_own() -> None:
+    """However many of the kept connections are dead, a call that loses one of them is answered by a new one."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # One answer a connection; the next question finds it closed.
+        with contextlib.closing(writer), contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ntrue")
+            await reader.readuntil(b"\r\n\r\n")
+
+    async def run() -> list[bytes]:
+        async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            peer = Peer("one", f"http://127.0.0.1:{port}", timeout_s=5)
+            answers = await asyncio.gather(*(peer.send("GET", b"/") for _ in range(3)))
+            answers.append(await peer.send("GET", b"/"))
+            await peer.close()
+            return [answer.body for answer in answers]
+
+    assert asyncio.run(run()) == [b"true"] * 4
+
+
 # The interface, described --------------------------------------------------------------------------------------
 
 
@@ -474,6 +687,24 @@ def test_every_described_operation_exists(client: Client) -> None:
         for method in operations:
             reply = client.send(method.upper(), path.replace("{id}", NOBODY), b"nonsense")
             assert reply.status not in {405, 500}, (method, path)
+            # A path that is no route is 404 as well, but speaks of no entity.
+            assert reply.status != 404 or reply.error.startswith("id: there is no"), (method, path)
+
+
+def test_every_route_is_described() -> None:
+    """The gateway's routes are those of the document, and the document itself."""
+    store = AsyncEventStore("redis://127.0.0.1:1")
+    app = gateway.make_app(
+        store, {name: Peer(name, "http://127.0.0.1:1", timeout_s=1) for name in OWNERS.values()}
+    )
+    routes = {
+        (route.path, method)
+        for route in app.routes
+        if isinstance(route, Route)
+        for method in (route.methods or set()) - {"HEAD"}
+    }
+    described = {(path, method.upper()) for path, ways in document()["paths"].items() for method in ways}
+    assert routes == described | {("/openapi.json", "GET")}
 
 
 ANY_JSON = st.recursive(
@@ -500,32 +731,51 @@ def test_no_input_makes_a_5xx(client: Client, data: st.DataObject) -> None:
     assert reply.status < 500, reply
 
 
-def test_schemathesis_finds_no_5xx(shop: RunningShop) -> None:
-    """Requests made from the document, good ones and bad ones, find no 5xx."""
+@pytest.mark.parametrize("kind", ["POSITIVE", "NEGATIVE"])
+def test_schemathesis_finds_nothing_undescribed(shop: RunningShop, kind: str) -> None:
+    """Requests made from the document, good ones and bad ones, find no 5xx, and no answer that is not in it."""
     schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed")
     from schemathesis.checks import not_a_server_error
+    from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
+    checks = [not_a_server_error, status_code_conformance, response_schema_conformance]
     schema = schemathesis.openapi.from_url(f"http://127.0.0.1:{shop.ports['gateway']}/openapi.json")
     for result in schema.get_all_operations():
         operation = result.ok()
+        if kind == "NEGATIVE" and operation.method.upper() == "GET":
+            continue  # nothing about a question can be wrong
 
         @settings(max_examples=10, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-        @given(case=operation.as_strategy())
-        def no_5xx(case: Any) -> None:
-            case.call_and_validate(checks=[not_a_server_error])
+        @given(case=operation.as_strategy(generation_mode=schemathesis.GenerationMode[kind]))
+        def as_described(case: Any) -> None:
+            case.call_and_validate(checks=checks)
 
-        no_5xx()
+        as_described()
 
 
 def test_compose_names_every_service() -> None:
     """compose.yaml runs one container for each service, and each command is one that the service takes."""
     yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
     compose = yaml.safe_load((ROOT / "compose.yaml").read_text())
-    from ordershop.shop import SERVICES
-
     assert set(compose["services"]) == {"redis", *SERVICES}
     for name in SERVICES:
-        assert compose["services"][name]["command"][0] == f"ordershop.services.{name}"
+        module, *arguments = compose["services"][name]["command"]
+        assert module == f"ordershop.services.{name}"
+        _parser_of(module).parse_args(arguments)  # it exits where they are wrong
+
+
+def test_a_supervised_service_takes_its_arguments(tmp_path: Path) -> None:
+    """Each service takes what a shop gives it, with a state and without."""
+    for state in (tmp_path, None):
+        for service in shop_services("redis://127.0.0.1", shop_ports(), state=state):
+            _parser_of(service.module).parse_args(["--supervised", *service.arguments])
+
+
+def _parser_of(module: str) -> argparse.ArgumentParser:
+    """The command line of a service; those that need an event store only have the same."""
+    parser = getattr(importlib.import_module(module), "parser", lambda: common_arguments(module))()
+    assert isinstance(parser, argparse.ArgumentParser)
+    return parser
 
 
 def test_compose_is_accepted_by_docker() -> None:
@@ -539,3 +789,13 @@ def test_compose_is_accepted_by_docker() -> None:
     command = [docker, "compose", "--file", str(ROOT / "compose.yaml"), "config", "--quiet"]
     checked = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_a_source_distribution_has_what_its_tests_read() -> None:
+    """Whatever a test opens beside the packages is among the files of which a source distribution is made."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    patterns = project["tool"]["hatch"]["build"]["targets"]["sdist"]["include"] + ["pyproject.toml"]
+    texts = [path.read_text() for path in (ROOT / "tests").glob("*.py")]
+    read = {name for text in texts for name in re.findall(r'(?:ROOT|parents\[1\]) / "([\w.-]+)', text)}
+    assert {name for name in read if not any(fnmatch(name, pattern) for pattern in patterns)} == set()
+    assert ".ci" in read

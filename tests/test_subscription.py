@@ -8,7 +8,7 @@ import logging
 import random
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -298,6 +298,66 @@ def test_at_most_once_forgets_at_once(store: EventStore) -> None:
     handled = Handled(fails=lambda _: True)
     run_until(subscribe(store, CUSTOMERS, policy="at_most_once"), handled, lambda: handled.batches, "the next")
     assert (during, handled.names) == ([0], ["c-3"])
+
+
+class StopAfter(threading.Event):
+    """A stop that comes during the first effect, or after so many looks that there will be none."""
+
+    def __init__(self, looks: int = 50) -> None:
+        super().__init__()
+        self._looks_left = looks
+
+    def is_set(self) -> bool:
+        """Whether to end."""
+        self._looks_left -= 1
+        return super().is_set() or self._looks_left < 0
+
+    def during(self, effect: Effect) -> Effect:
+        """An effect that sets it."""
+
+        def stopping(deliveries: Sequence[Delivery]) -> Iterable[Delivery]:
+            self.set()
+            return effect(deliveries)
+
+        return stopping
+
+
+def test_at_most_once_loses_nothing_at_a_stop(store: EventStore) -> None:
+    """At-most-once: what the server has handed out and forgotten has its effect before a stop ends the loop."""
+    expected, handled = come_and_go(store, 40), Handled()
+    count = -1
+    while len(handled.names) > count:
+        count, stop = len(handled.names), StopAfter()
+        subscribe(store, policy="at_most_once", page=8).run(stop.during(handled), stop)
+    assert sorted(seen(handled)) == sorted(expected)
+    assert seen(handled)[:8] == expected[:8]
+
+
+def test_at_most_once_at_a_stop_with_a_raising_effect(store: EventStore) -> None:
+    """At-most-once: of what came before a stop only that has no effect whose own effect raises."""
+    expected, stop = come_and_go(store, 5), StopAfter()
+    handled = Raises(lambda each: each.entity.id == "o-2")
+    subscribe(store, policy="at_most_once").run(stop.during(handled), stop)
+    assert handled.done == [name for _, name in expected if name != "o-2"]
+
+
+@pytest.mark.parametrize("page", [8, 500])
+def test_at_most_once_loses_nothing_that_came(store: EventStore, page: int) -> None:
+    """At-most-once: what had come when the connection is lost has its effect, once, and the rest comes later."""
+    expected, handled = come_and_go(store, 200), Handled()
+
+    def effect(deliveries: Sequence[Delivery]) -> Iterable[Delivery]:
+        # During an effect nothing is under way.
+        store.client.client_kill_filter(_type="normal", skipme=True)
+        return handled(deliveries)
+
+    run_until(
+        subscribe(store, policy="at_most_once", page=page),
+        effect,
+        lambda: len(handled.names) >= len(expected),
+        "all events",
+    )
+    assert sorted(seen(handled)) == sorted(expected)
 
 
 # After a crash -----------------------------------------------------------------------------------------
@@ -941,6 +1001,41 @@ def test_little_is_said_while_the_server_is_away(own_server: OwnServer, caplog: 
         assert len(records) == 1
         assert "the event store is away" in records[0].message
         assert "g: the event store is back" in [record.message for record in caplog.records]
+
+
+@pytest.mark.parametrize("policy", ["at_least_once", "at_most_once"])
+@pytest.mark.parametrize("trouble", ["a replica", "too few replicas", "out of memory"])
+def test_a_server_that_cannot_serve(
+    own_server: OwnServer, policy: str, trouble: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A server that says that it cannot serve now, as after a failover, is waited for like one that is away."""
+    with store_on(own_server) as store:
+        handled, stop, client = Handled(), ImpatientStop(), store.client
+        store.append(Event.new("created", customer(1)))
+        begin, end = {
+            "a replica": (lambda: client.replicaof("127.0.0.1", "1"), lambda: client.replicaof("NO", "ONE")),
+            "too few replicas": (
+                lambda: client.config_set("min-replicas-to-write", 1),
+                lambda: client.config_set("min-replicas-to-write", 0),
+            ),
+            "out of memory": (
+                # Reading takes no memory in the server's eyes, making a group does.
+                lambda: (
+                    client.config_set("maxmemory", 1),
+                    client.client_kill_filter(_type="normal", skipme=True),
+                ),
+                lambda: client.config_set("maxmemory", 0),
+            ),
+        }[trouble]
+        with running(subscribe(store, CUSTOMERS, policy=policy), handled, stop):
+            until(lambda: handled.names == ["c-1"], "it has begun")
+            begin()
+            until(lambda: len(stop.waits) > 5, "it waits")
+            end()
+            store.append(Event.new("created", customer(2)))
+            until(lambda: handled.names[-1] == "c-2", "it goes on")
+        assert handled.names == ["c-1", "c-2"]
+        assert sum("the event store is away" in record.message for record in caplog.records) == 1
 
 
 @pytest.mark.parametrize("is_away", [False, True])

@@ -73,6 +73,31 @@ def test_freeze_and_thaw(supervisor: Supervisor) -> None:
     assert supervisor.state("mail") == "stopped"
 
 
+def test_nothing_watches_over_a_service_that_has_ended(supervisor: Supervisor) -> None:
+    """What would thaw a frozen service ends with it: its process id may soon be another's."""
+
+    def watchers() -> list[psutil.Process]:
+        mine = psutil.Process().children()
+        living = [p for p in mine if p.status() != psutil.STATUS_ZOMBIE]
+        return [p for p in living if any("SIGCONT" in word for word in p.cmdline())]
+
+    service = _mail()
+    before = watchers()
+    supervisor.start(service)
+    supervisor.freeze("mail")
+    assert len(watchers()) == len(before) + 1
+    supervisor.kill("mail")
+    assert watchers() == before
+    supervisor.freeze("mail")
+    assert (watchers(), supervisor.state("mail")) == (before, "stopped")
+    pid = supervisor.start_again("mail")
+    supervisor.freeze("mail")
+    psutil.Process(pid).kill()
+    until(lambda: supervisor.state("mail") == "failed", "the service has failed")
+    supervisor.start_again("mail")
+    assert (watchers(), supervisor.state("mail")) == (before, "running")
+
+
 def test_a_service_that_ends_at_once(supervisor: Supervisor) -> None:
     """`start` raises with the exit code and the last line that the service wrote."""
     with pytest.raises(SupervisorError, match=r"mail ended with exit code 2.*--port"):

@@ -7,12 +7,14 @@ from typing import Any
 from harness.locust_users import JourneyUser, UserPool, step
 
 # isort: split
+import gevent
 from locust.env import Environment
 
 from harness.child import Channel
 from harness.clock import VirtualClock
 from harness.driving import Journeys
-from harness.pacing import Pacer
+from harness.pacing import Pacer, constant
+from harness.pump import PumpError
 
 
 class Visitor(JourneyUser):
@@ -34,6 +36,25 @@ class Visitor(JourneyUser):
             raise LookupError("unbearable")
         self.call(given.get("method", "GET"), f"/{page}")
         self.tell(f"visitor {self.seat}", f"seen {self._turn}")
+
+
+class Leaping(VirtualClock):
+    """A clock that goes a second each time somebody looks at it."""
+
+    def now_ns(self) -> int:
+        self.sleep_ns(1_000_000_000)
+        return super().now_ns()
+
+
+def absent_main(channel: Channel) -> None:
+    """What who waits for three users is told, when one comes only after he has begun to wait."""
+    journeys = Journeys(entry="", host="", users=3, seed=1, given={})
+    pool = UserPool(journeys, constant(1, 1), first_user=0, here=3, clock=Leaping())
+    gevent.spawn(pool.take_seat)
+    try:
+        pool.wait_until_ready()
+    except PumpError as error:
+        channel.send(str(error))
 
 
 def pool_main(channel: Channel, pacer: Pacer, portions: list[tuple[int, int]], stop_at_ns: int | None) -> None:

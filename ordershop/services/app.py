@@ -1,7 +1,8 @@
 """What the HTTP services share: the app, its errors as JSON, bodies in and out, and serving.
 
 Every error is `{"error": "..."}`: 4xx where the request is at fault, naming the field; 503 where Redis or
-another service does not answer. A body is one object or a list of objects, of at most 1 MiB.
+another service does not answer. A body is one object or a list of objects, of at most 1 MiB, and comes within
+ten seconds.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ from ordershop.event_store import UnavailableError
 
 MAX_BODY_BYTES = 1 << 20
 MAX_LIST = 1_000
+# A client on a poor line needs some seconds for the largest body; one that has gone silent needs no end.
+BODY_TIMEOUT_S = 10.0
+# Not in the standard; nginx names it so. Nobody reads the answer.
+CLIENT_IS_GONE = 499
 
 T = TypeVar("T")
 
@@ -52,64 +57,71 @@ def respond(content: Any, status: int = 200) -> Response:
     return JsonResponse(msgspec.json.encode(content), status)
 
 
-async def read_body(receive: Receive) -> bytes:
+async def read_body(receive: Receive, *, limit: int = MAX_BODY_BYTES, timeout_s: float = BODY_TIMEOUT_S) -> bytes:
     """The body of a request.
 
+    Args:
+        limit: how many bytes it may have.
+        timeout_s: how long it may take to come.
+
     Raises:
-        Rejected: too large (413).
+        Rejected: too large (413), or not whole in time (408).
+        ClientDisconnect: the client is gone.
     """
     body = b""
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        part: bytes = message.get("body", b"")
-        body += part
-        if len(body) > MAX_BODY_BYTES:
-            raise Rejected(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
-        if not message.get("more_body", False):
-            return body
+    try:
+        async with asyncio.timeout(timeout_s):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                part: bytes = message.get("body", b"")
+                body += part
+                if len(body) > limit:
+                    raise Rejected(413, f"the body is larger than {limit} bytes")
+                if not message.get("more_body", False):
+                    return body
+    except TimeoutError as error:
+        why = f"the body was not whole after {timeout_s:g} s"
+        raise Rejected(408, why, {"connection": "close"}) from error
 
 
-async def json_body(request: Request, kind: type[T]) -> list[T]:
+async def json_body(request: Request, kind: type[T], *, limit: int = MAX_BODY_BYTES) -> list[T]:
     """The objects of a request's body, one or a list of them, validated.
 
-    Raises:
-        Rejected: too large (413), no JSON or no such object (400); the text names the field.
-    """
-    return decode_body(await read_body(request.receive), kind)
-
-
-def decode_body(body: bytes, kind: type[T]) -> list[T]:
-    """The objects of a body, one or a list of them, validated.
+    Args:
+        limit: how many bytes the body may have.
 
     Raises:
-        Rejected: as for `json_body`.
+        Rejected: too large (413), too late (408), no JSON or no such object (400); the text names the field.
     """
-    try:
-        if body.lstrip()[:1] == b"[":
-            objects = msgspec.json.decode(body, type=list[kind])  # type: ignore[valid-type]
-        else:
-            objects = [msgspec.json.decode(body, type=kind)]
-    except msgspec.ValidationError as error:
-        raise Rejected(400, str(error)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Rejected(400, f"the body is not JSON: {error}") from error
+    body = await read_body(request.receive, limit=limit)
+    if body.lstrip()[:1] != b"[":
+        return [_decoded(body, kind)]
+    objects = _decoded(body, list[kind])  # type: ignore[valid-type]
     if not 0 < len(objects) <= MAX_LIST:
         raise Rejected(400, f"the body is a list of {len(objects)} objects; 1 to {MAX_LIST} are allowed")
     return objects
 
 
 async def one_in_body(request: Request, kind: type[T]) -> T:
-    """The only object of a request's body.
+    """The object that a request's body is, validated.
 
     Raises:
-        Rejected: as for `json_body`; also for a list.
+        Rejected: as for `json_body`; also for a list, of whatever length.
     """
-    objects = await json_body(request, kind)
-    if len(objects) != 1:
-        raise Rejected(400, f"the body is a list of {len(objects)} objects; one is wanted")
-    return objects[0]
+    return _decoded(await read_body(request.receive), kind)
+
+
+def _decoded(body: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as error:
+        raise Rejected(400, str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Rejected(400, f"the body is not JSON: {error}") from error
+    except RecursionError as error:
+        raise Rejected(400, "the body is nested too deeply") from error
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
@@ -128,6 +140,11 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
 
 async def _on_unavailable(_: Request, error: Exception) -> Response:
     return respond({"error": str(error)}, 503)
+
+
+async def _on_gone(_request: Request, _error: Exception) -> Response:
+    # The client's own affair: nothing is at fault here, so nothing is logged.
+    return Response(status_code=CLIENT_IS_GONE)
 
 
 async def _on_fault(_: Request, error: Exception) -> Response:
@@ -167,6 +184,7 @@ class App(Starlette):
             exception_handlers={
                 HTTPException: _on_http_error,
                 UnavailableError: _on_unavailable,
+                ClientDisconnect: _on_gone,
                 Exception: _on_fault,
             },
         )

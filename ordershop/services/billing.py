@@ -26,6 +26,7 @@ from ordershop.services.commands import (
     delete,
     entity_ids,
     run_store_service,
+    saying,
     store_app,
 )
 
@@ -46,7 +47,7 @@ def make_app(store: AsyncEventStore, clock: Callable[[], float] = time.time) -> 
         ids = entity_ids("billing", command, len(drafts))
         done = clock()
         billings = [Billing(new_id, draft.order_id, done) for new_id, draft in zip(ids, drafts, strict=True)]
-        return respond(await create(store, "billing", billings, command))
+        return respond(await create(store, "billing", billings, saying(command, drafts)))
 
     async def put(request: Request) -> Response:
         draft = await one_in_body(request, BillingDraft)
@@ -55,7 +56,8 @@ def make_app(store: AsyncEventStore, clock: Callable[[], float] = time.time) -> 
         def changed(was: Entity) -> Billing:
             return Billing(entity_id, draft.order_id, was.done if isinstance(was, Billing) else clock())
 
-        return respond(await change(store, "billing", entity_id, command_id(request), "updated", changed))
+        command = saying(command_id(request), [draft])
+        return respond(await change(store, "billing", entity_id, command, "updated", changed))
 
     async def remove(request: Request) -> Response:
         return respond(await delete(store, "billing", request.path_params["id"], command_id(request)))

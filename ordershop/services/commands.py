@@ -4,21 +4,25 @@ A command has an id, drawn by the gateway or given by the client in the header `
 id that it gives follows from that:
 
     entity   uuid5(command, topic, place in the list)
-    event    uuid5(command, action, entity)
+    event    uuid5(command, what its body says, action, entity)
 
 So a command that is repeated after a lost answer, on whichever hop, names the same entities and the same events,
-and the store appends them once and answers the same again.
+and the store appends them once and answers the same again. A key that comes again with another body names the
+entities that it has created by other events: the store finds them there, and the client is told (422). An update
+with another body is another command, whatever its key: nobody's words are dropped.
 
 A list of objects is one atomic append: all of them, or none.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -85,6 +89,15 @@ def entity_ids(topic: Topic, command: str, count: int) -> list[str]:
     return [str(uuid.uuid5(_NAMES, f"{command} {topic} {i}")) for i in range(count)]
 
 
+def saying(command: str, objects: Sequence[Draft | Entity]) -> str:
+    """A command's id together with what its body says, however that is written; its events' ids follow from it.
+
+    Args:
+        objects: of the body, decoded.
+    """
+    return f"{command} {hashlib.blake2b(msgspec.json.encode(objects), digest_size=16).hexdigest()}"
+
+
 def event_id(action: Action, entity_id: str, command: str) -> str:
     """The `event_id` of the event that a command leaves on an entity."""
     return str(uuid.uuid5(_NAMES, f"{command} {action} {entity_id}"))
@@ -116,14 +129,22 @@ async def create(
 ) -> list[str]:
     """Create entities, all or none, and answer their ids.
 
+    Args:
+        command: of `saying`.
+
     Raises:
-        Rejected: a reference is unknown (422), or stock or billing forbid it (409).
+        Rejected: a reference is unknown, or the key was used before (422), or stock or billing forbid it (409).
     """
     events = [event_of("created", entity, command) for entity in entities]
     try:
-        # That it does not exist yet holds for new ids; it stops a repeat that comes after the dedup window.
+        # That none exists yet holds for the ids of a new key. It stops another body of a key, and a repeat that
+        # comes after the dedup window.
         await store.append_together(events, expect=_ABSENT, references=references_of(entities), mode=mode)
     except RefusedError as error:
+        if error.reason == "version":
+            raise Rejected(
+                422, "Idempotency-Key: it was used before, with another body or too long ago"
+            ) from error
         raise rejection(error, topic) from error
     return [entity.id for entity in entities]
 
@@ -136,6 +157,9 @@ async def update(
     mode: Mode = PROJECT,
 ) -> bool:
     """Put an entity in the place of the one that has its id.
+
+    Args:
+        command: of `saying`.
 
     Raises:
         Rejected: unknown (404), a reference is (422), or stock or billing forbid it (409).
@@ -160,6 +184,7 @@ async def change(
     """Append an event that depends on what the entity was; again, if it changes meanwhile.
 
     Args:
+        command: of `saying`; of a deletion the id alone.
         changed: from the entity as it is to that of the event.
 
     Raises:
@@ -234,11 +259,12 @@ def topic_routes(
         command = command_id(request)
         ids = entity_ids(topic, command, len(drafts))
         entities = [entity_of(new_id, each) for new_id, each in zip(ids, drafts, strict=True)]
-        return respond(await create(store, topic, entities, command))
+        return respond(await create(store, topic, entities, saying(command, drafts)))
 
     async def put(request: Request) -> Response:
-        entity = entity_of(request.path_params["id"], await one_in_body(request, draft))
-        return respond(await update(store, topic, entity, command_id(request)))
+        told = await one_in_body(request, draft)
+        entity = entity_of(request.path_params["id"], told)
+        return respond(await update(store, topic, entity, saying(command_id(request), [told])))
 
     async def remove(request: Request) -> Response:
         return respond(await delete(store, topic, request.path_params["id"], command_id(request)))

@@ -31,7 +31,7 @@ import redis
 
 from ordershop.entities import Customer, Order, Topic
 from ordershop.entity_cache import CacheError, entity_from_hash
-from ordershop.event_store import EventStore, connect
+from ordershop.event_store import EventStore, connect, is_unable
 from ordershop.events import Action, Keys
 from ordershop.services.mail import Mail
 from ordershop.subscription import AwayError, Delivery, Policy, Stop, Subscription
@@ -152,19 +152,34 @@ class Crm:
             with self._store.client.pipeline(transaction=False) as questions:
                 for each in ids:
                     questions.hgetall(self._store.keys.entity("customer", each))
-                hashes = questions.execute()
+                hashes = questions.execute(raise_on_error=False)
         except redis.RedisError as error:
             raise AwayError(f"the entity cache does not answer ({error})") from error
         customers: dict[str, Customer] = {}
-        for each, fields in zip(ids, hashes, strict=True):
+        for each, answer in zip(ids, hashes, strict=True):
+            if isinstance(answer, redis.RedisError) and is_unable(answer):
+                raise AwayError(f"the entity cache cannot serve now ({answer})") from answer
             try:
-                found = entity_from_hash("customer", list(chain.from_iterable(fields.items())), [])
+                found = _customer(answer)
             except CacheError as error:
-                log.warning("%s; its mail goes to the shop", error)
+                log.warning("customer %r: %s; its mail goes to the shop", each, error)
                 continue
-            if isinstance(found, Customer):
+            if found is not None:
                 customers[each] = found
         return customers
+
+
+def _customer(answer: dict[bytes, bytes] | redis.RedisError) -> Customer | None:
+    """The customer of an answer to HGETALL.
+
+    Raises:
+        CacheError: there is something else at that key.
+    """
+    if isinstance(answer, redis.RedisError):
+        # What is there is no Hash, and will not be one however long it is waited for.
+        raise CacheError(f"the cache holds a customer that is none: {answer}")
+    found = entity_from_hash("customer", list(chain.from_iterable(answer.items())), [])
+    return found if isinstance(found, Customer) else None
 
 
 def listen(
@@ -204,19 +219,24 @@ def listen(
     ).run(effect, stop)
 
 
+def parser() -> argparse.ArgumentParser:
+    """The service's command line."""
+    found = argparse.ArgumentParser(prog="ordershop.services.crm")
+    found.add_argument("--server", required=True)
+    found.add_argument("--namespace", default="")
+    found.add_argument("--mail", required=True)
+    found.add_argument("--state", type=Path)
+    found.add_argument("--consumer", default="1")
+    found.add_argument("--policy", choices=["at_least_once", "at_most_once", "seed"], default="at_least_once")
+    found.add_argument("--page", type=int, default=500)
+    found.add_argument("--claim-after-ms", type=int, default=30_000)
+    found.add_argument("--supervised", action="store_true", help="end when standard input does")
+    return found
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the service until SIGTERM or SIGINT."""
-    parser = argparse.ArgumentParser(prog="ordershop.services.crm")
-    parser.add_argument("--server", required=True)
-    parser.add_argument("--namespace", default="")
-    parser.add_argument("--mail", required=True)
-    parser.add_argument("--state", type=Path)
-    parser.add_argument("--consumer", default="1")
-    parser.add_argument("--policy", choices=["at_least_once", "at_most_once", "seed"], default="at_least_once")
-    parser.add_argument("--page", type=int, default=500)
-    parser.add_argument("--claim-after-ms", type=int, default=30_000)
-    parser.add_argument("--supervised", action="store_true", help="end when standard input does")
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     if options.supervised:
         end_with_parent()
     logging.basicConfig(level=logging.INFO, format="crm: %(message)s")

@@ -18,6 +18,7 @@ his 200 sees his write in the next query.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 from collections.abc import Mapping
 
@@ -44,8 +45,10 @@ from ordershop.services.peer import Peer
 from ordershop.shop import OWNERS
 from ordershop.supervisor import end_with_parent
 
-# A request is answered within three seconds, whatever is away.
+# Once it has come, a command or a question for one entity is answered within three seconds, whatever is away.
 TIMEOUT_S = 2.8
+# A list takes a round trip a page, so it takes the longer the larger the shop is; but it ends as well.
+LIST_TIMEOUT_S = 30.0
 
 
 def _forward(service: Peer) -> Endpoint:
@@ -55,6 +58,23 @@ def _forward(service: Peer) -> Endpoint:
         return JsonResponse(answer.body, answer.status)
 
     return forward
+
+
+def _within(timeout_s: float, endpoint: Endpoint) -> Endpoint:
+    """A query that ends in time.
+
+    Raises:
+        Away: it would not.
+    """
+
+    async def bounded(request: Request) -> Response:
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await endpoint(request)
+        except TimeoutError as error:
+            raise Away("the event store") from error
+
+    return bounded
 
 
 def _get_one(store: AsyncEventStore, topic: Topic) -> Endpoint:
@@ -71,8 +91,12 @@ def _get_all(store: AsyncEventStore, topic: Topic) -> Endpoint:
     return get_all
 
 
-def query_routes(store: AsyncEventStore) -> list[Route]:
-    """The queries, answered from the entity cache."""
+def query_routes(store: AsyncEventStore, *, list_timeout_s: float = LIST_TIMEOUT_S) -> list[Route]:
+    """The queries, answered from the entity cache.
+
+    Args:
+        list_timeout_s: how long a query of many entities may take.
+    """
 
     async def unbilled(_: Request) -> Response:
         return respond(await store.unbilled())
@@ -82,10 +106,15 @@ def query_routes(store: AsyncEventStore) -> list[Route]:
         return respond({LIST_NAMES[topic]: entities for topic, entities in found.items()})
 
     return [
-        *(Route(f"/{topic}/{{id}}", _get_one(store, topic)) for topic in ENTITIES),
-        *(Route(f"/{LIST_NAMES[topic]}", _get_all(store, topic)) for topic in ENTITIES),
-        Route("/orders/unbilled", unbilled),
-        Route("/report", report),
+        *(Route(f"/{topic}/{{id}}", _within(TIMEOUT_S, _get_one(store, topic))) for topic in ENTITIES),
+        *(
+            Route(path, _within(list_timeout_s, endpoint))
+            for path, endpoint in [
+                *((f"/{LIST_NAMES[topic]}", _get_all(store, topic)) for topic in ENTITIES),
+                ("/orders/unbilled", unbilled),
+                ("/report", report),
+            ]
+        ),
     ]
 
 
@@ -140,12 +169,17 @@ def make_app(store: AsyncEventStore, services: Mapping[str, Peer]) -> App:
     return App("gateway", routes, on_stop=close)
 
 
+def parser() -> argparse.ArgumentParser:
+    """The service's command line."""
+    found = common_arguments("ordershop.services.gateway")
+    for owner in OWNERS.values():
+        found.add_argument(f"--{owner}", required=True, help="URL of that service")
+    return found
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the service until it is told to stop."""
-    parser = common_arguments("ordershop.services.gateway")
-    for owner in OWNERS.values():
-        parser.add_argument(f"--{owner}", required=True, help="URL of that service")
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     if options.supervised:
         end_with_parent()
     services = {owner: Peer(owner, getattr(options, owner), timeout_s=TIMEOUT_S) for owner in OWNERS.values()}

@@ -5,7 +5,7 @@ PUT    /inventory/<id>    {product_id, amount} -> true
 DELETE /inventory/<id>    -> true
 
 POST   /stock             whole orders: takes what they need -> their ids
-PUT    /stock/<order id>  a whole order: gives back what it had, takes what it needs now -> true
+PUT    /stock/<order id>  {product_ids, customer_id}: gives back what it had, takes what it needs now -> true
 DELETE /stock/<order id>  gives back what the order had -> true
 
 Stock changes in the same atomic step that appends the order's event: there is no moment at which one has
@@ -20,18 +20,22 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ordershop.async_store import AsyncEventStore
-from ordershop.entities import Inventory, InventoryDraft, Order
+from ordershop.entities import Inventory, InventoryDraft, Order, OrderDraft
 from ordershop.event_store import WITH_STOCK
-from ordershop.services.app import App, Rejected, json_body, one_in_body, respond
+from ordershop.services.app import MAX_BODY_BYTES, MAX_LIST, App, json_body, one_in_body, respond
 from ordershop.services.commands import (
     command_id,
     create,
     delete,
     run_store_service,
+    saying,
     store_app,
     topic_routes,
     update,
 )
+
+# The order service has taken the body, and gives each order an id: what it passes on may be larger by these.
+MAX_STOCK_BYTES = MAX_BODY_BYTES + MAX_LIST * 64
 
 
 def inventory(entity_id: str, draft: InventoryDraft) -> Inventory:
@@ -43,14 +47,13 @@ def stock_routes(store: AsyncEventStore) -> list[Route]:
     """The commands that the order service calls."""
 
     async def take(request: Request) -> Response:
-        orders = await json_body(request, Order)
-        return respond(await create(store, "order", orders, command_id(request), WITH_STOCK))
+        orders = await json_body(request, Order, limit=MAX_STOCK_BYTES)
+        return respond(await create(store, "order", orders, saying(command_id(request), orders), WITH_STOCK))
 
     async def exchange(request: Request) -> Response:
-        order = await one_in_body(request, Order)
-        if order.id != request.path_params["id"]:
-            raise Rejected(400, "id: the order and the path name different ones")
-        return respond(await update(store, "order", order, command_id(request), WITH_STOCK))
+        draft = await one_in_body(request, OrderDraft)
+        order = Order(request.path_params["id"], draft.product_ids, draft.customer_id)
+        return respond(await update(store, "order", order, saying(command_id(request), [draft]), WITH_STOCK))
 
     async def give_back(request: Request) -> Response:
         return respond(await delete(store, "order", request.path_params["id"], command_id(request), WITH_STOCK))

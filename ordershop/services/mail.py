@@ -7,7 +7,8 @@
 
 An `event_id` is an idempotency key: a mail whose key was accepted before is answered as accepted and not sent
 again. "Sent" means here: appended to the outbox, a file, so that a mail service that was killed comes back
-knowing what it has sent. A request is written to the outbox in one piece before it is answered.
+knowing what it has sent. A request is written to the outbox in one piece before it is answered; one that the
+outbox has no room for is answered 503, leaves nothing there, and may be repeated.
 
 With `--no-idempotency` every mail is sent, so that a report can count what a consumer really repeats. With
 `--delay-ms` each request takes so much longer, as a slow mail provider would; `PUT /delay {ms}` changes that.
@@ -18,6 +19,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
+import logging
+import os
+from io import FileIO
 from pathlib import Path
 from typing import Annotated
 
@@ -26,8 +31,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ordershop.services.app import App, Rejected, json_body, listening_arguments, respond, serve
+from ordershop.services.app import (
+    App,
+    Rejected,
+    json_body,
+    listening_arguments,
+    one_in_body,
+    respond,
+    serve,
+)
 from ordershop.supervisor import end_with_parent
+
+log = logging.getLogger(__name__)
 
 ROUTE_LIMIT = 10_000
 
@@ -64,22 +79,29 @@ class Outbox:
         whole = content[: content.rfind(b"\n") + 1]
         if len(whole) < len(content):
             # Killed in the middle of a write: that request was never answered, so its mails do not count.
-            path.write_bytes(whole)
+            os.truncate(path, len(whole))
         for line in whole.splitlines():
             self._lines.append(line)
             self._known.add(msgspec.json.decode(line, type=Mail).event_id)
 
     def send(self, mails: list[Mail]) -> int:
-        """Send the mails that are new, all in one write, and answer how many those were."""
-        fresh = []
+        """Send the mails that are new, all in one write or none, and answer how many those were.
+
+        Raises:
+            OSError: the file cannot be written; none was sent.
+        """
+        fresh: list[bytes] = []
+        keys: set[str] = set()
         for mail in mails:
             if self._idempotent and mail.event_id:
-                if mail.event_id in self._known:
+                if mail.event_id in self._known or mail.event_id in keys:
                     continue
-                self._known.add(mail.event_id)
+                keys.add(mail.event_id)
             fresh.append(msgspec.json.encode(mail))
         if fresh and self._file is not None:
-            self._file.write(b"\n".join(fresh) + b"\n")
+            _write_whole(self._file, b"\n".join(fresh) + b"\n")
+        # Not before the write: a mail is known when it was sent, not when somebody has tried to.
+        self._known |= keys
         self._lines += fresh
         return len(fresh)
 
@@ -94,6 +116,19 @@ class Outbox:
         """Close the file."""
         if self._file is not None:
             self._file.close()
+
+
+def _write_whole(file: FileIO, content: bytes) -> None:
+    """Append bytes to a file, or leave it as it was.
+
+    Raises:
+        OSError: the file did not take them all.
+    """
+    written = file.write(content) or 0
+    if written < len(content):
+        # A full disk takes what there is room for. The next line must not begin where this one was torn off.
+        os.ftruncate(file.fileno(), os.fstat(file.fileno()).st_size - written)
+        raise OSError(errno.ENOSPC, f"{written} of {len(content)} bytes were written")
 
 
 class Delay(msgspec.Struct, forbid_unknown_fields=True):
@@ -111,8 +146,7 @@ def routes(outbox: Outbox, delay: Delay, refused: str = "") -> list[Route]:
     """
 
     async def put_delay(request: Request) -> Response:
-        for told in await json_body(request, Delay):
-            delay.ms = told.ms
+        delay.ms = (await one_in_body(request, Delay)).ms
         return respond({"ms": delay.ms})
 
     async def post_email(request: Request) -> Response:
@@ -121,7 +155,11 @@ def routes(outbox: Outbox, delay: Delay, refused: str = "") -> list[Route]:
             await asyncio.sleep(delay.ms / 1000)
         if refused and any(mail.to == refused for mail in mails):
             raise Rejected(422, f"to: {refused} gets no mail")
-        accepted = outbox.send(mails)
+        try:
+            accepted = outbox.send(mails)
+        except OSError as error:
+            log.warning("no mail can be sent: the outbox cannot be written (%s)", error)
+            raise Rejected(503, f"the outbox cannot be written: {error}") from error
         return respond({"accepted": len(mails), "repeated": len(mails) - accepted})
 
     async def get_emails(request: Request) -> Response:
@@ -151,14 +189,19 @@ def make_app(outbox: Outbox, delay_ms: float = 0.0, refused: str = "") -> App:
     return App("mail", routes(outbox, Delay(delay_ms), refused), on_stop=outbox.close)
 
 
+def parser() -> argparse.ArgumentParser:
+    """The service's command line."""
+    found = listening_arguments(argparse.ArgumentParser(prog="ordershop.services.mail"))
+    found.add_argument("--outbox", type=Path)
+    found.add_argument("--no-idempotency", action="store_true")
+    found.add_argument("--delay-ms", type=float, default=0.0)
+    found.add_argument("--refuse", default="")
+    return found
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the service until it is told to stop."""
-    parser = listening_arguments(argparse.ArgumentParser(prog="ordershop.services.mail"))
-    parser.add_argument("--outbox", type=Path)
-    parser.add_argument("--no-idempotency", action="store_true")
-    parser.add_argument("--delay-ms", type=float, default=0.0)
-    parser.add_argument("--refuse", default="")
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     if options.supervised:
         end_with_parent()
     outbox = Outbox(options.outbox, idempotent=not options.no_idempotency)

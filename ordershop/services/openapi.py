@@ -11,15 +11,18 @@ from typing import Any
 import msgspec
 
 from ordershop.entities import DRAFTS, ENTITIES, Topic
-from ordershop.services.app import MAX_BODY_BYTES, MAX_LIST
+from ordershop.event_store import DEDUP_WINDOW_S
+from ordershop.services.app import BODY_TIMEOUT_S, MAX_BODY_BYTES, MAX_LIST
 from ordershop.services.commands import LIST_NAMES, MAX_KEY, POST_PATHS
 
 _ERRORS = {
     "400": "The body or the Idempotency-Key is not as described; the text names the field.",
     "404": "There is no entity of that id.",
+    "408": f"The body was not whole after {BODY_TIMEOUT_S:g} seconds.",
     "409": "There is not enough stock, the order is billed already, or others change the entity.",
     "413": f"The body is larger than {MAX_BODY_BYTES} bytes.",
-    "422": "The body names an entity that does not exist; the text names the field.",
+    "422": "The body names an entity that does not exist, or the Idempotency-Key was used before, with another "
+    f"body or more than {DEDUP_WINDOW_S} seconds ago; the text names the field.",
     "503": "Redis or a service does not answer. A command may or may not have happened, but not half of it; "
     "repeated with the same Idempotency-Key it happens once.",
 }
@@ -27,7 +30,11 @@ _KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "description": "The command's id. A command that is repeated with it within two minutes happens once.",
+    "description": "The command's id. A command that is repeated with it within two minutes, by the same method, "
+    "on the same entity and with a body that says the same, happens once and is answered the same. A POST whose "
+    "key has created entities with another body, or longer ago, is refused with 422 if it would create one of "
+    "them again. A PUT with another body is another command and happens, as does any by another method or on "
+    "another entity.",
     "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY, "pattern": "^[!-~]+$"},
 }
 _ID = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
@@ -61,25 +68,31 @@ def _get(summary: str, description: str, schema: dict[str, Any], *parameters: An
 def _commands(topic: Topic) -> dict[str, dict[str, Any]]:
     draft = _reference(DRAFTS[topic])
     one_or_more = {"oneOf": [draft, _list(draft, minItems=1, maxItems=MAX_LIST)]}
-    refusals = ("409",) if topic in {"customer", "product"} else ("409", "422")
+    # Stock or a bill may forbid these; and all that name another entity may name one that does not exist.
+    forbidden = ("409",) if topic in {"order", "billing"} else ()
+    unknown = ("422",) if topic not in {"customer", "product"} else ()
     create = {
         "summary": f"Create one {topic}, or all of a list or none",
         "parameters": [_KEY],
         "requestBody": {"required": True, "content": _json(one_or_more)},
         "responses": _responses(
-            "The new ids, in the order of the list", _list({"type": "string"}), "400", "413", *refusals, "503"
+            "The new ids, in the order of the list",
+            _list({"type": "string"}),
+            *("400", "408", "413", *forbidden, "422", "503"),
         ),
     }
     update = {
         "summary": f"Replace what a {topic} says",
         "parameters": [_ID, _KEY],
         "requestBody": {"required": True, "content": _json(draft)},
-        "responses": _responses("It is done", {"const": True}, "400", "404", "413", *refusals, "503"),
+        "responses": _responses(
+            "It is done", {"const": True}, *("400", "404", "408", "413", *forbidden, *unknown, "503")
+        ),
     }
     delete = {
         "summary": f"Delete a {topic}",
         "parameters": [_ID, _KEY],
-        "responses": _responses("It is done", {"const": True}, "400", "404", "409", "413", "503"),
+        "responses": _responses("It is done", {"const": True}, "400", "404", "408", "409", "413", "503"),
     }
     entity = _reference(ENTITIES[topic])
     get = _get(f"One {topic}", "It, or null", {"oneOf": [entity, {"type": "null"}]}, _ID)

@@ -59,8 +59,7 @@ def make_app(inventory: Peer) -> App:
 
     async def put(request: Request) -> Response:
         draft = await one_in_body(request, OrderDraft)
-        order = Order(request.path_params["id"], draft.product_ids, draft.customer_id)
-        body = msgspec.json.encode(order)
+        body = msgspec.json.encode(draft)
         return _passed_on(await inventory.send("PUT", _stock_of(request), body, command_id(request)))
 
     async def remove(request: Request) -> Response:
@@ -70,11 +69,16 @@ def make_app(inventory: Peer) -> App:
     return App("orders", routes, on_stop=inventory.close)
 
 
+def parser() -> argparse.ArgumentParser:
+    """The service's command line."""
+    found = listening_arguments(argparse.ArgumentParser(prog="ordershop.services.orders"))
+    found.add_argument("--inventory", required=True, help="URL of the inventory service")
+    return found
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the service until it is told to stop."""
-    parser = listening_arguments(argparse.ArgumentParser(prog="ordershop.services.orders"))
-    parser.add_argument("--inventory", required=True, help="URL of the inventory service")
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     if options.supervised:
         end_with_parent()
     inventory = Peer("inventory", options.inventory, timeout_s=TIMEOUT_S)

@@ -150,7 +150,8 @@ class Peer:
             try:
                 answer = await self._try(loop, request, deadline)
             except _LostError:
-                answer = await self._try(loop, request, deadline)
+                # A service that was restarted has closed all that are kept, not this one alone.
+                answer = await self._try(loop, request, deadline, fresh=True)
         except (OSError, TimeoutError, _LostError) as error:
             if not self._away:
                 log.warning("the %s service is away: %s", self.name, error or type(error).__name__)
@@ -161,8 +162,10 @@ class Peer:
             self._away = False
         return answer
 
-    async def _try(self, loop: asyncio.AbstractEventLoop, request: bytes, deadline: float) -> Answer:
-        if self._idle:
+    async def _try(
+        self, loop: asyncio.AbstractEventLoop, request: bytes, deadline: float, *, fresh: bool = False
+    ) -> Answer:
+        if self._idle and not fresh:
             connection = self._idle.pop()
         else:
             async with asyncio.timeout_at(deadline):
