@@ -126,7 +126,7 @@ def test_a_limit_is_met_or_not(value: float, limit: float) -> None:
         ("[[budget]]\nfigure = 'append.ok'\nat_most = 1\nequals = 1\n", "not 2"),
         ("[[budget]]\nfigure = 'append.ok'\nat_most = 'much'\n", "'much' is no limit"),
         ("[[budget]]\nfigure = 'append.ok'\nat_most = '5_ ms'\n", "'5_ ms' is no limit"),
-        ("[[budget]]\nfigure = 'apend.ok'\nat_most = 1\n", "there is no scenario 'apend'"),
+        ("[[budget]]\nfigure = 'nowhere.ok'\nat_most = 1\n", "there is no scenario 'nowhere'"),
         ("[[budget]]\nfigure = 'append.ok'\nmax = 1\n", "unknown field `max`"),
         ("[[budgets]]\nfigure = 'append.ok'\n", "unknown field `budgets`"),
         ("[[budget]\n", "not a file of budgets"),
@@ -220,7 +220,7 @@ def test_a_merged_history_has_each_run_once(tmp_path: Path) -> None:
 def test_a_history_without_the_scenario() -> None:
     """A scenario that is not in it is a mistake, not an empty table; the answer says which ones are."""
     with pytest.raises(RunError, match="no run of 'journey'; it has append, lag"):
-        trend.as_csv([trend.entry_of(run_of()), trend.entry_of(run_of(scenario="lag"))], "apend")
+        trend.as_csv([trend.entry_of(run_of()), trend.entry_of(run_of(scenario="lag"))], "journey")
 
 
 def test_only_what_came_to_its_end_is_remembered(tmp_path: Path) -> None:
