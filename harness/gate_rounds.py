@@ -480,8 +480,10 @@ class Rounds:
                 for _ in order
             ]
             self.server = self.server or servers[0].describe()
-            for side, server in zip(order, servers, strict=True):
+            # That one does not build is said before that the other cannot be opened, whichever is first.
+            for side in SIDES:
                 sides[side].answer(Ready, "does not build")
+            for side, server in zip(order, servers, strict=True):
                 sides[side].open(server)
             with on_core(core, self._control_pid, *(pid for side in sides.values() for pid in side.pids)):
                 yield sides

@@ -171,7 +171,8 @@ def test_verdicts_make_the_exit_code(tmp_path: Path) -> None:
 
 def test_what_may_fail_is_up_to_the_verdicts(tmp_path: Path) -> None:
     """Requests that fail are errors to Locust, but not where Redis is killed: its verdicts alone are the code."""
-    options = ["--profile", "smoke", "--durability", "everysec", "--send-lag-budget-ms", "5000"]
+    # An answer waits for the disk, so that many are on their way when Redis is killed.
+    options = ["--profile", "smoke", "--durability", "always", "--rate", "4000", "--send-lag-budget-ms", "5000"]
     with Locust(tmp_path, "redis_crash", *QUIET, *options, "--json-file", "stats") as locust:
         code = locust.wait()
     [row] = locust.statistics()
