@@ -172,6 +172,7 @@ class Effects:
     Attributes:
         count: of all effects so far, repeated ones included.
         lost_sight: why nobody looks any more; None: somebody does.
+        nothing_new_ns: when the last look began that found nothing new; 0 before the first.
     """
 
     def __init__(self, port: int, ledger: Ledger, now_ns: Callable[[], int], seen: Callable[[int], None]) -> None:
@@ -186,6 +187,7 @@ class Effects:
         self._applied = 0
         self.count = 0
         self.lost_sight: str | None = None
+        self.nothing_new_ns = 0
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -209,7 +211,9 @@ class Effects:
         while not self._stop.is_set():
             try:
                 # Until nothing new has come, without a pause: a backlog arrives in pages.
+                asked_ns = self._now_ns()
                 if not self.poll():
+                    self.nothing_new_ns = asked_ns
                     self._stop.wait(POLL_S)
                 answered_ns = self._now_ns()
             except (OSError, http.client.HTTPException) as error:
@@ -534,11 +538,13 @@ class Line:
 
         Drained is: everything acknowledged has had its effect, and for `SETTLE_S` there was no other, such as one
         that comes twice; or the group has nothing undelivered and nothing pending (the seed's way has no group,
-        and so nothing that waits), and for `quiet_s` no effect has come.
+        and so nothing that waits), and for `quiet_s` no effect has come, nor was there one at a look since then:
+        what is acknowledged has had its effect, and whoever looks for effects may be behind.
         """
         clock = self.stage.clock
         deadline_ns = clock.now_ns() + int(timeout_s * 1e9)
         quiet_since_ns, count = clock.now_ns(), self.effects.count
+        idle_since_ns: int | None = None
         while clock.now_ns() < deadline_ns:
             if self.effects.lost_sight:
                 raise ScenarioError(self.effects.lost_sight)
@@ -550,8 +556,13 @@ class Line:
             if not self.ledger.lost().size:
                 if quiet_ns > SETTLE_S * 1e9:
                     return True
-            elif quiet_ns > quiet_s * 1e9 and self._nothing_waits():
-                return True
+            elif quiet_ns > quiet_s * 1e9:
+                if not self._nothing_waits():
+                    idle_since_ns = None
+                elif idle_since_ns is None:
+                    idle_since_ns = clock.now_ns()
+                elif self.effects.nothing_new_ns > idle_since_ns:
+                    return True
             self.stage.progress(0.95, f"draining: {self.unapplied:,} events behind")
             clock.sleep_ns(50_000_000)
         return False

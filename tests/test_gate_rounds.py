@@ -49,6 +49,7 @@ from ordershop.events import Event
 from scenarios.gate_target import OrderShop, ordershop
 
 SEEDS = range(400)
+DOCS = Path(__file__).parent.parent / "docs"
 
 
 class TestOrderShopAsATarget(TargetContract):
@@ -900,3 +901,18 @@ def test_the_goals_are_about_kinds_that_are_put_in() -> None:
     assert len({kind.name for kind in gate_selfcheck.KINDS}) == len(gate_selfcheck.KINDS)
     assert {kind.metric for kind in gate_selfcheck.KINDS} <= {"", *METRICS}
     assert gating.LOOKS[-1] == 1.0
+
+
+def test_the_published_figures_are_of_the_published_rounds() -> None:
+    """docs/gate.md counts the rounds and gates of the file beside it, and no real gate there was a false alarm."""
+    lines = gate_selfcheck.read_lines(DOCS / "gate-rounds.jsonl")
+    gates = [line for line in lines if isinstance(line, Ended)]
+    rounds = [line for line in lines if isinstance(line, Recorded)]
+    text = (DOCS / "gate.md").read_text()
+    assert f"{len(rounds):,} rounds of {len(gates)} real gates" in text
+    for kind in gate_selfcheck.KINDS:
+        of_kind = [gate for gate in gates if gate.kind == kind.name]
+        failed = sum(gate.outcome == "fail" for gate in of_kind)
+        [row] = [line for line in text.splitlines() if line.startswith(f"| {kind.name} |") and " of 2,000" in line]
+        assert f"| {failed} of {len(of_kind)} (" in row
+        assert failed == (len(of_kind) if kind.metric else 0)
