@@ -49,7 +49,7 @@ def on_core(core: int | None, *processes: int | None) -> Iterator[None]:
         core: which; None changes nothing.
         processes: their ids; None for one that is not ours.
     """
-    if core is None or not hasattr(os, "sched_setaffinity"):
+    if core is None:
         yield
         return
     before = os.sched_getaffinity(0)

@@ -36,7 +36,7 @@ from harness.gate_rounds import (
     Side,
     SideError,
     compared,
-    first_of,
+    order_of,
     overlay,
 )
 from harness.servers import open_server
@@ -128,8 +128,7 @@ class MicroRounds:
             ServerError: the control's server has ended.
         """
         at_s, began_ns = self._clock.epoch_s(), self._clock.now_ns()
-        first = first_of(self._measure.seed, number)
-        order: list[Side] = [first, "candidate" if first == "baseline" else "baseline"]
+        order = order_of(self._measure.seed, number)
         medians: dict[Side, dict[str, float]] = {}
         controls: dict[Side, dict[str, float]] = {}
         core = core_of(self._measure.cores, self._measure.seed, number)
@@ -153,7 +152,7 @@ class MicroRounds:
             number=number,
             at_s=round(at_s, 3),
             took_s=round((self._clock.now_ns() - began_ns) / 1e9, 3),
-            first=first,
+            first=order[0],
             ratios={name: math.log(new / old) for name, (old, new) in values_ns.items()},
             values_ns=values_ns,
             new=tuple(name for name in candidate if name not in baseline),

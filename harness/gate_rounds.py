@@ -164,6 +164,12 @@ def first_of(seed: int, number: int) -> Side:
     return SIDES[int(np.random.default_rng([seed, number]).integers(2))]
 
 
+def order_of(seed: int, number: int) -> tuple[Side, Side]:
+    """The sides of a round, the one that takes the first place first."""
+    first = first_of(seed, number)
+    return (first, "candidate" if first == "baseline" else "baseline")
+
+
 def measured(
     taken_ns: Mapping[Side, Mapping[str, Sequence[Int64s]]],
 ) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
@@ -414,8 +420,7 @@ class Rounds:
             ServerError: a server cannot be started.
         """
         at_s, began_ns = self._clock.epoch_s(), self._clock.now_ns()
-        first = first_of(self._measure.seed, number)
-        order: list[Side] = [first, "candidate" if first == "baseline" else "baseline"]
+        order = order_of(self._measure.seed, number)
         core = core_of(self._measure.cores, self._measure.seed, number)
         wanted = {METRICS[metric][0] for metric in self._measure.metrics if metric in METRICS}
         with self._open(order, core) as sides:
@@ -432,7 +437,7 @@ class Rounds:
             number=number,
             at_s=round(at_s, 3),
             took_s=round((self._clock.now_ns() - began_ns) / 1e9, 3),
-            first=first,
+            first=order[0],
             ratios=ratios,
             values_ns=values_ns,
             new=tuple(name for name in can["candidate"] if name not in can["baseline"]),

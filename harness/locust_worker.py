@@ -34,7 +34,7 @@ from harness.clock import SystemClock
 from harness.driving import Drive, Journeys
 from harness.locust_users import SHIP_NS, TICK_S, UserPool, add_to_stats, lobby_of
 from harness.pacing import Pacer, Stripe
-from harness.pump import PumpError, PumpProcess, PumpResult, PumpSettings
+from harness.pump import MOST_CONNECTIONS, PumpError, PumpProcess, PumpResult, PumpSettings
 from harness.recording import Histogram, Interval, RecordingError, SlowOperation, pack_intervals, unpack_intervals
 from harness.workload import Source, StripedSource
 
@@ -42,9 +42,6 @@ PREPARE, BEGIN, STOP, CLOCK = (f"shopbench.{name}" for name in ("prepare", "begi
 CLOCK_ANSWER, READY, FAILED, TICK, DONE = (
     f"shopbench.{name}" for name in ("clock_answer", "ready", "failed", "tick", "done")
 )
-
-# What select(2) can watch at once is 1,024 files, some of which are the pump's own.
-MOST_CONNECTIONS = 1_000
 
 
 class PumpWork(msgspec.Struct, frozen=True):

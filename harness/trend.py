@@ -47,12 +47,15 @@ def entry_of(run: Run, *, question: Mapping[str, str] | None = None, server: str
         question: what makes it comparable with other runs.
         server: its name and version.
     """
-    host = run.environment.get("host", {})
+    # A record may come from elsewhere, with anything in its environment.
+    host = run.environment.get("host")
+    facts = host if isinstance(host, Mapping) else {}
+    revision, name = (facts.get(fact) for fact in ("revision", "host"))
     return Entry(
         at=run.started_at,
         scenario=run.scenario,
-        revision=host.get("revision"),
-        host=host.get("host"),
+        revision=revision if isinstance(revision, str) else None,
+        host=name if isinstance(name, str) else None,
         status=checking.worst(run.verdicts),
         figures={figure.name: figure.value for figure in run.figures if figure.value is not None},
         question=dict(question or {}),

@@ -21,9 +21,8 @@ import contextlib
 import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -184,8 +183,8 @@ def groups(found: Sequence[Entry], history: Sequence[trend.Entry] = ()) -> list[
     order = list(by_scenario)
     made = []
     for asked, runs in sorted(by_question.items(), key=lambda item: order.index(item[1][0][1].scenario)):
-        here = [_measured(name, run) for name, run in runs]
-        there = [_remembered(entry) for entry in _only_there(history, dict(asked), runs)]
+        here = [_measured(trend.entry_of(run, server=server_of(run)), name) for name, run in runs]
+        there = [_measured(entry) for entry in _only_there(history, dict(asked), runs)]
         over_time = sorted([*there, *here[::-1]], key=lambda each: each.at)
         newest = runs[0][1]
         made.append(
@@ -199,24 +198,9 @@ def groups(found: Sequence[Entry], history: Sequence[trend.Entry] = ()) -> list[
     return made
 
 
-def _measured(name: str, run: Run) -> Measured:
+def _measured(entry: trend.Entry, name: str = "") -> Measured:
     return Measured(
-        name=name,
-        at=run.started_at,
-        revision=_revision(run.environment.get("host")),
-        server=server_of(run),
-        figures={figure.name: figure.value for figure in run.figures if figure.value is not None},
-    )
-
-
-def _revision(host: Any) -> str:
-    found = host.get("revision") if isinstance(host, Mapping) else None
-    return printable(found) if isinstance(found, str) else ""
-
-
-def _remembered(entry: trend.Entry) -> Measured:
-    return Measured(
-        name=printable(entry.at),
+        name=name or printable(entry.at),
         at=entry.at,
         revision=printable(entry.revision or ""),
         server=printable(entry.server),

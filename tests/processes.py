@@ -1,8 +1,24 @@
-"""What a test asks of processes that are not its own children."""
+"""What a test asks of processes: of those that are not its own children, and of programs that have ended."""
 
 from __future__ import annotations
 
+import re
+from typing import NamedTuple
+
 import psutil
+
+
+class Ended(NamedTuple):
+    """A run of `shopbench` that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def complaints(self) -> list[str]:
+        """What it says on its standard error, but for the line with which a scenario or a gate begins."""
+        return [line for line in self.err.splitlines() if not re.fullmatch(r"\w+ \(\d+ of \d+\)", line)]
 
 
 def is_alive(process: psutil.Process) -> bool:

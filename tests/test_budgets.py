@@ -183,6 +183,13 @@ def test_a_history_grows_by_lines(tmp_path: Path) -> None:
     assert (first.revision, first.host, first.status) == ("abc", "here", "UNKNOWN")
 
 
+@pytest.mark.parametrize("host", [None, "a name", {"revision": 7, "host": ["x"]}])
+def test_a_record_from_elsewhere_is_remembered(host: Any) -> None:
+    """What is no revision and no host's name, in a record that somebody else has made, is not taken for one."""
+    entry = trend.entry_of(run_of(p99(1.0), environment={"host": host}))
+    assert (entry.revision, entry.host, entry.figures) == (None, None, {"append.response.p99": 1.0})
+
+
 def test_a_history_as_a_table() -> None:
     """A row a run of one scenario, a column a figure; what is missing is empty."""
     runs = [run_of(p99(1.0)), run_of(Figure(name="append.ok", value=3, unit="events")), run_of(scenario="lag")]

@@ -26,7 +26,7 @@ from harness.conducting import Interrupted, interruptible
 from harness.recording import read_hlog
 from harness.servers import OwnServer
 from scenarios.catalog import SCENARIOS
-from tests.processes import is_alive
+from tests.processes import Ended, is_alive
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -34,19 +34,6 @@ pytestmark = pytest.mark.slow
 TINY_OUTAGE = ["crm_outage", "--profile", "smoke", "-p", "before_s=0.3", "-p", "outage_s=0.7", "-p", "after_s=0.5"]
 NO_BUDGET = ["-p", "send_lag_budget_ms=60000"]
 MARK = "SHOPBENCH_TEST_MARK"
-
-
-class Ended(NamedTuple):
-    """A run of the program that has ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def complaints(self) -> list[str]:
-        """What it says on its standard error, but for the line with which a scenario begins."""
-        return [line for line in self.err.splitlines() if not re.fullmatch(r"\w+ \(\d+ of \d+\)", line)]
 
 
 def shopbench(*arguments: str, cwd: Path | None = None) -> Ended:

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import psutil
@@ -28,7 +28,7 @@ from harness.gate_rounds import CONTROLS, SIDES, Measure, SideError, overlay
 from harness.gating import ALPHA
 from harness.run import load
 from harness.worktree import WorktreeError, changes, checked_out, commit_of, repository_of, room, source_of
-from tests.processes import is_alive
+from tests.processes import Ended, is_alive
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -52,19 +52,6 @@ def _slow(call):
 
 EventStore.append = _slow(EventStore.append)
 """
-
-
-class Ended(NamedTuple):
-    """A gate that has ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def complaints(self) -> list[str]:
-        """What it says on its standard error, but for its progress."""
-        return [line for line in self.err.splitlines() if not re.fullmatch(r"\w+ \(\d+ of \d+\)", line)]
 
 
 Gate = Callable[..., Ended]
