@@ -58,7 +58,9 @@ def ended(locust: Locust) -> int:
 
 
 def show(page: Watched, tab: str) -> None:
-    page.get_by_role("tab", name=tab).click()
+    chosen = page.get_by_role("tab", name=tab)
+    chosen.click()
+    expect(chosen).to_have_attribute("aria-selected", "true")
 
 
 def picture(page: Watched, name: str) -> None:

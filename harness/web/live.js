@@ -782,8 +782,11 @@
     });
   }
   new MutationObserver(soon).observe(document.getElementById("root") || document.body, { childList: true, subtree: true });
-  // The theme is changed by a button of Locust's.
-  document.addEventListener("click", () => requestAnimationFrame(() => mounted.length && show()));
+  // A click may choose another tab, or the theme; nothing says that the observer has seen either.
+  document.addEventListener("click", () => requestAnimationFrame(() => {
+    place();
+    if (mounted.length) show();
+  }));
   window.addEventListener("popstate", soon);
   place();
 })();
