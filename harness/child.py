@@ -1,7 +1,7 @@
 """A process of ours that runs one function: the pump's, or the one in which Locust drives users.
 
     parent                                       child
-    Child("harness.pump:pump_main", settings)    python -c ...  ->  pump_main(Channel, settings)
+    Child("harness.load.pump_process:pump_main", settings)    python -c ...  ->  pump_main(Channel, settings)
       numbers  <------ shared memory ------>       channel.numbers      counts that cost nothing to read
       send, receive  <--- a pair of sockets --->   channel.send, channel.receive
 

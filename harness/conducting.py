@@ -33,7 +33,7 @@ from harness.environment import describe_host
 from harness.faults import Nemesis
 from harness.history import History
 from harness.ledger import Account
-from harness.pump import PumpError, PumpResult
+from harness.load.settings import PumpError, PumpResult
 from harness.recording import KINDS, Histogram, Interval, LatencyLog, SlowOperation
 from harness.run import Figure, Record, Run, Verdict
 from harness.servers import ServerError

@@ -19,8 +19,9 @@ from typing import Any, Protocol
 import msgspec
 
 from harness.child import Child, ChildError, Int64s
+from harness.load.pump_process import PumpProcess
+from harness.load.settings import PumpError, PumpResult, PumpSettings
 from harness.pacing import Pacer
-from harness.pump import PumpError, PumpProcess, PumpResult, PumpSettings
 from harness.recording import Interval, merged
 from harness.workload import Source
 

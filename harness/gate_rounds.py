@@ -46,7 +46,7 @@ from harness.child import Child, ChildError
 from harness.clock import Clock
 from harness.cores import Cores, core_of, on_core
 from harness.gate_side import Between, Block, Opened, Operation, Ready, Refused, SideSettings
-from harness.pump import open_socket
+from harness.server.dial import open_socket
 from harness.servers import Durability, Server, ServerError, open_server
 
 Int64s = NDArray[np.int64]

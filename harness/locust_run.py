@@ -54,6 +54,7 @@ from harness.conducting import (
 )
 from harness.driving import Drive, Journeys
 from harness.live import Measured
+from harness.load.settings import PumpError, PumpResult, PumpSettings
 from harness.locust_users import ArrivalUser
 from harness.locust_worker import (
     BEGIN,
@@ -71,8 +72,8 @@ from harness.locust_worker import (
     WorkerEnd,
     decoded,
 )
+from harness.measure.outcomes import NOT_DUE, UNKNOWN
 from harness.pacing import Pacer
-from harness.pump import NOT_DUE, UNKNOWN, PumpError, PumpResult, PumpSettings
 from harness.recording import Interval, merged, unpack_intervals
 from harness.run import Record, RunError, WorkerShare
 from harness.servers import without_password

@@ -57,8 +57,10 @@ from gevent.event import Event
 from harness.child import Channel
 from harness.clock import Clock, SystemClock
 from harness.driving import Journeys
+from harness.host.gc_pauses import GcPauses
+from harness.load.settings import PumpError, PumpResult
+from harness.measure.outcomes import FAILED, OK, UNKNOWN
 from harness.pacing import ClosedLoop, Pacer
-from harness.pump import FAILED, OK, UNKNOWN, GcPauses, PumpError, PumpResult
 from harness.recording import Histogram, Interval, Recorder
 
 TICK_S = 0.05

@@ -32,9 +32,10 @@ from locust.env import Environment
 
 from harness.clock import SystemClock
 from harness.driving import Drive, Journeys
+from harness.load.pump_process import PumpProcess
+from harness.load.settings import MOST_CONNECTIONS, PumpError, PumpResult, PumpSettings
 from harness.locust_users import SHIP_NS, TICK_S, UserPool, add_to_stats, lobby_of
 from harness.pacing import Pacer, Stripe
-from harness.pump import MOST_CONNECTIONS, PumpError, PumpProcess, PumpResult, PumpSettings
 from harness.recording import Histogram, Interval, RecordingError, SlowOperation, pack_intervals, unpack_intervals
 from harness.workload import Source, StripedSource
 

@@ -30,9 +30,10 @@ from numpy.typing import NDArray
 
 from harness.clock import Clock
 from harness.conducting import Findings, Stage
+from harness.load.pump_process import PumpProcess
+from harness.load.settings import PumpResult, PumpSettings
 from harness.oracle import Oracle, responses_ns
 from harness.pacing import Pacer, constant
-from harness.pump import PumpProcess, PumpResult, PumpSettings
 from harness.recording import Histogram, Interval, LatencyLog, SparseHistogram, read_hlog, write_hlog
 from harness.run import Status, Verdict
 from harness.servers import open_server

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from harness import checking
 from harness.conducting import Findings, answered
 from harness.history import History
-from harness.pump import OK
+from harness.measure.outcomes import OK
 from scenarios.line import Evidence, Line
 
 Int64s = NDArray[np.int64]

@@ -21,9 +21,9 @@ from harness import checking
 from harness.conducting import Findings, Stage, answered
 from harness.history import History
 from harness.ledger import PRODUCER_BITS
+from harness.load.settings import PumpResult, PumpSettings
 from harness.pacing import Pacer, Poisson, Shape, shaped
 from harness.probes import HostLoad, Probe, Sampler, ServerLoad
-from harness.pump import PumpResult, PumpSettings
 from harness.recording import LatencyLog
 from harness.servers import Durability
 from scenarios.load import Load

@@ -32,9 +32,9 @@ from msgspec.structs import replace
 from harness import checking
 from harness.conducting import Findings, ScenarioError, Stage, answered, total_of
 from harness.driving import Drive, Journeys
+from harness.load.settings import PumpResult
 from harness.pacing import Pacer, Shape, shaped
 from harness.probes import GroupLag, HostLoad, Probe, Sampler, ServerLoad
-from harness.pump import PumpResult
 from harness.recording import LatencyLog
 from harness.run import Verdict
 from ordershop.event_store import EventStore, connect

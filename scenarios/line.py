@@ -45,10 +45,12 @@ from harness.faults import (
     slow_fault,
 )
 from harness.ledger import Ledger, Losses, Order, order_of_effects, sequences_of, set_of
+from harness.load.settings import PumpResult, PumpSettings
+from harness.measure.outcomes import FAILED, OK, UNKNOWN
 from harness.pacing import Pacer
 from harness.probes import Gauge, GroupLag, HostLoad, Probe, Sampler, ServerLoad
 from harness.proxy import Proxy
-from harness.pump import FAILED, OK, UNKNOWN, PumpError, PumpResult, PumpSettings, open_socket
+from harness.server.dial import DialError, open_socket
 from harness.servers import Durability, OwnServer
 from ordershop.entities import Customer
 from ordershop.event_store import APPEND_LUA, EventStore, connect
@@ -695,7 +697,7 @@ def _offering_script(server: OwnServer) -> Iterator[None]:
     def offer() -> None:
         while not stop.wait(0.001):
             # Past the client library: whoever waits for the server, too, must not come first.
-            with contextlib.suppress(OSError, PumpError), open_socket(server.url, 1.0) as connection:
+            with contextlib.suppress(OSError, DialError), open_socket(server.url, 1.0) as connection:
                 connection.sendall(script)
                 if connection.recv(64).startswith(b"$"):
                     return

@@ -48,8 +48,8 @@ from harness.conducting import Findings, ParameterError, ScenarioError, Stage
 from harness.faults import Fault
 from harness.history import Entry, FaultWindow, History, Mark, SlowMark
 from harness.ledger import Account, Losses
+from harness.measure.outcomes import OK, UNKNOWN
 from harness.pacing import constant
-from harness.pump import OK, UNKNOWN
 from harness.recording import LatencyLog
 from harness.run import Verdict
 from harness.servers import Durability

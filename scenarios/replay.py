@@ -26,9 +26,9 @@ from msgspec.structs import replace
 from harness.conducting import Findings, Stage, answered
 from harness.driving import Drive, Journeys
 from harness.ledger import event_id
+from harness.load.settings import PumpResult
 from harness.pacing import ClosedLoop
 from harness.probes import HostLoad, Probe, Sampler, ServerLoad
-from harness.pump import PumpResult
 from harness.run import Verdict
 from harness.servers import Server
 from ordershop.entities import Customer, Topic

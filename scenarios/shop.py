@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.conducting import ScenarioError, Stage
 from harness.driving import Drive
-from harness.pump import PumpError, PumpResult
+from harness.load.settings import PumpError, PumpResult
 from harness.servers import Durability, Server, open_server
 from ordershop.event_store import StoreError
 

@@ -15,9 +15,10 @@ import numpy as np
 
 from harness.child import Channel
 from harness.clock import Clock, VirtualClock
+from harness.load.settings import PumpError, PumpResult, PumpSettings
 from harness.locust_worker import DONE, PREPARE, READY, TICK, Portion, encoded, settings_of
+from harness.measure.outcomes import OK
 from harness.pacing import Pacer
-from harness.pump import OK, PumpError, PumpResult, PumpSettings
 from harness.workload import StampedCommand, placeholder
 from tests.visitors import Leaping
 

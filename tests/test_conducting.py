@@ -26,7 +26,7 @@ from harness.conducting import (
     parameters_of,
 )
 from harness.history import Entry, History, Mark
-from harness.pump import PumpError, PumpResult
+from harness.load.settings import PumpError, PumpResult
 from harness.recording import Recorder, SlowOperation
 from harness.run import Figure, Record, Verdict, load
 from harness.servers import ServerError

@@ -11,7 +11,7 @@ import report_runs
 from harness.clock import VirtualClock
 from harness.conducting import Findings
 from harness.history import History, Reading
-from harness.pump import GcPauses
+from harness.host.gc_pauses import GcPauses
 from harness.run import Run
 from reports.findings import load, validity
 

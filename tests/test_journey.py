@@ -18,7 +18,7 @@ from harness import __main__ as shopbench
 from harness import run
 from harness.clock import SystemClock
 from harness.conducting import Findings, ParameterError, Stage, conduct, parameters_of
-from harness.pump import PumpResult
+from harness.load.settings import PumpResult
 from harness.recording import Recorder
 from harness.run import Record
 from ordershop.entities import Billing, Order

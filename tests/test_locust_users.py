@@ -16,8 +16,8 @@ import pytest
 from harness.child import Child
 from harness.clock import SystemClock
 from harness.driving import Journeys, UsersProcess
+from harness.load.settings import PumpError, PumpResult
 from harness.pacing import ClosedLoop, Pacer, constant, shaped
-from harness.pump import PumpError, PumpResult
 from harness.recording import Histogram, LatencyLog
 from tests.processes import is_alive
 from tests.waiting import until

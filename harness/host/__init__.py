@@ -1,0 +1,1 @@
+"""This machine and its processes, as far as the instrument depends on them."""

@@ -1,0 +1,1 @@
+"""The Redis or Valkey under test: how it is addressed and reached."""
