@@ -7,6 +7,9 @@ three latencies, each recorded in a histogram of its own:
     service  = done - start     what the system needed once it was asked
     send_lag = start - due      how late the instrument itself was
 
+Where the kernel dates a reply's arrival, which is then `done`, there is a fourth: `reading_lag`, from there to when
+the instrument had read it. It is in none of the other three.
+
 A `Histogram` is an HdrHistogram of 3 significant digits from 1 µs to 1 h, over a NumPy array of counts,
 so that ten thousand values are recorded in one call:
 
@@ -52,6 +55,7 @@ Int64s = NDArray[np.int64]
 HIGHEST_US = 3_600_000_000
 DIGITS = 3
 KINDS = ("response", "service", "send_lag")
+READING_LAG = "reading_lag"
 _OPERATION = re.compile(r"[A-Za-z0-9_.-]+")
 
 _COMPRESSED_V2, _ENCODED_V2 = 0x1C849304, 0x1C849303
@@ -273,6 +277,11 @@ class SlowOperation(msgspec.Struct, frozen=True, kw_only=True):
     response_ns: int
 
 
+# Of one operation and second: a histogram of each kind, the reading lag last.
+_Histograms = tuple["Histogram", ...]
+_Sparse = tuple["SparseHistogram", ...]
+
+
 class Recorder:
     """Latencies of one producer, folded into histograms per operation, kind and second.
 
@@ -288,23 +297,32 @@ class Recorder:
         self.origin_ns = origin_ns
         self._slowest = slowest
         self._heap: list[tuple[int, int, str]] = []
-        self._open: dict[tuple[str, int], tuple[Histogram, Histogram, Histogram]] = {}
-        self._closed: dict[tuple[str, int], list[tuple[SparseHistogram, SparseHistogram, SparseHistogram]]] = {}
+        self._open: dict[tuple[str, int], _Histograms] = {}
+        self._closed: dict[tuple[str, int], list[_Sparse]] = {}
+        # Where single operations of the present second go.
+        self._seat: tuple[str, int] = ("", -1)
+        self._views: tuple[memoryview, ...] = ()
 
-    def record(self, operation: str, due_ns: Int64s, start_ns: Int64s, done_ns: Int64s) -> None:
+    def record(
+        self,
+        operation: str,
+        due_ns: Int64s,
+        start_ns: Int64s,
+        done_ns: Int64s,
+        read_ns: Int64s | None = None,
+    ) -> None:
         """Record operations that were answered.
 
         Args:
             operation: its name, the first part of the log's tag.
             due_ns, start_ns, done_ns: monotonic nanoseconds, one-dimensional and of one length.
+            read_ns: when their replies were read, likewise, where that is not `done_ns`.
 
         Raises:
             ValueError: a name that cannot stand in a tag.
         """
         if not due_ns.size:
             return
-        if not _OPERATION.fullmatch(operation):
-            raise ValueError(f"an operation is named by letters, digits, '_', '-' and '.', not {operation!r}")
         response = done_ns - due_ns
         self._keep_slowest(operation, due_ns, response)
         seconds = (due_ns - self.origin_ns) // 1_000_000_000
@@ -313,23 +331,62 @@ class Recorder:
             mine = slice(None) if low == high else np.flatnonzero(seconds == second)
             due, start, done = due_ns[mine], start_ns[mine], done_ns[mine]
             if due.size:
-                for histogram, nanos in zip(
-                    self._histograms(operation, second), (done - due, done - start, start - due), strict=True
-                ):
+                latencies = [done - due, done - start, start - due]
+                if read_ns is not None:
+                    latencies.append(read_ns[mine] - done)
+                for histogram, nanos in zip(self._histograms(operation, second), latencies, strict=False):
                     histogram.record((nanos + 500) // 1000)
         self._close_before(high - self.OPEN_SECONDS)
 
-    def _histograms(self, operation: str, second: int) -> tuple[Histogram, Histogram, Histogram]:
+    def record_one(
+        self, operation: str, due_ns: int, start_ns: int, done_ns: int, read_ns: int | None = None
+    ) -> None:
+        """Record one operation that was answered, at the cost of a few; as `record` does with many.
+
+        Args:
+            operation: its name, the first part of the log's tag.
+            due_ns, start_ns, done_ns: monotonic nanoseconds.
+            read_ns: when its reply was read, where that is not `done_ns`.
+
+        Raises:
+            ValueError: a name that cannot stand in a tag.
+        """
+        second = (due_ns - self.origin_ns) // 1_000_000_000
+        if (operation, second) != self._seat:
+            histograms = self._histograms(operation, second)
+            self._close_before(second - self.OPEN_SECONDS)
+            self._seat = (operation, second)
+            self._views = tuple(memoryview(histogram.counts.data) for histogram in histograms)
+        response_ns = done_ns - due_ns
+        latencies: tuple[int, ...] = (response_ns, done_ns - start_ns, start_ns - due_ns)
+        if read_ns is not None:
+            latencies = (*latencies, read_ns - done_ns)
+        for at, nanos in enumerate(latencies):
+            value = (nanos + 500) // 1000
+            if 0 <= value < _SUB_BUCKETS:
+                self._views[at][value] += 1
+            elif 0 <= value <= HIGHEST_US:
+                bucket = value.bit_length() - (_HALF_BITS + 1)
+                self._views[at][(bucket << _HALF_BITS) + (value >> bucket)] += 1
+            else:
+                self._histograms(operation, second)[at].out_of_range += 1
+        if len(self._heap) < self._slowest or response_ns > self._heap[0][0]:
+            self._push_slow(response_ns, due_ns - self.origin_ns, operation)
+
+    def _histograms(self, operation: str, second: int) -> _Histograms:
         key = (operation, second)
         if key not in self._open:
-            self._open[key] = (Histogram(), Histogram(), Histogram())
+            if not _OPERATION.fullmatch(operation):
+                raise ValueError(f"an operation is named by letters, digits, '_', '-' and '.', not {operation!r}")
+            self._open[key] = (Histogram(), Histogram(), Histogram(), Histogram())
         return self._open[key]
 
     def _close_before(self, second: int) -> None:
         for key in [k for k in self._open if k[1] < second]:
-            response, service, send_lag = self._open.pop(key)
+            if key == self._seat:
+                self._seat = ("", -1)
             # A second may close more than once: a reply that comes after a long stall opens it again.
-            sparse = (SparseHistogram(response), SparseHistogram(service), SparseHistogram(send_lag))
+            sparse = tuple(SparseHistogram(histogram) for histogram in self._open.pop(key))
             parts = self._closed.setdefault(key, [])
             parts.append(sparse)
             if len(parts) >= self.PARTS:
@@ -342,22 +399,26 @@ class Recorder:
             top = np.argpartition(response_ns[candidates], -self._slowest)[-self._slowest :]
             candidates = candidates[top]
         for i in candidates:
-            entry = (int(response_ns[i]), int(due_ns[i]) - self.origin_ns, operation)
-            if len(self._heap) < self._slowest:
-                heapq.heappush(self._heap, entry)
-            else:
-                heapq.heappushpop(self._heap, entry)
+            self._push_slow(int(response_ns[i]), int(due_ns[i]) - self.origin_ns, operation)
+
+    def _push_slow(self, response_ns: int, due_ns: int, operation: str) -> None:
+        entry = (response_ns, due_ns, operation)
+        if len(self._heap) < self._slowest:
+            heapq.heappush(self._heap, entry)
+        else:
+            heapq.heappushpop(self._heap, entry)
 
     def intervals(self) -> list[Interval]:
         """Everything recorded so far, ordered by second, then by tag."""
         self._close_before(1 << 62)
         result = []
         for (operation, second), parts in sorted(self._closed.items(), key=lambda item: (item[0][1], item[0][0])):
-            whole = _merged(parts)
-            for at, kind in enumerate(KINDS):
-                result.append(
-                    Interval(tag=f"{operation}.{kind}", start_s=float(second), length_s=1.0, sparse=whole[at])
-                )
+            for kind, sparse in zip((*KINDS, READING_LAG), _merged(parts), strict=True):
+                # Who reads no dates has no reading lag.
+                if kind != READING_LAG or sparse.index.size or sparse.out_of_range:
+                    result.append(
+                        Interval(tag=f"{operation}.{kind}", start_s=float(second), length_s=1.0, sparse=sparse)
+                    )
         return result
 
     def take(self) -> list[Interval]:
@@ -374,17 +435,15 @@ class Recorder:
         ]
 
 
-def _merged(
-    parts: list[tuple[SparseHistogram, SparseHistogram, SparseHistogram]],
-) -> tuple[SparseHistogram, SparseHistogram, SparseHistogram]:
+def _merged(parts: list[_Sparse]) -> _Sparse:
     """The parts of one second, as one."""
     if len(parts) == 1:
         return parts[0]
-    response, service, send_lag = Histogram(), Histogram(), Histogram()
+    wholes = tuple(Histogram() for _ in parts[0])
     for part in parts:
-        for sparse, whole in zip(part, (response, service, send_lag), strict=True):
+        for sparse, whole in zip(part, wholes, strict=True):
             sparse.add_to(whole)
-    return SparseHistogram(response), SparseHistogram(service), SparseHistogram(send_lag)
+    return tuple(SparseHistogram(whole) for whole in wholes)
 
 
 def merged(intervals: Iterable[Interval]) -> list[Interval]:

@@ -10,12 +10,14 @@ import contextlib
 import socket
 import ssl
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import hiredis
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.measure.arrival_dates import ANCILLARY_BYTES, ArrivalDates, date_replies
 from harness.server.dial import DialError, ReplyError, open_socket
 
 Int64s = NDArray[np.int64]
@@ -29,29 +31,41 @@ _NOTHING = object()
 class Batch:
     """Operations that were started together: numbers, due times, start; `done` of them are answered.
 
-    `begun_ns` is when the first byte went to the kernel: from then on the server may have them.
+    A few have a list of due times, and are recorded one by one; many have an array. `begun_ns` is when the first
+    byte went to the kernel: from then on the server may have them.
     """
 
-    __slots__ = ("begun_ns", "done", "due_ns", "first", "payload", "start_ns")
+    __slots__ = ("begun_ns", "count", "done", "due_ns", "first", "payload", "start_ns")
 
-    def __init__(self, first: int, due_ns: Int64s, start_ns: int, payload: memoryview) -> None:
+    def __init__(self, first: int, due_ns: list[int] | Int64s, payload: bytes) -> None:
         self.first = first
         self.due_ns = due_ns
-        self.start_ns = start_ns
-        self.payload = payload
+        self.count = len(due_ns)
+        self.start_ns = 0
+        self.payload: bytes | memoryview = payload
         self.begun_ns: int | None = None
         self.done = 0
 
     @property
     def open(self) -> int:
-        return self.due_ns.size - self.done
+        """How many of them are not answered."""
+        return self.count - self.done
 
 
 class Lane:
-    """One connection: what waits to be written, what waits for its reply."""
+    """One connection.
 
-    def __init__(self, url: str) -> None:
+    Args:
+        url: the server's.
+        dates: tells when replies arrived.
+        buffer: to read into; lanes of one pump may share it, since they read one after the other.
+    """
+
+    def __init__(self, url: str, dates: ArrivalDates, buffer: bytearray) -> None:
         self._url = url
+        self._dates = dates
+        self._buffer = buffer
+        self._is_dated = False
         self.socket: socket.socket | None = None
         self.reader = self._new_reader()
         self.out: collections.deque[Batch] = collections.deque()
@@ -67,26 +81,42 @@ class Lane:
         return hiredis.Reader(replyError=ReplyError, notEnoughData=_NOTHING)
 
     def connect(self) -> None:
-        self.socket = open_socket(self._url)
-        self.socket.setblocking(False)
+        """Connect, and wait until that is done.
 
-    def reconnect(self, now_ns: int) -> None:
-        """Go on with a reconnection: in a thread, for TLS and greetings must not hold up the schedule."""
+        Raises:
+            OSError, DialError: as `open_socket`.
+        """
+        self._adopt(open_socket(self._url))
+
+    def _adopt(self, connected: socket.socket) -> None:
+        self.socket = connected
+        connected.setblocking(False)
+        # An encrypted byte is no reply yet, and `SSLSocket` hands over no date.
+        self._is_dated = not isinstance(connected, ssl.SSLSocket) and date_replies(connected)
+
+    def reconnect(self, now_ns: int) -> bool:
+        """Go on with a reconnection: in a thread, for TLS and greetings must not hold up the schedule.
+
+        Returns:
+            Whether there is a connection again.
+        """
         if self._connecting is not None:
             if self._connecting.is_alive():
-                return
+                return False
             self._connecting = None
-            if self._connected is not None:
-                self.socket, self._connected = self._connected, None
-                self.socket.setblocking(False)
-                self.reader = self._new_reader()
-                self.reconnects += 1
             # Also a connection that was made: a server that is full takes it, and closes it at once.
             self._retry_at_ns = now_ns + self._backoff_ns
             self._backoff_ns = min(self._backoff_ns * 2, _RECONNECT_NS[1])
-        if self.socket is None and now_ns >= self._retry_at_ns:
+            if self._connected is not None:
+                self._adopt(self._connected)
+                self._connected = None
+                self.reader = self._new_reader()
+                self.reconnects += 1
+                return True
+        if now_ns >= self._retry_at_ns:
             self._connecting = threading.Thread(target=self._try_to_connect, daemon=True)
             self._connecting.start()
+        return False
 
     def _try_to_connect(self) -> None:
         # A server that is starting refuses for a while; the lane asks again until the run is over.
@@ -94,6 +124,7 @@ class Lane:
             self._connected = open_socket(self._url, 1.0)
 
     def close(self) -> None:
+        """Close the connection, if there is one."""
         if self.socket is not None:
             self.socket.close()
             self.socket = None
@@ -107,6 +138,41 @@ class Lane:
             self._connected.close()
             self._connected = None
 
+    def send(self, batch: Batch, now_of: Callable[[], int]) -> bool:
+        """Start a batch right now, on a connection on which nothing waits to be written.
+
+        Args:
+            now_of: the clock, read immediately before the write.
+
+        Returns:
+            Whether the kernel took all of it; what it did not take waits.
+
+        Raises:
+            OSError: the connection is lost; none of it was sent.
+        """
+        connection = self.socket
+        if connection is None or isinstance(connection, ssl.SSLSocket):
+            batch.start_ns = now_of()
+            self.out.append(batch)
+            self.write(batch.start_ns)
+            return not self.out
+        batch.start_ns = now_of()
+        try:
+            written = connection.send(batch.payload)
+        except BlockingIOError:
+            written = 0
+        except OSError:
+            self.out.append(batch)
+            raise
+        if written:
+            batch.begun_ns = batch.start_ns
+            self.in_flight.append(batch)
+            if written == len(batch.payload):
+                return True
+            batch.payload = memoryview(batch.payload)[written:]
+        self.out.append(batch)
+        return False
+
     def write(self, now_ns: int) -> None:
         """Write what the kernel takes.
 
@@ -115,9 +181,11 @@ class Lane:
         """
         while self.out and self.socket is not None:
             batch = self.out[0]
-            # OpenSSL reports a write of several records when all of them are out, though the server may have
-            # read, and answered, the first ones long before. A part of one record says nothing to it yet.
-            piece = batch.payload[:_TLS_RECORD_BYTES] if isinstance(self.socket, ssl.SSLSocket) else batch.payload
+            piece = batch.payload
+            if isinstance(self.socket, ssl.SSLSocket):
+                # OpenSSL reports a write of several records when all of them are out, though the server may have
+                # read, and answered, the first ones long before. A part of one record says nothing to it yet.
+                piece = piece[:_TLS_RECORD_BYTES]
             try:
                 written = self.socket.send(piece)
             except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
@@ -125,32 +193,43 @@ class Lane:
             if batch.begun_ns is None:
                 batch.begun_ns = now_ns
                 self.in_flight.append(batch)
-            batch.payload = batch.payload[written:]
-            if not batch.payload:
+            if written == len(batch.payload):
                 self.out.popleft()
-            elif written < len(piece):
+                continue
+            batch.payload = memoryview(batch.payload)[written:]
+            if written < len(piece):
                 return
 
-    def read(self) -> list[Any]:
-        """The replies that are there.
+    def read(self) -> tuple[list[Any], int]:
+        """The replies that are there, and when the last of them reached this host.
 
         Raises:
             OSError: the connection is lost.
             hiredis.ProtocolError: what came is no RESP.
         """
         if self.socket is None:
-            return []
+            return [], 0
+        ancillary: list[tuple[int, int, bytes]] = []
         try:
-            chunk = self.socket.recv(_READ_BYTES)
+            if self._is_dated:
+                length, ancillary, _, _ = self.socket.recvmsg_into((self._buffer,), ANCILLARY_BYTES)
+            else:
+                length = self.socket.recv_into(self._buffer)
         except (BlockingIOError, ssl.SSLWantReadError):
-            return []
-        if not chunk:
+            return [], 0
+        done_ns = self._dates.done_ns(ancillary)
+        if not length:
             raise ConnectionResetError("the server closed the connection")
-        self.reader.feed(chunk)
+        self.reader.feed(self._buffer, 0, length)
         replies = []
         gets = self.reader.gets
         while (reply := gets()) is not _NOTHING:
             replies.append(reply)
         if replies:
             self._backoff_ns, self._retry_at_ns = _RECONNECT_NS[0], 0
-        return replies
+        return replies, done_ns
+
+
+def read_buffer() -> bytearray:
+    """A buffer for `Lane`."""
+    return bytearray(_READ_BYTES)

@@ -2,15 +2,23 @@
 
       pacer ----due times----+                            +---- replies ---- hiredis.Reader
                              v                            v
-      source --commands--> lane: out --one write a tick--> server      (a few lanes, each one connection)
-
-Each turn of the loop takes the arrivals that are due, packs them in one piece, writes, and drains replies. RESP
-answers in order, so the head of what is in flight is what a reply belongs to; no table is needed.
+      source --commands--> lane: out --one write a turn--> server      (lanes, each one connection)
 
     due      by the schedule
-    start    handed to a connection: what the instrument itself was late by is start - due. If the server
-             does not read, or is away, bytes wait here; that is its lateness, and so part of the service time
-    done     the reply was read
+    start    read right before the write. If the server does not read, or is away, bytes wait here from then
+             on; that is its lateness, and so part of the service time
+    done     the reply reached this host, as the kernel dates it (`arrival_dates`); else when it was read
+
+A turn of the loop, with what it costs at a thousand arrivals a second:
+
+    packed    the next command is made while nothing else is to be done       1 µs
+    asleep    until something arrives, which is read, or the next is due soon
+    awake     the last moments before it is due (`waking`)                    as long as waking up is late here
+    write     start is read, the command is written, and nothing else         1 µs after it was due
+
+Where few are due in a turn all this is plain Python, one by one; where many are due, they are packed, written and
+recorded as arrays, with one write for all of them. RESP answers in order, so the head of what is in flight is what
+a reply belongs to.
 
 In flight means: started and not done. It is bounded. An arrival that is due while the bound is reached is
 counted as DROPPED, at once: never skipped unseen, never sent later. A connection that is lost, or silent for
@@ -26,9 +34,11 @@ Rejected: one client a user, each waiting for its answer; a stall then stops the
 
 from __future__ import annotations
 
-import collections
+import os
 import select
+import selectors
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol
 
 import hiredis
@@ -38,18 +48,25 @@ from numpy.typing import NDArray
 
 from harness.clock import Clock
 from harness.host.gc_pauses import GcPauses
-from harness.load.lane import Batch, Lane
-from harness.load.settings import PumpResult, PumpSettings
-from harness.measure.outcomes import DROPPED, FAILED, NOT_DUE, OK, UNKNOWN
+from harness.host.waking import Waking
+from harness.load.account import PumpAccount
+from harness.load.lane import Batch, Lane, read_buffer
+from harness.load.schedule import NEVER, Schedule
+from harness.load.settings import Instrument, PumpResult, PumpSettings
+from harness.measure.arrival_dates import ArrivalDates
+from harness.measure.outcomes import DROPPED, UNKNOWN
 from harness.pacing import Pacer
 from harness.recording import Recorder
-from harness.server.dial import ReplyError
 from harness.workload import Source
 
 Int64s = NDArray[np.int64]
 
-_BLOCK = 8192
-_RECORD_EVERY = 4096
+# Connections are looked after (time-outs, reconnections), and the parent told, so often.
+_TEND_NS = 2_000_000
+# Nothing is waited for longer, so that a stop is seen; and what is drained is looked at more often.
+_LONGEST_NS, _LONGEST_DRAIN_NS = 50_000_000, 10_000_000
+_SCHEDSTAT = Path("/proc/self/schedstat")
+_NOT_READY = Batch(-1, [], b"")
 
 
 class Stop(Protocol):
@@ -67,7 +84,7 @@ class Pump:
         settings: how.
         pacer: when.
         source: what.
-        clock: for due times, and nothing else.
+        clock: for due times and dates, and nothing else.
         origin_ns: the clock's time at which the schedule begins.
         stop: ends it early; arrivals that are not due by then do not count.
         progress: an array that is kept up to date while it runs: arrivals, ok, failed, unknown, dropped.
@@ -94,24 +111,23 @@ class Pump:
         self._pacer = pacer
         self._source = source
         self._clock = clock
-        self._origin_ns = origin_ns
+        self._now_ns = clock.now_ns
         self._stop = stop
         self._progress = progress if progress is not None else [0] * 5
         self._ship = ship
-        self._ship_at_ns = 0
-        self.recorder = Recorder(origin_ns)
-        self._lanes = [Lane(settings.url) for _ in range(settings.connections)]
+        self._dates = ArrivalDates(clock)
+        self._waking = Waking(settings.spin_share, usable_cores())
+        self._selector = selectors.DefaultSelector()
+        buffer = read_buffer()
+        self._lanes = [Lane(settings.url, self._dates, buffer) for _ in range(settings.connections)]
         self._turn = 0
-        self._next = 0
-        self._block = np.zeros(0, np.int64)
-        self._block_first = 0
+        # Those that have something to write that the kernel did not take, and those without a connection.
+        self._blocked: set[Lane] = set()
+        self._away: set[Lane] = set()
+        # The next arrival, packed before it is due.
+        self._ready = _NOT_READY
         self._in_flight = 0
-        self._ok = self._failed = self._unknown = self._dropped = 0
-        self._errors: collections.Counter[str] = collections.Counter()
-        self._answered: list[tuple[Int64s, int, int]] = []
-        self._answered_count = 0
-        self._last_reply_ns: int | None = None
-        self._outcomes = np.full(pacer.total, NOT_DUE, np.uint8) if settings.keep_outcomes else None
+        self.set_origin(origin_ns)
 
     def connect(self) -> None:
         """Open all connections.
@@ -121,11 +137,24 @@ class Pump:
         """
         for lane in self._lanes:
             lane.connect()
+            self._look_at(lane)
+
+    def _look_at(self, lane: Lane) -> None:
+        if lane.socket is not None:
+            self._selector.register(lane.socket, selectors.EVENT_READ, lane)
 
     def set_origin(self, origin_ns: int) -> None:
         """Set the time at which the schedule begins, before it runs."""
         self._origin_ns = origin_ns
-        self.recorder = Recorder(origin_ns)
+        self._schedule = Schedule(self._pacer, origin_ns)
+        self._account = PumpAccount(
+            self._source.operation, self._pacer.total, origin_ns, keep_outcomes=self._settings.keep_outcomes
+        )
+
+    @property
+    def recorder(self) -> Recorder:
+        """What was measured so far."""
+        return self._account.recorder
 
     def run(self) -> PumpResult:
         """Run the schedule to its end, wait for the last replies, and answer what happened."""
@@ -134,135 +163,193 @@ class Pump:
 
     def _run(self, pauses: GcPauses) -> PumpResult:
         process = psutil.Process()
-        cpu_before = sum(process.cpu_times()[:2])
-        end_ns: int | None = None
-        while True:
-            now_ns = self._clock.now_ns()
-            if end_ns is None:
-                self._start_what_is_due(now_ns)
-                if self._next >= self._pacer.total or self._stop.is_set():
-                    end_ns = now_ns
-            elif not self._in_flight or now_ns - end_ns > self._settings.drain_ns:
-                break
-            self._write(now_ns)
-            self._wait_and_read(now_ns, draining=end_ns is not None)
-            if self._ship is not None and now_ns >= self._ship_at_ns:
-                self._ship_at_ns = now_ns + self._settings.ship_ns
-                self._record()
-                self._ship(self.recorder)
+        cpu_before_s, waited_before_ns = sum(process.cpu_times()[:2]), run_queue_wait_ns()
+        begun_ns = self._now_ns()
+        end_ns = self._send_and_read()
+        self._drain(end_ns)
         for lane in self._lanes:
             self._give_up(lane)
             lane.stop_connecting()
-        self._record()
+        self._selector.close()
+        self._account.fold()
         self._show_progress()
-        run_ns = max(1, self._clock.now_ns() - self._origin_ns)
-        cpu = sum(process.cpu_times()[:2]) - cpu_before
-        scheduled_ns = self._scheduled_ns(end_ns)
-        replied_ns = self._last_reply_ns
-        return PumpResult(
-            arrivals=self._next,
-            ok=self._ok,
-            failed=self._failed,
-            unknown=self._unknown,
-            dropped=self._dropped,
-            errors=dict(self._errors),
+        now_ns = self._now_ns()
+        run_ns = max(1, now_ns - self._origin_ns)
+        waited_ns = run_queue_wait_ns()
+        wait_share = None
+        if waited_ns is not None and waited_before_ns is not None:
+            wait_share = (waited_ns - waited_before_ns) / max(1, now_ns - begun_ns)
+        return self._account.result(
+            scheduled_ns=self._scheduled_ns(end_ns),
             reconnects=sum(lane.reconnects for lane in self._lanes),
-            intervals=self.recorder.intervals(),
-            slowest=self.recorder.slowest(),
-            outcomes=self._outcomes[: self._next] if self._outcomes is not None else None,
-            cpu_share=cpu / (run_ns / 1e9),
-            wall_ns=scheduled_ns if replied_ns is None else max(1, replied_ns - self._origin_ns),
-            scheduled_ns=scheduled_ns,
-            gc_pauses=pauses.count,
-            gc_pause_max_ns=pauses.longest_ns,
+            cpu_share=(sum(process.cpu_times()[:2]) - cpu_before_s) / (run_ns / 1e9),
+            pauses=pauses,
+            instrument=Instrument(
+                dated_by_kernel=self._dates.kernel,
+                dated_by_clock=self._dates.by_clock,
+                clock_steps=self._dates.stepped,
+                awake_share=self._waking.awake_ns / run_ns,
+                awake_window_us=self._waking.estimate_ns / 1000,
+                run_queue_wait_share=wait_share,
+                niceness=os.getpriority(os.PRIO_PROCESS, 0),
+                cores=usable_cores(),
+            ),
         )
 
     def _scheduled_ns(self, end_ns: int) -> int:
         """How long arrivals were due: all of the schedule, unless it was ended before the last of them."""
         duration_ns = self._pacer.duration_ns
-        if self._next < self._pacer.total:
+        if self._schedule.next < self._pacer.total:
             duration_ns = min(duration_ns, end_ns - self._origin_ns)
         return max(1, duration_ns)
 
-    # Out -----------------------------------------------------------------------------------------------
+    # The loop ------------------------------------------------------------------------------------------
 
-    def _due_block(self) -> Int64s:
-        """The due times from the next arrival on; some thousands of them, or what is left."""
-        offset = self._next - self._block_first
-        if offset >= self._block.size:
-            count = min(_BLOCK, self._pacer.total - self._next)
-            self._block = self._pacer.due_ns(self._next, count) + self._origin_ns
-            self._block_first = self._next
-            offset = 0
-        return self._block[offset:]
+    def _send_and_read(self) -> int:
+        """Go on until the last arrival is due, or until told to stop; answers when that was."""
+        schedule, now_of = self._schedule, self._now_ns
+        is_stopped = self._stop.is_set
+        tend_ns = 0
+        while True:
+            if self._ready.first != schedule.next and schedule.next_due_ns != NEVER:
+                self._ready = Batch(schedule.next, [schedule.next_due_ns], self._source.pack(schedule.next, 1))
+            now_ns = now_of()
+            due_ns = schedule.next_due_ns
+            if due_ns > now_ns:
+                window_ns = self._waking.window_ns(schedule.gap_ns, is_idle=not self._in_flight)
+                if due_ns - now_ns <= window_ns:
+                    now_ns = self._wait_awake(now_ns, due_ns)
+            if due_ns <= now_ns:
+                self._start_what_is_due(now_ns)
+            if schedule.next_due_ns == NEVER or is_stopped():
+                return now_ns
+            if now_ns >= tend_ns:
+                self._tend(now_ns)
+                tend_ns = now_ns + _TEND_NS
+            self._wait_and_read(_LONGEST_NS)
 
-    def _start_what_is_due(self, now_ns: int) -> None:
-        while self._next < self._pacer.total:
-            block = self._due_block()
-            due = int(np.searchsorted(block, now_ns, "right"))
-            if not due:
-                return
-            room = max(0, self._settings.max_in_flight - self._in_flight)
-            started = min(due, room)
-            if started:
-                self._start(self._next, block[:started])
-            if started < due:
-                self._settle(self._next + started, due - started, DROPPED)
-            self._next += due
-            if due < block.size:
-                return
+    def _drain(self, end_ns: int) -> None:
+        """Wait for the last replies, as long as the settings say."""
+        while self._in_flight and (now_ns := self._now_ns()) - end_ns <= self._settings.drain_ns:
+            self._tend(now_ns)
+            self._wait_and_read(_LONGEST_DRAIN_NS)
 
-    def _start(self, first: int, due_ns: Int64s) -> None:
-        payload = memoryview(self._source.pack(first, due_ns.size))
-        lane = self._lanes[self._turn]
-        self._turn = (self._turn + 1) % len(self._lanes)
-        lane.out.append(Batch(first, due_ns, self._clock.now_ns(), payload))
-        self._in_flight += due_ns.size
+    def _wait_awake(self, now_ns: int, due_ns: int) -> int:
+        """Wait for a due time without sleeping; answers the time at which that was over."""
+        now_of, begun_ns = self._now_ns, now_ns
+        while now_ns < due_ns:
+            now_ns = now_of()
+        self._waking.awake_ns += now_ns - begun_ns
+        return now_ns
 
-    def _write(self, now_ns: int) -> None:
-        for lane in self._lanes:
-            if lane.socket is None:
-                lane.reconnect(now_ns)
-            if lane.out and lane.socket is not None:
-                try:
-                    lane.write(now_ns)
-                except OSError:
-                    self._lose(lane)
+    def _wait_and_read(self, longest_ns: int) -> None:
+        """Sleep until something arrives or it is time to wait awake, at most so long; read what has arrived."""
+        now_ns = self._dates.wait()
+        until_ns = now_ns + (_TEND_NS if self._away else longest_ns)
+        schedule = self._schedule
+        wakes_ns = schedule.next_due_ns - self._waking.window_ns(schedule.gap_ns, is_idle=not self._in_flight)
+        is_timed = wakes_ns < until_ns
+        if is_timed:
+            until_ns = wakes_ns
+        # Of the selector only its descriptor is waited on: its own timeouts are whole milliseconds.
+        if not select.select((self._selector,), (), (), max(0, until_ns - now_ns) / 1e9)[0]:
+            if is_timed and until_ns > now_ns:
+                self._waking.slept(self._now_ns() - until_ns)
+            return
+        for key, events in self._selector.select(0):
+            lane = key.data
+            if events & selectors.EVENT_WRITE:
+                self._write(lane)
+            if events & selectors.EVENT_READ and lane.socket is not None:
+                self._read(lane)
 
-    # In ------------------------------------------------------------------------------------------------
-
-    def _wait_and_read(self, now_ns: int, *, draining: bool) -> None:
-        sockets = {lane.socket: lane for lane in self._lanes if lane.socket is not None}
-        blocked = [s for s, lane in sockets.items() if lane.out]
-        readable, _, _ = select.select(list(sockets), blocked, [], self._patience_s(draining=draining))
-        for ready in readable:
-            lane = sockets[ready]
-            try:
-                replies = lane.read()
-            except (OSError, hiredis.ProtocolError):
-                self._lose(lane)
-                continue
-            if replies:
-                self._take_replies(lane, replies, self._clock.now_ns())
+    def _tend(self, now_ns: int) -> None:
+        """Look after what is not urgent: time-outs, reconnections, whoever watches."""
         for lane in self._lanes:
             # From its first byte on: what has waited for a server that was away gets its full time, too.
             begun_ns = lane.in_flight[0].begun_ns if lane.in_flight else None
             if begun_ns is not None and now_ns - begun_ns > self._settings.timeout_ns:
                 self._lose(lane)
+        for lane in [*self._away]:
+            if lane.reconnect(now_ns):
+                self._away.discard(lane)
+                self._look_at(lane)
+                self._write(lane)
         self._show_progress()
+        if self._ship is not None and now_ns >= self._account.ship_at_ns:
+            self._account.ship_at_ns = now_ns + self._settings.ship_ns
+            self._account.fold()
+            self._ship(self.recorder)
 
-    def _patience_s(self, *, draining: bool) -> float:
-        """How long to wait for replies: until the next arrival is due, and never for long."""
-        if draining or self._next >= self._pacer.total:
-            return 0.01
-        until_due_ns = int(self._due_block()[0]) - self._clock.now_ns()
-        # A lane that connects is looked after every few milliseconds.
-        longest = 5_000_000 if any(lane.socket is None for lane in self._lanes) else 50_000_000
-        # The last moments are waited out awake: a timer may be as late as what is measured.
-        return min(max(until_due_ns - self._settings.spin_ns, 0), longest) / 1e9
+    # Out -----------------------------------------------------------------------------------------------
 
-    def _take_replies(self, lane: Lane, replies: list[Any], now_ns: int) -> None:
-        failures = [(i, reply) for i, reply in enumerate(replies) if type(reply) is ReplyError]
+    def _start_what_is_due(self, now_ns: int) -> None:
+        schedule = self._schedule
+        lane = self._lanes[self._turn]
+        room = self._settings.max_in_flight - self._in_flight
+        is_open = lane.socket is not None and not lane.out
+        if is_open and room > 0 and self._ready.first == schedule.next and schedule.are_few(now_ns):
+            # It is ready: nothing is left to do but the write. What else is due is packed after that.
+            self._send(lane, self._ready)
+            schedule.take_one()
+            self._account.offered(self._ready.due_ns)
+            return
+        first = schedule.next
+        due_ns = schedule.take(now_ns)
+        count = len(due_ns)
+        self._account.offered(due_ns)
+        if count > room:
+            self._account.settle(first + room, count - room, DROPPED)
+            due_ns, count = due_ns[:room], room
+            if not count:
+                return
+        batch = Batch(first, due_ns, self._source.pack(first, count))
+        if is_open:
+            self._send(lane, batch)
+        else:
+            batch.start_ns = self._now_ns()
+            lane.out.append(batch)
+            self._in_flight += count
+            self._turn = (self._turn + 1) % len(self._lanes)
+
+    def _send(self, lane: Lane, batch: Batch) -> None:
+        self._in_flight += batch.count
+        self._turn = (self._turn + 1) % len(self._lanes)
+        try:
+            is_sent = lane.send(batch, self._now_ns)
+        except OSError:
+            self._lose(lane)
+            return
+        if not is_sent:
+            self._watch(lane)
+
+    def _write(self, lane: Lane) -> None:
+        """Write what waits."""
+        try:
+            lane.write(self._now_ns())
+        except OSError:
+            self._lose(lane)
+            return
+        self._watch(lane)
+
+    def _watch(self, lane: Lane) -> None:
+        """Be told when the kernel takes more, while something waits to be written."""
+        if lane.socket is not None and bool(lane.out) != (lane in self._blocked):
+            if lane.out:
+                self._blocked.add(lane)
+            else:
+                self._blocked.discard(lane)
+            wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if lane.out else 0)
+            self._selector.modify(lane.socket, wanted, lane)
+
+    # In ------------------------------------------------------------------------------------------------
+
+    def _read(self, lane: Lane) -> None:
+        try:
+            replies, done_ns = lane.read()
+        except (OSError, hiredis.ProtocolError):
+            self._lose(lane)
+            return
         taken = 0
         while taken < len(replies):
             if not lane.in_flight:
@@ -271,32 +358,22 @@ class Pump:
                 return
             batch = lane.in_flight[0]
             count = min(batch.open, len(replies) - taken)
-            due = batch.due_ns[batch.done : batch.done + count]
-            self._answered.append((due, batch.start_ns, now_ns))
-            self._answered_count += count
-            self._last_reply_ns = now_ns
-            self._settle(batch.first + batch.done, count, OK)
-            for i, reply in failures:
-                if taken <= i < taken + count:
-                    self._note_failure(batch.first + batch.done + i - taken, reply)
+            self._account.answered(batch, replies[taken : taken + count], done_ns, self._dates.read_ns)
             batch.done += count
             taken += count
             self._in_flight -= count
             if not batch.open:
                 lane.in_flight.popleft()
-        if self._answered_count >= _RECORD_EVERY:
-            self._record()
-
-    def _note_failure(self, number: int, reply: ReplyError) -> None:
-        self._errors[str(reply).split(" ", 1)[0][:40]] += 1
-        self._ok -= 1
-        self._settle(number, 1, FAILED)
 
     def _lose(self, lane: Lane) -> None:
         """A connection is lost: what was begun is UNKNOWN, what was not goes out on the next one."""
+        if lane.socket is not None:
+            self._selector.unregister(lane.socket)
         lane.close()
+        self._blocked.discard(lane)
+        self._away.add(lane)
         for batch in lane.in_flight:
-            self._settle(batch.first + batch.done, batch.open, UNKNOWN)
+            self._account.settle(batch.first + batch.done, batch.open, UNKNOWN)
             self._in_flight -= batch.open
         lane.in_flight.clear()
         while lane.out and lane.out[0].begun_ns is not None:
@@ -306,36 +383,28 @@ class Pump:
         """The run is over: what was begun is UNKNOWN, what was not begun was never sent."""
         self._lose(lane)
         for batch in lane.out:
-            self._settle(batch.first, batch.due_ns.size, DROPPED)
-            self._in_flight -= batch.due_ns.size
+            self._account.settle(batch.first, batch.count, DROPPED)
+            self._in_flight -= batch.count
         lane.out.clear()
 
-    # Account -------------------------------------------------------------------------------------------
-
-    def _settle(self, first: int, count: int, outcome: int) -> None:
-        if outcome == OK:
-            self._ok += count
-        elif outcome == FAILED:
-            self._failed += count
-        elif outcome == UNKNOWN:
-            self._unknown += count
-        else:
-            self._dropped += count
-        if self._outcomes is not None:
-            self._outcomes[first : first + count] = outcome
-
-    def _record(self) -> None:
-        if not self._answered:
-            return
-        counts = [due.size for due, _, _ in self._answered]
-        due_ns = np.concatenate([due for due, _, _ in self._answered])
-        start_ns = np.repeat(np.array([start for _, start, _ in self._answered], np.int64), counts)
-        done_ns = np.repeat(np.array([done for _, _, done in self._answered], np.int64), counts)
-        self.recorder.record(self._source.operation, due_ns, start_ns, done_ns)
-        self._answered.clear()
-        self._answered_count = 0
-
     def _show_progress(self) -> None:
-        progress = self._progress
-        progress[0], progress[1], progress[2] = self._next, self._ok, self._failed
-        progress[3], progress[4] = self._unknown, self._dropped
+        self._progress[0] = self._schedule.next
+        self._progress[1:5] = self._account.counts
+
+
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def run_queue_wait_ns() -> int | None:
+    """How long this process has been runnable while something else had its core; None where nobody tells.
+
+    Source: https://docs.kernel.org/scheduler/sched-stats.html, the second number of `/proc/PID/schedstat`.
+    """
+    try:
+        return int(_SCHEDSTAT.read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable, Sequence
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -9,8 +12,10 @@ from numpy.typing import NDArray
 from harness.recording import Interval, SlowOperation
 from harness.run import WorkerShare
 
-# What select(2) can watch are 1,024 files; some of them are the pump's own.
-MOST_CONNECTIONS = 1_000
+# A server takes 10,000 by its default, and a host has some 28,000 ports for one address.
+MOST_CONNECTIONS = 10_000
+# Of a core, for waiting awake; with what the pump does besides, it stays below half a core while little is due.
+SPIN_SHARE = 0.4
 
 
 class PumpError(Exception):
@@ -27,7 +32,8 @@ class PumpSettings(msgspec.Struct, frozen=True, kw_only=True):
         timeout_ns: how long a reply may take before its connection counts as lost.
         drain_ns: how long to wait for the last replies after the schedule's end.
         keep_outcomes: whether to remember the outcome of each operation, one byte each.
-        spin_ns: how long before an arrival is due the pump stops sleeping; it costs that much CPU each time.
+        spin_share: of a core that the pump may spend on waiting awake for what is due next, 0 to 1; it takes no
+            more of it than waking up is late on this machine.
         ship_ns: how often what was measured is handed on while the pump runs; 0: only with the result.
     """
 
@@ -37,7 +43,7 @@ class PumpSettings(msgspec.Struct, frozen=True, kw_only=True):
     timeout_ns: int = 30_000_000_000
     drain_ns: int = 30_000_000_000
     keep_outcomes: bool = False
-    spin_ns: int = 60_000
+    spin_share: float = SPIN_SHARE
     ship_ns: int = 0
 
     def check(self) -> None:
@@ -48,6 +54,54 @@ class PumpSettings(msgspec.Struct, frozen=True, kw_only=True):
         """
         if not 1 <= self.connections <= MOST_CONNECTIONS:
             raise PumpError(f"a pump has 1 to {MOST_CONNECTIONS:,} connections, not {self.connections:,}")
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server, or a connection, has refused, by kind.
+
+    Attributes:
+        kind: the first word of the error, which is what the server calls it.
+        count: how often.
+        text: one example, whole.
+        first_s, last_s: when it was first and last answered, from the schedule's origin.
+    """
+
+    kind: str
+    count: int
+    text: str
+    first_s: float
+    last_s: float
+
+
+class Instrument(msgspec.Struct, frozen=True, kw_only=True):
+    """What the pump knows of itself, besides the latencies.
+
+    Attributes:
+        dated_by_kernel: reads whose replies count as done when the kernel dates their arrival.
+        dated_by_clock: reads whose replies count as done when they were read.
+        clock_steps: reads among these during which the wall clock was set.
+        awake_share: of a core, spent on waiting awake.
+        awake_window_us: how long before a due time it waited awake at last.
+        run_queue_wait_share: of the time, spent runnable while something else had the core; None where unknown.
+        niceness: of its process.
+        cores: that it might use.
+    """
+
+    dated_by_kernel: int = 0
+    dated_by_clock: int = 0
+    clock_steps: int = 0
+    awake_share: float = 0.0
+    awake_window_us: float = 0.0
+    run_queue_wait_share: float | None = None
+    niceness: int = 0
+    cores: int = 0
+
+    @property
+    def dated_by(self) -> str:
+        """`kernel`, `clock`, `both`, or empty where nothing was read."""
+        if self.dated_by_kernel and self.dated_by_clock > self.clock_steps:
+            return "both"
+        return "kernel" if self.dated_by_kernel else "clock" if self.dated_by_clock else ""
 
 
 class PumpResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +120,10 @@ class PumpResult(msgspec.Struct, frozen=True, kw_only=True):
         gc_pause_max_ns: the longest of these.
         workers: whose shares make it up, where there are several.
         told: what users were told of the things they have handled, the last word on each.
+        failures: the failed ones by kind, with an example of each.
+        offered_in_s: how many were due in each second of the schedule.
+        answered_in_s: how many were answered well in each second, by when the answer arrived.
+        instrument: what the pump knows of itself.
     """
 
     arrivals: int
@@ -85,6 +143,10 @@ class PumpResult(msgspec.Struct, frozen=True, kw_only=True):
     gc_pause_max_ns: int = 0
     workers: list[WorkerShare] = []
     told: dict[str, str] = {}
+    failures: list[Failure] = []
+    offered_in_s: list[int] = []
+    answered_in_s: list[int] = []
+    instrument: Instrument = Instrument()
 
     @property
     def offered_per_s(self) -> float:
@@ -100,3 +162,23 @@ class PumpResult(msgspec.Struct, frozen=True, kw_only=True):
     def unseen(self) -> int:
         """How many operations were the share of a worker that died, and so have no record."""
         return sum(worker.unseen for worker in self.workers)
+
+
+def together(instruments: Sequence[Instrument]) -> Instrument:
+    """What several pumps know of themselves, as one: counts added up, and the worst of the rest."""
+    waits = [each.run_queue_wait_share for each in instruments if each.run_queue_wait_share is not None]
+    return Instrument(
+        dated_by_kernel=sum(each.dated_by_kernel for each in instruments),
+        dated_by_clock=sum(each.dated_by_clock for each in instruments),
+        clock_steps=sum(each.clock_steps for each in instruments),
+        awake_share=sum(each.awake_share for each in instruments),
+        awake_window_us=max((each.awake_window_us for each in instruments), default=0.0),
+        run_queue_wait_share=max(waits, default=None),
+        niceness=min((each.niceness for each in instruments), default=0),
+        cores=min((each.cores for each in instruments), default=0),
+    )
+
+
+def added(by_second: Iterable[Sequence[int]]) -> list[int]:
+    """Counts by second of several pumps, added up second by second."""
+    return [sum(counts) for counts in itertools.zip_longest(*by_second, fillvalue=0)]

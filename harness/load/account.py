@@ -1,0 +1,169 @@
+"""What became of each arrival of a pump, and when: outcomes, latencies, counts by second, errors by kind."""
+
+from __future__ import annotations
+
+import collections
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.host.gc_pauses import GcPauses
+from harness.load.lane import Batch
+from harness.load.settings import Failure, Instrument, PumpResult
+from harness.measure.outcomes import DROPPED, FAILED, NOT_DUE, OK, UNKNOWN
+from harness.recording import Recorder
+from harness.server.dial import ReplyError
+
+Int64s = NDArray[np.int64]
+
+_SECOND_NS = 1_000_000_000
+# Many at once are recorded so many at a time.
+_FOLD_EVERY = 4_096
+_LONGEST_KIND = 40
+
+
+class PumpAccount:
+    """The account of one pump: arrivals = ok + failed + unknown + dropped.
+
+    Args:
+        operation: under which it is recorded.
+        total: how many arrivals the schedule has.
+        origin_ns: when the schedule begins.
+        keep_outcomes: whether to remember the outcome of each.
+
+    Attributes:
+        recorder: of the latencies.
+        ship_at_ns: when what was measured is handed on next.
+    """
+
+    def __init__(self, operation: str, total: int, origin_ns: int, *, keep_outcomes: bool) -> None:
+        self._operation = operation
+        self._origin_ns = origin_ns
+        self.recorder = Recorder(origin_ns)
+        self.ship_at_ns = 0
+        self._counts = [0] * 4
+        self._outcomes = np.full(total, NOT_DUE, np.uint8) if keep_outcomes else None
+        self._failures: dict[str, Failure] = {}
+        self._many: list[tuple[Int64s, int, int, int | None]] = []
+        self._many_count = 0
+        self._offered: collections.Counter[int] = collections.Counter()
+        self._answered: collections.Counter[int] = collections.Counter()
+        self._last_reply_ns: int | None = None
+
+    @property
+    def counts(self) -> list[int]:
+        """How many are OK, FAILED, UNKNOWN and DROPPED so far."""
+        return self._counts
+
+    def offered(self, due_ns: list[int] | Int64s) -> None:
+        """Note arrivals that were due."""
+        if len(due_ns) == 1:
+            self._offered[(int(due_ns[0]) - self._origin_ns) // _SECOND_NS] += 1
+            return
+        first, last = ((int(due_ns[at]) - self._origin_ns) // _SECOND_NS for at in (0, -1))
+        if first == last:
+            self._offered[first] += len(due_ns)
+            return
+        seconds = (np.asarray(due_ns, np.int64) - self._origin_ns) // _SECOND_NS
+        for second, count in zip(*np.unique(seconds, return_counts=True), strict=True):
+            self._offered[int(second)] += int(count)
+
+    def answered(self, batch: Batch, replies: list[Any], done_ns: int, read_ns: int | None) -> None:
+        """Note the replies to the next operations of a batch.
+
+        Args:
+            done_ns: when they arrived; what arrived before it was sent did so as it was sent.
+            read_ns: when they were read, where the kernel has told when they arrived; else None.
+        """
+        start_ns, count = batch.start_ns, len(replies)
+        done_ns = max(done_ns, start_ns)
+        self._last_reply_ns = done_ns
+        number = batch.first + batch.done
+        due_ns = batch.due_ns[batch.done : batch.done + count]
+        if isinstance(due_ns, list):
+            for due in due_ns:
+                self.recorder.record_one(self._operation, due, start_ns, done_ns, read_ns)
+        else:
+            self._many.append((due_ns, start_ns, done_ns, read_ns))
+            self._many_count += count
+            if self._many_count >= _FOLD_EVERY:
+                self.fold()
+        self.settle(number, count, OK)
+        failed = 0
+        for at, reply in enumerate(replies):
+            if type(reply) is ReplyError:
+                failed += 1
+                self._counts[OK] -= 1
+                self.settle(number + at, 1, FAILED)
+                self._note_failure(str(reply), done_ns)
+        self._answered[(done_ns - self._origin_ns) // _SECOND_NS] += count - failed
+
+    def _note_failure(self, text: str, done_ns: int) -> None:
+        kind = text.split(" ", 1)[0][:_LONGEST_KIND]
+        at_s = (done_ns - self._origin_ns) / 1e9
+        known = self._failures.get(kind)
+        self._failures[kind] = Failure(
+            kind=kind,
+            count=known.count + 1 if known else 1,
+            text=known.text if known else text,
+            first_s=known.first_s if known else at_s,
+            last_s=at_s,
+        )
+
+    def settle(self, first: int, count: int, outcome: int) -> None:
+        """Note what became of `count` arrivals from number `first` on."""
+        self._counts[outcome] += count
+        if self._outcomes is not None:
+            self._outcomes[first : first + count] = outcome
+
+    def fold(self) -> None:
+        """Record what was answered in large numbers."""
+        dated = [entry for entry in self._many if entry[3] is not None]
+        for entries in (dated, [entry for entry in self._many if entry[3] is None]):
+            if entries:
+                counts = [due.size for due, _, _, _ in entries]
+                due_ns = np.concatenate([due for due, _, _, _ in entries])
+                start_ns, done_ns = (
+                    np.repeat(np.array([entry[at] for entry in entries], np.int64), counts) for at in (1, 2)
+                )
+                read_ns = None
+                if entries is dated:
+                    read_ns = np.repeat(np.array([entry[3] for entry in entries], np.int64), counts)
+                self.recorder.record(self._operation, due_ns, start_ns, done_ns, read_ns)
+        self._many.clear()
+        self._many_count = 0
+
+    def result(
+        self, *, scheduled_ns: int, reconnects: int, cpu_share: float, pauses: GcPauses, instrument: Instrument
+    ) -> PumpResult:
+        """All of it, when nothing more can come."""
+        ok, failed, unknown, dropped = (self._counts[at] for at in (OK, FAILED, UNKNOWN, DROPPED))
+        arrivals = ok + failed + unknown + dropped
+        replied_ns = self._last_reply_ns
+        return PumpResult(
+            arrivals=arrivals,
+            ok=ok,
+            failed=failed,
+            unknown=unknown,
+            dropped=dropped,
+            errors={failure.kind: failure.count for failure in self._failures.values()},
+            failures=list(self._failures.values()),
+            reconnects=reconnects,
+            intervals=self.recorder.intervals(),
+            slowest=self.recorder.slowest(),
+            outcomes=self._outcomes[:arrivals] if self._outcomes is not None else None,
+            cpu_share=cpu_share,
+            wall_ns=scheduled_ns if replied_ns is None else max(1, replied_ns - self._origin_ns),
+            scheduled_ns=scheduled_ns,
+            gc_pauses=pauses.count,
+            gc_pause_max_ns=pauses.longest_ns,
+            offered_in_s=_by_second(self._offered),
+            answered_in_s=_by_second(self._answered),
+            instrument=instrument,
+        )
+
+
+def _by_second(counts: dict[int, int]) -> list[int]:
+    """Counts as a list by second, from the schedule's origin on."""
+    return [counts.get(second, 0) for second in range(max(counts, default=-1) + 1)]
