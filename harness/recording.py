@@ -7,8 +7,8 @@ three latencies, each recorded in a histogram of its own:
     service  = done - start     what the system needed once it was asked
     send_lag = start - due      how late the instrument itself was
 
-Where the kernel dates a reply's arrival, which is then `done`, there is a fourth: `reading_lag`, from there to when
-the instrument had read it. It is in none of the other three.
+Where the kernel dates a reply's arrival, which is then `done`, there is a fourth: `reading_lag`, from there to
+when the instrument had read it. It is in none of the other three.
 
 A `Histogram` is an HdrHistogram of 3 significant digits from 1 µs to 1 h, over a NumPy array of counts,
 so that ten thousand values are recorded in one call:
