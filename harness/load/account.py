@@ -90,6 +90,11 @@ class PumpAccount:
             if self._many_count >= _FOLD_EVERY:
                 self.fold()
         self.settle(number, count, OK)
+        failed = self._note_failures(number, replies, done_ns) if ReplyError in map(type, replies) else 0
+        self._answered[(done_ns - self._origin_ns) // _SECOND_NS] += count - failed
+
+    def _note_failures(self, number: int, replies: list[Any], done_ns: int) -> int:
+        """Take those back that were answered with an error; answers how many."""
         failed = 0
         for at, reply in enumerate(replies):
             if type(reply) is ReplyError:
@@ -97,7 +102,7 @@ class PumpAccount:
                 self._counts[OK] -= 1
                 self.settle(number + at, 1, FAILED)
                 self._note_failure(str(reply), done_ns)
-        self._answered[(done_ns - self._origin_ns) // _SECOND_NS] += count - failed
+        return failed
 
     def _note_failure(self, text: str, done_ns: int) -> None:
         kind = text.split(" ", 1)[0][:_LONGEST_KIND]

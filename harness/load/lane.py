@@ -221,10 +221,8 @@ class Lane:
         if not length:
             raise ConnectionResetError("the server closed the connection")
         self.reader.feed(self._buffer, 0, length)
-        replies = []
-        gets = self.reader.gets
-        while (reply := gets()) is not _NOTHING:
-            replies.append(reply)
+        # Until the reader has no whole reply left.
+        replies = list(iter(self.reader.gets, _NOTHING))
         if replies:
             self._backoff_ns, self._retry_at_ns = _RECONNECT_NS[0], 0
         return replies, done_ns

@@ -65,6 +65,8 @@ Int64s = NDArray[np.int64]
 _TEND_NS = 2_000_000
 # Nothing is waited for longer, so that a stop is seen; and what is drained is looked at more often.
 _LONGEST_NS, _LONGEST_DRAIN_NS = 50_000_000, 10_000_000
+# What is due sooner than this is packed with what becomes due meanwhile.
+_WORTH_PACKING_NS = 10_000
 _SCHEDSTAT = Path("/proc/self/schedstat")
 _NOT_READY = Batch(-1, [], b"")
 
@@ -211,10 +213,11 @@ class Pump:
         is_stopped = self._stop.is_set
         tend_ns = 0
         while True:
-            if self._ready.first != schedule.next and schedule.next_due_ns != NEVER:
-                self._ready = Batch(schedule.next, [schedule.next_due_ns], self._source.pack(schedule.next, 1))
             now_ns = now_of()
             due_ns = schedule.next_due_ns
+            if due_ns - now_ns > _WORTH_PACKING_NS and self._ready.first != schedule.next and due_ns != NEVER:
+                self._ready = Batch(schedule.next, [due_ns], self._source.pack(schedule.next, 1))
+                now_ns = now_of()
             if due_ns > now_ns:
                 window_ns = self._waking.window_ns(schedule.gap_ns, is_idle=not self._in_flight)
                 if due_ns - now_ns <= window_ns:
@@ -256,6 +259,14 @@ class Pump:
             if is_timed and until_ns > now_ns:
                 self._waking.slept(self._now_ns() - until_ns)
             return
+        if len(self._lanes) == 1:
+            # Which of them it is need not be asked.
+            lane = self._lanes[0]
+            if lane in self._blocked:
+                self._write(lane)
+            if lane.socket is not None:
+                self._read(lane)
+            return
         for key, events in self._selector.select(0):
             lane = key.data
             if events & selectors.EVENT_WRITE:
@@ -293,7 +304,10 @@ class Pump:
             self._send(lane, self._ready)
             schedule.take_one()
             self._account.offered(self._ready.due_ns)
-            return
+            if schedule.next_due_ns > now_ns:
+                return
+            lane = self._lanes[self._turn]
+            is_open, room = lane.socket is not None and not lane.out, room - 1
         first = schedule.next
         due_ns = schedule.take(now_ns)
         count = len(due_ns)

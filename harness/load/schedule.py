@@ -1,7 +1,7 @@
 """The arrivals of a pacer, taken as they become due: one at a time cheaply, thousands at a time cheaply.
 
     block   8,192 due times as an array        for turns in which many are due: a binary search, a slice
-    soon      256 of them as plain numbers     for turns in which few are: comparing two of them costs 30 ns,
+    soon      some of them as plain numbers    for turns in which few are: comparing two of them costs 30 ns,
                                                what NumPy needs for one call is a hundred times that
 
 Both are views of the same times. Which of them `take` answers with tells the pump which way to go.
@@ -21,7 +21,8 @@ FEW = 4
 # No arrival is due any more.
 NEVER = 1 << 62
 
-_BLOCK, _SOON = 8_192, 256
+# After a turn in which many were due the next one is likely to be such a turn, too: then few numbers are made.
+_BLOCK, _SOON, _SOON_AFTER_MANY = 8_192, 256, 2 * FEW
 
 
 class Schedule:
@@ -49,7 +50,7 @@ class Schedule:
         self.next = 0
         self.next_due_ns = NEVER
         self.gap_ns = 0
-        self._look_ahead(origin_ns)
+        self._look_ahead(origin_ns, _SOON)
 
     @property
     def is_over(self) -> bool:
@@ -64,19 +65,21 @@ class Schedule:
         if self.next_due_ns > now_ns:
             return []
         soon, at = self._soon, self._at
-        for until in range(at + 1, min(at + FEW + 1, len(soon))):
-            if soon[until] > now_ns:
-                few = soon[at:until]
-                self.next += until - at
-                self._at = until
-                self.gap_ns = soon[until] - few[-1]
-                self.next_due_ns = soon[until]
-                return few
-        block = self._block[self.next - self._block_first :]
-        due: Int64s = block[: int(np.searchsorted(block, now_ns, "right"))]
-        self.next += due.size
-        self._look_ahead(int(due[-1]))
-        return due if due.size > FEW else due.tolist()
+        if self.are_few(now_ns):
+            for until in range(at + 1, min(at + FEW + 1, len(soon))):
+                if soon[until] > now_ns:
+                    few = soon[at:until]
+                    self.next += until - at
+                    self._at = until
+                    self.gap_ns = soon[until] - few[-1]
+                    self.next_due_ns = soon[until]
+                    return few
+        offset = self.next - self._block_first
+        until = int(self._block.searchsorted(now_ns, "right"))
+        due = self._block[offset:until]
+        self.next += until - offset
+        self._look_ahead(int(due[-1]), _SOON if until - offset <= FEW else _SOON_AFTER_MANY)
+        return due if until - offset > FEW else due.tolist()
 
     def take_one(self) -> None:
         """Take the next arrival, due or not."""
@@ -87,15 +90,15 @@ class Schedule:
             self.next_due_ns = self._soon[self._at]
             self.gap_ns = self.next_due_ns - due_ns
         else:
-            self._look_ahead(due_ns)
+            self._look_ahead(due_ns, _SOON)
 
     def are_few(self, now_ns: int) -> bool:
         """Whether no more than a few arrivals are due by now, as far as can be told for little."""
         soon, after = self._soon, self._at + FEW
         return after >= len(soon) or soon[after] > now_ns
 
-    def _look_ahead(self, before_ns: int) -> None:
-        """Have the times after the last that was taken at hand."""
+    def _look_ahead(self, before_ns: int, count_soon: int) -> None:
+        """Have the times after the last that was taken at hand, so many of them as plain numbers."""
         offset = self.next - self._block_first
         if offset >= self._block.size:
             count = min(_BLOCK, self._pacer.total - self.next)
@@ -104,6 +107,6 @@ class Schedule:
                 return
             self._block = self._pacer.due_ns(self.next, count) + self._origin_ns
             self._block_first, offset = self.next, 0
-        self._soon, self._at = self._block[offset : offset + _SOON].tolist(), 0
+        self._soon, self._at = self._block[offset : offset + count_soon].tolist(), 0
         self.next_due_ns = self._soon[0]
         self.gap_ns = self.next_due_ns - before_ns
