@@ -47,6 +47,9 @@ from harness.conducting import (
     parameters_of,
 )
 from harness.cores import Cores
+from harness.driving import OwnProcesses
+from harness.host.placement import PLANS, Plan, placed
+from harness.load.settings import SPIN_SHARE
 from harness.run import Record, RunError
 from harness.servers import Durability, without_password
 from harness.worktree import WorktreeError
@@ -66,6 +69,13 @@ _ClickError: type[Any] = typer.BadParameter.__bases__[0].__bases__[0]
 
 class UsageError(Exception):
     """Something on the command line that cannot be; its text is one clear line."""
+
+
+def _plan_of_cores(name: str) -> Plan:
+    for plan in PLANS:
+        if plan == name:
+            return plan
+    raise UsageError(f"there is no plan {name!r} for cores; there are {', '.join(PLANS)}")
 
 
 def _catalog() -> dict[str, Scenario]:
@@ -100,6 +110,12 @@ def run_command(
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Of a server that we start.")] = None,
     budget: Annotated[Path | None, typer.Option(help="A file of limits, such as slo.toml.")] = None,
     history: Annotated[Path | None, typer.Option(help="Append the figures to this file.")] = None,
+    cores: Annotated[
+        str, typer.Option(help="all, one, or apart: which cores the load, the server and the rest may use.")
+    ] = "all",
+    spin: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of a core that the load may spend on waiting awake.")
+    ] = SPIN_SHARE,
     runs: Annotated[Path, typer.Option(help="Where run directories are made.")] = Path("runs"),
 ) -> int:
     """Run scenarios and write their record and report."""
@@ -107,6 +123,7 @@ def run_command(
 
     if profile not in PROFILES:
         raise UsageError(f"there is no profile {profile!r}; there are {', '.join(PROFILES)}")
+    plan = _plan_of_cores(cores)
     scenarios = _chosen(names or [])
     if not names and "://" in server:
         # They do to a server what nobody does to somebody else's; who names one is told so.
@@ -124,7 +141,8 @@ def run_command(
     now = dt.datetime.fromtimestamp(clock.epoch_s(), dt.UTC)
     directory = run.new_directory(runs, label, now)
     command = ["shopbench", *(without_password(word) for word in sys.argv[1:])]
-    with _Shown(len(scenarios)) as shown, interruptible():
+    with _Shown(len(scenarios)) as shown, interruptible(), placed(plan) as pump_cores:
+        driver = OwnProcesses(spin, pump_cores)
 
         def stage_for(scenario: Scenario, where: Path) -> Stage:
             where.mkdir(parents=True, exist_ok=True)
@@ -136,6 +154,9 @@ def run_command(
                 directory=where,
                 clock=clock,
                 progress=shown.begin(scenario.name),
+                driver=driver,
+                cores=cores,
+                spin_share=spin,
             )
 
         if len(chosen) == 1:

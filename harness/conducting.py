@@ -32,9 +32,10 @@ from harness.driving import Driver, OwnProcesses
 from harness.environment import describe_host
 from harness.faults import Nemesis
 from harness.history import History
+from harness.host.neighbors import Neighbors, in_words, neighbors, snapshot
 from harness.ledger import Account
-from harness.load.settings import PumpError, PumpResult
-from harness.recording import KINDS, Histogram, Interval, LatencyLog, SlowOperation
+from harness.load.settings import SPIN_SHARE, PumpError, PumpResult
+from harness.recording import KINDS, READING_LAG, Histogram, Interval, LatencyLog, SlowOperation
 from harness.run import Figure, Record, Run, Verdict
 from harness.servers import ServerError
 
@@ -65,6 +66,8 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
         clock: the one clock of the run.
         progress: told how far it is, as a share from 0 to 1, and what it is doing.
         driver: makes the load.
+        cores: the plan by which processes were put on cores (`harness.host.placement`).
+        spin_share: of a core, that the pump may spend on waiting awake.
     """
 
     server: str
@@ -75,6 +78,8 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock
     progress: Callable[[float, str], None]
     driver: Driver = OwnProcesses()
+    cores: str = "all"
+    spin_share: float = SPIN_SHARE
 
 
 class Findings:
@@ -94,6 +99,8 @@ class Findings:
         self.headline = ""
         self.server: dict[str, Any] = {}
         self.load: dict[str, Any] = {}
+        # What the pumps know of themselves, each by the first part of its figures' names.
+        self.pumps: dict[str, Any] = {}
         # What can be looked at, and done by hand, while the scenario runs; None where it has no such thing.
         self.origin_ns: int | None = None
         self.progress: Callable[[], Any] | None = None
@@ -167,6 +174,13 @@ class Findings:
             self.figure(f"{dot}{count}", getattr(result, count), "events")
         for kind in KINDS:
             self._quantiles(f"{dot}{kind}", total_of(log, operation, kind))
+        if any(tag.endswith(f".{READING_LAG}") for tag in log.tags):
+            self._quantiles(f"{dot}{READING_LAG}", total_of(log, operation, READING_LAG))
+        self.pumps[name or self.prefix] = {
+            **msgspec.to_builtins(result.instrument),
+            "dated_by": result.instrument.dated_by,
+        }
+        self.figure(f"{dot}awake_share", result.instrument.awake_share, "cores")
         beyond = sum(interval.sparse.out_of_range for interval in shifted)
         self.figure(f"{dot}out_of_range", beyond, "values")
         self.figure(f"{dot}instrument_cpu_share", result.cpu_share, "cores")
@@ -378,12 +392,17 @@ def conduct(
         seed=stage.seed,
         command=list(command),
         parameters={"profile": stage.profile, **msgspec.to_builtins(parameters)},
-        environment={"host": describe_host(), "server": {}},
+        environment={
+            "host": describe_host(),
+            "server": {},
+            "instrument": {"cores_plan": stage.cores, "spin_share": stage.spin_share},
+        },
         figures=[],
         verdicts=[],
     )
     ended: BaseException | None = None
     status, reason = "failed", ""
+    before = snapshot()
     try:
         run.save(stage.directory, begun)
         scenario.run(stage, parameters, findings)
@@ -406,11 +425,14 @@ def conduct(
             duration_s=round((stage.clock.now_ns() - origin_ns) / 1e9, 3),
             reason=reason,
         )
-        late = _written(functools.partial(_save, stage.directory, finished, findings, epoch_s))
+        who = neighbors(before, snapshot())
+        late = _written(functools.partial(_save, stage.directory, finished, findings, epoch_s, who))
     return run.load(stage.directory), ended or late
 
 
-def _save(directory: Path, finished: Run, findings: Findings, started_epoch_s: float) -> None:
+def _save(
+    directory: Path, finished: Run, findings: Findings, started_epoch_s: float, who: Neighbors | None
+) -> None:
     """Write the record of a run that has ended, with what it has found."""
     if finished.status != "complete":
         verdict = Verdict(name=f"{finished.scenario}.finished", status="UNKNOWN", detail=finished.reason)
@@ -420,12 +442,32 @@ def _save(directory: Path, finished: Run, findings: Findings, started_epoch_s: f
     )
     whole = msgspec.structs.replace(
         finished,
-        environment={**finished.environment, "server": findings.server, "load": findings.load},
+        environment={
+            **finished.environment,
+            "server": findings.server,
+            "load": findings.load,
+            "instrument": {**finished.environment["instrument"], "dated_by": _dated_by(findings.pumps)},
+            "meanwhile": {"pumps": findings.pumps, "processes": msgspec.to_builtins(who)},
+        },
         figures=findings.figures,
-        verdicts=findings.verdicts,
+        verdicts=[with_cause(verdict, who) for verdict in findings.verdicts],
         headline=findings.headline,
     )
     run.save(directory, whole)
+
+
+def _dated_by(pumps: Mapping[str, Mapping[str, Any]]) -> str:
+    """By what answers were dated in all of a run: `kernel`, `clock`, `both`; empty where none came."""
+    found = {str(pump["dated_by"]) for pump in pumps.values()} - {""}
+    return found.pop() if len(found) == 1 else "both" if found else ""
+
+
+def with_cause(verdict: Verdict, who: Neighbors | None) -> Verdict:
+    """A verdict on an instrument that fell behind, with whoever had the machine meanwhile; any other as it is."""
+    disturbed = in_words(who)
+    if verdict.status != "UNKNOWN" or not verdict.name.endswith("send_lag") or not disturbed:
+        return verdict
+    return msgspec.structs.replace(verdict, detail=f"{verdict.detail}; meanwhile {disturbed}")
 
 
 def conduct_suite(

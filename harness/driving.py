@@ -20,7 +20,7 @@ import msgspec
 
 from harness.child import Child, ChildError, Int64s
 from harness.load.pump_process import PumpProcess
-from harness.load.settings import PumpError, PumpResult, PumpSettings
+from harness.load.settings import SPIN_SHARE, PumpError, PumpResult, PumpSettings
 from harness.pacing import Pacer
 from harness.recording import Interval, merged
 from harness.workload import Source
@@ -98,11 +98,21 @@ class Driver(Protocol):
 
 
 class OwnProcesses:
-    """Load from processes of this machine that are started for it."""
+    """Load from processes of this machine that are started for it.
+
+    Args:
+        spin_share: of a core, that a pump may spend on waiting awake.
+        cores: of a pump's process; none: those of this one.
+    """
+
+    def __init__(self, spin_share: float = SPIN_SHARE, cores: tuple[int, ...] = ()) -> None:
+        self._spin_share = spin_share
+        self._cores = cores
 
     def pump(self, settings: PumpSettings, pacer: Pacer, source: Source) -> Drive:
         """A pump in a process of its own."""
-        return PumpProcess(settings, pacer, source)
+        placed = msgspec.structs.replace(settings, spin_share=self._spin_share, cores=self._cores)
+        return PumpProcess(placed, pacer, source)
 
     def users(self, journeys: Journeys, pacer: Pacer) -> Drive:
         """Users in a process of their own, in which Locust runs."""

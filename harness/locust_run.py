@@ -54,7 +54,7 @@ from harness.conducting import (
 )
 from harness.driving import Drive, Journeys
 from harness.live import Measured
-from harness.load.settings import PumpError, PumpResult, PumpSettings
+from harness.load.settings import PumpError, PumpResult, PumpSettings, added, together, together_failures
 from harness.locust_users import ArrivalUser
 from harness.locust_worker import (
     BEGIN,
@@ -411,6 +411,10 @@ class SpreadLoad:
             gc_pauses=sum(r.gc_pauses for r in results),
             gc_pause_max_ns=max(r.gc_pause_max_ns for r in results),
             told={thing: state for result in results for thing, state in result.told.items()},
+            failures=together_failures(failure for result in results for failure in result.failures),
+            offered_in_s=added(result.offered_in_s for result in results),
+            answered_in_s=added(result.answered_in_s for result in results),
+            instrument=together([result.instrument for result in results]),
             workers=[
                 self._share(worker, part, result)
                 for (worker, part), result in zip(self.parts.items(), results, strict=True)

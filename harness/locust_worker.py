@@ -33,7 +33,7 @@ from locust.env import Environment
 from harness.clock import SystemClock
 from harness.driving import Drive, Journeys
 from harness.load.pump_process import PumpProcess
-from harness.load.settings import MOST_CONNECTIONS, PumpError, PumpResult, PumpSettings
+from harness.load.settings import MOST_CONNECTIONS, Failure, Instrument, PumpError, PumpResult, PumpSettings
 from harness.locust_users import SHIP_NS, TICK_S, UserPool, add_to_stats, lobby_of
 from harness.pacing import Pacer, Stripe
 from harness.recording import Histogram, Interval, RecordingError, SlowOperation, pack_intervals, unpack_intervals
@@ -277,6 +277,9 @@ def encoded(result: PumpResult) -> dict[str, Any]:
         "scheduled_ns": result.scheduled_ns,
         "gc": [result.gc_pauses, result.gc_pause_max_ns],
         "told": dict(result.told),
+        "failures": msgspec.to_builtins(result.failures),
+        "by_second": [list(result.offered_in_s), list(result.answered_in_s)],
+        "instrument": msgspec.to_builtins(result.instrument),
     }
 
 
@@ -306,6 +309,10 @@ def decoded(data: dict[str, Any]) -> PumpResult:
             gc_pauses=int(data["gc"][0]),
             gc_pause_max_ns=int(data["gc"][1]),
             told={str(thing): str(state) for thing, state in data["told"].items()},
+            failures=msgspec.convert(data["failures"], list[Failure]),
+            offered_in_s=[int(count) for count in data["by_second"][0]],
+            answered_in_s=[int(count) for count in data["by_second"][1]],
+            instrument=msgspec.convert(data["instrument"], Instrument),
         )
-    except (KeyError, TypeError, ValueError, zlib.error, RecordingError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, zlib.error, RecordingError) as error:
         raise PumpError(f"a worker's report cannot be read ({error})") from error

@@ -48,6 +48,7 @@ from numpy.typing import NDArray
 
 from harness.clock import Clock
 from harness.host.gc_pauses import GcPauses
+from harness.host.placement import SameCore, usable_cores
 from harness.host.waking import Waking
 from harness.load.account import PumpAccount
 from harness.load.lane import Batch, Lane, read_buffer
@@ -122,6 +123,7 @@ class Pump:
         self._selector = selectors.DefaultSelector()
         buffer = read_buffer()
         self._lanes = [Lane(settings.url, self._dates, buffer) for _ in range(settings.connections)]
+        self._same_core = SameCore()
         self._turn = 0
         # Those that have something to write that the kernel did not take, and those without a connection.
         self._blocked: set[Lane] = set()
@@ -193,6 +195,7 @@ class Pump:
                 awake_share=self._waking.awake_ns / run_ns,
                 awake_window_us=self._waking.estimate_ns / 1000,
                 run_queue_wait_share=wait_share,
+                same_core_share=self._same_core.share,
                 niceness=os.getpriority(os.PRIO_PROCESS, 0),
                 cores=usable_cores(),
             ),
@@ -286,6 +289,9 @@ class Pump:
                 self._away.discard(lane)
                 self._look_at(lane)
                 self._write(lane)
+        watched = self._lanes[self._turn].socket
+        if watched is not None:
+            self._same_core.look(watched)
         self._show_progress()
         if self._ship is not None and now_ns >= self._account.ship_at_ns:
             self._account.ship_at_ns = now_ns + self._settings.ship_ns
@@ -404,13 +410,6 @@ class Pump:
     def _show_progress(self) -> None:
         self._progress[0] = self._schedule.next
         self._progress[1:5] = self._account.counts
-
-
-def usable_cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def run_queue_wait_ns() -> int | None:

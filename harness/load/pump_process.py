@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import os
 
 import msgspec
 import numpy as np
@@ -21,6 +23,7 @@ Int64s = NDArray[np.int64]
 
 # Of the numbers that a pump's process shares with its parent: first its progress, then these.
 _STOP, _TAKEN = 5, 6
+_NICENESS = -10
 
 
 class _SharedStop:
@@ -136,6 +139,7 @@ class PumpProcess:
 def pump_main(channel: Channel, settings: PumpSettings, pacer: Pacer, source: Source) -> None:
     """The pump's process: connect, say so, wait for the origin, run, answer."""
     numbers = channel.numbers
+    _take_place(settings)
     shipping = _Shipping(channel)
     # Connections are made, and NumPy is warm, before the schedule begins.
     pump = Pump(
@@ -161,6 +165,19 @@ def pump_main(channel: Channel, settings: PumpSettings, pacer: Pacer, source: So
     gc.disable()
     result = pump.run()
     channel.send(msgspec.structs.replace(result, intervals=[*shipping.kept, *result.intervals]))
+
+
+def _take_place(settings: PumpSettings) -> None:
+    """Go to the cores of the settings, and a little before others, where that is allowed.
+
+    It starts no process, so nothing inherits this. Real-time priority is a trap: a pump that waits awake would
+    keep the server from its core, and the kernel then stops the pump for tens of milliseconds at a time.
+    """
+    if settings.cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, settings.cores)
+    # Who may not is not worse off than before; the record has what it came to.
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)
 
 
 class _Shipping:

@@ -34,6 +34,7 @@ class PumpSettings(msgspec.Struct, frozen=True, kw_only=True):
         keep_outcomes: whether to remember the outcome of each operation, one byte each.
         spin_share: of a core that the pump may spend on waiting awake for what is due next, 0 to 1; it takes no
             more of it than waking up is late on this machine.
+        cores: that the pump's process may use; none given: those of whoever starts it.
         ship_ns: how often what was measured is handed on while the pump runs; 0: only with the result.
     """
 
@@ -44,6 +45,7 @@ class PumpSettings(msgspec.Struct, frozen=True, kw_only=True):
     drain_ns: int = 30_000_000_000
     keep_outcomes: bool = False
     spin_share: float = SPIN_SHARE
+    cores: tuple[int, ...] = ()
     ship_ns: int = 0
 
     def check(self) -> None:
@@ -83,6 +85,7 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
         awake_share: of a core, spent on waiting awake.
         awake_window_us: how long before a due time it waited awake at last.
         run_queue_wait_share: of the time, spent runnable while something else had the core; None where unknown.
+        same_core_share: of the answers looked at, sent from the core that the pump was on; None where unknown.
         niceness: of its process.
         cores: that it might use.
     """
@@ -93,6 +96,7 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     awake_share: float = 0.0
     awake_window_us: float = 0.0
     run_queue_wait_share: float | None = None
+    same_core_share: float | None = None
     niceness: int = 0
     cores: int = 0
 
@@ -166,6 +170,7 @@ class PumpResult(msgspec.Struct, frozen=True, kw_only=True):
 
 def together(instruments: Sequence[Instrument]) -> Instrument:
     """What several pumps know of themselves, as one: counts added up, and the worst of the rest."""
+    same = [each.same_core_share for each in instruments if each.same_core_share is not None]
     waits = [each.run_queue_wait_share for each in instruments if each.run_queue_wait_share is not None]
     return Instrument(
         dated_by_kernel=sum(each.dated_by_kernel for each in instruments),
@@ -174,9 +179,21 @@ def together(instruments: Sequence[Instrument]) -> Instrument:
         awake_share=sum(each.awake_share for each in instruments),
         awake_window_us=max((each.awake_window_us for each in instruments), default=0.0),
         run_queue_wait_share=max(waits, default=None),
+        same_core_share=sum(same) / len(same) if same else None,
         niceness=min((each.niceness for each in instruments), default=0),
         cores=min((each.cores for each in instruments), default=0),
     )
+
+
+def together_failures(failures: Iterable[Failure]) -> list[Failure]:
+    """What several pumps were refused, by kind: the counts of a kind added up, with the first example."""
+    whole: dict[str, Failure] = {}
+    for each in sorted(failures, key=lambda failure: failure.first_s):
+        known = whole.setdefault(each.kind, each)
+        if known is not each:
+            last_s = max(known.last_s, each.last_s)
+            whole[each.kind] = msgspec.structs.replace(known, count=known.count + each.count, last_s=last_s)
+    return list(whole.values())
 
 
 def added(by_second: Iterable[Sequence[int]]) -> list[int]:
