@@ -119,7 +119,12 @@ def _measure(
         stage.progress(at / of, f"durability {durability}")
         chosen.create_entities(server, producer)
         source = chosen.source(server, operation, producer, stage.seed)
-        settings = PumpSettings(url=server.url, connections=chosen.connections, max_in_flight=chosen.max_in_flight)
+        settings = PumpSettings(
+            url=server.url,
+            connections=chosen.connections,
+            max_in_flight=chosen.max_in_flight,
+            scripts=chosen.scripts,
+        )
         pump = stage.driver.pump(settings, pacer, source)
         stack.callback(pump.close)
         pump.wait_until_ready()

@@ -320,7 +320,12 @@ class Line:
         self.effects = enter(Effects(self._mail_port, self.ledger, self.stage.clock.now_ns, self._note_applied))
         self._wait_for_consumers()
         source = lifecycle(self.server, "append", self.producer)
-        settings = PumpSettings(url=self.server.url, connections=self.settings.connections, keep_outcomes=True)
+        settings = PumpSettings(
+            url=self.server.url,
+            connections=self.settings.connections,
+            keep_outcomes=True,
+            scripts=(APPEND_LUA,),
+        )
         self._pump = self.stage.driver.pump(settings, self.pacer, source)
         self._stack.callback(self._pump.close)
         self._pump.wait_until_ready()

@@ -85,6 +85,11 @@ class Load(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
                     f"path `{self.path}` can have {low} to {high}: change `payload_bytes` or `payload_spread`"
                 )
 
+    @property
+    def scripts(self) -> tuple[str, ...]:
+        """The scripts that its commands call by their hash."""
+        return (APPEND_LUA,) if self.path == "store" else ()
+
     def source(self, server: Server, operation: str, producer: int, seed: int) -> Source:
         """What the pump sends.
 

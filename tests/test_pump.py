@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis.strategies as st
 import numpy as np
@@ -84,7 +85,7 @@ class Begun:
     """A pump that runs in a thread; every wait for it is bounded."""
 
     def __init__(
-        self, url: str, pacer: Pacer, source: Echo | StampedCommand | None = None, late_ns: int = 0, **how: int
+        self, url: str, pacer: Pacer, source: Echo | StampedCommand | None = None, late_ns: int = 0, **how: Any
     ) -> None:
         chosen = {"timeout_ns": 5_000 * MS, "drain_ns": 5_000 * MS, "keep_outcomes": True} | how
         self.clock = SystemClock()
@@ -486,6 +487,64 @@ def test_a_killed_server_leaves_unknown_and_the_run_goes_on(own_server: OwnServe
     assert first >= 200
     assert {int(i) for i in acknowledged if i >= first} <= set(there)
     assert set(there) <= {int(i) for i in np.flatnonzero((result.outcomes == OK) | (result.outcomes == UNKNOWN))}
+
+
+SCRIPT = "return redis.call('XADD', KEYS[1], '*', 'id', ARGV[1])"
+
+
+def scripted(client: redis.Redis, producer: int) -> StampedCommand:
+    """An append by a script that the server knows by its hash."""
+    parts = ["EVALSHA", client.script_load(SCRIPT), 1, "s", placeholder(producer)]
+    return StampedCommand("append", parts, producer)
+
+
+def test_a_script_that_the_server_has_forgotten_is_loaded_again(
+    own_server: OwnServer, client: redis.Redis
+) -> None:
+    """After SCRIPT FLUSH a few appends fail, by name; the pump loads the script again, and the rest are stored."""
+    run = Begun(own_server.url, constant(500, 0.8), scripted(client, 3), scripts=(SCRIPT,))
+    until(lambda: run.progress[1] >= 50, "50 answers")
+    client.script_flush()
+    result = run.result()
+    assert set(result.errors) == {"NOSCRIPT"}
+    assert (result.reconnects, result.unknown, result.dropped) == (0, 0, 0)
+    assert result.ok == client.xlen("s")
+    # All that failed did so before the script was there again, and that took less than a tenth of the run.
+    (failure,) = result.failures
+    assert failure.text.startswith("NOSCRIPT No matching script")
+    assert failure.count == result.failed < 40
+    assert 0 < failure.first_s <= failure.last_s < 0.8
+
+
+def test_a_server_that_was_started_anew_knows_the_script(own_server: OwnServer, client: redis.Redis) -> None:
+    """What waits for a server that comes back finds its script there: nothing fails."""
+    run = Begun(own_server.url, constant(500, 1.0), scripted(client, 4), scripts=(SCRIPT,))
+    until(lambda: run.progress[1] >= 50, "50 answers")
+    own_server.kill()
+    own_server.start()
+    result = run.result()
+    assert (result.failed, result.dropped) == (0, 0)
+    assert result.reconnects >= 1
+    assert client.xlen("s") > 0
+
+
+def test_a_server_that_is_no_primary_is_left(own_server: OwnServer, client: redis.Redis) -> None:
+    """READONLY: the connection is left, and dialled again until a primary answers; what was due waits for it."""
+    source = StampedCommand("append", ["XADD", "s", "*", "id", placeholder(6)], 6)
+    run = Begun(own_server.url, constant(500, 1.5), source)
+    until(lambda: run.progress[1] >= 50, "50 answers")
+    client.replicaof("127.0.0.1", "1")
+    until(lambda: run.progress[2] >= 1, "a refusal")
+    refused_ns = run.clock.now_ns()
+    until(lambda: run.clock.now_ns() - refused_ns > 300 * MS, "some time without a primary")
+    client.replicaof("NO", "ONE")
+    result = run.result()
+    assert set(result.errors) == {"READONLY"}
+    # At 500/s 150 were due meanwhile: nearly all of them waited for the primary.
+    assert 1 <= result.failed < 20
+    assert (result.unknown, result.dropped) == (0, 0)
+    assert result.reconnects >= 1
+    assert result.ok == client.xlen("s")
 
 
 def test_what_the_pump_itself_is_late_by_is_counted_too() -> None:

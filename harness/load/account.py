@@ -69,8 +69,8 @@ class PumpAccount:
         for second, count in zip(*np.unique(seconds, return_counts=True), strict=True):
             self._offered[int(second)] += int(count)
 
-    def answered(self, batch: Batch, replies: list[Any], done_ns: int, read_ns: int | None) -> None:
-        """Note the replies to the next operations of a batch.
+    def answered(self, batch: Batch, replies: list[Any], done_ns: int, read_ns: int | None) -> int:
+        """Note the replies to the next operations of a batch; answers how many of them are errors.
 
         Args:
             done_ns: when they arrived; what arrived before it was sent did so as it was sent.
@@ -92,6 +92,7 @@ class PumpAccount:
         self.settle(number, count, OK)
         failed = self._note_failures(number, replies, done_ns) if ReplyError in map(type, replies) else 0
         self._answered[(done_ns - self._origin_ns) // _SECOND_NS] += count - failed
+        return failed
 
     def _note_failures(self, number: int, replies: list[Any], done_ns: int) -> int:
         """Take those back that were answered with an error; answers how many."""

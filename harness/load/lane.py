@@ -10,7 +10,7 @@ import contextlib
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import hiredis
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.measure.arrival_dates import ANCILLARY_BYTES, ArrivalDates, date_replies
-from harness.server.dial import DialError, ReplyError, open_socket
+from harness.server.dial import DialError, ReplyError, open_socket, packed, takes_writes
 
 Int64s = NDArray[np.int64]
 
@@ -32,15 +32,17 @@ class Batch:
     """Operations that were started together: numbers, due times, start; `done` of them are answered.
 
     A few have a list of due times, and are recorded one by one; many have an array. `begun_ns` is when the first
-    byte went to the kernel: from then on the server may have them.
+    byte went to the kernel: from then on the server may have them. What the pump asks on its own account
+    (`is_own`) has no due time and is counted nowhere.
     """
 
-    __slots__ = ("begun_ns", "count", "done", "due_ns", "first", "payload", "start_ns")
+    __slots__ = ("begun_ns", "count", "done", "due_ns", "first", "is_own", "payload", "start_ns")
 
-    def __init__(self, first: int, due_ns: list[int] | Int64s, payload: bytes) -> None:
+    def __init__(self, first: int, due_ns: list[int] | Int64s, payload: bytes, *, own_count: int = 0) -> None:
+        self.is_own = own_count > 0
         self.first = first
         self.due_ns = due_ns
-        self.count = len(due_ns)
+        self.count = own_count or len(due_ns)
         self.start_ns = 0
         self.payload: bytes | memoryview = payload
         self.begun_ns: int | None = None
@@ -59,9 +61,13 @@ class Lane:
         url: the server's.
         dates: tells when replies arrived.
         buffer: to read into; lanes of one pump may share it, since they read one after the other.
+        scripts: Lua texts that the commands call by their hash.
     """
 
-    def __init__(self, url: str, dates: ArrivalDates, buffer: bytearray) -> None:
+    def __init__(self, url: str, dates: ArrivalDates, buffer: bytearray, scripts: Sequence[str] = ()) -> None:
+        self._loading = b"".join(packed("SCRIPT", "LOAD", script) for script in scripts)
+        self._scripts = len(scripts)
+        self.is_leaving = False
         self._url = url
         self._dates = dates
         self._buffer = buffer
@@ -111,7 +117,10 @@ class Lane:
                 self._adopt(self._connected)
                 self._connected = None
                 self.reader = self._new_reader()
+                self.is_leaving = False
                 self.reconnects += 1
+                # A server that was started anew, or another one behind the same address, does not know them.
+                self.load_scripts()
                 return True
         if now_ns >= self._retry_at_ns:
             self._connecting = threading.Thread(target=self._try_to_connect, daemon=True)
@@ -121,7 +130,24 @@ class Lane:
     def _try_to_connect(self) -> None:
         # A server that is starting refuses for a while; the lane asks again until the run is over.
         with contextlib.suppress(OSError, DialError):
-            self._connected = open_socket(self._url, 1.0)
+            connected = open_socket(self._url, 1.0)
+            if self.is_leaving and not takes_writes(connected):
+                connected.close()
+                return
+            self._connected = connected
+
+    def load_scripts(self) -> None:
+        """Have the server know the scripts before whatever waits to be written."""
+        is_asked = any(batch.is_own for batch in (*self.out, *self.in_flight))
+        if self._scripts and not is_asked:
+            batch = Batch(-1, [], self._loading, own_count=self._scripts)
+            # A command that the kernel has a part of goes out whole first.
+            begun = bool(self.out) and self.out[0].begun_ns is not None
+            self.out.insert(1 if begun else 0, batch)
+
+    def is_well(self) -> None:
+        """The server has answered as it should: after a loss, a connection is made again without delay."""
+        self._backoff_ns, self._retry_at_ns = _RECONNECT_NS[0], 0
 
     def close(self) -> None:
         """Close the connection, if there is one."""
@@ -222,10 +248,7 @@ class Lane:
             raise ConnectionResetError("the server closed the connection")
         self.reader.feed(self._buffer, 0, length)
         # Until the reader has no whole reply left.
-        replies = list(iter(self.reader.gets, _NOTHING))
-        if replies:
-            self._backoff_ns, self._retry_at_ns = _RECONNECT_NS[0], 0
-        return replies, done_ns
+        return list(iter(self.reader.gets, _NOTHING)), done_ns
 
 
 def read_buffer() -> bytearray:

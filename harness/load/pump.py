@@ -34,6 +34,7 @@ Rejected: one client a user, each waiting for its answer; a stall then stops the
 
 from __future__ import annotations
 
+import collections
 import os
 import select
 import selectors
@@ -58,6 +59,7 @@ from harness.measure.arrival_dates import ArrivalDates
 from harness.measure.outcomes import DROPPED, UNKNOWN
 from harness.pacing import Pacer
 from harness.recording import Recorder
+from harness.server.dial import ReplyError
 from harness.workload import Source
 
 Int64s = NDArray[np.int64]
@@ -68,6 +70,8 @@ _TEND_NS = 2_000_000
 _LONGEST_NS, _LONGEST_DRAIN_NS = 50_000_000, 10_000_000
 # What is due sooner than this is packed with what becomes due meanwhile.
 _WORTH_PACKING_NS = 10_000
+# What a server says that is no primary any more, or not yet.
+_ELSEWHERE = {"READONLY", "MASTERDOWN", "LOADING"}
 _SCHEDSTAT = Path("/proc/self/schedstat")
 _NOT_READY = Batch(-1, [], b"")
 
@@ -122,7 +126,9 @@ class Pump:
         self._waking = Waking(settings.spin_share, usable_cores())
         self._selector = selectors.DefaultSelector()
         buffer = read_buffer()
-        self._lanes = [Lane(settings.url, self._dates, buffer) for _ in range(settings.connections)]
+        self._lanes = [
+            Lane(settings.url, self._dates, buffer, settings.scripts) for _ in range(settings.connections)
+        ]
         self._same_core = SameCore()
         self._turn = 0
         # Those that have something to write that the kernel did not take, and those without a connection.
@@ -304,7 +310,7 @@ class Pump:
         schedule = self._schedule
         lane = self._lanes[self._turn]
         room = self._settings.max_in_flight - self._in_flight
-        is_open = lane.socket is not None and not lane.out
+        is_open = lane.socket is not None and not lane.out and not lane.is_leaving
         if is_open and room > 0 and self._ready.first == schedule.next and schedule.are_few(now_ns):
             # It is ready: nothing is left to do but the write. What else is due is packed after that.
             self._send(lane, self._ready)
@@ -313,7 +319,8 @@ class Pump:
             if schedule.next_due_ns > now_ns:
                 return
             lane = self._lanes[self._turn]
-            is_open, room = lane.socket is not None and not lane.out, room - 1
+            is_open = lane.socket is not None and not lane.out and not lane.is_leaving
+            room -= 1
         first = schedule.next
         due_ns = schedule.take(now_ns)
         count = len(due_ns)
@@ -345,6 +352,8 @@ class Pump:
 
     def _write(self, lane: Lane) -> None:
         """Write what waits."""
+        if lane.is_leaving:
+            return
         try:
             lane.write(self._now_ns())
         except OSError:
@@ -370,7 +379,7 @@ class Pump:
         except (OSError, hiredis.ProtocolError):
             self._lose(lane)
             return
-        taken = 0
+        taken = failed = 0
         while taken < len(replies):
             if not lane.in_flight:
                 # More replies than commands: whatever this is, it does not speak for our operations.
@@ -378,12 +387,32 @@ class Pump:
                 return
             batch = lane.in_flight[0]
             count = min(batch.open, len(replies) - taken)
-            self._account.answered(batch, replies[taken : taken + count], done_ns, self._dates.read_ns)
+            if not batch.is_own:
+                failed += self._account.answered(
+                    batch, replies[taken : taken + count], done_ns, self._dates.read_ns
+                )
+                self._in_flight -= count
             batch.done += count
             taken += count
-            self._in_flight -= count
             if not batch.open:
                 lane.in_flight.popleft()
+        if failed:
+            self._refused(lane, {str(reply).partition(" ")[0] for reply in replies if type(reply) is ReplyError})
+        elif replies:
+            lane.is_well()
+        if lane.is_leaving and not lane.in_flight:
+            self._lose(lane)
+
+    def _refused(self, lane: Lane, kinds: set[str]) -> None:
+        """Do what can be done about errors: load a script again, or leave a server that is not the right one."""
+        if "NOSCRIPT" in kinds:
+            lane.load_scripts()
+            self._write(lane)
+        if kinds & _ELSEWHERE:
+            # Behind the same address there may be another server by now. What is in flight is waited for.
+            lane.is_leaving = True
+            if lane.out and lane.out[0].begun_ns is not None:
+                self._lose(lane)  # the rest of a command would have to go out first
 
     def _lose(self, lane: Lane) -> None:
         """A connection is lost: what was begun is UNKNOWN, what was not goes out on the next one."""
@@ -393,11 +422,11 @@ class Pump:
         self._blocked.discard(lane)
         self._away.add(lane)
         for batch in lane.in_flight:
-            self._account.settle(batch.first + batch.done, batch.open, UNKNOWN)
-            self._in_flight -= batch.open
+            if not batch.is_own:
+                self._account.settle(batch.first + batch.done, batch.open, UNKNOWN)
+                self._in_flight -= batch.open
         lane.in_flight.clear()
-        while lane.out and lane.out[0].begun_ns is not None:
-            lane.out.popleft()
+        lane.out = collections.deque(batch for batch in lane.out if batch.begun_ns is None and not batch.is_own)
 
     def _give_up(self, lane: Lane) -> None:
         """The run is over: what was begun is UNKNOWN, what was not begun was never sent."""

@@ -34,6 +34,8 @@ class PumpSettings(msgspec.Struct, frozen=True, kw_only=True):
         keep_outcomes: whether to remember the outcome of each operation, one byte each.
         spin_share: of a core that the pump may spend on waiting awake for what is due next, 0 to 1; it takes no
             more of it than waking up is late on this machine.
+        scripts: Lua texts that its commands call by their hash: loaded again on each new connection, and where
+            the server says that it does not know one.
         cores: that the pump's process may use; none given: those of whoever starts it.
         ship_ns: how often what was measured is handed on while the pump runs; 0: only with the result.
     """
@@ -45,6 +47,7 @@ class PumpSettings(msgspec.Struct, frozen=True, kw_only=True):
     drain_ns: int = 30_000_000_000
     keep_outcomes: bool = False
     spin_share: float = SPIN_SHARE
+    scripts: tuple[str, ...] = ()
     cores: tuple[int, ...] = ()
     ship_ns: int = 0
 

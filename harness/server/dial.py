@@ -81,3 +81,32 @@ def _greet(raw: socket.socket, options: dict[str, Any]) -> None:
             raise DialError(f"what answers {command[0]} is no Redis server: {error}") from error
         if isinstance(reply, ReplyError):
             raise DialError(f"the server refuses {command[0]}: {reply}")
+
+
+def packed(*command: str) -> bytes:
+    """A command in RESP."""
+    parts: tuple[Any, ...] = command
+    in_resp: bytes = hiredis.pack_command(parts)
+    return in_resp
+
+
+def takes_writes(connected: socket.socket) -> bool:
+    """Whether what answers on a connection is a primary that has loaded its data, as far as the user may know.
+
+    Raises:
+        OSError: the connection is lost, or does not answer in the time that the socket has.
+    """
+    reader = hiredis.Reader(replyError=ReplyError)
+    connected.sendall(packed("PING") + packed("ROLE"))
+    replies: list[Any] = []
+    while len(replies) < 2:
+        while (reply := reader.gets()) is False:
+            chunk = connected.recv(4096)
+            if not chunk:
+                raise ConnectionResetError("the server closed the connection")
+            reader.feed(chunk)
+        replies.append(reply)
+    ping, role = replies
+    is_loading = isinstance(ping, ReplyError) and str(ping).startswith(("LOADING", "MASTERDOWN"))
+    is_replica = isinstance(role, list) and bool(role) and role[0] == b"slave"
+    return not (is_loading or is_replica)
