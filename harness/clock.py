@@ -28,6 +28,10 @@ class Clock(Protocol):
         """Seconds since 1970, for stamps that people read; never for a duration."""
         ...
 
+    def wall_ns(self) -> int:
+        """Nanoseconds since 1970, for what the kernel has dated; it may be set at any time."""
+        ...
+
 
 class SystemClock:
     """The machine's own monotonic clock."""
@@ -44,6 +48,10 @@ class SystemClock:
     def epoch_s(self) -> float:
         """Seconds since 1970."""
         return time.time()
+
+    def wall_ns(self) -> int:
+        """Nanoseconds since 1970, by the clock of the kernel's dates."""
+        return time.time_ns()
 
 
 class VirtualClock:
@@ -70,3 +78,7 @@ class VirtualClock:
     def epoch_s(self) -> float:
         """The time of day that belongs to where the clock stands."""
         return self._epoch_s + (self._now_ns - self._start_ns) / 1e9
+
+    def wall_ns(self) -> int:
+        """The time of day that belongs to where the clock stands, in nanoseconds."""
+        return round(self._epoch_s * 1e9) + self._now_ns - self._start_ns
