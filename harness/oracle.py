@@ -36,7 +36,7 @@ import select
 import signal
 import socket
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 import numpy as np
@@ -155,7 +155,7 @@ class Oracle:
         """SIGCONT."""
         os.kill(self._child.pid, signal.SIGCONT)
 
-    def _receive(self, timeout_s: float) -> object:
+    def _receive(self, timeout_s: float) -> Any:
         if not self._child.has_message(timeout_s):
             raise OracleError("the oracle does not answer")
         try:
@@ -171,8 +171,9 @@ def serve(channel: Channel, delays_ns: Int64s, command_bytes: int) -> None:
     script = _Script(delays_ns, command_bytes, SystemClock(), channel)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         channel.send(listener.getsockname()[1])
+        sources: list[socket.socket | Channel] = [listener, channel]
         while True:
-            ready, _, _ = select.select([listener, channel], [], [])
+            ready, _, _ = select.select(sources, [], [])
             if channel in ready:
                 script.tell()
             if listener in ready:
@@ -191,7 +192,8 @@ class _Script:
         self._command_bytes = command_bytes
         self._clock = clock
         self._channel = channel
-        self._awake_ns = _AWAKE_NS if len(os.sched_getaffinity(0)) > 1 else 0
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self._awake_ns = _AWAKE_NS if cores > 1 else 0
         self._arrived, self._released, self._before, self._after, self._dated = (
             [0] * len(self._delays) for _ in range(5)
         )
@@ -264,7 +266,8 @@ class _Script:
             wait_ns = self._releases[0] - now_ns - _SPIN_NS
         elif now_ns - heard_ns < self._awake_ns:
             return
-        if wait_ns > 0 and self._channel in select.select([self._client, self._channel], [], [], wait_ns / 1e9)[0]:
+        sources: list[socket.socket | Channel] = [self._client, self._channel]
+        if wait_ns > 0 and self._channel in select.select(sources, [], [], wait_ns / 1e9)[0]:
             self.tell()
 
     def _send_what_is_due(self) -> None:
