@@ -4,8 +4,9 @@ It speaks enough RESP to answer commands of one length with `+OK`, in order, eac
 
     release(i) = max(release(i - 1), arrival(i) + delay(i))
 
-so that the right answer for any schedule can be calculated before the run (`responses_ns`). Where the kernel dates what
-arrives, `arrival` is that date: the oracle's own lateness in reading is then part of the delay, and not on top of it.
+so that the right answer for any schedule can be calculated before the run (`responses_ns`). Where the kernel
+dates what arrives, `arrival` is that date: the oracle's own lateness in reading is then part of the delay, and
+not on top of it.
 
 What it really did, it notes, because on a busy machine it may itself be late:
 
@@ -13,18 +14,22 @@ What it really did, it notes, because on a busy machine it may itself be late:
        |---- delay ----|-- it was late --|--------|-------|
                                          the send
 
-`before` and `after` are read around the send, and bracket the truth; `dated` is when the segment left, by the kernel.
-On a quiet machine, with delays of 0 and 50 µs and 2,000 answers a second of each, the date at which the reply arrived
-at the client's socket was later than these by (µs at p50, p90 and p99)
+`before` and `after` are read around the send, and bracket the truth; `dated` is when the segment left, by the
+kernel. By how much the date at which the reply arrived at a client's socket was later than each of them (2 cores
+with other work on them, 1,000/s, the highest of five delays, µs):
 
-    before  3.0, 7.7, 11.2        after  -2.3, -1.8, 2.9        dated  1.2, 2.3, 7.3
+             p50    p90    p99
+    before   3.5    6.2   13.8
+    dated    1.2    2.0    4.3
+    after   -3.2   -2.3   -1.6       (and as early as -15, -13, -3)
 
-so `answered_ns` is `dated`, where there is one and it lies in its bracket, else `before`, which is never too late. To
-ask for the date costs 2 µs, after the answer is out.
+so `answered_ns` is `dated`, where there is one and it lies in its bracket, else `before`, which is never too late.
+To ask for the date costs 2 µs, after the answer is out.
 
 It waits awake while a command or an answer may be due, for a timer is later than the shortest delays: up to
-`_AWAKE_NS` after the last command, and then sleeps until the next one. On a single core it would keep the instrument
-from running, and sleeps at once. It runs in a process of its own and can be stopped with SIGSTOP like any server.
+`_AWAKE_NS` after the last command, and then sleeps until the next one. On a single core it would keep the
+instrument from running, and sleeps at once. It runs in a process of its own and can be stopped with SIGSTOP
+like any server.
 """
 
 from __future__ import annotations
@@ -266,8 +271,13 @@ class _Script:
             wait_ns = self._releases[0] - now_ns - _SPIN_NS
         elif now_ns - heard_ns < self._awake_ns:
             return
+        if wait_ns <= 0:
+            return
+        if self._is_dated:
+            # A date that came after its send was over would wake this up for ever.
+            kernel_dates.sent_date_ns(self._client)
         sources: list[socket.socket | Channel] = [self._client, self._channel]
-        if wait_ns > 0 and self._channel in select.select(sources, [], [], wait_ns / 1e9)[0]:
+        if self._channel in select.select(sources, [], [], wait_ns / 1e9)[0]:
             self.tell()
 
     def _send_what_is_due(self) -> None:

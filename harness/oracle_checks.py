@@ -6,15 +6,18 @@
 Two quantities are held against what the oracle noted:
 
     response = done - due      beside   answered - due         (the instrument's send lag is in both)
-    service  = done - start    beside   answered - arrived     (the way of the command to the oracle is not)
+    service  = done - start    beside   answered - arrived     (the way of the command is in the first only)
 
-The tolerance is 0.1 % of the value, which is a histogram's resolution, and 10 µs up to p90: a few for the oracle's note
-(`harness.oracle`), a few for the way through the kernel, one for rounding. Beyond p90 it is 150 µs: there stand the
-operations that met somebody else on their core. Replies that are read together have the date of the last of them, and
-where the kernel dates nothing, all that the instrument was late in reading.
+The tolerance is 0.1 % of the value, which is a histogram's resolution, and 10 µs up to p90: a few for the
+oracle's note (`harness.oracle`), a few for the way of the reply, one for rounding. The way of the command, from
+`start` through the kernel to where it is dated, takes 3 to 9 µs at p50 and 15 at p90 after a sleep; a recorded
+service may be longer by `WAY_US`. Beyond p90 the tolerance is 150 µs, and for the response only: there stand
+the operations that met somebody else on their core. Replies that are then read together all have the date of
+the last of them, and whoever loses the core between `start` and the send has it in the service.
 
-What is off while the machine was busy is UNKNOWN, with the cause, and no fault of the instrument: its processes waited
-for a core, the host took some, or the oracle itself did not keep to its script.
+What is off for another reason than the instrument is UNKNOWN, with the cause: our processes waited for a core,
+or the host took one, for a fifth of the operations beyond that quantile at least; the oracle did not keep to
+its script; or this system's kernel dates nothing, and all that was late in reading is in the figures.
 """
 
 from __future__ import annotations
@@ -44,9 +47,12 @@ LEAD_NS = 200_000_000
 PRODUCER = 1
 QUANTILES = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 0.999)
 RELATIVE, ABSOLUTE_US, TAIL_ABSOLUTE_US, TAIL_FROM = 0.001, 10.0, 150.0, 0.9
-TOLERANCE = f"0.1 % + {ABSOLUTE_US:g} µs up to p{TAIL_FROM * 100:g}, + {TAIL_ABSOLUTE_US:g} µs beyond"
-# What is off by less cannot come from others: up to p90 a tenth of the operations would have had to meet them.
-BUSY_WAITED_SHARE, BUSY_STOLEN_SHARE, BUSY_ORACLE_LATE_US = 0.02, 0.01, 50.0
+TOLERANCE = f"0.1 % + {ABSOLUTE_US:g} µs ({TAIL_ABSOLUTE_US:g} µs beyond p{TAIL_FROM * 100:g})"
+WAY_US = 10.0
+# Others explain a quantile that is off where they took this share of the operations beyond it (up to p90, of the
+# tenth beyond that).
+EXPLAINS = 0.2
+BUSY_ORACLE_LATE_US = 50.0
 
 SCRIPT_RATE_PER_S, SCRIPT_S = 250, 4.0
 SMALL_RATE_PER_S, SMALL_S = 1_000, 2.0
@@ -60,6 +66,7 @@ class Beside(Struct, frozen=True, kw_only=True):
         complete: whether all operations were answered.
         counts: how many were answered, and of how many.
         response, service: pairs of what the oracle answered and what was recorded.
+        is_dated: whether this system's kernel dates what was sent.
         oracle_late_us: by how much the oracle missed its script at p90.
         contention: who else wanted the CPU meanwhile.
     """
@@ -68,19 +75,35 @@ class Beside(Struct, frozen=True, kw_only=True):
     counts: tuple[int, int]
     response: tuple[list[float], list[int | None]]
     service: tuple[list[float], list[int | None]]
+    is_dated: bool
     oracle_late_us: float
     contention: Contention
 
     @property
-    def used(self) -> tuple[float, str]:
-        """The largest share of the tolerance that is used, and by which quantile of what."""
-        named: Mapping[str, tuple[list[float], list[int | None]]] = {
-            "response": self.response,
-            "service": self.service,
-        }
-        worst = {name: tolerance_used(*pair) for name, pair in named.items()}
-        name = max(worst, key=lambda each: worst[each][0])
-        return worst[name][0], f"p{worst[name][1] * 100:g} of the {name}"
+    def used(self) -> tuple[float, float, str]:
+        """The largest share of the tolerance that is used, by which quantile, and of what."""
+        return max(
+            (*tolerance_used(*self.response), "response"),
+            (*tolerance_used(*self.service, up_to=TAIL_FROM, way_us=WAY_US), "service"),
+        )
+
+    def busy(self, share: float) -> str:
+        """Why a quantile that is off cannot be held against the instrument, in words; empty where nothing is.
+
+        Args:
+            share: the quantile's.
+        """
+        explains = EXPLAINS * (1 - max(share, TAIL_FROM))
+        causes = []
+        if not self.is_dated:
+            causes.append("this system's kernel does not date replies, so they count from when they were read")
+        if (waited := self.contention.waited_share) is not None and waited > explains:
+            causes.append(f"our processes waited {waited:.1%} of the time for a core")
+        if self.contention.stolen_share > explains:
+            causes.append(f"the host took {self.contention.stolen_share:.1%} of the CPU")
+        if self.oracle_late_us > BUSY_ORACLE_LATE_US:
+            causes.append(f"the oracle missed its own script by {self.oracle_late_us:,.0f} µs at p90")
+        return " and ".join(causes)
 
 
 def scripts(seed: int) -> dict[str, Int64s]:
@@ -113,16 +136,23 @@ def exact_quantiles_us(values_ns: Int64s, shares: tuple[float, ...]) -> list[flo
     return [float(ordered[rank - 1]) / 1000 for rank in ranks]
 
 
-def tolerance_used(expected_us: Sequence[float], recorded_us: Sequence[float | None]) -> tuple[float, float]:
-    """The largest share of the tolerance that any quantile uses, and which one; infinite without a value."""
-    used = [
-        float("inf")
-        if recorded is None
-        else abs(recorded - expected)
-        / (expected * RELATIVE + (ABSOLUTE_US if share <= TAIL_FROM else TAIL_ABSOLUTE_US))
-        for share, expected, recorded in zip(QUANTILES, expected_us, recorded_us, strict=True)
-    ]
-    return max(zip(used, QUANTILES, strict=True))
+def tolerance_used(
+    expected_us: Sequence[float], recorded_us: Sequence[float | None], *, up_to: float = 1.0, way_us: float = 0.0
+) -> tuple[float, float]:
+    """The largest share of the tolerance that any quantile uses, and which one; infinite without a value.
+
+    Args:
+        expected_us, recorded_us: by `QUANTILES`.
+        up_to: the last quantile that counts.
+        way_us: by how much more than expected may be recorded, before anything of the tolerance is used.
+    """
+    used = []
+    for share, expected, recorded in zip(QUANTILES, expected_us, recorded_us, strict=True):
+        if share <= up_to:
+            allowed = expected * RELATIVE + (ABSOLUTE_US if share <= TAIL_FROM else TAIL_ABSOLUTE_US)
+            over = math.inf if recorded is None else recorded - expected
+            used.append((max(over - way_us, -over, 0.0) / allowed, share))
+    return max(used)
 
 
 def oracle_status(*, complete: bool, used: float, busy: str) -> Status:
@@ -131,28 +161,11 @@ def oracle_status(*, complete: bool, used: float, busy: str) -> Status:
     Args:
         complete: whether all operations were answered.
         used: share of the tolerance between what the oracle did and what was recorded.
-        busy: what else the machine did; empty where it was quiet.
+        busy: why what is off is not the instrument's fault; empty where nothing says so.
     """
     if complete and used <= 1:
         return "PASS"
     return "UNKNOWN" if complete and busy else "FAIL"
-
-
-def busy_with(contention: Contention, oracle_late_us: float) -> str:
-    """Why nothing can be held against the instrument, in words; empty on a quiet machine.
-
-    Args:
-        contention: who else wanted the CPU.
-        oracle_late_us: by how much the oracle missed its script at p90.
-    """
-    causes = []
-    if (waited := contention.waited_share) is not None and waited > BUSY_WAITED_SHARE:
-        causes.append(f"our processes waited {waited:.0%} of the time for a core")
-    if contention.stolen_share > BUSY_STOLEN_SHARE:
-        causes.append(f"the host took {contention.stolen_share:.0%} of the CPU")
-    if oracle_late_us > BUSY_ORACLE_LATE_US:
-        causes.append(f"the oracle missed its own script by {oracle_late_us:,.0f} µs at p90")
-    return " and ".join(causes)
 
 
 def check_scripts(stage: Stage, findings: Findings) -> Iterator[str]:
@@ -163,9 +176,7 @@ def check_scripts(stage: Stage, findings: Findings) -> Iterator[str]:
         beside = _held_against(stage, delays_ns, pacer)
         label = name.replace(" ", "_")
         scripted = exact_quantiles_us(responses_ns(pacer.due_ns(0, pacer.total), delays_ns), QUANTILES)
-        for share, of_script in zip(QUANTILES, scripted, strict=True):
-            findings.figure(f"oracle.{label}.p{share * 100:g}.scripted", of_script, "µs")
-        _figures(findings, f"oracle.{label}", beside.response)
+        _figures(findings, f"oracle.{label}", beside.response, scripted)
         _figures(findings, f"oracle.{label}.service", beside.service)
         findings.verdicts.append(_verdict(f"selfcheck.oracle.{label}", {f"{name} delays": beside}))
 
@@ -221,13 +232,21 @@ def _beside(result: PumpResult, notes: Notes, due_ns: Int64s, contention: Conten
             exact_quantiles_us(answered_ns - notes.arrived_ns, QUANTILES),
             log.total("probe.service").quantiles_us(QUANTILES),
         ),
+        is_dated=bool((notes.dated_ns > 0).any()),
         oracle_late_us=exact_quantiles_us(late_ns, (0.9,))[0] if late_ns.size else float("inf"),
         contention=contention,
     )
 
 
-def _figures(findings: Findings, label: str, pair: tuple[list[float], list[int | None]]) -> None:
-    for share, answered, recorded in zip(QUANTILES, *pair, strict=True):
+def _figures(
+    findings: Findings,
+    label: str,
+    pair: tuple[list[float], list[int | None]],
+    scripted_us: Sequence[float] = (),
+) -> None:
+    for at, (share, answered, recorded) in enumerate(zip(QUANTILES, *pair, strict=True)):
+        if scripted_us:
+            findings.figure(f"{label}.p{share * 100:g}.scripted", scripted_us[at], "µs")
         findings.figure(f"{label}.p{share * 100:g}.answered", answered, "µs")
         findings.figure(f"{label}.p{share * 100:g}.recorded", recorded, "µs")
 
@@ -240,12 +259,12 @@ def _verdict(name: str, found: Mapping[str, Beside]) -> Verdict:
     statuses: dict[str, Status] = {}
     details = []
     for delay, beside in found.items():
-        used, furthest = beside.used
-        busy = busy_with(beside.contention, beside.oracle_late_us)
-        statuses[delay] = oracle_status(complete=beside.complete, used=used, busy=busy)
+        used, share, of_what = beside.used
+        busy = beside.busy(share)
+        statuses[delay] = status = oracle_status(complete=beside.complete, used=used, busy=busy)
         ok, due = beside.counts
-        words = f"{delay}: {ok:,} of {due:,} answered; {furthest} uses {used:.0%} of the tolerance"
-        details.append(f"{words}; the machine was busy: {busy}" if busy else words)
+        words = f"{delay}: {ok:,} of {due:,} answered, p{share * 100:g} of the {of_what} uses {used:.0%}"
+        details.append(f"{words}, but {busy}" if status == "UNKNOWN" else words)
     worst = max(statuses.values(), key=_WORST.__getitem__)
-    detail = f"{'; '.join(details)} ({TOLERANCE}), held against when the oracle answered"
+    detail = f"furthest from what the oracle answered, of a tolerance of {TOLERANCE}: {'; '.join(details)}"
     return Verdict(name=name, status=worst, detail=detail)

@@ -1,8 +1,8 @@
 """Who else wanted the CPU: what a process of ours waited for a core, and what the host took from this machine.
 
-Time in which a process could run and did not stands in the kernel's `/proc/PID/schedstat`: on the CPU, waiting for one,
-and how often it was put on one, in nanoseconds. Time in which a virtual core should have run and did not is steal.
-Neither says who it was, only that no figure of that time is the instrument's fault alone.
+Time in which a process could run and did not stands in the kernel's `/proc/PID/schedstat`: on the CPU, waiting
+for one, and how often it was put on one, in nanoseconds. Time in which a virtual core should have run and did
+not is steal. Neither says who it was, only that no figure of that time is the instrument's fault alone.
 """
 
 from __future__ import annotations

@@ -1,14 +1,15 @@
-"""When bytes reached this host, or left it, as the kernel dates them: whoever reads late is not late in the figure.
+"""When bytes reached this host, or left it, as the kernel dates them, however late somebody reads them.
 
-Linux dates each segment in software, on loopback too (SO_TIMESTAMPING), and hands the date of the last byte that was
-read over as ancillary data of `recvmsg`: three `timespec` of CLOCK_REALTIME, the first of which is the software's. The
-dates of what was sent come back by the socket's error queue, at once where the segment did not have to wait.
+Linux dates each segment in software, on loopback too (SO_TIMESTAMPING), and hands the date of the last byte
+that was read over as ancillary data of `recvmsg`: three `timespec` of CLOCK_REALTIME, the first of which is the
+software's. The dates of what was sent come back by the socket's error queue, at once where the segment did not
+have to wait.
 
-    date of the wall clock  ->  monotonic:  now - (wall - date), both clocks read right after the date was handed over
+    moment = now - (wall - date)       both clocks read right after the date was handed over
 
-so that a wall clock that is set does harm only where it is set between the date and the reading. The wall clock is
-read first: whoever loses the CPU between the two readings finds a moment that is too late by as much, never too
-early. A moment that cannot be (before the send, after the read) is not believed: `credible` answers the read instead.
+so that a wall clock that is set does harm only where it is set between the date and the reading. The wall clock
+is read first: whoever loses the CPU between the two readings finds a moment that is too late by as much, never
+too early. A moment that cannot be (before the send, after the read) is not believed (`credible`).
 
 There are none on other systems, on unix sockets, and below TLS by Python's `ssl`. Source: the kernel's
 Documentation/networking/timestamping.rst.

@@ -1,21 +1,23 @@
 """The floor: what a bare exchange with this server costs, before any load; no figure of a run can be less.
 
-One blocking socket, one command at a time, each due by a schedule: PING, then an XADD of the run's size at the run's
-rate. Nothing is configured, so that an XADD pays for the server's durability as it is.
+One blocking socket, one command at a time, each due by a schedule: PING, then an XADD of the run's size at the
+run's rate. Nothing is configured, so that an XADD pays for the server's durability as it is.
 
     due        start                                 date             read
      |-- send lag --|---------- service ---------------|-- reading lag --|
                     |---------------- as read ---------------------------|
 
 The last moments before a command is due are waited out awake. The date is the kernel's, of the reply's arrival
-(`harness.host.kernel_dates`); where it dates nothing (TLS, unix sockets, other systems), service is as it was read, and
-`dated` says so. A date that cannot be is counted, and the moment of the reading stands for it: late, never early.
+(`harness.host.kernel_dates`); where it dates nothing (TLS, unix sockets, other systems), service is as it was
+read, and `dated` says so. A date that cannot be is counted, and the moment of the reading stands for it: late,
+never early.
 
-One exchange at a time cannot keep up with any rate. A due time that passes while an exchange is open is left out and
-counted in `skipped`; what is measured is an exchange, not a load, so a queue of its own would only blur it.
+One exchange at a time cannot keep up with any rate. A due time that passes while an exchange is open is left
+out and counted in `skipped`; what is measured is an exchange, not a load, so a queue of its own would only blur
+it.
 
-`side_by_side` sets a run's quantities and the floor beside each other, quantile by quantile. Nothing is subtracted: a
-median of sums is not the sum of medians.
+`side_by_side` sets a run's quantities and the floor beside each other, quantile by quantile. Nothing is
+subtracted: a median of sums is not the sum of medians.
 
     quantity             p50     p90     p99     max
     response              ..      ..      ..      ..
