@@ -5,7 +5,7 @@
     freeze       a server that stands still for S of T seconds: of all arrivals S/T must be late, evenly over
                  0 to S. A closed-loop client is run beside it: it sees one late answer
     rate         the highest rate that is held on this machine, each response from its due time
-    floor        what a bare exchange with a server costs here: no figure of a run can be less
+    floor        what a bare exchange with a server costs here, by the kernel's dates
     timer        how late this machine wakes a sleeper
     overhead     what an operation costs the instrument, and a value the recorder
     round trip   every recorded value survives the way through the log file

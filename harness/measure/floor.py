@@ -1,4 +1,4 @@
-"""The floor: what a bare exchange with this server costs, before any load; no figure of a run can be less.
+"""The floor: what a bare exchange with this server costs, before any load, beside which a run's figures are read.
 
 One blocking socket, one command at a time, each due by a schedule: PING, then an XADD of the run's size at the
 run's rate. Nothing is configured, so that an XADD pays for the server's durability as it is.
