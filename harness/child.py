@@ -79,6 +79,10 @@ class Channel:
         except (EOFError, OSError) as error:
             raise ChildError("the other end has ended") from error
 
+    def fileno(self) -> int:
+        """The descriptor to wait on, where something else is waited for, too."""
+        return self._connection.fileno()
+
     def close(self) -> None:
         """Close this end."""
         self._connection.close()

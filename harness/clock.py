@@ -29,7 +29,7 @@ class Clock(Protocol):
         ...
 
     def wall_ns(self) -> int:
-        """Nanoseconds since 1970, as the kernel dates what arrives; it may be set at any moment."""
+        """Nanoseconds since 1970, for what the kernel has dated; it may be set at any time."""
         ...
 
 
@@ -50,7 +50,7 @@ class SystemClock:
         return time.time()
 
     def wall_ns(self) -> int:
-        """Nanoseconds since 1970."""
+        """Nanoseconds since 1970, by the clock of the kernel's dates."""
         return time.time_ns()
 
 

@@ -1,10 +1,11 @@
 """The instrument measures itself, here and now: `shopbench selfcheck`.
 
-    oracle       a server with scripted delays (constant, bimodal, heavy tail): are the recorded quantiles the
-                 scripted ones?
+    oracle       a server with scripted delays (constant, bimodal, heavy tail; 0 to 500 µs): are the recorded
+                 quantiles those of its answers? (`harness.oracle_checks`)
     freeze       a server that stands still for S of T seconds: of all arrivals S/T must be late, evenly over
                  0 to S. A closed-loop client is run beside it: it sees one late answer
     rate         the highest rate that is held on this machine, each response from its due time
+    floor        what a bare exchange with a server costs here, by the kernel's dates
     timer        how late this machine wakes a sleeper
     overhead     what an operation costs the instrument, and a value the recorder
     round trip   every recorded value survives the way through the log file
@@ -15,11 +16,10 @@ others: its figures and verdicts make a record and a report.
 
 from __future__ import annotations
 
-import math
 import select
 import socket
 import threading
-from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -32,21 +32,27 @@ from harness.clock import Clock
 from harness.conducting import Findings, Stage
 from harness.load.pump_process import PumpProcess
 from harness.load.settings import PumpResult, PumpSettings
-from harness.oracle import Oracle, responses_ns
+from harness.measure.floor import measure_floor
+from harness.oracle import Oracle
+from harness.oracle_checks import (
+    LEAD_NS,
+    PRODUCER,
+    check_scripts,
+    check_small_delays,
+    exact_quantiles_us,
+    oracle_status,
+    probe_source,
+)
 from harness.pacing import Pacer, constant
 from harness.recording import Histogram, Interval, LatencyLog, SparseHistogram, read_hlog, write_hlog
-from harness.run import Status, Verdict
+from harness.run import Verdict
 from harness.servers import open_server
 from harness.workload import StampedCommand, placeholder
 
 Int64s = NDArray[np.int64]
 
-LEAD_NS = 200_000_000
-PRODUCER = 1
-# The goals: 0.1 % of the value and 150 µs for quantiles; 2 % for the shape of a freeze.
-RELATIVE, ABSOLUTE_US = 0.001, 150.0
+# For the shape of a freeze.
 FREEZE_TOLERANCE = 0.02
-QUANTILES = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 0.999)
 RATES = (25_000, 50_000, 100_000, 200_000, 300_000, 400_000, 600_000)
 # A rate is held when nothing is missing and the instrument was no more than this late at p99.
 HELD_SEND_LAG_US = 10_000
@@ -66,15 +72,15 @@ class SelfCheck:
 
     def run(self, stage: Stage, parameters: Any, findings: Findings) -> None:  # noqa: ARG002
         """Run all checks, one after the other."""
-        stage.progress(0.0, "oracle")
-        for at, (name, delays_ns) in enumerate(scripts(stage.seed).items()):
-            stage.progress(0.1 * at, f"oracle: {name} delays")
-            _check_oracle(stage, findings, name, delays_ns)
-        stage.progress(0.35, "freeze")
+        steps = chain(check_scripts(stage, findings), check_small_delays(stage, findings))
+        for at, step in enumerate(steps):
+            stage.progress(0.06 * at, step)
+        stage.progress(0.5, "freeze")
         _check_freeze(stage, findings)
         stage.progress(0.75, "rate held")
         _check_rate(stage, findings)
-        stage.progress(0.9, "timer, overhead, round trip")
+        stage.progress(0.9, "floor, timer, overhead, round trip")
+        _check_floor(stage, findings)
         _check_timer(stage.clock, findings)
         _check_recording(stage.clock, findings, stage.seed)
         passed = sum(verdict.status == "PASS" for verdict in findings.verdicts)
@@ -82,25 +88,6 @@ class SelfCheck:
         findings.headline = f"All {checks} checks pass: what the instrument says here can be believed."
         if passed < checks:
             findings.headline = f"{checks - passed} of {checks} checks do not pass on this machine."
-
-
-ORACLE_RATE_PER_S, ORACLE_S = 250, 4.0
-
-
-def scripts(seed: int) -> dict[str, Int64s]:
-    """The oracle's delays in nanoseconds, 1 to 100 ms, from a seed."""
-    generator = np.random.default_rng(seed)
-    count = int(ORACLE_RATE_PER_S * ORACLE_S)
-    heavy = np.minimum(1.0 + generator.pareto(1.5, count), 100.0)
-    return {
-        "constant": np.full(count, 5_000_000, np.int64),
-        "bimodal": np.where(generator.random(count) < 0.9, 1_000_000, 40_000_000).astype(np.int64),
-        "heavy tail": (heavy * 1e6).astype(np.int64),
-    }
-
-
-def _source() -> StampedCommand:
-    return StampedCommand("probe", ["ECHO", placeholder(PRODUCER)], PRODUCER)
 
 
 def _pump(stage: Stage, url: str, pacer: Pacer, source: StampedCommand) -> tuple[PumpResult, int]:
@@ -113,73 +100,6 @@ def _pump(stage: Stage, url: str, pacer: Pacer, source: StampedCommand) -> tuple
         return pump.result(pacer.duration_ns / 1e9 + 60), origin_ns
     finally:
         pump.close()
-
-
-def exact_quantiles_us(values_ns: Int64s, shares: tuple[float, ...]) -> list[float]:
-    """Quantiles in microseconds, exact, by the rank that `Histogram.quantiles_us` takes.
-
-    Args:
-        values_ns: at least one.
-        shares: from 0 to 1.
-    """
-    ordered = np.sort(values_ns)
-    wanted = [min(share, 1.0) * ordered.size for share in shares]
-    ranks = [max(1, math.ceil(rank - math.ulp(rank))) for rank in wanted]
-    return [float(ordered[rank - 1]) / 1000 for rank in ranks]
-
-
-def _check_oracle(stage: Stage, findings: Findings, name: str, delays_ns: Int64s) -> None:
-    pacer = constant(ORACLE_RATE_PER_S, ORACLE_S)
-    source = _source()
-    with Oracle(delays_ns, source.command_bytes) as oracle:
-        result, origin_ns = _pump(stage, oracle.url, pacer, source)
-        answered_ns = oracle.answered_ns
-    recorded = LatencyLog(result.intervals).total("probe.response").quantiles_us(QUANTILES)
-    due_ns = pacer.due_ns(0, pacer.total)
-    scripted = exact_quantiles_us(responses_ns(due_ns, delays_ns), QUANTILES)
-    served = exact_quantiles_us(answered_ns - origin_ns - due_ns, QUANTILES)
-    label = name.replace(" ", "_")
-    for share, of_script, of_server, measured in zip(QUANTILES, scripted, served, recorded, strict=True):
-        quantile = f"oracle.{label}.p{share * 100:g}"
-        findings.figure(f"{quantile}.scripted", of_script, "µs")
-        findings.figure(f"{quantile}.answered", of_server, "µs")
-        findings.figure(f"{quantile}.recorded", measured, "µs")
-    used, furthest = tolerance_used(served, recorded)
-    used_of_script, _ = tolerance_used(scripted, recorded)
-    oracle_late, _ = tolerance_used(scripted, served)
-    findings.verdicts.append(
-        Verdict(
-            name=f"selfcheck.oracle.{label}",
-            status=oracle_status(complete=result.ok == pacer.total, used=used, oracle_late=oracle_late),
-            detail=(
-                f"{name} delays: {result.ok:,} of {pacer.total:,} answered. Beside when the oracle answered, the "
-                f"quantile that is furthest off (p{furthest * 100:g}) uses {used:.0%} of the tolerance of 0.1 % + "
-                f"150 µs; beside its script, {used_of_script:.0%} (the oracle itself: {oracle_late:.0%})"
-            ),
-        )
-    )
-
-
-def oracle_status(*, complete: bool, used: float, oracle_late: float) -> Status:
-    """The verdict on the instrument; UNKNOWN where the machine is so busy that the oracle misses its own script.
-
-    Args:
-        complete: whether all operations were answered.
-        used: share of the tolerance between what the oracle did and what was recorded.
-        oracle_late: share of the tolerance between the script and what the oracle did.
-    """
-    if complete and used <= 1:
-        return "PASS"
-    return "UNKNOWN" if complete and oracle_late > 1 else "FAIL"
-
-
-def tolerance_used(expected_us: Sequence[float], recorded_us: Sequence[float | None]) -> tuple[float, float]:
-    """The largest share of the tolerance that any quantile uses, and which one; infinite without a value."""
-    used = [
-        float("inf") if recorded is None else abs(recorded - expected) / (expected * RELATIVE + ABSOLUTE_US)
-        for expected, recorded in zip(expected_us, recorded_us, strict=True)
-    ]
-    return max(zip(used, QUANTILES, strict=True))
 
 
 FREEZE_RATE_PER_S, FREEZE_T_S, FREEZE_AT_S, FREEZE_S = 1_000, 10.0, 4.0, 1.0
@@ -200,7 +120,7 @@ def lateness(responses_us: NDArray[Any], late_from_us: float) -> list[float]:
 
 def _check_freeze(stage: Stage, findings: Findings) -> None:
     pacer = constant(FREEZE_RATE_PER_S, FREEZE_T_S)
-    source = _source()
+    source = probe_source()
     frozen_ns: list[int] = []
     # No delay, but a note of each answer's moment.
     with Oracle(np.zeros(pacer.total, np.int64), source.command_bytes) as oracle:
@@ -213,7 +133,7 @@ def _check_freeze(stage: Stage, findings: Findings) -> None:
             result = pump.result(FREEZE_T_S + 60)
         finally:
             pump.close()
-        answered_ns = oracle.answered_ns
+        answered_ns = oracle.notes().answered_ns
     with Oracle(np.zeros(0, np.int64), source.command_bytes) as oracle:
         closed = _closed_loop(stage.clock, oracle, source)
     stopped_s = (frozen_ns[1] - frozen_ns[0]) / 1e9
@@ -242,7 +162,7 @@ def _check_freeze(stage: Stage, findings: Findings) -> None:
             status=oracle_status(
                 complete=result.ok == pacer.total,
                 used=off / FREEZE_TOLERANCE,
-                oracle_late=oracle_off / FREEZE_TOLERANCE,
+                busy=f"the oracle itself is off by {oracle_off:.2%}" if oracle_off > FREEZE_TOLERANCE else "",
             ),
             detail=(
                 f"a freeze of {stopped_s:.2f} s in {FREEZE_T_S:.0f} s: {measured[0]:.2%} of arrivals were late, "
@@ -311,6 +231,21 @@ def _check_rate(stage: Stage, findings: Findings) -> None:
             ),
         )
     )
+
+
+def _check_floor(stage: Stage, findings: Findings) -> None:
+    with open_server("embedded", stage.clock) as server:
+        floor = measure_floor(
+            server.url,
+            clock=stage.clock,
+            rate_per_s=FREEZE_RATE_PER_S,
+            payload_bytes=150,
+            key=f"{server.namespace}floor",
+        )
+    for command, exchange in (("ping", floor.ping), ("xadd", floor.xadd)):
+        for name, quantiles in (("service", exchange.service), ("read", exchange.read)):
+            findings.figure(f"floor.{command}.{name}.p50", quantiles.p50_ns / 1000, "µs")
+            findings.figure(f"floor.{command}.{name}.p99", quantiles.p99_ns / 1000, "µs")
 
 
 def _check_timer(clock: Clock, findings: Findings) -> None:

@@ -27,6 +27,22 @@ def test_a_virtual_clock_moves_by_what_is_slept() -> None:
     assert (clock.now_ns(), clock.epoch_s()) == (2_500_001_000, 1_790_000_002.5)
 
 
+def test_the_wall_clock_goes_with_the_virtual_one() -> None:
+    """A virtual clock's nanoseconds since 1970 move by just what is slept, and none is lost to a float."""
+    clock = VirtualClock(now_ns=1_000, epoch_s=1_790_000_000.0)
+
+    clock.sleep_ns(7)
+
+    assert clock.wall_ns() == 1_790_000_000_000_000_007
+
+
+def test_the_systems_wall_clock_is_its_time_of_day() -> None:
+    """Nanoseconds and seconds since 1970 are of the same clock."""
+    clock = SystemClock()
+
+    assert abs(clock.wall_ns() / 1e9 - clock.epoch_s()) < 60
+
+
 def test_a_virtual_clock_never_goes_back() -> None:
     """A sleep of less than nothing leaves a virtual clock where it is."""
     clock = VirtualClock(now_ns=5)
@@ -64,7 +80,7 @@ def test_processes_share_the_system_clock() -> None:
 def test_only_the_clock_touches_time() -> None:
     """No other module of the instrument imports `time`."""
     importers = set()
-    for path in Path(harness.__file__).parent.glob("*.py"):
+    for path in Path(harness.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if "time" in names or (isinstance(node, ast.ImportFrom) and node.module == "time"):

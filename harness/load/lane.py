@@ -17,7 +17,8 @@ import hiredis
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.measure.arrival_dates import ANCILLARY_BYTES, ArrivalDates, date_replies
+from harness.host.kernel_dates import ANCILLARY_BYTES, ask_for_dates
+from harness.measure.arrival_dates import ArrivalDates
 from harness.server.dial import DialError, ReplyError, open_socket, packed, takes_writes
 
 Int64s = NDArray[np.int64]
@@ -98,7 +99,8 @@ class Lane:
         self.socket = connected
         connected.setblocking(False)
         # An encrypted byte is no reply yet, and `SSLSocket` hands over no date.
-        self._is_dated = not isinstance(connected, ssl.SSLSocket) and date_replies(connected)
+        is_plain = not isinstance(connected, ssl.SSLSocket) and connected.family != socket.AF_UNIX
+        self._is_dated = is_plain and ask_for_dates(connected)
 
     def reconnect(self, now_ns: int) -> bool:
         """Go on with a reconnection: in a thread, for TLS and greetings must not hold up the schedule.

@@ -39,7 +39,6 @@ import os
 import select
 import selectors
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Protocol
 
 import hiredis
@@ -48,6 +47,7 @@ import psutil
 from numpy.typing import NDArray
 
 from harness.clock import Clock
+from harness.host.contention import run_queue_wait_ns
 from harness.host.gc_pauses import GcPauses
 from harness.host.placement import SameCore, usable_cores
 from harness.host.waking import Waking
@@ -72,7 +72,6 @@ _LONGEST_NS, _LONGEST_DRAIN_NS = 50_000_000, 10_000_000
 _WORTH_PACKING_NS = 10_000
 # What a server says that is no primary any more, or not yet.
 _ELSEWHERE = {"READONLY", "MASTERDOWN", "LOADING"}
-_SCHEDSTAT = Path("/proc/self/schedstat")
 _NOT_READY = Batch(-1, [], b"")
 
 
@@ -439,14 +438,3 @@ class Pump:
     def _show_progress(self) -> None:
         self._progress[0] = self._schedule.next
         self._progress[1:5] = self._account.counts
-
-
-def run_queue_wait_ns() -> int | None:
-    """How long this process has been runnable while something else had its core; None where nobody tells.
-
-    Source: https://docs.kernel.org/scheduler/sched-stats.html, the second number of `/proc/PID/schedstat`.
-    """
-    try:
-        return int(_SCHEDSTAT.read_text().split()[1])
-    except (OSError, ValueError, IndexError):
-        return None

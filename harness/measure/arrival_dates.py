@@ -4,9 +4,8 @@
      |---- server -----|------------- reading lag ---------------------|
     start            done (kernel)                                    read (clock)
 
-With SO_TIMESTAMPING Linux dates each segment as it comes in, on the loopback too, and `recvmsg` hands the date of
-the last byte over as ancillary data: `struct scm_timestamping`, of whose three timespecs the first is the software
-date, by CLOCK_REALTIME. How late the reader woke up, or how long it collected garbage, is then in no figure. Many
+Linux dates each segment as it comes in, and hands the date of the last byte that was read over, by CLOCK_REALTIME
+(`host.kernel_dates`). How late the reader woke up, or how long it collected garbage, is then in no figure. Many
 replies in one read all get the date of the last one: late by less than without, never early.
 
 The date is carried over to the monotonic clock by the distance between the two clocks, read right after `recvmsg`:
@@ -18,47 +17,15 @@ the wait, too; where it has changed by more than clocks drift, the reply counts 
 date is never before the operation's start nor after its reading, whatever the clocks say.
 
 Where there are no dates (unix sockets, systems other than Linux) `done` is when the reply was read.
-
-Source: https://docs.kernel.org/networking/timestamping.html
 """
 
 from __future__ import annotations
 
-import socket
-import struct
-import sys
-
 from harness.clock import Clock
+from harness.host.kernel_dates import date_ns
 
-# From <asm-generic/socket.h> and <linux/net_tstamp.h>; Python has no names for them.
-SO_TIMESTAMPING = 37
-_RX_SOFTWARE, _SOFTWARE = 1 << 3, 1 << 4
-_TIMESPEC = struct.Struct("qq")
-# What one control message of three timespecs takes; more than that never comes.
-ANCILLARY_BYTES = 128
 # Two clocks may drift apart by 500 ppm while one of them is slewed; twice that, and what a preempted read adds.
 _STEP_NS, _DRIFT_PER = 20_000, 1_000
-
-
-def date_replies(connection: socket.socket) -> bool:
-    """Have the kernel date what arrives on a connection; answers whether it will."""
-    if sys.platform != "linux" or connection.family not in {socket.AF_INET, socket.AF_INET6}:
-        return False
-    try:
-        connection.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, _RX_SOFTWARE | _SOFTWARE)
-    except OSError:
-        return False
-    return True
-
-
-def date_in(ancillary: list[tuple[int, int, bytes]]) -> int | None:
-    """The date in what `recvmsg` hands over, nanoseconds since 1970; None without one."""
-    for level, kind, data in ancillary:
-        if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPING and len(data) >= _TIMESPEC.size:
-            seconds, nanoseconds = _TIMESPEC.unpack_from(data)
-            if seconds or nanoseconds:
-                return int(seconds * 1_000_000_000 + nanoseconds)
-    return None
 
 
 class ArrivalDates:
@@ -96,8 +63,8 @@ class ArrivalDates:
         wall_ns = self._wall_ns()
         read_ns = self._now_ns()
         self.read_ns = None
-        date_ns = date_in(ancillary)
-        if date_ns is None:
+        dated_ns = date_ns(ancillary)
+        if dated_ns is None:
             self.by_clock += 1
             return read_ns
         moved_ns = wall_ns - read_ns - self._distance_ns
@@ -107,4 +74,4 @@ class ArrivalDates:
             return read_ns
         self.kernel += 1
         self.read_ns = read_ns
-        return min(read_ns - (wall_ns - date_ns), read_ns)
+        return min(read_ns - (wall_ns - dated_ns), read_ns)
