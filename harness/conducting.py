@@ -35,6 +35,7 @@ from harness.history import History
 from harness.host.neighbors import Neighbors, in_words, neighbors, snapshot
 from harness.ledger import Account
 from harness.load.settings import SPIN_SHARE, PumpError, PumpResult
+from harness.measure.floor import COLUMNS, Floor
 from harness.recording import KINDS, READING_LAG, Histogram, Interval, LatencyLog, SlowOperation
 from harness.run import Figure, Record, Run, Verdict
 from harness.servers import ServerError
@@ -179,7 +180,10 @@ class Findings:
         self.pumps[name or self.prefix] = {
             **msgspec.to_builtins(result.instrument),
             "dated_by": result.instrument.dated_by,
+            "floor_error": result.floor_error,
         }
+        if result.floor is not None:
+            self._floor(f"{dot}floor", result.floor)
         self.figure(f"{dot}awake_share", result.instrument.awake_share, "cores")
         beyond = sum(interval.sparse.out_of_range for interval in shifted)
         self.figure(f"{dot}out_of_range", beyond, "values")
@@ -199,6 +203,13 @@ class Findings:
             for kind in ("response", "service"):
                 self._quantiles(f"{dot}{part}.{kind}", log.total(f"{each}.{kind}"))
         return log
+
+    def _floor(self, name: str, floor: Floor) -> None:
+        """Add what a bare exchange has cost, by quantile."""
+        for command, exchange in (("xadd", floor.xadd), ("ping", floor.ping)):
+            for kind in ("send_lag", "service", "read"):
+                for label, value in zip(COLUMNS, getattr(exchange, kind).row_us, strict=True):
+                    self.figure(f"{name}.{command}.{kind}.{label}", value, "µs")
 
     def _quantiles(self, name: str, histogram: Histogram) -> None:
         values = histogram.quantiles_us(list(QUANTILES.values()))

@@ -415,6 +415,8 @@ class SpreadLoad:
             offered_in_s=added(result.offered_in_s for result in results),
             answered_in_s=added(result.answered_in_s for result in results),
             instrument=together([result.instrument for result in results]),
+            floor=next((result.floor for result in results if result.floor), None),
+            floor_error=next((result.floor_error for result in results if result.floor_error), ""),
             workers=[
                 self._share(worker, part, result)
                 for (worker, part), result in zip(self.parts.items(), results, strict=True)

@@ -35,6 +35,7 @@ from harness.driving import Drive, Journeys
 from harness.load.pump_process import PumpProcess
 from harness.load.settings import MOST_CONNECTIONS, Failure, Instrument, PumpError, PumpResult, PumpSettings
 from harness.locust_users import SHIP_NS, TICK_S, UserPool, add_to_stats, lobby_of
+from harness.measure.floor import Floor
 from harness.pacing import Pacer, Stripe
 from harness.recording import Histogram, Interval, RecordingError, SlowOperation, pack_intervals, unpack_intervals
 from harness.workload import Source, StripedSource
@@ -258,6 +259,8 @@ def settings_of(settings: PumpSettings, portion: Portion) -> PumpSettings:
         connections=portion.users,
         max_in_flight=max(1, settings.max_in_flight // portion.of),
         ship_ns=SHIP_NS,
+        # One of the workers is enough: what they have in common is the server.
+        floor=settings.floor if portion.index == 0 else None,
     )
 
 
@@ -280,6 +283,8 @@ def encoded(result: PumpResult) -> dict[str, Any]:
         "failures": msgspec.to_builtins(result.failures),
         "by_second": [list(result.offered_in_s), list(result.answered_in_s)],
         "instrument": msgspec.to_builtins(result.instrument),
+        "floor": msgspec.to_builtins(result.floor),
+        "floor_error": result.floor_error,
     }
 
 
@@ -313,6 +318,8 @@ def decoded(data: dict[str, Any]) -> PumpResult:
             offered_in_s=[int(count) for count in data["by_second"][0]],
             answered_in_s=[int(count) for count in data["by_second"][1]],
             instrument=msgspec.convert(data["instrument"], Instrument),
+            floor=msgspec.convert(data["floor"], Floor | None),
+            floor_error=str(data["floor_error"]),
         )
     except (KeyError, TypeError, ValueError, IndexError, zlib.error, RecordingError) as error:
         raise PumpError(f"a worker's report cannot be read ({error})") from error

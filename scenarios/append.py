@@ -27,7 +27,7 @@ from harness.probes import HostLoad, Probe, Sampler, ServerLoad
 from harness.recording import LatencyLog
 from harness.servers import Durability
 from scenarios.load import Load
-from scenarios.shop import DURABILITY_IN_WORDS, LEAD_NS, producer_of, run_pump, server_for
+from scenarios.shop import DURABILITY_IN_WORDS, LEAD_NS, floor_before, producer_of, run_pump, server_for
 
 Choice = Literal["everysec", "always", "none", "all"]
 
@@ -124,6 +124,7 @@ def _measure(
             connections=chosen.connections,
             max_in_flight=chosen.max_in_flight,
             scripts=chosen.scripts,
+            floor=floor_before(stage, server, pacer.total / (pacer.duration_ns / 1e9), chosen.middle_bytes),
         )
         pump = stage.driver.pump(settings, pacer, source)
         stack.callback(pump.close)

@@ -57,8 +57,8 @@ from ordershop.event_store import APPEND_LUA, EventStore, connect
 from ordershop.events import Event, EventId, Keys
 from ordershop.services.crm import SOURCES
 from ordershop.supervisor import Service, Supervisor, SupervisorError, free_port
-from scenarios.load import lifecycle, load_script
-from scenarios.shop import GROUP, LEAD_NS, producer_of, run_pump, server_for
+from scenarios.load import EVENT_BYTES, lifecycle, load_script
+from scenarios.shop import GROUP, LEAD_NS, floor_before, producer_of, run_pump, server_for
 
 Int64s = NDArray[np.int64]
 
@@ -325,6 +325,9 @@ class Line:
             connections=self.settings.connections,
             keep_outcomes=True,
             scripts=(APPEND_LUA,),
+            floor=floor_before(
+                self.stage, self.server, self.pacer.total / (self.pacer.duration_ns / 1e9), EVENT_BYTES
+            ),
         )
         self._pump = self.stage.driver.pump(settings, self.pacer, source)
         self._stack.callback(self._pump.close)

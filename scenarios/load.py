@@ -90,6 +90,11 @@ class Load(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         """The scripts that its commands call by their hash."""
         return (APPEND_LUA,) if self.path == "store" else ()
 
+    @property
+    def middle_bytes(self) -> int:
+        """The middle of the sizes of an entity's JSON."""
+        return self.payload_bytes or len(entity_json(_entity(placeholder(0), 0, 0)))
+
     def source(self, server: Server, operation: str, producer: int, seed: int) -> Source:
         """What the pump sends.
 
@@ -172,6 +177,10 @@ def _entity(identity: str, stream: int, size: int) -> Customer | Product:
     length = size - len(entity_json(plain)) + len(NAME)
     name = (NAME + " " + "x" * max(0, length - len(NAME) - 1))[:length]
     return Customer(identity, name, EMAIL) if stream % 2 == 0 else Product(identity, name, 9.5)
+
+
+# Of the JSON of an event of `lifecycle`.
+EVENT_BYTES = len(entity_json(_entity(placeholder(0), 0, 0)))
 
 
 def _payload_bounds(path: Path, streams: int) -> tuple[int, int]:

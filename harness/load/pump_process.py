@@ -14,6 +14,7 @@ from harness.child import Channel, Child, ChildError
 from harness.clock import SystemClock
 from harness.load.pump import Pump
 from harness.load.settings import PumpError, PumpResult, PumpSettings
+from harness.measure.floor import Floor, FloorError, measure_floor
 from harness.pacing import Pacer
 from harness.recording import Interval, Recorder, merged
 from harness.server.dial import DialError
@@ -157,6 +158,7 @@ def pump_main(channel: Channel, settings: PumpSettings, pacer: Pacer, source: So
     except (OSError, DialError) as error:
         channel.send(f"no connection to the server: {error}")
         return
+    floor, floor_error = _floor(settings)
     source.pack(0, 64)
     pump.recorder.record("warm-up", *(np.zeros(64, np.int64) for _ in range(3)))
     channel.send(None)
@@ -164,7 +166,26 @@ def pump_main(channel: Channel, settings: PumpSettings, pacer: Pacer, source: So
     gc.collect()
     gc.disable()
     result = pump.run()
-    channel.send(msgspec.structs.replace(result, intervals=[*shipping.kept, *result.intervals]))
+    intervals = [*shipping.kept, *result.intervals]
+    channel.send(msgspec.structs.replace(result, intervals=intervals, floor=floor, floor_error=floor_error))
+
+
+def _floor(settings: PumpSettings) -> tuple[Floor | None, str]:
+    """What a bare exchange costs from here, or why that is not known."""
+    asked = settings.floor
+    if asked is None:
+        return None, ""
+    try:
+        return measure_floor(
+            settings.url,
+            clock=SystemClock(),
+            rate_per_s=asked.rate_per_s,
+            payload_bytes=asked.payload_bytes,
+            key=asked.key,
+            seconds=asked.seconds,
+        ), ""
+    except FloorError as error:
+        return None, str(error)
 
 
 def _take_place(settings: PumpSettings) -> None:

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.measure.floor import Floor, FloorRequest
 from harness.recording import Interval, SlowOperation
 from harness.run import WorkerShare
 
@@ -37,6 +38,7 @@ class PumpSettings(msgspec.Struct, frozen=True, kw_only=True):
         scripts: Lua texts that its commands call by their hash: loaded again on each new connection, and where
             the server says that it does not know one.
         cores: that the pump's process may use; none given: those of whoever starts it.
+        floor: what a bare exchange costs is measured before the load, if this is given.
         ship_ns: how often what was measured is handed on while the pump runs; 0: only with the result.
     """
 
@@ -49,6 +51,7 @@ class PumpSettings(msgspec.Struct, frozen=True, kw_only=True):
     spin_share: float = SPIN_SHARE
     scripts: tuple[str, ...] = ()
     cores: tuple[int, ...] = ()
+    floor: FloorRequest | None = None
     ship_ns: int = 0
 
     def check(self) -> None:
@@ -131,6 +134,8 @@ class PumpResult(msgspec.Struct, frozen=True, kw_only=True):
         offered_in_s: how many were due in each second of the schedule.
         answered_in_s: how many were answered well in each second, by when the answer arrived.
         instrument: what the pump knows of itself.
+        floor: what a bare exchange has cost before the load, where that was asked for and could be measured.
+        floor_error: why it could not.
     """
 
     arrivals: int
@@ -154,6 +159,8 @@ class PumpResult(msgspec.Struct, frozen=True, kw_only=True):
     offered_in_s: list[int] = []
     answered_in_s: list[int] = []
     instrument: Instrument = Instrument()
+    floor: Floor | None = None
+    floor_error: str = ""
 
     @property
     def offered_per_s(self) -> float:

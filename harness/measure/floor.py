@@ -111,6 +111,19 @@ class Floor(msgspec.Struct, frozen=True, kw_only=True):
     xadd: Exchange
 
 
+class FloorRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A floor to be measured by whoever makes the load, in its place and just before it.
+
+    Attributes:
+        rate_per_s, payload_bytes, key, seconds: as for `measure_floor`.
+    """
+
+    rate_per_s: float
+    payload_bytes: int
+    key: str
+    seconds: float = 0.5
+
+
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """A row of the table: what, from where to where, and its quantiles in microseconds by `COLUMNS`."""
 
