@@ -499,8 +499,19 @@ def web_command(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Of the web UI.")] = 8089,
     runs: Annotated[Path, typer.Option(help="Where run directories are made.")] = Path("runs"),
     start: Annotated[bool, typer.Option("--start", help="Start a run at once; else press Start.")] = False,
+    also_server: Annotated[
+        list[str] | None, typer.Option(help="NAME=WHICH: another server that the form may choose, any number.")
+    ] = None,
+    allowed_host: Annotated[
+        list[str] | None, typer.Option(help="A name by which the web UI may be called, besides localhost.")
+    ] = None,
+    allowed_origin: Annotated[
+        list[str] | None, typer.Option(help="A site whose pages may ask it, such as http://bench.lan of a proxy.")
+    ] = None,
 ) -> int:
     """Start Locust's web UI on a scenario; its server and shop start with each run."""
+    from harness.locust.access import AccessError, access_of
+    from harness.locust.form import named_by
     from harness.locust_web import check_server, command_of
 
     [scenario] = _chosen([name])
@@ -517,7 +528,17 @@ def web_command(
         raise UsageError(f"there is no profile {profile!r}; there are {', '.join(scenario.profiles)}")
     parameters = parameters_of(scenario, profile, given)
     users = users or getattr(parameters, "users", None) or getattr(parameters, "connections", 1)
-    check_server(server)
+    lists = {
+        "also-server": also_server or [],
+        "allowed-host": allowed_host or [],
+        "allowed-origin": allowed_origin or [],
+    }
+    for which in named_by(server, lists["also-server"], None, str(runs)).servers.values():
+        check_server(which)
+    try:
+        access_of(host, lists["allowed-host"], lists["allowed-origin"])
+    except AccessError as error:
+        raise UsageError(str(error)) from error
     try:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -525,7 +546,7 @@ def web_command(
     except OSError as error:
         raise UsageError(f"the web UI cannot be served on {host}:{port} ({error.strerror})") from error
     others = {"profile": profile, "server": server, "seed": str(seed), "runs": str(runs), "users": str(users)}
-    command = command_of(cast("LoadScenario", scenario), given, host=host, port=port, others=others)
+    command = command_of(cast("LoadScenario", scenario), given, host=host, port=port, others=others, lists=lists)
     url = f"http://{host}:{port}/"
     out.print(f"{url}  {scenario.name}; Ctrl-C ends it", markup=False, highlight=False, soft_wrap=True)
     sys.stdout.flush()
