@@ -47,6 +47,7 @@ from harness.conducting import (
     parameters_of,
 )
 from harness.cores import Cores
+from harness.record.alive import settled
 from harness.run import Record, RunError
 from harness.servers import Durability, without_password
 from harness.worktree import WorktreeError
@@ -441,7 +442,7 @@ def list_command() -> int:
 @app.command("report")
 def report_command(directory: Annotated[Path, typer.Argument(help="A run directory.")]) -> int:
     """Render the report of a run again, from its record alone."""
-    _report(run.load(directory))
+    _report(settled(run.load(directory)))
     return checking.EXIT_PASS
 
 
@@ -456,7 +457,7 @@ def compare_command(
 
     if not 2 <= len(directories) <= MOST_RUNS:
         raise UsageError(f"2 to {MOST_RUNS} run directories can be compared, not {len(directories)}")
-    comparisons = compare([run.load(directory) for directory in directories])
+    comparisons = compare([settled(run.load(directory)) for directory in directories])
     names = [side.name for side in comparisons.sides]
     path = output or directories[-1].resolve().parent / f"compare-{names[0]}-{names[-1]}.html"
     try:
@@ -479,6 +480,8 @@ def index_command(
     from harness.trend import read_entries
     from reports.index import write_index
 
+    for record in run.find_runs(runs):
+        settled(record)
     try:
         path = write_index(runs, read_entries(history) if history is not None else ())
     except OSError as error:

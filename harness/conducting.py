@@ -34,6 +34,7 @@ from harness.faults import Nemesis
 from harness.history import History
 from harness.ledger import Account
 from harness.load.settings import PumpError, PumpResult
+from harness.record.alive import alive
 from harness.recording import KINDS, Histogram, Interval, LatencyLog, SlowOperation
 from harness.run import Figure, Record, Run, Verdict
 from harness.servers import ServerError
@@ -384,7 +385,9 @@ def conduct(
     )
     ended: BaseException | None = None
     status, reason = "failed", ""
+    writing = contextlib.ExitStack()
     try:
+        writing.enter_context(alive(stage.directory))
         run.save(stage.directory, begun)
         scenario.run(stage, parameters, findings)
         status = "complete"
@@ -406,7 +409,8 @@ def conduct(
             duration_s=round((stage.clock.now_ns() - origin_ns) / 1e9, 3),
             reason=reason,
         )
-        late = _written(functools.partial(_save, stage.directory, finished, findings, epoch_s))
+        with writing:
+            late = _written(functools.partial(_save, stage.directory, finished, findings, epoch_s))
     return run.load(stage.directory), ended or late
 
 
@@ -457,8 +461,21 @@ def conduct_suite(
         figures=[],
         verdicts=[],
     )
+    with alive(directory):
+        return _conduct_members(chosen, stage_for, directory, suite, clock, origin_ns)
+
+
+def _conduct_members(
+    chosen: Sequence[tuple[Scenario, msgspec.Struct]],
+    stage_for: Callable[[Scenario, Path], Stage],
+    directory: Path,
+    suite: Run,
+    clock: Clock,
+    origin_ns: int,
+) -> tuple[Record, BaseException | None]:
     run.save(directory, suite)
     ended: BaseException | None = None
+    command = suite.command
     for scenario, parameters in chosen:
         stage = stage_for(scenario, directory / scenario.name)
         try:

@@ -315,7 +315,11 @@ class _Web:
                 profile="",
                 # The host that a user class lacks is the server under test, which has a field of its own.
                 missing_host_warning=False,
-                shopbench={"profile_field": PROFILE, "profiles": prefilled(scenario, fields, options, named)},
+                shopbench={
+                    "profile_field": PROFILE,
+                    "profiles": prefilled(scenario, fields, options, named),
+                    "has_host": bool(session.environment.host),
+                },
             )
 
         self._ui.update_template_args = updated

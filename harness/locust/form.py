@@ -52,6 +52,8 @@ _UNITS = {
     "_bytes": "bytes",
     "_within": "times as slow",
 }
+# Where a name alone says what its group says already, or too little.
+_WORDS = {"consumers": "number of them", "fault": "kind", "page": "events read at once", "skew": "skew (Zipf)"}
 # What Locust's page sends besides, and what decides nothing here.
 _UNUSED = frozenset({"user_classes", "shape_class"})
 _LOCUSTS_FIELDS = frozenset({"user_count", "spawn_rate", "run_time"})
@@ -153,6 +155,8 @@ def _group_of(name: str) -> str:
 
 def words_of(name: str) -> str:
     """A parameter's name in words, with its unit."""
+    if name in _WORDS:
+        return _WORDS[name]
     for suffix, unit in _UNITS.items():
         if name.endswith(suffix):
             return f"{name.removesuffix(suffix).replace('_', ' ')} ({unit})"

@@ -836,7 +836,7 @@
   }
 
   // Locust's start form: our fields are the form, so they are open; and another profile brings its own values.
-  const offered = (window.templateArgs || {}).shopbench || { profiles: {}, profile_field: "" };
+  const offered = (window.templateArgs || {}).shopbench || { profiles: {}, profile_field: "", has_host: true };
   const opened = new WeakSet();
   const profileBefore = new WeakMap();
   function openForm() {
@@ -862,14 +862,23 @@
   });
 
   // Of a test that is on, what it is about comes first; whoever chooses another tab keeps it.
+  const OUR_TABS = ((window.templateArgs || {}).extended_tabs || []).map((tab) => tab.title);
   let isInFront = false;
   function bringToFront(tabs) {
-    const ours = tabs && [...tabs.querySelectorAll('[role="tab"]')].find((tab) => tab.textContent.trim() === "This run");
-    if (!ours) return;
-    if (!ours.classList.contains("shopbench-first")) ours.classList.add("shopbench-first");
-    if (isInFront) return;
+    const ours = tabs ? [...tabs.querySelectorAll('[role="tab"]')].filter((tab) => OUR_TABS.includes(tab.textContent.trim())) : [];
+    for (const tab of ours) if (!tab.classList.contains("shopbench-first")) tab.classList.add("shopbench-first");
+    if (!ours.length || isInFront) return;
     isInFront = true;
-    if (!new URLSearchParams(location.search).has("tab")) ours.click();
+    if (!new URLSearchParams(location.search).has("tab")) ours[0].click();
+  }
+  // What is measured has no host; where a shop elsewhere is asked, Locust shows it.
+  function hideHost() {
+    if (offered.has_host) return;
+    const label = [...document.querySelectorAll("header p, header .MuiTypography-root")].find((each) => each.textContent === "Host");
+    const part = label && label.parentElement;
+    if (!part || part.style.display === "none") return;
+    part.style.display = "none";
+    if (part.nextElementSibling && part.nextElementSibling.matches(".MuiDivider-root")) part.nextElementSibling.style.display = "none";
   }
 
   // Locust's page: <container> <box of tabs> [ours] <what Locust shows of the tab> [ours] </container>
@@ -879,6 +888,7 @@
     const tabs = document.querySelector('[role="tablist"]');
     openForm();
     bringToFront(tabs);
+    hideHost();
     const container = tabs && tabs.closest(".MuiContainer-root");
     const isThere = mounted.length && placed.key === key && placed.container === container && mounted.every((view) => view.root.isConnected);
     if (isThere) {
