@@ -525,7 +525,7 @@ class Session:
         self.clock = clock
         options = environment.parsed_options
         self.named: Named = named_by(options.server, options.also_server or [], options.host, options.runs)
-        options.server = self.named.default_server
+        options.server, options.also_server = self.named.default_server, None
         # It is shown, and stands in names of files; users get theirs with the load.
         options.host = environment.host = without_password(self.named.gateway) or None
         self.share = 0.0

@@ -327,7 +327,8 @@ class _Web:
 
     def finish(self, response: Response) -> Response:
         """Add what is ours to an answer of Locust's."""
-        if response.status_code != 200:
+        # What a route can be asked (OPTIONS) has no content.
+        if response.status_code != 200 or request.method == "OPTIONS":
             return response
         if request.endpoint == "locust.index":
             script = (
