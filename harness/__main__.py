@@ -491,7 +491,7 @@ def index_command(
 
 
 @app.command("web")
-def web_command(
+def web_command(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
     name: Annotated[str, typer.Argument(help="A scenario.")],
     server: Annotated[str, typer.Option(help="embedded, a server program, or a redis:// URL.")] = "embedded",
     profile: Annotated[str, typer.Option(help="smoke, quick, standard or full.")] = "quick",

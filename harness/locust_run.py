@@ -29,7 +29,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 import gevent
@@ -863,7 +862,7 @@ def _close(web_ui: Any, options: Any) -> None:
 
 
 def _take_ctrl_c(runner: Any, sessions: Sequence[Session]) -> None:
-    """Let the first Ctrl-C end the schedule, the second what is measured, and only a third one Locust as it stands.
+    """Let the first Ctrl-C end the schedule, the second what is measured, only a third one Locust itself.
 
     Python itself would raise KeyboardInterrupt in whatever runs: a user's step, the scenario, or the very end, in
     which the record is being finished.

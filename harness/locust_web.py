@@ -18,8 +18,9 @@ rounded to a millisecond below 100 ms and to two digits above. Ours are HDR hist
 0.1 %, counted from when an operation was due, and the same as in the report.
 
 Locust has no defence against other sites, answers them all (CORS), and sets any of its options by a form. Here a
-run starts servers and kills processes; so who may ask is decided before any route (`harness.locust.access`), and of
-a form Locust gets no more than what it offers, chosen among what the command line has named (`harness.locust.form`).
+run starts servers and kills processes; so who may ask is decided before any route (`harness.locust.access`), and
+of a form Locust gets no more than what it offers, chosen among what the command line has named
+(`harness.locust.form`).
 
 Locust ends a test after the form's run time by a timer of its own, which counts the start of the system and knows
 of no drain. The schedule has that length already, and its end ends the test; so the timer is cancelled.

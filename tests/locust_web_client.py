@@ -41,16 +41,18 @@ class Asked:
         from locust.env import Environment
 
         from harness.clock import SystemClock
-        from harness.locust_run import Session
         from harness.locust.access import Guarded, access_of
         from harness.locust.login import ask_for_password
+        from harness.locust_run import Session
         from harness.locust_users import ArrivalUser
         from harness.locust_web import add_to_web_ui
         from scenarios.lag import scenario
 
         self.directory = directory
         user = type("LagUser", (ArrivalUser,), {"abstract": False})
-        self.environment = Environment(user_classes=[user], parsed_options=get_parser().parse_args(list(arguments)))
+        self.environment = Environment(
+            user_classes=[user], parsed_options=get_parser().parse_args(list(arguments))
+        )
         self.environment.create_local_runner()
         self.ui = self.environment.create_web_ui("127.0.0.1", 0, web_base_path=BASE, delayed_start=True)
         self.session = Session(self.environment, scenario, SystemClock())
@@ -321,7 +323,7 @@ STRANGERS = (
 
 @check
 def no_route_answers_a_stranger(asked: Asked) -> None:
-    """Each route by each method, Locust's, Flask's and ours, and what is no route: refused before it does anything."""
+    """Each route by each method, Locust's, Flask's and ours, and what is none: refused before it does anything."""
     routes = list(_routes(asked))
     assert len({endpoint for endpoint, _, _ in routes}) > 20
     for _, method, path in [*routes, ("nowhere", "GET", "/nowhere"), ("nowhere", "POST", f"{BASE}/nowhere")]:
@@ -345,7 +347,7 @@ def no_route_opens_itself_to_others(asked: Asked) -> None:
 
 @check
 def no_field_names_what_the_command_line_has_not(asked: Asked) -> None:
-    """Every option that Locust knows, sent as a stranger would: refused, or a field of the form; none is changed."""
+    """Every option that Locust knows, sent as a stranger would, is refused; none of them is changed."""
     program = asked.directory / "x.sh"
     program.write_text(f"#!/bin/sh\ntouch {asked.directory}/taken\n")
     program.chmod(0o755)
@@ -363,7 +365,11 @@ def no_field_names_what_the_command_line_has_not(asked: Asked) -> None:
         for value in evil:
             answer = asked.swarm(**{name: value}).json
             assert not answer["success"], (name, value, answer)
-            assert "10.0.0.1" not in answer["message"] or name in offered | {"spawn_rate", "user_count", "run_time"}, answer
+            assert "10.0.0.1" not in answer["message"] or name in offered | {
+                "spawn_rate",
+                "user_count",
+                "run_time",
+            }, answer
     assert {name: value for name, value in options.items() if name != "run_time"} == {
         name: value for name, value in before.items() if name != "run_time"
     }
@@ -396,9 +402,19 @@ def users_cannot_be_changed(asked: Asked) -> None:
 
 @check
 def a_server_is_one_of_the_command_lines(asked: Asked) -> None:
-    """By its name; what it stands for is on no page, in no option that workers are sent, and nowhere else to choose."""
+    """By its name; what it stands for is in no option that workers are sent, and cannot be chosen."""
     url = "redis://me:s3cret@127.0.0.1:1/3"
-    named = Asked(asked.directory, "--server", url, "--also-server", "local=embedded", "--also-server", f"b={url}", "--runs", "elsewhere")
+    named = Asked(
+        asked.directory,
+        "--server",
+        url,
+        "--also-server",
+        "local=embedded",
+        "--also-server",
+        f"b={url}",
+        "--runs",
+        "elsewhere",
+    )
     assert named.environment.parsed_options.server == "given by --server"
     assert "s3cret" not in str(named.environment.parsed_options)
     started: list[object] = []

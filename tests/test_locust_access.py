@@ -19,7 +19,9 @@ from scenarios.catalog import SCENARIOS
 from scenarios.replay import ReplayByUsers
 
 OURS = access_of("127.0.0.1")
-PROXIED = access_of("127.0.0.1", ["bench.lan", "[fd00::7]:80", "fd00::8"], ["http://Bench.lan", "https://bench.lan:8443"])
+PROXIED = access_of(
+    "127.0.0.1", ["bench.lan", "[fd00::7]:80", "fd00::8"], ["http://Bench.lan", "https://bench.lan:8443"]
+)
 DRIVEN = [scenario for scenario in SCENARIOS.values() if hasattr(scenario, "lasting")] + [ReplayByUsers()]
 
 
@@ -48,7 +50,7 @@ def test_the_names_of_this_machine(host: str) -> None:
         "127.0.0.1 evil.example",
         "127.0.0.1:8089:1",
         "[::1",
-        "0.0.0.0",
+        "0.0.0.0",  # noqa: S104 - not bound to
         "",
         None,
     ],
@@ -128,7 +130,7 @@ def test_no_host_gets_in_by_chance(host: str) -> None:
         assert re.fullmatch(r"(127\.0\.0\.1|localhost|\[::1\]|::1)\.*(:\d*)?", host.lower())
 
 
-@pytest.mark.parametrize("web_host", ["0.0.0.0", "*", "", "::", "10.0.0.7", "bench.lan"])
+@pytest.mark.parametrize("web_host", ["0.0.0.0", "*", "", "::", "10.0.0.7", "bench.lan"])  # noqa: S104 - not bound to
 def test_what_others_reach(web_host: str) -> None:
     """These addresses are not this machine's alone."""
     assert not is_loopback(web_host)
@@ -161,13 +163,15 @@ def test_no_answer_may_be_read_by_other_sites() -> None:
 
 
 NAMED = Named(
-    servers={GIVEN: "redis://:s3cret@10.0.0.5/3", "local": "embedded"}, gateway="http://shop.lan", runs=Path("runs")
+    servers={GIVEN: "redis://:s3cret@10.0.0.5/3", "local": "embedded"},
+    gateway="http://shop.lan",
+    runs=Path("runs"),
 )
 
 
 @pytest.mark.parametrize("scenario", DRIVEN, ids=lambda scenario: scenario.name)
 def test_no_field_is_free_text(scenario: typing.Any) -> None:
-    """A scenario's fields are numbers, or choices: no text of a form can become a program, a path or an address."""
+    """A scenario's fields are numbers or choices: no text of a form can become a program, a path or an address."""
     hints = typing.get_type_hints(scenario.parameters)
     for field in fields_of(scenario, NAMED):
         if field.label.startswith("Run: "):
@@ -177,7 +181,7 @@ def test_no_field_is_free_text(scenario: typing.Any) -> None:
 
 @pytest.mark.parametrize("scenario", DRIVEN, ids=lambda scenario: scenario.name)
 def test_labels_survive_locusts_page(scenario: typing.Any) -> None:
-    """What the page does to names leaves ours as they are; each is there once; none is a host's or the gateway's."""
+    """What the page does to names leaves ours as they are; each is there once; none is a host or gateway."""
     labels = [field.label for field in fields_of(scenario, NAMED)]
     assert len(set(labels)) == len(labels)
     for label in labels:
@@ -204,7 +208,13 @@ def test_what_is_taken() -> None:
     """Fields by label or by the parameter's name; what Locust's page sends besides is left out."""
     lag = SCENARIOS["lag"]
     fields = fields_of(lag, NAMED)  # type: ignore[arg-type]
-    sent = {"user_count": "2", "host": "", "profile": "", "Run: profile": "smoke", "Load: base (per second)": "300"}
+    sent = {
+        "user_count": "2",
+        "host": "",
+        "profile": "",
+        "Run: profile": "smoke",
+        "Load: base (per second)": "300",
+    }
     assert taken(fields, {**sent, "user_classes": "X", "Run: server": "local"}, "") == {
         "user_count": "2",
         "profile": "smoke",
@@ -215,7 +225,9 @@ def test_what_is_taken() -> None:
     assert taken(fields, {"host": "http://shop.lan"}, "http://shop.lan") == {}
 
 
-@pytest.mark.parametrize("name", ["runs", "html_file", "web_host", "gateway", "also_server", "logfile", "master_host"])
+@pytest.mark.parametrize(
+    "name", ["runs", "html_file", "web_host", "gateway", "also_server", "logfile", "master_host"]
+)
 def test_what_is_not_offered_is_refused(name: str) -> None:
     """Each of these is an option of Locust's or of ours that a form would otherwise set."""
     with pytest.raises(ParameterError, match="cannot be chosen here"):
@@ -226,14 +238,16 @@ def test_what_is_not_offered_is_refused(name: str) -> None:
 @pytest.mark.parametrize("value", ["./x.sh", "redis://:s3cret@10.0.0.5/3", "embedded", "/bin/sh", "LOCAL"])
 def test_a_server_is_chosen_by_name(name: str, value: str) -> None:
     """Neither a program nor a URL, also not those that the names stand for."""
-    with pytest.raises(ParameterError, match="by a name that the command line has given: given by --server, local$"):
+    with pytest.raises(
+        ParameterError, match=r"by a name that the command line has given: given by --server, local$"
+    ):
         taken(fields_of(SCENARIOS["lag"], NAMED), {name: value}, "")  # type: ignore[arg-type]
     with pytest.raises(ParameterError, match="there is no server of that name"):
         NAMED.server(value)
 
 
 def test_servers_have_names() -> None:
-    """A program is called by its file's name; a URL is not told, and more of them are named by whoever starts it."""
+    """A program is called by its file's name; a URL is not told; more of them are named by their starter."""
     assert list(named_by("/usr/bin/redis-server", ["b=redis://b"], None, "r").servers) == ["redis-server", "b"]
     assert named_by("redis://:s3cret@h", [], "http://g", "r") == Named(
         servers={GIVEN: "redis://:s3cret@h"}, gateway="http://g", runs=Path("r")

@@ -134,10 +134,21 @@ def wait_for_mails(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("scenario", ["lag", "crm_outage"])
 def test_a_second_ctrl_c_interrupts(tmp_path: Path, scenario: str) -> None:
-    """Who presses twice is told that the record is being finished; it says that it was interrupted, and no more."""
+    """Who presses twice is told that the record is being finished; it says that it was interrupted."""
     # The drain cannot come to its end before the second press: its consumer is slow.
     load = ["--base", "300", "--peak-s", "1"] if scenario == "lag" else ["--rate", "300", "--outage", "60"]
-    options = [*load, "--before", "60", "--mail-delay-ms", "20", "-t", "300s", "--send-lag-budget-ms", "5000", *TWO]
+    options = [
+        *load,
+        "--before",
+        "60",
+        "--mail-delay-ms",
+        "20",
+        "-t",
+        "300s",
+        "--send-lag-budget-ms",
+        "5000",
+        *TWO,
+    ]
     with Locust(tmp_path, scenario, *QUIET, *options) as locust:
         wait_for_mails(tmp_path)
         pumps = [p for p in psutil.Process(locust.process.pid).children() if "pump_main" in " ".join(p.cmdline())]
@@ -157,7 +168,19 @@ def test_a_second_ctrl_c_interrupts(tmp_path: Path, scenario: str) -> None:
 
 def test_a_schedule_that_is_ended_has_no_more(tmp_path: Path) -> None:
     """Ctrl-C in an outage: what was not due any more is not waited for, so the CRM has caught up."""
-    options = ["--rate", "200", "--before", "2", "--outage", "60", "-t", "300s", "--send-lag-budget-ms", "5000", *TWO]
+    options = [
+        "--rate",
+        "200",
+        "--before",
+        "2",
+        "--outage",
+        "60",
+        "-t",
+        "300s",
+        "--send-lag-budget-ms",
+        "5000",
+        *TWO,
+    ]
     with Locust(tmp_path, "crm_outage", *QUIET, *options) as locust:
         wait_for_mails(tmp_path)
         ours = psutil.Process(locust.process.pid)
@@ -187,7 +210,7 @@ def killed_master(tmp_path: Path) -> Iterator[list[psutil.Process]]:
 
 
 def test_a_master_that_is_killed(tmp_path: Path) -> None:
-    """Its workers, pumps, services and server end soon; `report` says that it was killed, and so does the record."""
+    """Its workers, pumps, services and server end soon; `report` and the record say that it was killed."""
     with killed_master(tmp_path) as ours:
         assert len(ours) >= 6
         # Locust itself would wait for a minute for a heartbeat.
@@ -275,7 +298,9 @@ def test_json_is_all_of_the_output(tmp_path: Path) -> None:
 def test_a_locustfile_under_any_name(tmp_path: Path) -> None:
     """A copy of one of ours works by whatever name it has."""
     (tmp_path / "mine.py").write_text((SCENARIOS / "append.py").read_text())
-    with Locust(tmp_path, str(tmp_path / "mine"), *QUIET, "-t", "1s", "--profile", "smoke", *TWO, *APPEND) as locust:
+    with Locust(
+        tmp_path, str(tmp_path / "mine"), *QUIET, "-t", "1s", "--profile", "smoke", *TWO, *APPEND
+    ) as locust:
         assert locust.wait() == 0, locust.output
     assert locust.record().run.scenario == "append"
 

@@ -364,7 +364,10 @@ def shopbench(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["lag", "--port", "0"], "Invalid value for '--port'"),
         (["lag", "--also-server", "embedded"], "--also-server is given as NAME=WHICH"),
         (["lag", "--also-server", "mine=valkey-sevrer"], "'valkey-sevrer' is neither a server program"),
-        (["lag", "--allowed-host", "http://bench.lan"], "--allowed-host is a name or an address, such as bench.lan"),
+        (
+            ["lag", "--allowed-host", "http://bench.lan"],
+            "--allowed-host is a name or an address, such as bench.lan",
+        ),
         (["lag", "--allowed-origin", "bench.lan"], "--allowed-origin is written as http://bench.lan or"),
     ],
 )

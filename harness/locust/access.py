@@ -6,14 +6,14 @@
     behind a proxy               Host: bench.lan           --allowed-host bench.lan                      let in
     ... that changes Host        Origin: http://bench.lan  --allowed-origin http://bench.lan             let in
 
-Whoever reaches the UI can start runs and kill processes with it. A browser reaches it for every page that is open in
-it, so what a browser says of a request is checked on every route, also where nothing is changed: a page that can read
-what is measured tells it to its owner. Programs such as `curl` may say what they like; against them there is the
-password (`harness.locust.login`) and the loopback address.
+Whoever reaches the UI can start runs and kill processes with it. A browser reaches it for every page that is open
+in it, so what a browser says of a request is checked on every route, also where nothing is changed: a page that
+can read what is measured tells it to its owner. Programs such as `curl` may say what they like; against them there
+is the password (`harness.locust.login`) and the loopback address.
 
-It is a WSGI wrapper around the whole application, not a hook of Flask's: it comes before routes that are added later,
-before those of static files, and before errors. On the way out it takes away the headers by which Locust lets every
-site read its answers, and adds those that keep our pages out of others' frames.
+It is a WSGI wrapper around the whole application, not a hook of Flask's: it comes before routes that are added
+later, before those of static files, and before errors. On the way out it takes away the headers by which Locust
+lets every site read its answers, and adds those that keep our pages out of others' frames.
 """
 
 from __future__ import annotations
@@ -109,7 +109,9 @@ def access_of(web_host: str, hosts: Iterable[str] = (), origins: Iterable[str] =
     for origin in origins:
         parts = urlsplit(origin.lower())
         if parts.scheme not in {"http", "https"} or name_of(parts.netloc) is None or parts.path.strip("/"):
-            raise AccessError(f"--allowed-origin is written as http://bench.lan or https://bench.lan, not {origin!r}")
+            raise AccessError(
+                f"--allowed-origin is written as http://bench.lan or https://bench.lan, not {origin!r}"
+            )
         sites.add(f"{parts.scheme}://{parts.netloc}")
     return Access(hosts=frozenset(allowed), origins=frozenset(sites))
 
@@ -132,11 +134,13 @@ def refusal(access: Access, asked: Asked) -> str | None:
         if name_of(urlsplit(origin).netloc) is None:
             return "refused: another site has sent this"
         return (
-            f"refused: another site has sent this, {origin[:100]}; if that is this web UI's address, as behind a proxy "
-            f"that changes Host, start it with --allowed-origin {origin[:100]}"
+            f"refused: another site has sent this, {origin[:100]}; if that is this web UI's address, as behind "
+            f"a proxy that changes Host, start it with --allowed-origin {origin[:100]}"
         )
     # 3. The browser says that another site made it ask; a link that somebody follows to a page is no harm.
-    is_followed = asked.method in {"GET", "HEAD"} and asked.fetch_mode == "navigate" and asked.fetch_dest == "document"
+    is_followed = (
+        asked.method in {"GET", "HEAD"} and asked.fetch_mode == "navigate" and asked.fetch_dest == "document"
+    )
     if asked.fetch_site not in {None, "same-origin", "none"} and not is_friend and not is_followed:
         return "refused: another site has sent this"
     return None

@@ -10,12 +10,12 @@ URL or an address; what it says besides its own fields is refused, for Locust wo
                    Load: base (per second)       300
                    Judged by: drain timeout (seconds)  60
 
-A field's name is its label, in words, with its unit: Locust's page shows names, and changes none that begins with a
-capital and has neither underscores nor capitals or digits inside a word. A program may as well use the parameter's
-own name, `base_per_s`.
+A field's name is its label, in words, with its unit: Locust's page shows names, and changes none that begins with
+a capital and has neither underscores nor capitals or digits inside a word. A program may as well use the
+parameter's own name, `base_per_s`.
 
-Rejected: labels that a script puts in the place of Locust's. They come a moment late, and not at all after the next
-change of that page.
+Rejected: labels that a script puts in the place of Locust's. They come a moment late, and not at all after the
+next change of that page.
 """
 
 from __future__ import annotations
@@ -171,7 +171,9 @@ def choices_of(kind: Any) -> tuple[str, ...]:
     return choices if all(isinstance(choice, str) for choice in choices) else ()
 
 
-def prefilled(scenario: LoadScenario, fields: list[Field], options: Any, named: Named) -> dict[str, dict[str, str]]:
+def prefilled(
+    scenario: LoadScenario, fields: list[Field], options: Any, named: Named
+) -> dict[str, dict[str, str]]:
     """What stands in the form, by profile and label: what the options say, else the profile's value."""
     filled = {}
     for profile in scenario.profiles:
@@ -239,7 +241,9 @@ def taken(fields: list[Field], form: Mapping[str, str], shown_host: str) -> dict
             continue
         field = by_label.get(name) or by_name.get(name)
         if field is None:
-            raise ParameterError(f"{name[:60]!r} cannot be chosen here: what the form does not offer is set on the command line")
+            raise ParameterError(
+                f"{name[:60]!r} cannot be chosen here: what the form does not offer is set on the command line"
+            )
         # Locust's page has a field of its own for the profile, empty; the label's is the one that is shown.
         if field.option not in kept or name in by_label:
             kept[field.option] = _chosen(field, value)

@@ -1,10 +1,10 @@
-"""A password for the web UI, from the environment: never on a command line, where every user of the machine reads it.
+"""A password for the web UI, from the environment: a command line is read by every user of the machine.
 
     SHOPBENCH_WEB_PASSWORD=... shopbench web lag --host 0.0.0.0
 
-Locust knows that somebody has to log in (`--web-login`) and shows a form, and leaves the rest to the locustfile. Here
-it is one password for all, for whoever has it may do everything; who was let in is kept in a cookie that is signed
-with a key of this process, and ends with it.
+Locust knows that somebody has to log in (`--web-login`) and shows a form, and leaves the rest to the locustfile.
+Here it is one password for all, for whoever has it may do everything; who was let in is kept in a cookie that is
+signed with a key of this process, and ends with it.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
     .running      a file that the process has locked for as long as it lives: the kernel lets go of it, whatever
                   ended the process, also SIGKILL, out of memory and a power cut
 
-Whoever reads "running" and gets the lock knows that nobody will finish this record. It is told as what it is: the run
-was killed, and what is not in the record is UNKNOWN.
+Whoever reads "running" and gets the lock knows that nobody will finish this record. It is told as what it is: the
+run was killed, and what is not in the record is UNKNOWN.
 
 Rejected: the process's ID in the record. IDs come again, and those of another host or container mean nothing here.
 """
