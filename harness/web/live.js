@@ -443,7 +443,8 @@
     const events = lagChart();
     const overTime = chart("Response, second by second", "From when an operation was due until its answer was there; by the second in which it was due.");
     const charts = make("div", undefined, "charts");
-    charts.append(events.figure, overTime.figure);
+    // On the page of our own these stand below.
+    if (!ownPage) charts.append(events.figure, overTime.figure);
     root.append(doing.node, line, tiles, note, charts);
     return () => {
       doing.show();
@@ -466,11 +467,8 @@
           return tile;
         }));
       }
-      if (!page.live) {
-        charts.hidden = true;
-        return;
-      }
-      charts.hidden = false;
+      charts.hidden = ownPage || !page.live;
+      if (charts.hidden) return;
       events.figure.hidden = !named("lag.events").length;
       if (!events.figure.hidden) events.show();
       const operation = (page.live.percentiles.find((row) => row.kind === "response") || {}).operation;
@@ -825,6 +823,11 @@
     }
     return response;
   };
+  // Nor does its page, which stays empty, if its own script was refused: that one is asked for with an Origin, as a
+  // POST is, and the answer to that can be read.
+  for (const script of document.querySelectorAll("script[type=module]")) {
+    script.addEventListener("error", () => window.fetch(new URL("live", BASE), { method: "POST" }).catch(() => {}));
+  }
   function refused(message) {
     let line = document.querySelector(".shopbench-refused");
     if (!line) {
