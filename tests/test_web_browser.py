@@ -233,7 +233,7 @@ def proxied(port: int) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(content)
 
-        do_POST = do_GET
+        do_POST = do_GET  # noqa: N815 - the name that http.server looks for
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""
@@ -257,7 +257,7 @@ def test_behind_a_proxy_that_changes_host(tmp_path: Path, page: Watched) -> None
         page.get_by_role("button", name="Start").click()
         expect(page.get_by_role("tab", name="This run")).to_be_visible()
         expect(page.locator(".shopbench-refused")).to_have_count(0)
-        until(lambda: (tmp_path / "runs").exists(), "a run", 30)
+        until((tmp_path / "runs").exists, "a run", 30)
         ended(locust)
 
 
