@@ -50,6 +50,7 @@ from harness.cores import Cores
 from harness.driving import OwnProcesses
 from harness.host.placement import PLANS, Plan, placed
 from harness.load.settings import SPIN_SHARE
+from harness.record.alive import settled
 from harness.run import Record, RunError
 from harness.servers import Durability, without_password
 from harness.worktree import WorktreeError
@@ -462,7 +463,7 @@ def list_command() -> int:
 @app.command("report")
 def report_command(directory: Annotated[Path, typer.Argument(help="A run directory.")]) -> int:
     """Render the report of a run again, from its record alone."""
-    _report(run.load(directory))
+    _report(settled(run.load(directory)))
     return checking.EXIT_PASS
 
 
@@ -477,7 +478,7 @@ def compare_command(
 
     if not 2 <= len(directories) <= MOST_RUNS:
         raise UsageError(f"2 to {MOST_RUNS} run directories can be compared, not {len(directories)}")
-    comparisons = compare([run.load(directory) for directory in directories])
+    comparisons = compare([settled(run.load(directory)) for directory in directories])
     names = [side.name for side in comparisons.sides]
     path = output or directories[-1].resolve().parent / f"compare-{names[0]}-{names[-1]}.html"
     try:
@@ -500,6 +501,8 @@ def index_command(
     from harness.trend import read_entries
     from reports.index import write_index
 
+    for record in run.find_runs(runs):
+        settled(record)
     try:
         path = write_index(runs, read_entries(history) if history is not None else ())
     except OSError as error:
@@ -509,7 +512,7 @@ def index_command(
 
 
 @app.command("web")
-def web_command(
+def web_command(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
     name: Annotated[str, typer.Argument(help="A scenario.")],
     server: Annotated[str, typer.Option(help="embedded, a server program, or a redis:// URL.")] = "embedded",
     profile: Annotated[str, typer.Option(help="smoke, quick, standard or full.")] = "quick",
@@ -520,8 +523,19 @@ def web_command(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Of the web UI.")] = 8089,
     runs: Annotated[Path, typer.Option(help="Where run directories are made.")] = Path("runs"),
     start: Annotated[bool, typer.Option("--start", help="Start a run at once; else press Start.")] = False,
+    also_server: Annotated[
+        list[str] | None, typer.Option(help="NAME=WHICH: another server that the form may choose, any number.")
+    ] = None,
+    allowed_host: Annotated[
+        list[str] | None, typer.Option(help="A name by which the web UI may be called, besides localhost.")
+    ] = None,
+    allowed_origin: Annotated[
+        list[str] | None, typer.Option(help="A site whose pages may ask it, such as http://bench.lan of a proxy.")
+    ] = None,
 ) -> int:
     """Start Locust's web UI on a scenario; its server and shop start with each run."""
+    from harness.locust.access import AccessError, access_of
+    from harness.locust.form import named_by
     from harness.locust_web import check_server, command_of
 
     [scenario] = _chosen([name])
@@ -538,7 +552,17 @@ def web_command(
         raise UsageError(f"there is no profile {profile!r}; there are {', '.join(scenario.profiles)}")
     parameters = parameters_of(scenario, profile, given)
     users = users or getattr(parameters, "users", None) or getattr(parameters, "connections", 1)
-    check_server(server)
+    lists = {
+        "also-server": also_server or [],
+        "allowed-host": allowed_host or [],
+        "allowed-origin": allowed_origin or [],
+    }
+    for which in named_by(server, lists["also-server"], None, str(runs)).servers.values():
+        check_server(which)
+    try:
+        access_of(host, lists["allowed-host"], lists["allowed-origin"])
+    except AccessError as error:
+        raise UsageError(str(error)) from error
     try:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -546,7 +570,7 @@ def web_command(
     except OSError as error:
         raise UsageError(f"the web UI cannot be served on {host}:{port} ({error.strerror})") from error
     others = {"profile": profile, "server": server, "seed": str(seed), "runs": str(runs), "users": str(users)}
-    command = command_of(cast("LoadScenario", scenario), given, host=host, port=port, others=others)
+    command = command_of(cast("LoadScenario", scenario), given, host=host, port=port, others=others, lists=lists)
     url = f"http://{host}:{port}/"
     out.print(f"{url}  {scenario.name}; Ctrl-C ends it", markup=False, highlight=False, soft_wrap=True)
     sys.stdout.flush()

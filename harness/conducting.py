@@ -36,6 +36,7 @@ from harness.host.neighbors import Neighbors, in_words, neighbors, snapshot
 from harness.ledger import Account
 from harness.load.settings import SPIN_SHARE, PumpError, PumpResult
 from harness.measure.floor import COLUMNS, Floor
+from harness.record.alive import alive
 from harness.recording import KINDS, READING_LAG, Histogram, Interval, LatencyLog, SlowOperation
 from harness.run import Figure, Record, Run, Verdict
 from harness.servers import ServerError
@@ -414,7 +415,9 @@ def conduct(
     ended: BaseException | None = None
     status, reason = "failed", ""
     before = snapshot()
+    writing = contextlib.ExitStack()
     try:
+        writing.enter_context(alive(stage.directory))
         run.save(stage.directory, begun)
         scenario.run(stage, parameters, findings)
         status = "complete"
@@ -437,7 +440,8 @@ def conduct(
             reason=reason,
         )
         who = neighbors(before, snapshot())
-        late = _written(functools.partial(_save, stage.directory, finished, findings, epoch_s, who))
+        with writing:
+            late = _written(functools.partial(_save, stage.directory, finished, findings, epoch_s, who))
     return run.load(stage.directory), ended or late
 
 
@@ -510,8 +514,21 @@ def conduct_suite(
         figures=[],
         verdicts=[],
     )
+    with alive(directory):
+        return _conduct_members(chosen, stage_for, directory, suite, clock, origin_ns)
+
+
+def _conduct_members(
+    chosen: Sequence[tuple[Scenario, msgspec.Struct]],
+    stage_for: Callable[[Scenario, Path], Stage],
+    directory: Path,
+    suite: Run,
+    clock: Clock,
+    origin_ns: int,
+) -> tuple[Record, BaseException | None]:
     run.save(directory, suite)
     ended: BaseException | None = None
+    command = suite.command
     for scenario, parameters in chosen:
         stage = stage_for(scenario, directory / scenario.name)
         try:

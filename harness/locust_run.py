@@ -23,19 +23,19 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import os
 import pickle
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 import gevent
 import msgspec
 import numpy as np
 from gevent.event import Event
-from locust import User, events, log
+from locust import User, events, log, runners
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
@@ -55,6 +55,9 @@ from harness.conducting import (
 from harness.driving import Drive, Journeys
 from harness.live import Measured
 from harness.load.settings import PumpError, PumpResult, PumpSettings, added, together, together_failures
+from harness.locust.access import AccessError, access_of, is_loopback
+from harness.locust.form import Named, named_by
+from harness.locust.login import PASSWORD, taken_password
 from harness.locust_users import ArrivalUser
 from harness.locust_worker import (
     BEGIN,
@@ -83,6 +86,8 @@ READY_S = 60.0
 REPORT_S = 120.0
 SILENT_NS = 5_000_000_000
 REPORTS_NS = 10_000_000_000
+# A master answers a heartbeat a second; one that is silent for so long is gone. Locust itself waits for a minute.
+MASTER_SILENT_S = 10
 _PINGS = 8
 
 
@@ -177,6 +182,15 @@ class Spread:
             for load in self._loads.values()
             for worker, part in load.parts.items()
         ]
+
+    @property
+    def left_s(self) -> float | None:
+        """How long the schedule of the load that is on goes on; None where none is."""
+        for load in reversed(self._loads.values()):
+            if load.origin_ns and load.until_ns > 0:
+                left_ns = load.origin_ns + load.until_ns - self._clock.now_ns()
+                return left_ns / 1e9 if left_ns > 0 else None
+        return None
 
     # What workers say. A message of an earlier test finds no load, and is not for us.
 
@@ -287,6 +301,11 @@ class SpreadLoad:
     def origin_ns(self) -> int:
         """When its schedule began, by this host's clock; 0 before."""
         return self._origin_ns
+
+    @property
+    def until_ns(self) -> int:
+        """When its schedule ends, or was ended, from its origin; 0 where it has no end of its own."""
+        return self._until_ns
 
     @property
     def progress(self) -> Sequence[int]:
@@ -495,17 +514,32 @@ class Session:
         environment: Locust's, with its runner and its parsed options.
         scenario: that is conducted.
         clock: of this host.
+
+    Attributes:
+        named: what the command line has named. From here on Locust's options, which a form may set and workers are
+            sent, have names in the place of programs and addresses.
+        share: how far the run is, from 0 to 1.
+
+    Raises:
+        ParameterError: the command line names servers that cannot be.
     """
 
     def __init__(self, environment: Environment, scenario: LoadScenario, clock: Clock) -> None:
         self.environment = environment
         self.scenario = scenario
         self.clock = clock
+        options = environment.parsed_options
+        self.named: Named = named_by(options.server, options.also_server or [], options.host, options.runs)
+        options.server, options.also_server = self.named.default_server, None
+        # It is shown, and stands in names of files; users get theirs with the load.
+        options.host = environment.host = without_password(self.named.gateway) or None
+        self.share = 0.0
         self.spread = Spread(environment, clock)
         self.findings: Findings | None = None
         self.record: Record | None = None
         self.doing = ""
         self._worst = checking.EXIT_PASS
+        self._is_measuring = False
         self._greenlet: gevent.Greenlet | None = None
 
     @property
@@ -531,11 +565,13 @@ class Session:
         for name, value in (("connections", options.num_users), ("users", options.num_users)):
             if name in fields and value:
                 given[name] = str(value)
-        if "gateway" in fields and options.host:
-            given["gateway"] = options.host
+        given.pop("gateway", None)
+        if "gateway" in fields and self.named.gateway:
+            given["gateway"] = self.named.gateway
+        server = self.server_of(options)
         parameters = parameters_of(self.scenario, options.profile or "quick", given)
         if options.run_time:
-            parameters = self.scenario.lasting(parameters, float(options.run_time), options.server)
+            parameters = self.scenario.lasting(parameters, float(options.run_time), server)
         try:
             seed = int(options.seed)
         except ValueError:
@@ -544,13 +580,21 @@ class Session:
             raise ParameterError(f"a seed is a whole number of 0 or more, not {options.seed!r}")
         return parameters, seed
 
+    def server_of(self, options: Any) -> str:
+        """The server that options ask for by its name.
+
+        Raises:
+            ParameterError: the command line has not named it.
+        """
+        return self.named.server(options.server or self.named.default_server)
+
     def begin(self) -> None:
         """Conduct the scenario, as the options now stand."""
         if self.is_running:
             self.finish(0.0)
         options = self.environment.parsed_options
         self.spread.reset()
-        self.doing = "starting the system"
+        self.share, self.doing = 0.0, "starting the system"
         self._greenlet = gevent.spawn(self._conduct, options)
 
     def _conduct(self, options: Any) -> None:
@@ -567,12 +611,12 @@ class Session:
         try:
             parameters, seed = self.chosen(options)
             now = dt.datetime.fromtimestamp(self.clock.epoch_s(), dt.UTC)
-            directory = run.new_directory(Path(options.runs), self.scenario.name, now)
+            directory = run.new_directory(self.named.runs, self.scenario.name, now)
         except (ParameterError, RunError) as error:
             self._refuse(str(error))
         else:
             stage = Stage(
-                server=options.server,
+                server=self.server_of(options),
                 port=None,
                 profile=options.profile or "quick",
                 seed=seed,
@@ -586,7 +630,11 @@ class Session:
     def _conduct_on(self, stage: Stage, parameters: msgspec.Struct) -> None:
         self.findings = Findings(self.scenario.name)
         command = ["locust", *(without_password(word) for word in sys.argv[1:])]
-        record, ended = conduct(self.scenario, parameters, stage, command=command, findings=self.findings)
+        self._is_measuring = True
+        try:
+            record, ended = conduct(self.scenario, parameters, stage, command=command, findings=self.findings)
+        finally:
+            self._is_measuring = False
         self.record = record
         if ended is None or isinstance(ended, Interrupted):
             self._note_code(checking.exit_code(record.run.verdicts))
@@ -594,8 +642,8 @@ class Session:
             self._refuse(str(ended))
         self._report(record)
 
-    def _note_progress(self, _: float, doing: str) -> None:
-        self.doing = doing
+    def _note_progress(self, share: float, doing: str) -> None:
+        self.share, self.doing = share, doing
 
     def _note_code(self, code: int) -> None:
         # Usage and infrastructure before a failure, a failure before a measurement that is not valid.
@@ -623,9 +671,9 @@ class Session:
             said = rendered.stderr.strip().splitlines()[-1:] or [f"exit code {rendered.returncode}"]
             self._refuse(f"the report of {record.directory} was not written: {said[0]}")
             return
-        sys.stdout.write(rendered.stdout)
-        sys.stderr.write(rendered.stderr)
-        sys.stdout.flush()
+        # Where Locust is told `--json`, its output is a document.
+        sys.stderr.write(rendered.stdout + rendered.stderr)
+        sys.stderr.flush()
 
     def _end_test(self) -> None:
         runner = self.environment.runner
@@ -638,6 +686,17 @@ class Session:
         """End the schedule now; what was due until then is drained, accounted for and recorded."""
         if self.is_running:
             self.spread.cut()
+
+    def interrupt(self, by: str) -> bool:
+        """End what is being measured now: what is not known by then is UNKNOWN, and the record says "interrupted".
+
+        Returns:
+            Whether something was; a record that is complete stays so.
+        """
+        if not self._is_measuring or self._greenlet is None:
+            return False
+        self._greenlet.kill(Interrupted(by), block=False)
+        return True
 
     def finish(self, patience_s: float) -> None:
         """See to it that the record is complete: wait for the drain for a while, then interrupt it."""
@@ -679,6 +738,27 @@ def add_arguments(parser: LocustArgumentParser, scenario: LoadScenario) -> None:
     # Locust's own is every interface. What is given, configured or in the environment goes before a default.
     parser.set_defaults(web_host="127.0.0.1")
     parser.add_argument("--server", default="embedded", help="embedded, a server program, or a redis:// URL")
+    parser.add_argument(
+        "--also-server",
+        action="append",
+        metavar="NAME=WHICH",
+        include_in_web_ui=False,
+        help="another server that the web UI's form may choose, by this name; any number",
+    )
+    parser.add_argument(
+        "--allowed-host",
+        action="append",
+        metavar="NAME",
+        include_in_web_ui=False,
+        help="a name by which the web UI may be called, besides localhost and --web-host; any number",
+    )
+    parser.add_argument(
+        "--allowed-origin",
+        action="append",
+        metavar="URL",
+        include_in_web_ui=False,
+        help="a site whose pages may ask the web UI, such as that of a proxy that changes Host; any number",
+    )
     parser.add_argument("--seed", default="1", help="of everything that is drawn")
     parser.add_argument("--runs", default="runs", include_in_web_ui=False, help="where run directories are made")
     defaults = msgspec.to_builtins(parameters_of(scenario, "quick", {}))
@@ -704,6 +784,10 @@ def _unit_of(name: str) -> str:
     return words
 
 
+# Scenarios whose locustfiles this process has loaded: their options have the same names, and Locust runs one test.
+_loaded: list[str] = []
+
+
 def locustfile(
     scenario: LoadScenario,
     user_class: type[User] = ArrivalUser,
@@ -719,6 +803,9 @@ def locustfile(
     Returns:
         The class that Locust is to find in the file.
     """
+    if _loaded:
+        _fail(f"one scenario at a time: {_loaded[0]} was given, and {scenario.name}")
+    _loaded.append(scenario.name)
     sessions: list[Session] = []
 
     @events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]
@@ -727,14 +814,18 @@ def locustfile(
 
     @events.init.add_listener  # type: ignore[untyped-decorator]
     def _(environment: Environment, runner: Any, web_ui: Any, **_: Any) -> None:
-        _take_ctrl_c(runner)
+        _take_ctrl_c(runner, sessions)
         if not isinstance(runner, MasterRunner):
             end = WorkerEnd(environment)
             environment.events.quitting.add_listener(lambda **_: end.end(5.0))
             environment.events.test_stopping.add_listener(lambda **_: end.let_users_finish(USERS_PATIENCE_S))
         if isinstance(runner, WorkerRunner):
+            runners.MASTER_HEARTBEAT_TIMEOUT = MASTER_SILENT_S
             return
-        session = Session(environment, scenario, SystemClock())
+        try:
+            session = Session(environment, scenario, SystemClock())
+        except ParameterError as error:
+            _fail(str(error))
         sessions.append(session)
         _check(session, environment.parsed_options)
         _listen(session)
@@ -742,6 +833,7 @@ def locustfile(
             add_web(session, web_ui)
 
     def add_web(session: Session, web_ui: Any) -> None:
+        _close(web_ui, session.environment.parsed_options)
         if on_web is not None:
             on_web(session, web_ui)
             return
@@ -753,8 +845,30 @@ def locustfile(
     return type(f"{name}User", (user_class,), {"abstract": False})
 
 
-def _take_ctrl_c(runner: Any) -> None:
-    """Let the first Ctrl-C end Locust with its record, and only a third one without.
+def _close(web_ui: Any, options: Any) -> None:
+    """Let only those ask a web UI who may: by the host that they name, and by a password where there is one."""
+    from harness.locust.access import Guarded
+    from harness.locust.login import ask_for_password
+
+    try:
+        access = access_of(options.web_host, options.allowed_host or [], options.allowed_origin or [])
+    except AccessError as error:
+        _fail(str(error))
+    web_ui.app.wsgi_app = Guarded(web_ui.app.wsgi_app, access)
+    password = taken_password(os.environ)
+    if password:
+        ask_for_password(web_ui, password)
+    elif options.web_login:
+        _fail(f"--web-login asks for the password that {PASSWORD} has in the environment: set it")
+    elif not is_loopback(options.web_host):
+        sys.stderr.write(
+            f"locust: whoever reaches port {options.web_port} can start runs and kill processes here: "
+            f"set {PASSWORD} in the environment, and it is asked for\n"
+        )
+
+
+def _take_ctrl_c(runner: Any, sessions: Sequence[Session]) -> None:
+    """Let the first Ctrl-C end the schedule, the second what is measured, only a third one Locust itself.
 
     Python itself would raise KeyboardInterrupt in whatever runs: a user's step, the scenario, or the very end, in
     which the record is being finished.
@@ -769,6 +883,8 @@ def _take_ctrl_c(runner: Any) -> None:
         elif len(asked) > 2:
             gevent.kill(main, SystemExit(checking.EXIT_USAGE))
         elif not isinstance(runner, WorkerRunner):
+            for session in sessions:
+                session.interrupt("a second Ctrl-C")
             sys.stderr.write("locust: the record is being finished; Ctrl-C once more ends without it\n")
             sys.stderr.flush()
 

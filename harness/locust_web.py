@@ -7,6 +7,7 @@
     /shopbench/live        what is new since a cursor (harness/live.py), asked for once a second
     /shopbench/fault       POST {"action": "stop" | "kill" | "freeze" | "start"}
     /shopbench/report      the report of the last run
+    /user                  closed: it would set any attribute of a user, here and on workers
 
 The tabs, the table and the links are Locust's own extension points (`extended_tabs`, `extended_tables`,
 `extended_csv_files`). For charts it has none, hence the script (`harness/web/live.js`): plain SVG, no library, no
@@ -16,8 +17,10 @@ Two sets of numbers stand side by side, and the page says which is which. Locust
 rounded to a millisecond below 100 ms and to two digits above. Ours are HDR histograms of the same answers, within
 0.1 %, counted from when an operation was due, and the same as in the report.
 
-Locust has no defence against forms of other sites, and answers them all (CORS). Here a form can start a server
-program and kill a process; so whatever changes something is refused if another site has sent it.
+Locust has no defence against other sites, answers them all (CORS), and sets any of its options by a form. Here a
+run starts servers and kills processes; so who may ask is decided before any route (`harness.locust.access`), and
+of a form Locust gets no more than what it offers, chosen among what the command line has named
+(`harness.locust.form`).
 
 Locust ends a test after the form's run time by a timer of its own, which counts the start of the system and knows
 of no drain. The schedule has that length already, and its end ends the test; so the timer is cancelled.
@@ -25,25 +28,33 @@ of no drain. The schedule has that length already, and its end ends the test; so
 
 from __future__ import annotations
 
-import copy
-import math
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 from flask import Blueprint, Response, request, send_file, send_from_directory
+from werkzeug.datastructures import ImmutableMultiDict
 
 from harness.conducting import LoadScenario, ParameterError, flags_of
 from harness.faults import FaultError, FaultName, FaultRefusedError
 from harness.live import Cursor, Percentiles, Snapshot, View
-from harness.servers import ServerError, client_for
+from harness.locust.form import (
+    LOCUSTS_OWN,
+    PROFILE,
+    extra_options,
+    fields_of,
+    options_after,
+    prefilled,
+    taken,
+)
+from harness.servers import ServerError, client_for, without_password
 
 STATIC = Path(__file__).parent / "web"
 TABS = {
+    "shopbench-run": "This run",
     "shopbench-lag": "Consumer lag",
     "shopbench-percentiles": "Percentiles (ours)",
     "shopbench-faults": "Faults",
@@ -66,6 +77,7 @@ _LARGEST_ORDER_BYTES = 1_000
 # Locust's page asks again only while the last state that it was told is running or spawning: told one of these, it
 # would never learn that the test has stopped.
 _ENDING = {"cleanup", "stopping"}
+_DONE = {"stop": "was stopped", "kill": "was killed", "freeze": "was frozen"}
 
 
 class FaultOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -92,6 +104,8 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         is_running: also while it drains.
         doing: what the run is at, or why it has not begun.
+        share: how far it is, from 0 to 1.
+        left_s: how long its schedule goes on; None before its first event and after its last one.
         live: what is measured; None before the first run.
         outcome: of the last run that has ended.
     """
@@ -99,6 +113,8 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     scenario: str
     is_running: bool
     doing: str
+    share: float
+    left_s: float | None
     live: Snapshot | None
     outcome: Outcome | None
 
@@ -123,63 +139,6 @@ def table_rows(rows: Sequence[Percentiles]) -> list[dict[str, Any]]:
 
 def _ms(value_us: int | None) -> float | None:
     return None if value_us is None else value_us / 1000
-
-
-def is_from_another_site(fetch_site: str | None, origin: str | None, host: str) -> bool:
-    """Whether a request was sent by a page of another site.
-
-    Args:
-        fetch_site: its header Sec-Fetch-Site, which every browser of today sends (to http only on this machine).
-        origin: its header Origin.
-        host: its header Host.
-    """
-    if fetch_site is not None:
-        # Another port of this machine is "same-site", and is not us.
-        return fetch_site not in {"same-origin", "none"}
-    return origin is not None and urlsplit(origin).netloc != host
-
-
-def options_of_form(options: Any, form: Any, seconds_of: Callable[[str], int]) -> Any:
-    """Locust's options as they will be once it has taken a form.
-
-    Args:
-        options: as they are; they are not changed.
-        form: its fields.
-        seconds_of: reads a time span as Locust does; ValueError where it is none.
-
-    Raises:
-        ParameterError: a field that cannot be.
-    """
-    chosen = copy.copy(options)
-    for name, value in form.items():
-        if name not in {"user_count", "spawn_rate", "run_time"} and hasattr(chosen, name):
-            setattr(chosen, name, value)
-    chosen.num_users = _number(form, "user_count", "the number of users", 1, int)
-    chosen.spawn_rate = _number(form, "spawn_rate", "the ramp up", 0, float)
-    chosen.run_time = None
-    if form.get("run_time"):
-        try:
-            chosen.run_time = seconds_of(form["run_time"])
-        except ValueError as error:
-            raise ParameterError(
-                f"a run time is written as 20, 20s, 3m, 2h or 1h20m, not {form['run_time']!r}"
-            ) from error
-        if not chosen.run_time:
-            raise ParameterError("a run time is 1 second or more; leave it out for the profile's")
-    return chosen
-
-
-def _number(form: Any, name: str, what: str, least: float, kind: Callable[[str], float]) -> float:
-    try:
-        number = kind(form.get(name, ""))
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number) or number < least or number <= 0:
-        bound = f"{least:g} or more" if least else "above 0"
-        raise ParameterError(
-            f"{what} is a {'whole ' if kind is int else ''}number {bound}, not {form.get(name)!r}"
-        )
-    return number
 
 
 def check_server(which: str) -> None:
@@ -230,7 +189,9 @@ class _Web:
         return Page(
             scenario=session.scenario.name,
             is_running=session.is_running,
-            doing=session.doing,
+            doing=without_password(session.doing),
+            share=session.share if session.is_running else 0.0,
+            left_s=session.spread.left_s if session.is_running else None,
             live=None if view is None else view.snapshot(since, session.clock.now_ns()),
             outcome=self._outcome(),
         )
@@ -242,8 +203,11 @@ class _Web:
         return Outcome(
             status=record.run.status,
             headline=record.run.headline,
-            reason=record.run.reason,
-            verdicts=[{"name": v.name, "status": v.status, "detail": v.detail} for v in record.run.verdicts],
+            reason=without_password(record.run.reason),
+            verdicts=[
+                {"name": v.name, "status": v.status, "detail": without_password(v.detail)}
+                for v in record.run.verdicts
+            ],
             directory=str(record.directory),
             has_report=self._report_of(record) is not None,
         )
@@ -287,10 +251,10 @@ class _Web:
             raise FaultRefusedError("there is nothing to break: no load is on, or its scenario has no such part")
         if order.action == "start":
             nemesis.heal_now(order.target)
-            return f"{order.target} is back"
+            return f"{order.target.upper()} is back"
         name: FaultName = order.action
         nemesis.inject_now(name, order.target)
-        return f"{order.action} was done to {order.target}"
+        return f"{order.target.upper()} {_DONE[order.action]}"
 
     def report(self) -> Response:
         record = self._session.record
@@ -303,14 +267,10 @@ class _Web:
     # What is done to Locust's own.
 
     def guard(self) -> Response | None:
-        """Refuse what other sites send, and forms that cannot be; None lets a request through."""
-        endpoint = request.endpoint or ""
-        if request.method != "POST" or not endpoint.startswith(("locust.", "shopbench.")):
-            return None
-        headers = request.headers
-        if is_from_another_site(headers.get("Sec-Fetch-Site"), headers.get("Origin"), request.host):
-            return _told(403, "refused: another site has sent this")
-        if endpoint != "locust.swarm":
+        """Refuse forms that cannot be, and what Locust would do for anybody; None lets a request through."""
+        if request.endpoint == "locust.update_user":
+            return _told(403, "refused: users are what the scenario makes of them")
+        if request.endpoint != "locust.swarm" or request.method != "POST":
             return None
         refused: Response | None = self._ui.auth_required_if_enabled(self._check_form)()
         return refused
@@ -319,13 +279,17 @@ class _Web:
         session = self._session
         try:
             self._refuse_second_run()
-            options = options_of_form(session.environment.parsed_options, request.form, self._seconds_of)
+            fields = fields_of(session.scenario, session.named)
+            kept = taken(fields, request.form.to_dict(), session.environment.host or "")
+            options = options_after(session.environment.parsed_options, kept, self._seconds_of)
             session.chosen(options)
-            check_server(options.server)
+            check_server(session.server_of(options))
         except ParameterError as error:
             # Locust's form shows the message of an answer that is no success.
-            return _json(200, {"success": False, "message": str(error), "host": session.environment.host})
-        # Locust keeps the run time of the form before when this one has none.
+            said = without_password(str(error))
+            return _json(200, {"success": False, "message": said, "host": session.environment.host or ""})
+        # Locust takes what is left of it, and keeps the run time of the form before when this one has none.
+        request.form = ImmutableMultiDict(kept)
         session.environment.parsed_options.run_time = options.run_time
         return None
 
@@ -337,18 +301,41 @@ class _Web:
             raise ParameterError("a run is on, whose connections were chosen when it began: stop it first")
         raise ParameterError(f"the run before is not finished yet ({session.doing}): try again in a moment")
 
+    def offer(self) -> None:
+        """Let Locust's page offer our form, and none of its options with what the command line gave them."""
+        session, update = self._session, self._ui.update_template_args
+
+        def updated() -> None:
+            update()
+            options = session.environment.parsed_options
+            scenario, named = session.scenario, session.named
+            fields = fields_of(scenario, named)
+            self._ui.template_args.update(
+                extra_options=extra_options(scenario, named, options),
+                # Locust's own field for it is hidden: ours is a choice.
+                profile="",
+                # The host that a user class lacks is the server under test, which has a field of its own.
+                missing_host_warning=False,
+                shopbench={
+                    "profile_field": PROFILE,
+                    "profiles": prefilled(scenario, fields, options, named),
+                    "has_host": bool(session.environment.host),
+                },
+            )
+
+        self._ui.update_template_args = updated
+        updated()
+
     def finish(self, response: Response) -> Response:
         """Add what is ours to an answer of Locust's."""
-        if response.status_code != 200:
+        # What a route can be asked (OPTIONS) has no content.
+        if response.status_code != 200 or request.method == "OPTIONS":
             return response
         if request.endpoint == "locust.index":
             script = (
                 '<link rel="stylesheet" href="./shopbench/live.css"><script src="./shopbench/live.js"></script>'
             )
-            # The host that a user class lacks is the server under test, which has a field of its own.
-            page = response.get_data(as_text=True).replace(
-                '"missing_host_warning": true', '"missing_host_warning": false'
-            )
+            page = response.get_data(as_text=True)
             response.set_data(page.replace("</body>", f"{script}</body>", 1))
         elif request.endpoint == "locust.request_stats":
             view = self.view()
@@ -400,6 +387,9 @@ def add_to_web_ui(session: Any, web_ui: Any) -> None:
         routes.add_url_rule(path, name, web_ui.auth_required_if_enabled(answer), methods=["GET"])
     routes.add_url_rule("/fault", "fault", web_ui.auth_required_if_enabled(web.fault), methods=["POST"])
     app.register_blueprint(routes)
+    # What the form offers has an order.
+    app.jinja_env.policies["json.dumps_kwargs"] = {"sort_keys": False}
+    web.offer()
     app.before_request(web.guard)
     app.after_request(web.finish)
     web_ui.template_args.update(
@@ -414,12 +404,14 @@ def add_to_web_ui(session: Any, web_ui: Any) -> None:
     )
 
 
-# Parameters for which Locust has an option of its own.
-_LOCUSTS_OWN = {"connections": "users", "users": "users", "gateway": "host"}
-
-
 def command_of(
-    scenario: LoadScenario, given: Mapping[str, str], *, host: str, port: int, others: Mapping[str, str]
+    scenario: LoadScenario,
+    given: Mapping[str, str],
+    *,
+    host: str,
+    port: int,
+    others: Mapping[str, str],
+    lists: Mapping[str, Sequence[str]] | None = None,
 ) -> list[str]:
     """The command line of a Locust that has a scenario's file, and a web UI.
 
@@ -427,11 +419,13 @@ def command_of(
         given: parameters of the scenario, as text.
         host, port: that the web UI is served on.
         others: options of Locust's.
+        lists: options that may be given several times.
     """
-    flags = {**_LOCUSTS_OWN, **flags_of(scenario)}
+    flags = {**LOCUSTS_OWN, **flags_of(scenario)}
     options = {**others, **{flags[name]: value for name, value in given.items()}}
     # All of them at once: the load waits for the last.
     options["spawn-rate"] = options["users"]
     path = sys.modules[type(scenario).__module__].__file__
     command = [sys.executable, "-m", "locust", "-f", str(path), "--web-host", host, "--web-port", str(port)]
+    command += [f"--{option}={value}" for option, values in (lists or {}).items() for value in values]
     return [*command, *(f"--{option}={value}" for option, value in options.items())]

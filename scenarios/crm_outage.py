@@ -282,7 +282,7 @@ def _conclude(chosen: OutageParameters, line: Line, findings: Findings, *, is_dr
 def _drain(chosen: OutageParameters, line: Line, findings: Findings, restart_ns: int) -> _Drain:
     history = findings.history
     # Arrivals due before the restart, less what had its effect by then, waited for the CRM.
-    due_until_restart = _due_at(chosen, restart_ns)
+    due_until_restart = _due_at(chosen, line, restart_ns)
     backlog = max(0, due_until_restart - count_at(line.applied_at, restart_ns))
     found = recovery(line.applied_at, history, restart_ns=restart_ns, backlog_until=due_until_restart)
     if line.ledger.account().lost:
@@ -292,12 +292,12 @@ def _drain(chosen: OutageParameters, line: Line, findings: Findings, restart_ns:
     if found.first_effect_s is not None and found.drain_rate_per_s is not None:
         first_ns = restart_ns + round(found.first_effect_s * 1e9)
         caught_ns = caught_up_ns(
-            line.applied_at, lambda ns: _due_at(chosen, ns), from_ns=first_ns, within=band(history) or 0.0
+            line.applied_at, lambda ns: _due_at(chosen, line, ns), from_ns=first_ns, within=band(history) or 0.0
         )
         caught_up_s = (caught_ns - restart_ns) / 1e9 if caught_ns is not None else None
         predicted_s = predicted_drain_s(
             # The first look that saw an effect may have seen a whole batch: that waits no more.
-            max(0, _due_at(chosen, first_ns) - count_at(line.applied_at, first_ns)),
+            max(0, _due_at(chosen, line, first_ns) - count_at(line.applied_at, first_ns)),
             drain_per_s=found.drain_rate_per_s,
             arrival_per_s=chosen.rate_per_s,
             arriving_s=line.pacer.duration_ns / 1e9 - first_ns / 1e9,
@@ -311,10 +311,11 @@ def _drain(chosen: OutageParameters, line: Line, findings: Findings, restart_ns:
     )
 
 
-def _due_at(chosen: OutageParameters, t_ns: int) -> int:
-    """How many arrivals were due by a time of the run."""
+def _due_at(chosen: OutageParameters, line: Line, t_ns: int) -> int:
+    """How many arrivals were due by a time of the run; a schedule that somebody has ended has no more."""
     load_s = chosen.before_s + chosen.outage_s + chosen.after_s
-    return int(chosen.rate_per_s * min(max(0.0, t_ns / 1e9), load_s))
+    due = int(chosen.rate_per_s * min(max(0.0, t_ns / 1e9), load_s))
+    return due if line.result is None else min(due, line.result.arrivals)
 
 
 def _add_recovery(findings: Findings, fault: FaultWindow, drain: _Drain) -> None:
@@ -437,7 +438,7 @@ def _headline(chosen: OutageParameters, line: Line, drain: _Drain, outage_s: flo
 
 scenario = CrmOutage()
 
-if __name__ == "crm_outage":  # `locust -f scenarios/crm_outage.py` loads a file under its own name
+if "." not in __name__ and __name__ != "__main__":  # Locust loads a file by itself, under the file's own name
     from harness.locust_run import locustfile
 
     CrmOutageUser = locustfile(scenario)

@@ -255,7 +255,7 @@ def _steady_said(chosen: LagParameters, growth_per_s: float | None) -> str:
 
 scenario = Lag()
 
-if __name__ == "lag":  # `locust -f scenarios/lag.py` loads a file under its own name
+if "." not in __name__ and __name__ != "__main__":  # Locust loads a file by itself, under the file's own name
     from harness.locust_run import locustfile
 
     LagUser = locustfile(scenario)

@@ -249,7 +249,7 @@ def _bytes_per_event(server: Server, events: int) -> float:
 
 scenario = Replay()
 
-if __name__ == "replay":  # `locust -f scenarios/replay.py` loads a file under its own name
+if "." not in __name__ and __name__ != "__main__":  # Locust loads a file by itself, under the file's own name
     from harness.locust_run import locustfile
     from scenarios.replayer import Replayer
 

@@ -364,7 +364,7 @@ def _headline(chosen: RetentionParameters, line: Line, trimmer: Trimmer, finding
 
 scenario = Retention()
 
-if __name__ == "retention":  # `locust -f scenarios/retention.py` loads a file under its own name
+if "." not in __name__ and __name__ != "__main__":  # Locust loads a file by itself, under the file's own name
     from harness.locust_run import locustfile
 
     RetentionUser = locustfile(scenario)

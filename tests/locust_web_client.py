@@ -32,14 +32,17 @@ class Asked:
 
     Args:
         directory: for what a run would leave.
-        login: whether it asks who one is.
+        password: that it asks for; empty for none.
+        arguments: of the command line.
     """
 
-    def __init__(self, directory: Path, *, login: bool = False) -> None:
+    def __init__(self, directory: Path, *arguments: str, password: str = "") -> None:
         from locust.argument_parser import get_parser
         from locust.env import Environment
 
         from harness.clock import SystemClock
+        from harness.locust.access import Guarded, access_of
+        from harness.locust.login import ask_for_password
         from harness.locust_run import Session
         from harness.locust_users import ArrivalUser
         from harness.locust_web import add_to_web_ui
@@ -47,15 +50,15 @@ class Asked:
 
         self.directory = directory
         user = type("LagUser", (ArrivalUser,), {"abstract": False})
-        self.environment = Environment(user_classes=[user], parsed_options=get_parser().parse_args([]))
-        self.environment.create_local_runner()
-        self.ui = self.environment.create_web_ui(
-            "127.0.0.1", 0, web_base_path=BASE, web_login=login, delayed_start=True
+        self.environment = Environment(
+            user_classes=[user], parsed_options=get_parser().parse_args(list(arguments))
         )
-        self.ui.app.secret_key = "made up"
-        if login:
-            self.ui.login_manager.user_loader(lambda _: None)
+        self.environment.create_local_runner()
+        self.ui = self.environment.create_web_ui("127.0.0.1", 0, web_base_path=BASE, delayed_start=True)
         self.session = Session(self.environment, scenario, SystemClock())
+        self.ui.app.wsgi_app = Guarded(self.ui.app.wsgi_app, access_of("127.0.0.1"))
+        if password:
+            ask_for_password(self.ui, password)
         add_to_web_ui(self.session, self.ui)
         self.client = self.ui.app.test_client()
 
@@ -102,6 +105,8 @@ def the_page_has_our_script_and_tabs(asked: Asked) -> None:
     assert '"title": "Consumer lag"' in page
     assert '"href": "./shopbench/report"' in page
     assert '"missing_host_warning": false' in page
+    assert '"Run: profile": {"default_value": "quick", "choices": ["smoke", "quick", "standard", "full"]' in page
+    assert page.index('"Run: profile"') < page.index('"Load: base (per second)"') < page.index('"Judged by: drain')
 
 
 @check
@@ -145,13 +150,13 @@ def faults_by_hand(asked: Asked) -> None:
     """Done, refused while one is open, healed, and on the timeline."""
     with asked.run_with_faults() as done:
         assert asked.fault({"action": "start"}) == (409, "nothing is open on crm")
-        assert asked.fault({"action": "kill"}) == (200, "kill was done to crm")
+        assert asked.fault({"action": "kill"}) == (200, "CRM was killed")
         status, message = asked.fault({"action": "freeze"})
         assert status == 409
         assert message.startswith("freeze was not done to crm: kill is open there since")
         [window] = asked.get("/shopbench/live").json["live"]["faults"]
         assert (window["name"], window["end_s"]) == ("kill", None)
-        assert asked.fault({"action": "start", "target": "crm"}) == (200, "crm is back")
+        assert asked.fault({"action": "start", "target": "crm"}) == (200, "CRM is back")
         assert done == ["kill", "start"]
         [window] = asked.get("/shopbench/live").json["live"]["faults"]
         assert window["end_s"] >= window["start_s"]
@@ -172,7 +177,9 @@ def orders_that_cannot_be(asked: Asked) -> None:
         assert asked.client.post(f"{BASE}/shopbench/fault", data={"action": "kill"}).status_code == 415
         assert asked.client.get(f"{BASE}/shopbench/fault").status_code == 405
         for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}):
-            assert asked.fault({"action": "kill"}, headers) == (403, "refused: another site has sent this")
+            status, message = asked.fault({"action": "kill"}, headers)
+            assert status == 403
+            assert message.startswith("refused: another site has sent this")
         assert asked.fault({"action": "kill"}, {"Origin": "http://localhost"})[0] == 200
     assert done == ["kill", "start"]
 
@@ -211,8 +218,8 @@ def a_form_that_cannot_be(asked: Asked) -> None:
         ({"base_per_s": "-5"}, "lag: Expected `float` > 0.0 - at `$.base_per_s`"),
         ({"delivery": "twice"}, "lag: Invalid enum value 'twice' - at `$.delivery`"),
         ({"profile": "fast"}, "there is no profile 'fast'; there are smoke, quick, standard, full"),
-        ({"server": "redis://h:port"}, "redis://h:port: not the URL of a Redis server"),
-        ({"server": "valkey-sevrer"}, "'valkey-sevrer' is neither a server program"),
+        ({"server": "redis://h:port"}, "a server is chosen by a name that the command line has given: embedded"),
+        ({"server": "valkey-sevrer"}, "a server is chosen by a name that the command line has given: embedded"),
         ({"seed": "one"}, "a seed is a whole number of 0 or more, not 'one'"),
         ({"run_time": "soon"}, "a run time is written as"),
         ({"user_count": "0"}, "the number of users is a whole number 1 or more"),
@@ -295,14 +302,175 @@ def locusts_page_goes_on_asking(asked: Asked) -> None:
         assert told == ("stopped" if state == "stopped" else "running"), state
 
 
+def _routes(asked: Asked) -> Iterator[tuple[str, str, str]]:
+    """Every route that there is, whoever has added it: endpoint, method, path with something for each part."""
+    for rule in asked.ui.app.url_map.iter_rules():
+        path = rule.build(dict.fromkeys(rule.arguments, "x"))
+        assert path is not None, rule
+        for method in sorted(rule.methods or ()):
+            yield rule.endpoint, method, path[1]
+
+
+STRANGERS = (
+    {"Host": "evil.example"},
+    {"Host": "evil.example", "Origin": "http://evil.example"},
+    {"Host": "evil.example", "Origin": "http://evil.example", "Sec-Fetch-Site": "same-origin"},
+    {"Origin": "http://evil.example"},
+    {"Origin": "null"},
+    {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "script"},
+)
+
+
 @check
-def login_is_for_ours_too(asked: Asked) -> None:
-    """Where Locust asks who one is, so do our routes, before anything is said about a form."""
-    strict = Asked(asked.directory, login=True)
-    for path in ("live", "report", "", "live.js"):
-        assert strict.get(f"/shopbench/{path}").status_code in {302, 401}, path
-    assert strict.client.post(f"{BASE}/shopbench/fault", json={"action": "kill"}).status_code in {302, 401}
-    assert strict.swarm(base_per_s="-5").status_code in {302, 401}
+def no_route_answers_a_stranger(asked: Asked) -> None:
+    """Each route by each method, Locust's, Flask's and ours, and what is none: refused before it does anything."""
+    routes = list(_routes(asked))
+    assert len({endpoint for endpoint, _, _ in routes}) > 20
+    for _, method, path in [*routes, ("nowhere", "GET", "/nowhere"), ("nowhere", "POST", f"{BASE}/nowhere")]:
+        for headers in STRANGERS:
+            answer = asked.client.open(path, method=method, headers=headers)
+            assert answer.status_code == 403, (method, path, headers, answer.status_code)
+            assert not [name for name, _ in answer.headers if name.lower().startswith("access-control-")]
+            assert b"evil.example" not in answer.data or b"--allowed-" in answer.data
+
+
+@check
+def no_route_opens_itself_to_others(asked: Asked) -> None:
+    """No answer to a page of ours may be read or framed by others, neither a good one nor an error."""
+    for _, method, path in [*_routes(asked), ("nowhere", "GET", "/nowhere")]:
+        if path.endswith(("/swarm", "/stop", "/stats/reset")):
+            continue
+        answer = asked.client.open(path, method=method, headers={"Origin": "http://localhost"})
+        assert not [name for name, _ in answer.headers if name.lower().startswith("access-control-")], path
+        assert answer.headers["X-Frame-Options"] == "DENY", path
+
+
+@check
+def no_field_names_what_the_command_line_has_not(asked: Asked) -> None:
+    """Every option that Locust knows, sent as a stranger would, is refused; none of them is changed."""
+    program = asked.directory / "x.sh"
+    program.write_text(f"#!/bin/sh\ntouch {asked.directory}/taken\n")
+    program.chmod(0o755)
+    started: list[object] = []
+    asked.environment.runner.start = lambda *given: started.append(given)
+    from harness.locust.form import fields_of
+
+    options = vars(asked.environment.parsed_options)
+    before = dict(options)
+    offered = {field.option for field in fields_of(asked.session.scenario, asked.session.named)} | {"num_users"}
+    evil = [str(program), "redis://10.0.0.1/0", "http://10.0.0.1", "/etc", "../..", "true", "1,2"]
+    # A page always sends which classes it has; they are left out.
+    names = [*(set(options) - {"user_classes"}), "user_count", "spawn_rate", "gateway", "Run: server", "nothing"]
+    for name in names:
+        for value in evil:
+            answer = asked.swarm(**{name: value}).json
+            assert not answer["success"], (name, value, answer)
+            assert "10.0.0.1" not in answer["message"] or name in offered | {
+                "spawn_rate",
+                "user_count",
+                "run_time",
+            }, answer
+    assert {name: value for name, value in options.items() if name != "run_time"} == {
+        name: value for name, value in before.items() if name != "run_time"
+    }
+    assert asked.environment.host is None
+    assert started == []
+    assert not (asked.directory / "taken").exists()
+
+
+@check
+def what_a_page_sends_besides_changes_nothing(asked: Asked) -> None:
+    """Classes and shapes are not chosen, and Locust's field for a host does not make one."""
+    started: list[object] = []
+    asked.environment.runner.start = lambda *given: started.append(given)
+    assert asked.swarm(host="", user_classes="Evil", shape_class="Evil").json["success"]
+    asked.ui._swarm_greenlet.join(5)
+    assert started == [(2, 2.0)]
+    assert asked.environment.host is None
+    assert [user.__name__ for user in asked.environment.user_classes] == ["LagUser"]
+    assert not asked.swarm(host="http://10.0.0.1").json["success"]
+
+
+@check
+def users_cannot_be_changed(asked: Asked) -> None:
+    """Locust would set any attribute of a user class, here and on all workers."""
+    user = asked.environment.user_classes[0]
+    answer = asked.client.post(f"{BASE}/user", json={"user_class_name": user.__name__, "host": "http://10.0.0.1"})
+    assert answer.status_code == 403
+    assert user.host is None
+
+
+@check
+def a_server_is_one_of_the_command_lines(asked: Asked) -> None:
+    """By its name; what it stands for is in no option that workers are sent, and cannot be chosen."""
+    url = "redis://me:s3cret@127.0.0.1:1/3"
+    named = Asked(
+        asked.directory,
+        "--server",
+        url,
+        "--also-server",
+        "local=embedded",
+        "--also-server",
+        f"b={url}",
+        "--runs",
+        "elsewhere",
+    )
+    assert named.environment.parsed_options.server == "given by --server"
+    assert "s3cret" not in str(named.environment.parsed_options)
+    started: list[object] = []
+    named.environment.runner.start = lambda *given: started.append(given)
+    assert named.swarm(server="local").json["success"]
+    assert named.session.server_of(named.environment.parsed_options) == "embedded"
+    assert named.swarm(server="").json["success"]
+    assert named.session.server_of(named.environment.parsed_options) == url
+    assert not named.swarm(server=url).json["success"]
+    assert str(named.session.named.runs) == "elsewhere"
+
+
+@check
+def no_secret_is_on_any_page(asked: Asked) -> None:
+    """Neither the server's password nor the gateway's, on no route, whatever a run has come to."""
+    url, gateway = "redis://me:s3cret@127.0.0.1:1/3", "http://me:s3cret@shop.lan"
+    asked = Asked(asked.directory, "--server", url, "--host", gateway)
+    asked.session.doing = f"{url}: does not answer"
+    asked.session.record = SimpleNamespace(
+        directory=asked.directory,
+        run=SimpleNamespace(
+            status="failed",
+            headline="",
+            reason=f"{url}: does not answer",
+            verdicts=[SimpleNamespace(name="lag.finished", status="UNKNOWN", detail=f"{url}: away")],
+        ),
+    )
+    for endpoint, method, path in _routes(asked):
+        answer = asked.client.open(path, method=method)
+        assert "s3cret" not in answer.text, (endpoint, method)
+        assert "s3cret" not in str(answer.headers), (endpoint, method)
+    assert not asked.environment.runner.user_count
+
+
+@check
+def login_is_for_all(asked: Asked) -> None:
+    """With a password: nobody gets an answer of any route without it, before anything is said about a form."""
+    strict = Asked(asked.directory, password="open sesame")
+    open_to_all = {"locust.login", "locust.send_assets", "static", "shopbench_login.log_in"}
+    for endpoint, method, path in _routes(strict):
+        if endpoint in open_to_all or method == "OPTIONS":
+            continue
+        answer = strict.client.open(path, method=method)
+        assert answer.status_code in {302, 403}, (endpoint, method, answer.status_code)
+        assert answer.status_code == 403 or answer.headers["Location"].startswith(f"{BASE}/login"), endpoint
+    assert strict.swarm(base_per_s="-5").status_code == 302
+    assert "open sesame" not in strict.get("/login").text
+    wrong = strict.client.post(f"{BASE}/shopbench/login", data={"password": "open"})
+    assert (wrong.status_code, wrong.headers["Location"]) == (302, f"{BASE}/login")
+    assert "That is not the password." in strict.get("/login").text
+    assert strict.get("/shopbench/live").status_code == 302
+    right = strict.client.post(f"{BASE}/shopbench/login", data={"password": "open sesame"})
+    assert right.headers["Location"] == f"{BASE}/"
+    assert "SameSite=Strict" in right.headers["Set-Cookie"]
+    assert strict.get("/shopbench/live").status_code == 200
+    assert strict.swarm(base_per_s="-5").json["message"].startswith("lag: Expected")
 
 
 CHECKS = list(_CHECKS)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,11 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness import checking
+from harness import checking, run
 from harness.run import Record
 from harness.servers import OwnServer
 from ordershop.supervisor import free_port
-from tests.locusts import Locust
+from tests.locusts import SCENARIOS, Locust
 from tests.processes import is_alive
 from tests.waiting import until
 
@@ -123,23 +126,103 @@ def test_a_hole_ends_with_a_schedule_that_is_ended(tmp_path: Path) -> None:
     assert 0 < hole["unseen"] <= hole["arrivals"]
 
 
-def test_a_second_ctrl_c_keeps_the_record(tmp_path: Path) -> None:
-    """Who presses twice is told that the record is being finished, and gets it."""
-    options = ["--before", "60", "--base", "300", "-t", "300s", "--send-lag-budget-ms", "5000", *TWO]
-    with Locust(tmp_path, "lag", *QUIET, *options) as locust:
-        until(lambda: any((tmp_path / "runs").glob("*/outbox.jsonl")), "a mail service", 30)
-        until(lambda: next((tmp_path / "runs").glob("*/outbox.jsonl")).stat().st_size > 10_000, "some mails", 30)
+def wait_for_mails(tmp_path: Path) -> None:
+    """Wait until a run has a CRM at work."""
+    until(lambda: any((tmp_path / "runs").glob("*/outbox.jsonl")), "a mail service", 30)
+    until(lambda: next((tmp_path / "runs").glob("*/outbox.jsonl")).stat().st_size > 10_000, "some mails", 30)
+
+
+@pytest.mark.parametrize("scenario", ["lag", "crm_outage"])
+def test_a_second_ctrl_c_interrupts(tmp_path: Path, scenario: str) -> None:
+    """Who presses twice is told that the record is being finished; it says that it was interrupted."""
+    # The drain cannot come to its end before the second press: its consumer is slow.
+    load = ["--base", "300", "--peak-s", "1"] if scenario == "lag" else ["--rate", "300", "--outage", "60"]
+    options = [
+        *load,
+        "--before",
+        "60",
+        "--mail-delay-ms",
+        "20",
+        "-t",
+        "300s",
+        "--send-lag-budget-ms",
+        "5000",
+        *TWO,
+    ]
+    with Locust(tmp_path, scenario, *QUIET, *options) as locust:
+        wait_for_mails(tmp_path)
         pumps = [p for p in psutil.Process(locust.process.pid).children() if "pump_main" in " ".join(p.cmdline())]
         locust.interrupt()
-        # The drain, the account and the report follow.
         until(lambda: not any(map(is_alive, pumps)), "the end of the load", 30)
         locust.interrupt()
-        assert locust.wait(ENDED_S) == 0, locust.output
+        assert locust.wait(ENDED_S) == 3, locust.output
     assert len(pumps) == 1
     assert "locust: the record is being finished; Ctrl-C once more ends without it\n" in locust.output
     assert "Traceback" not in locust.output
-    assert locust.record().run.status == "complete"
+    found = locust.record().run
+    assert (found.status, found.reason) == ("interrupted", "interrupted by a second Ctrl-C")
+    assert statuses(locust.record())[f"{scenario}.finished"] == "UNKNOWN"
+    assert f"{scenario}.nothing_lost" not in statuses(locust.record())
     assert (locust.record().directory / "report.html").exists()
+
+
+def test_a_schedule_that_is_ended_has_no_more(tmp_path: Path) -> None:
+    """Ctrl-C in an outage: what was not due any more is not waited for, so the CRM has caught up."""
+    options = [
+        "--rate",
+        "200",
+        "--before",
+        "2",
+        "--outage",
+        "60",
+        "-t",
+        "300s",
+        "--send-lag-budget-ms",
+        "5000",
+        *TWO,
+    ]
+    with Locust(tmp_path, "crm_outage", *QUIET, *options) as locust:
+        wait_for_mails(tmp_path)
+        ours = psutil.Process(locust.process.pid)
+        [crm] = [each for each in ours.children(recursive=True) if "ordershop.services.crm" in each.cmdline()]
+        until(lambda: not is_alive(crm), "the outage", 30)
+        locust.interrupt()
+        locust.wait(ENDED_S)
+    found = locust.record().run
+    assert (found.status, figures(locust.record(), "lost")) == ("complete", [0]), locust.output
+    assert "it had caught up" in found.headline
+
+
+@contextmanager
+def killed_master(tmp_path: Path) -> Iterator[list[psutil.Process]]:
+    """What a master has started, after it was killed under load."""
+    options = ["--before", "120", "--base", "300", "--processes", "2", *TWO]
+    with Locust(tmp_path, "lag", *QUIET, *options) as locust:
+        wait_for_mails(tmp_path)
+        ours = psutil.Process(locust.process.pid).children(recursive=True)
+        psutil.Process(locust.process.pid).kill()
+        locust.process.wait()
+        try:
+            yield ours
+        finally:
+            for one in filter(is_alive, ours):
+                one.kill()
+
+
+def test_a_master_that_is_killed(tmp_path: Path) -> None:
+    """Its workers, pumps, services and server end soon; `report` and the record say that it was killed."""
+    with killed_master(tmp_path) as ours:
+        assert len(ours) >= 6
+        # Locust itself would wait for a minute for a heartbeat.
+        until(lambda: not any(map(is_alive, ours)), "the end of all that it had started", 50)
+    [before] = run.find_runs(tmp_path / "runs")
+    assert before.run.status == "running"
+    command = [sys.executable, "-m", "harness", "report", str(before.directory)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert "it was killed: its process" in " ".join(done.stdout.split())
+    [after] = run.find_runs(tmp_path / "runs")
+    assert after.run.status == "interrupted"
+    assert statuses(after) == {"lag.finished": "UNKNOWN"}
 
 
 @pytest.mark.parametrize("processes", [(), ("--processes", "2")])
@@ -200,6 +283,49 @@ def test_bad_input_is_one_line_and_2(tmp_path: Path, arguments: list[str], says:
         assert locust.wait() == 2
     assert locust.output.splitlines() == [says]
     assert not (tmp_path / "runs").exists()
+
+
+def test_json_is_all_of_the_output(tmp_path: Path) -> None:
+    """With `--json` stdout is one document; what we say stands on stderr."""
+    options = ["--headless", "--json", "--skip-log", "-t", "1s", "--durability", "none", *TWO]
+    command = [sys.executable, "-m", "locust", "-f", str(SCENARIOS / "append.py"), "--profile", "smoke", *options]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    [row] = json.loads(done.stdout)
+    assert row["name"] == "append"
+    assert "report.html" in done.stderr
+
+
+def test_a_locustfile_under_any_name(tmp_path: Path) -> None:
+    """A copy of one of ours works by whatever name it has."""
+    (tmp_path / "mine.py").write_text((SCENARIOS / "append.py").read_text())
+    with Locust(
+        tmp_path, str(tmp_path / "mine"), *QUIET, "-t", "1s", "--profile", "smoke", *TWO, *APPEND
+    ) as locust:
+        assert locust.wait() == 0, locust.output
+    assert locust.record().run.scenario == "append"
+
+
+def test_two_locustfiles_at_once(tmp_path: Path) -> None:
+    """One test is one scenario: said in one line, in place of a traceback."""
+    with Locust(tmp_path, "append", "-f", f"{SCENARIOS / 'append.py'},{SCENARIOS / 'lag.py'}", *QUIET) as locust:
+        assert locust.wait() == 2
+    assert locust.output == "locust: one scenario at a time: append was given, and lag\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--web-login"], "locust: --web-login asks for the password that SHOPBENCH_WEB_PASSWORD has in"),
+        (["--allowed-origin", "bench.lan"], "locust: --allowed-origin is written as http://bench.lan"),
+        (["--also-server", "x"], "locust: --also-server is given as NAME=WHICH"),
+    ],
+)
+def test_a_web_ui_that_cannot_be(tmp_path: Path, arguments: list[str], says: str) -> None:
+    """Said in one line, before it is served."""
+    with Locust(tmp_path, "append", "--loglevel", "ERROR", "--web-port", str(free_port()), *arguments) as locust:
+        assert locust.wait() == 2
+    [line] = locust.output.splitlines()
+    assert line.startswith(says)
 
 
 def test_a_choice_that_there_is_not(tmp_path: Path) -> None:

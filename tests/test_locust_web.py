@@ -23,7 +23,8 @@ from harness.faults import Nemesis
 from harness.history import FaultWindow, History, Mark, Reading
 from harness.ledger import Account, Ledger, event_id
 from harness.live import Counts, Cursor, Measured, Snapshot, View, standing, thinned
-from harness.locust_web import check_server, command_of, is_from_another_site, options_of_form, table_rows
+from harness.locust.form import options_after
+from harness.locust_web import check_server, command_of, table_rows
 from harness.recording import Histogram, Interval, LatencyLog, Recorder
 from harness.run import Verdict
 from scenarios import append, lag
@@ -210,7 +211,7 @@ def test_an_open_fault_of_a_later_load_stands_on_the_runs_time() -> None:
 NOTHING = Account(
     attempted=0, acknowledged=0, unknown=0, applied=0, lost=0, duplicated=0, unexpected=0, recovered=0
 )
-COUNTS = Counts(arrivals=100, ok=90, failed=2, unknown=1, dropped=3)
+COUNTS = Counts(arrivals=100, ok=90, failed=2, unknown=1, dropped=3, unanswered=4)
 
 
 @pytest.mark.parametrize(
@@ -273,41 +274,21 @@ def test_of_several_loads_the_last_ones_drain_counts() -> None:
 # What is refused
 
 
-@pytest.mark.parametrize(
-    ("fetch_site", "origin", "is_foreign"),
-    [
-        ("same-origin", "http://127.0.0.1:8089", False),
-        ("none", None, False),
-        ("cross-site", "https://evil.example", True),
-        ("same-site", "http://127.0.0.1:3000", True),
-        (None, "https://evil.example", True),
-        (None, "null", True),
-        (None, "http://127.0.0.1:8089", False),
-        (None, None, False),  # no browser
-    ],
-)
-def test_other_sites(fetch_site: str | None, origin: str | None, is_foreign: bool) -> None:
-    """Only a page of this very server, or no page at all, may change something."""
-    assert is_foreign == is_from_another_site(fetch_site, origin, "127.0.0.1:8089")
-
-
 OPTIONS = Namespace(base_per_s="", profile=None, host=None, num_users=None, spawn_rate=None, run_time=30, seed="1")
 FORM = {
     "user_count": "2",
     "spawn_rate": "0.5",
     "base_per_s": "300",
     "profile": "smoke",
-    "csrf": "what is not ours",
 }
 
 
 def test_a_form_becomes_options() -> None:
     """A form's fields stand where Locust will put them; what it does not have is not kept from the run before."""
-    chosen = options_of_form(OPTIONS, FORM, int)
+    chosen = options_after(OPTIONS, FORM, int)
     assert (chosen.num_users, chosen.spawn_rate, chosen.base_per_s, chosen.profile) == (2, 0.5, "300", "smoke")
     assert chosen.run_time is None
-    assert not hasattr(chosen, "csrf")
-    assert options_of_form(OPTIONS, {**FORM, "run_time": "7"}, int).run_time == 7
+    assert options_after(OPTIONS, {**FORM, "run_time": "7"}, int).run_time == 7
     assert (OPTIONS.run_time, OPTIONS.num_users) == (30, None)
 
 
@@ -325,7 +306,7 @@ def test_a_form_becomes_options() -> None:
 def test_a_form_that_cannot_be(fields: dict[str, str], says: str) -> None:
     """The message names the field and what it may be."""
     with pytest.raises(ParameterError, match=re.escape(says)):
-        options_of_form(OPTIONS, {**FORM, **fields}, int)
+        options_after(OPTIONS, {**FORM, **fields}, int)
 
 
 @pytest.mark.parametrize("which", ["valkey-sevrer", "http://localhost:6379", "redis://localhost:port", ""])
@@ -353,6 +334,15 @@ def test_parameters_become_options() -> None:
     assert command[-4:] == ["--users=2", "--base=300", "--peak-s=-4", "--spawn-rate=2"]
     command = command_of(append.scenario, {"connections": "3"}, host="127.0.0.1", port=8090, others={"users": "2"})
     assert command[-2:] == ["--users=3", "--spawn-rate=3"]
+    command = command_of(
+        lag.scenario,
+        {},
+        host="127.0.0.1",
+        port=8090,
+        others={"users": "2"},
+        lists={"allowed-host": ["bench.lan", "b"], "also-server": []},
+    )
+    assert command[-4:] == ["--allowed-host=bench.lan", "--allowed-host=b", "--users=2", "--spawn-rate=2"]
 
 
 def shopbench(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -372,6 +362,13 @@ def shopbench(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["lag", "--profile", "fast"], "there is no profile 'fast'"),
         (["lag", "--server", "valkey-sevrer"], "'valkey-sevrer' is neither a server program"),
         (["lag", "--port", "0"], "Invalid value for '--port'"),
+        (["lag", "--also-server", "embedded"], "--also-server is given as NAME=WHICH"),
+        (["lag", "--also-server", "mine=valkey-sevrer"], "'valkey-sevrer' is neither a server program"),
+        (
+            ["lag", "--allowed-host", "http://bench.lan"],
+            "--allowed-host is a name or an address, such as bench.lan",
+        ),
+        (["lag", "--allowed-origin", "bench.lan"], "--allowed-origin is written as http://bench.lan or"),
     ],
 )
 def test_web_bad_input_is_one_line_and_2(arguments: list[str], says: str) -> None:

@@ -83,6 +83,7 @@
     return scroll;
   }
 
+  const PLAIN = ["COMPLETE", "RUNNING", "STARTING", "DRAINING", "REPORTING"];
   // Of a run, the worst that was concluded; no evidence is UNKNOWN.
   function worst(verdicts) {
     const statuses = verdicts.map((verdict) => verdict.status);
@@ -90,7 +91,8 @@
     return statuses.length && statuses.every((status) => status === "PASS") ? "PASS" : "UNKNOWN";
   }
   function badge(words, says = words) {
-    return make("span", words, ("badge " + ({ PASS: "pass", FAIL: "fail", FAILED: "fail" }[says] || "")).trim());
+    const known = { PASS: "pass", FAIL: "fail", FAILED: "fail" };
+    return make("span", words, ("badge " + (known[says] || (PLAIN.includes(says) ? "plain" : ""))).trim());
   }
 
   // Store ----------------------------------------------------------------------------------------------------
@@ -401,7 +403,7 @@
         const page = store.page;
         const parts = [];
         if (store.trouble) parts.push(make("span", store.trouble, "trouble"));
-        else if (page && page.is_running) parts.push(badge("RUNNING"), make("span", page.doing));
+        else if (page && page.is_running) parts.push(badge(phase(page)), make("span", page.doing), ...openFaults(page.live));
         else if (page && page.outcome) {
           const { status, verdicts, headline, reason } = page.outcome;
           const found = status === "complete" ? worst(verdicts) : "";
@@ -413,6 +415,72 @@
         if (words !== said) line.replaceChildren(...parts);
         said = words;
       },
+    };
+  }
+  // What a run is at: the system starts, the schedule is on, what was due drains, the report is written.
+  function phase(page) {
+    if (page.left_s !== null) return "RUNNING";
+    if (!page.live || !page.live.counts || !page.live.counts.arrivals) return "STARTING";
+    return page.doing === "writing the report" ? "REPORTING" : "DRAINING";
+  }
+  const DONE = { kill: "was killed", stop: "was stopped", freeze: "is frozen", cut: "is cut off", slow: "is slow", pause: "is paused" };
+  function openFaults(live) {
+    const open = live ? live.faults.filter((fault) => fault.end_s === null) : [];
+    return open.map((fault) =>
+      make("strong", `${fault.target.toUpperCase()} ${DONE[fault.name] || fault.name} ${seconds(Math.max(0, live.now_s - fault.start_s))} ago`, "open-fault"));
+  }
+  // How far it is, and how operations that were due have ended so far.
+  function runView(root) {
+    const doing = doingLine();
+    const bar = make("progress");
+    bar.max = 1;
+    bar.setAttribute("aria-label", "how far the run is");
+    const left = make("span", "", "left");
+    const line = make("p", undefined, "progress");
+    line.append(bar, left);
+    const note = make("p", "Operations that were due so far. Unanswered ones are on their way, or wait for the system: until the load has ended nobody can say more of them.", "note");
+    const tiles = make("dl", undefined, "tiles");
+    const events = lagChart();
+    const overTime = chart("Response, second by second", "From when an operation was due until its answer was there; by the second in which it was due.");
+    const charts = make("div", undefined, "charts");
+    // On the page of our own these stand below.
+    if (!ownPage) charts.append(events.figure, overTime.figure);
+    root.append(doing.node, line, tiles, note, charts);
+    return () => {
+      doing.show();
+      const page = store.page;
+      if (!page) return;
+      line.hidden = !page.is_running;
+      const now = phase(page);
+      // A bar without a value says: it is on, nobody knows for how long.
+      if (now === "RUNNING") bar.value = page.share;
+      else bar.removeAttribute("value");
+      left.textContent = { RUNNING: () => "the schedule ends in " + seconds(page.left_s < 10 ? page.left_s : Math.round(page.left_s)), STARTING: () => "starting: nothing is due yet", DRAINING: () => "the schedule has ended; what was due is being waited for and accounted for", REPORTING: () => "the report is being written" }[now]();
+      const counts = page.live && page.live.counts;
+      tiles.hidden = note.hidden = !counts;
+      if (counts) {
+        const rows = [["due", counts.arrivals], ["answered", counts.ok], ["unanswered", counts.unanswered], ["failed", counts.failed, true], ["unknown", counts.unknown, true], ["dropped", counts.dropped, true]];
+        tiles.replaceChildren(...rows.map(([name, value, isBad]) => {
+          const tile = make("div", undefined, isBad && value ? "bad" : "");
+          tile.dataset.count = name;
+          tile.append(make("dt", name), make("dd", count(value)));
+          return tile;
+        }));
+      }
+      charts.hidden = ownPage || !page.live;
+      if (charts.hidden) return;
+      events.figure.hidden = !named("lag.events").length;
+      if (!events.figure.hidden) events.show();
+      const operation = (page.live.percentiles.find((row) => row.kind === "response") || {}).operation;
+      const rows = operation ? [...store.seconds.get(operation + "|response").values()].sort((a, b) => a.t_s - b.t_s) : [];
+      overTime.draw({
+        lines: [["p50_us", "p50", "--c-3"], ["p99_us", "p99", "--c-1"], ["max_us", "max", "--c-2", "3 4"]].map(([field, name, colour, dash]) => ({
+          name: (operation ? operation + " " : "") + name, colour: `var(${colour})`, dash, points: rows.map((row) => [row.t_s + 0.5, row[field]]),
+        })),
+        scale: logScale, format: duration, yTitle: "response, logarithmic", xAxis: timeAxis(), gap: 1.5,
+        faults: page.live.faults, marks: page.live.marks,
+        table: () => [["second", "operations", "p50 (ms)", "p99 (ms)", "max (ms)"], rows.slice(-60).reverse().map((row) => [significant(row.t_s, 4), count(row.count), millis(row.p50_us), millis(row.p99_us), millis(row.max_us)])],
+      });
     };
   }
   function lagLines() {
@@ -673,6 +741,7 @@
   }
   const VIEWS = {
     "shopbench-head": [headView],
+    "shopbench-run": [runView],
     "shopbench-lag": [lagView],
     "shopbench-percentiles": [percentilesIntro, percentilesView],
     "shopbench-faults": [faultsView],
@@ -705,7 +774,7 @@
     let more = false;
     try {
       const response = await fetch(new URL("live?since=" + encodeURIComponent(store.cursor), BASE), { cache: "no-store" });
-      if (!response.ok) throw new Error("it answered " + response.status);
+      if (!response.ok) throw new Error("it answered " + response.status + (response.status === 403 ? ", " + (await response.json()).message : ""));
       const page = await response.json();
       take(page);
       store.trouble = "";
@@ -745,11 +814,84 @@
     return;
   }
 
+  // Locust's form says nothing of why a request was refused before it came to it.
+  const plainFetch = window.fetch;
+  window.fetch = async (...given) => {
+    const response = await plainFetch(...given);
+    if (response.status === 403) {
+      response.clone().json().then((told) => refused(told.message), () => refused("refused"));
+    }
+    return response;
+  };
+  // Nor does its page, which stays empty, if its own script was refused: that one is asked for with an Origin, as a
+  // POST is, and the answer to that can be read.
+  for (const script of document.querySelectorAll("script[type=module]")) {
+    script.addEventListener("error", () => window.fetch(new URL("live", BASE), { method: "POST" }).catch(() => {}));
+  }
+  function refused(message) {
+    let line = document.querySelector(".shopbench-refused");
+    if (!line) {
+      line = make("p", undefined, "shopbench-refused");
+      line.setAttribute("role", "alert");
+      document.body.prepend(line);
+    }
+    line.textContent = message;
+  }
+
+  // Locust's start form: our fields are the form, so they are open; and another profile brings its own values.
+  const offered = (window.templateArgs || {}).shopbench || { profiles: {}, profile_field: "", has_host: true };
+  const opened = new WeakSet();
+  const profileBefore = new WeakMap();
+  function openForm() {
+    for (const input of document.querySelectorAll("select")) {
+      if (input.name !== offered.profile_field) continue;
+      if (!profileBefore.has(input)) profileBefore.set(input, input.value);
+      const head = input.closest(".MuiAccordion-root") && input.closest(".MuiAccordion-root").querySelector("button[aria-expanded]");
+      if (!head || opened.has(head)) continue;
+      opened.add(head);
+      if (head.getAttribute("aria-expanded") === "false") head.click();
+    }
+  }
+  document.addEventListener("change", (event) => {
+    const chosen = event.target;
+    if (chosen.name !== offered.profile_field || !chosen.form) return;
+    const before = offered.profiles[profileBefore.get(chosen)] || {};
+    const values = offered.profiles[chosen.value] || {};
+    profileBefore.set(chosen, chosen.value);
+    for (const field of chosen.form.elements) {
+      // What somebody has typed stays.
+      if (field !== chosen && field.name in values && field.value === before[field.name]) field.value = values[field.name];
+    }
+  });
+
+  // Of a test that is on, what it is about comes first; whoever chooses another tab keeps it.
+  const OUR_TABS = ((window.templateArgs || {}).extended_tabs || []).map((tab) => tab.title);
+  let isInFront = false;
+  function bringToFront(tabs) {
+    const ours = tabs ? [...tabs.querySelectorAll('[role="tab"]')].filter((tab) => OUR_TABS.includes(tab.textContent.trim())) : [];
+    for (const tab of ours) if (!tab.classList.contains("shopbench-first")) tab.classList.add("shopbench-first");
+    if (!ours.length || isInFront) return;
+    isInFront = true;
+    if (!new URLSearchParams(location.search).has("tab")) ours[0].click();
+  }
+  // What is measured has no host; where a shop elsewhere is asked, Locust shows it.
+  function hideHost() {
+    if (offered.has_host) return;
+    const label = [...document.querySelectorAll("header p, header .MuiTypography-root")].find((each) => each.textContent === "Host");
+    const part = label && label.parentElement;
+    if (!part || part.style.display === "none") return;
+    part.style.display = "none";
+    if (part.nextElementSibling && part.nextElementSibling.matches(".MuiDivider-root")) part.nextElementSibling.style.display = "none";
+  }
+
   // Locust's page: <container> <box of tabs> [ours] <what Locust shows of the tab> [ours] </container>
   let placed = { key: "", container: null };
   function place() {
     const key = new URLSearchParams(location.search).get("tab");
     const tabs = document.querySelector('[role="tablist"]');
+    openForm();
+    bringToFront(tabs);
+    hideHost();
     const container = tabs && tabs.closest(".MuiContainer-root");
     const isThere = mounted.length && placed.key === key && placed.container === container && mounted.every((view) => view.root.isConnected);
     if (isThere) {
