@@ -36,6 +36,7 @@ from harness.ledger import Account
 from harness.load.settings import PumpError, PumpResult
 from harness.recording import KINDS, Histogram, Interval, LatencyLog, SlowOperation
 from harness.run import Figure, Record, Run, Verdict
+from harness.server.url import ServerUrl
 from harness.servers import ServerError
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
@@ -57,7 +58,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     """Where and how a scenario runs.
 
     Attributes:
-        server: `embedded`, a program, or a URL.
+        server: `embedded`, a program, or the address of one that is there.
         port: for a server that we start; None for a free one.
         profile: `smoke`, `quick`, `standard` or `full`.
         seed: of everything that is drawn.
@@ -67,7 +68,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
         driver: makes the load.
     """
 
-    server: str
+    server: ServerUrl | str
     port: int | None
     profile: str
     seed: int

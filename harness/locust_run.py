@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import os
 import pickle
 import signal
 import subprocess
@@ -76,7 +77,8 @@ from harness.measure.outcomes import NOT_DUE, UNKNOWN
 from harness.pacing import Pacer
 from harness.recording import Interval, merged, unpack_intervals
 from harness.run import Record, RunError, WorkerShare
-from harness.servers import without_password
+from harness.server.named import VARIABLE, server_named
+from harness.server.url import ServerUrl, UrlError, without_secrets
 from harness.workload import Source
 
 READY_S = 60.0
@@ -499,6 +501,7 @@ class Session:
         self.findings: Findings | None = None
         self.record: Record | None = None
         self.doing = ""
+        self._server: ServerUrl | str = ""
         self._worst = checking.EXIT_PASS
         self._greenlet: gevent.Greenlet | None = None
 
@@ -506,6 +509,25 @@ class Session:
     def is_running(self) -> bool:
         """Whether a scenario is being conducted, also where Locust has stopped and it is draining."""
         return self._greenlet is not None and not self._greenlet.dead
+
+    def take_server(self, options: Any) -> None:
+        """Take the server that was named, and leave in Locust's options only what may be shown of it.
+
+        Locust puts its options on pages, into its answers and into what it tells workers.
+
+        Args:
+            options: Locust's; changed.
+
+        Raises:
+            UrlError: as `server_named`.
+        """
+        file = Path(options.server_file) if options.server_file else None
+        self._server = server_named(options.server or None, file, os.environ)
+        options.server = str(self._server)
+
+    def server_of(self, options: Any) -> ServerUrl | str:
+        """The server that options ask for: the one that this process was started with, unless they say another."""
+        return self._server if options.server == str(self._server) else str(options.server)
 
     def chosen(self, options: Any) -> tuple[msgspec.Struct, int]:
         """The scenario's parameters and the seed that options ask for.
@@ -566,7 +588,7 @@ class Session:
             self._refuse(str(error))
         else:
             stage = Stage(
-                server=options.server,
+                server=self.server_of(options),
                 port=None,
                 profile=options.profile or "quick",
                 seed=seed,
@@ -579,7 +601,7 @@ class Session:
 
     def _conduct_on(self, stage: Stage, parameters: msgspec.Struct) -> None:
         self.findings = Findings(self.scenario.name)
-        command = ["locust", *(without_password(word) for word in sys.argv[1:])]
+        command = ["locust", *(without_secrets(word) for word in sys.argv[1:])]
         record, ended = conduct(self.scenario, parameters, stage, command=command, findings=self.findings)
         self.record = record
         if ended is None or isinstance(ended, Interrupted):
@@ -672,7 +694,16 @@ def add_arguments(parser: LocustArgumentParser, scenario: LoadScenario) -> None:
     """Add a scenario's parameters to Locust's options; they stand in the form of the web UI, too."""
     # Locust's own is every interface. What is given, configured or in the environment goes before a default.
     parser.set_defaults(web_host="127.0.0.1")
-    parser.add_argument("--server", default="embedded", help="embedded, a server program, or a redis:// URL")
+    # Neither stands in the form: Locust would show the address with its password, and take another.
+    parser.add_argument(
+        "--server",
+        default="",
+        include_in_web_ui=False,
+        help=f"embedded, a server program, or a redis:// URL; else what {VARIABLE} says, else embedded",
+    )
+    parser.add_argument(
+        "--server-file", default="", include_in_web_ui=False, help="a file with that URL: a command line is public"
+    )
     parser.add_argument("--seed", default="1", help="of everything that is drawn")
     parser.add_argument("--runs", default="runs", include_in_web_ui=False, help="where run directories are made")
     defaults = msgspec.to_builtins(parameters_of(scenario, "quick", {}))
@@ -772,8 +803,9 @@ def _take_ctrl_c(runner: Any) -> None:
 def _check(session: Session, options: Any) -> None:
     """End Locust with one line where its options cannot be; take the run time as the schedule's length."""
     try:
+        session.take_server(options)
         session.chosen(options)
-    except ParameterError as error:
+    except (ParameterError, UrlError) as error:
         _fail(str(error))
     if options.headless or options.autostart:
         # Locust's own timer knows neither the start of the system nor the drain; the schedule's end ends the run.

@@ -40,6 +40,7 @@ from flask import Blueprint, Response, request, send_file, send_from_directory
 from harness.conducting import LoadScenario, ParameterError, flags_of
 from harness.faults import FaultError, FaultName, FaultRefusedError
 from harness.live import Cursor, Percentiles, Snapshot, View
+from harness.server.url import ServerUrl, without_secrets
 from harness.servers import ServerError, client_for
 
 STATIC = Path(__file__).parent / "web"
@@ -182,19 +183,21 @@ def _number(form: Any, name: str, what: str, least: float, kind: Callable[[str],
     return number
 
 
-def check_server(which: str) -> None:
+def check_server(which: ServerUrl | str) -> None:
     """Refuse what cannot name a server; whether it answers is seen when the run starts.
 
     Raises:
         ParameterError: neither `embedded`, nor a program that is there, nor a URL of a Redis server.
     """
-    if "://" in which:
+    if isinstance(which, ServerUrl) or "://" in which:
         try:
             client_for(which).close()
         except ServerError as error:
             raise ParameterError(str(error)) from error
     elif which != "embedded" and shutil.which(which) is None:
-        raise ParameterError(f"{which!r} is neither a server program, nor a redis:// URL, nor 'embedded'")
+        raise ParameterError(
+            f"{without_secrets(which)!r} is neither a server program, nor a redis:// URL, nor 'embedded'"
+        )
 
 
 class _Web:
@@ -321,7 +324,7 @@ class _Web:
             self._refuse_second_run()
             options = options_of_form(session.environment.parsed_options, request.form, self._seconds_of)
             session.chosen(options)
-            check_server(options.server)
+            check_server(session.server_of(options))
         except ParameterError as error:
             # Locust's form shows the message of an answer that is no success.
             return _json(200, {"success": False, "message": str(error), "host": session.environment.host})

@@ -398,7 +398,7 @@ def test_a_server_of_others_is_left_as_it_was_and_its_password_is_not_told(
             "ada", enabled=True, passwords=[f"+{secret}"], categories=["+@all", "-@dangerous"], keys=["*"],
             channels=["*"], commands=["+info", "+client|setinfo"],
         )  # fmt: skip
-        address = own_server.url.removeprefix("redis://")
+        address = str(own_server.url).removeprefix("redis://")
         for number, server in enumerate(
             (
                 [f"--server=redis://ada:{secret}@{address}/4"],
@@ -420,7 +420,7 @@ def test_a_server_of_others_is_left_as_it_was_and_its_password_is_not_told(
 
 def test_a_wrong_password_is_not_told(own_server: OwnServer, tmp_path: Path) -> None:
     """The complaint about a password that is refused does not repeat it, and neither does the record."""
-    url = own_server.url.replace("redis://", "redis://ada:hunter2-secret@")
+    url = str(own_server.url).replace("redis://", "redis://ada:hunter2-secret@")
     ended = shopbench("run", "lag", "--server", url, "--runs", str(tmp_path / "runs"))
     assert ended.code == 2
     assert "***@" in ended.complaints[0]

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.server.dial import DialError, ReplyError, open_socket
+from harness.server.url import ServerUrl
 
 Int64s = NDArray[np.int64]
 
@@ -50,7 +51,7 @@ class Batch:
 class Lane:
     """One connection: what waits to be written, what waits for its reply."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: ServerUrl | str) -> None:
         self._url = url
         self.socket: socket.socket | None = None
         self.reader = self._new_reader()

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from harness.recording import Interval, SlowOperation
 from harness.run import WorkerShare
+from harness.server.url import ServerUrl
 
 # What select(2) can watch are 1,024 files; some of them are the pump's own.
 MOST_CONNECTIONS = 1_000
@@ -31,7 +32,7 @@ class PumpSettings(msgspec.Struct, frozen=True, kw_only=True):
         ship_ns: how often what was measured is handed on while the pump runs; 0: only with the result.
     """
 
-    url: str
+    url: ServerUrl | str
     connections: int = 1
     max_in_flight: int = 100_000
     timeout_ns: int = 30_000_000_000
