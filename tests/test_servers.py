@@ -50,7 +50,7 @@ def test_an_embedded_server_describes_itself(own_server: OwnServer, client: redi
     info = client.info("server")
     assert (described["name"], described["version"]) == ("Valkey", info["valkey_version"])
     assert described["mode"] == "standalone"
-    assert described["url"] == own_server.url
+    assert described["url"] == str(own_server.url)
     assert described["owned"] is True
     assert own_server.pid == info["process_id"]
 
@@ -153,7 +153,7 @@ def test_the_port_is_the_given_one() -> None:
         port = probe.getsockname()[1]
     for _ in range(2):
         with open_server("embedded", SystemClock(), port=port) as server:
-            assert server.url == f"redis://127.0.0.1:{port}"
+            assert str(server.url) == f"redis://127.0.0.1:{port}"
             assert server.describe()["owned"]
 
 

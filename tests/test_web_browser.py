@@ -150,7 +150,7 @@ def _look_at_report(page: Watched, url: str) -> None:
     ("field", "value", "says"),
     [
         ("basePerS", "-5", "lag: Expected `float` > 0.0 - at `$.base_per_s`"),
-        ("server", "redis://h:port", "redis://h:port: not the URL of a Redis server"),
+        ("profile", "fast", "there is no profile 'fast'"),
     ],
 )
 def test_a_form_that_cannot_be_says_so(

@@ -321,7 +321,7 @@ def without_secrets(word: str) -> str:
             return f"{option}{equals}{_shown(value)}"
     if found:
         is_plain = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]*)(:[0-9]{1,5})?(/[^@?#]*)?", rest)
-        return word if is_plain else f"{option}{equals}{_shown(value)}"
+        return word if is_plain and scheme in {"http", "https", "file"} else f"{option}{equals}{_shown(value)}"
     return f"{option}{equals}{MASK}" if "@" in value else word
 
 
