@@ -519,6 +519,8 @@ class EventStore:
         except redis.exceptions.NoScriptError as error:
             raise UnavailableError(f"the event store has just forgotten the script: {error}") from error
         except redis.RedisError as error:
+            if is_elsewhere(error):
+                connection.disconnect()
             raise _ours(error) from error
         finally:
             if in_flight:

@@ -149,7 +149,7 @@ def url_of(port: int, options: dict[str, str]) -> str:
     return f"rediss://:pw@127.0.0.1:{port}?" + "&".join(f"{name}={value}" for name, value in options.items())
 
 
-# What differs from `options_of`; None: left out. AUTHORITY and the like stand for the file of that name, or its text.
+# What differs from `options_of`; None: left out. Words in capitals stand for a file, or its text.
 Changes = dict[str, str | None]
 GOOD: dict[str, Changes] = {
     "a certificate for another name, unchecked": {},

@@ -208,7 +208,7 @@ def test_a_word_of_a_command_line_as_it_is_recorded(text: str, told: str) -> Non
         ("redis://h/1?db=2", "db is given twice"),
         ("redis://:a@h?password=b", "password is given twice"),
         ("redis://h:0", "a port is a number from 1 to 65535"),
-        ("redis://h?passwrod=x", "perhaps password"),
+        ("redis://h?pasword=x", "perhaps password"),
         ("redis://h?host=x", "it has an option that there is not"),
         ("redis://h?socket_timeout=nan", "socket_timeout is a number of seconds above 0"),
         ("rediss://h?ssl_check_hostname=maybe", "ssl_check_hostname is true or false"),
