@@ -174,7 +174,7 @@ def test_unix_sockets_do_not_go_through_a_proxy(tmp_path: Path) -> None:
 
 
 def test_a_shop_on_somebody_elses_server(guarded: Guarded, tmp_path: Path) -> None:
-    """`ordershop up`, `status`, `replay` and the log of services name the server without its secrets; ps neither."""
+    """`ordershop up`, `status`, `replay`, the log and `ps` name the server without its secrets, or not at all."""
     port = str(free_port())
     log = tmp_path / "log"
     with named_by_file(tmp_path, guarded.address) as file, log.open("wb") as output, subprocess.Popen(
@@ -198,7 +198,7 @@ def test_a_shop_on_somebody_elses_server(guarded: Guarded, tmp_path: Path) -> No
 
 
 def test_locusts_pages(guarded: Guarded, tmp_path: Path) -> None:
-    """With `shopbench web` no page, no answer, no log and no command line tells a secret, before and after a run."""
+    """With `shopbench web` no page, no answer, no log and no command line tells a secret."""
     port, log = free_port(), tmp_path / "log"
     command = ["harness", "web", "append", "--profile", "smoke", "--port", str(port), "--start"]
     with log.open("wb") as output, subprocess.Popen(
