@@ -34,6 +34,7 @@ from typing import Any, cast
 
 import hiredis
 
+from ordershop.server.options import discreet
 from ordershop.server.tls import tls_context
 from ordershop.server.url import Address, ServerUrl
 
@@ -47,7 +48,10 @@ class LostError(Exception):
 
 
 class ReplyError(Exception):
-    """The server answered with an error."""
+    """The server answered with an error; its text does not name the user."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(discreet(text))
 
 
 class _Call:

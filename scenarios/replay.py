@@ -131,7 +131,7 @@ class ReplayByUsers:
             store.append_many(itertools.islice(_events(stage, chosen), chosen.events))
             journeys = Journeys(
                 entry="scenarios.replayer:Replayer",
-                host=server.url.unmasked,
+                host=server.url,
                 users=chosen.users,
                 seed=stage.seed,
                 given={"namespace": server.namespace, "entities": len(store.replay(TOPIC))},

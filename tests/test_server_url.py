@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import base64
 import copy
 import inspect
@@ -13,6 +14,7 @@ from urllib.parse import quote
 
 import msgspec
 import pytest
+import redis
 import redis.connection
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +22,9 @@ from hypothesis import strategies as st
 from harness.server import options as harness_options
 from harness.server.named import VARIABLE, environment_for, server_named
 from harness.server.url import ServerUrl, UrlError, address_given, without_secrets
+from harness.servers import OwnServer, client_for
+from ordershop.event_store import EventStore, StoreError, connect
+from ordershop.resp import ReplyError, Resp
 from ordershop.server.url import ServerUrl as ShopsUrl
 from ordershop.services.store_option import add_store_option
 
@@ -317,3 +322,49 @@ def test_a_service_finds_its_store(capsys: pytest.CaptureFixture[str]) -> None:
         said = capsys.readouterr().err
         assert "--server" in said
         assert "s3c" not in said
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("NOPERM User ada has no permissions to run", "NOPERM User *** has no permissions to run"),
+        ("NOPERM this user has no permissions to run", "NOPERM this user has no permissions to run"),
+        (
+            "ERR unknown 'AUTH', with args beginning with: 'a' 's\nt'",
+            "ERR unknown 'AUTH', with args beginning with: ***",
+        ),
+        (
+            "WRONGPASS invalid username-password pair or user is",
+            "WRONGPASS invalid username-password pair or user is",
+        ),
+    ],
+)
+def test_what_a_server_quotes_when_it_refuses(said: str, told: str) -> None:
+    """Whom it refuses, and with which arguments; the rest is told word by word."""
+    assert harness_options.discreet(said) == told
+
+
+def test_an_error_names_no_user_whoever_reads_it(own_server: OwnServer) -> None:
+    """A server that says whom it refuses is quoted without that by every way of asking it."""
+    with own_server.client() as client:
+        client.acl_setuser("somebody", enabled=True, nopass=True, commands=["+ping", "+client"])
+    url = f"redis://somebody@127.0.0.1:{own_server.port}"
+
+    async def ask() -> None:
+        resp = Resp(url)
+        try:
+            await resp.call("INFO")
+        finally:
+            await resp.close()
+
+    told = []
+    for way in (lambda: asyncio.run(ask()), client_for(url).info, connect(url).info):
+        with pytest.raises((ReplyError, redis.ResponseError), match="has no permissions to run") as raised:
+            way()
+        told.append(str(raised.value))
+    assert [each for each in told if "somebody" in each] == []
+    store = EventStore(connect(url))
+    with pytest.raises(StoreError) as refused:
+        store.find_one("customer", "c")
+    assert "somebody" not in str(refused.value)
+    assert "no permissions" in str(refused.value)

@@ -11,6 +11,7 @@ from typing import Any
 
 import hiredis
 
+from harness.server.options import discreet
 from harness.server.tls import TlsError, tls_context
 from harness.server.url import ServerUrl, UrlError
 
@@ -20,7 +21,10 @@ class DialError(Exception):
 
 
 class ReplyError(Exception):
-    """An error that the server has answered."""
+    """An error that the server has answered; its text does not name the user."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(discreet(text))
 
 
 def open_socket(url: ServerUrl | str, timeout_s: float = 5.0) -> socket.socket:

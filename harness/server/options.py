@@ -25,6 +25,16 @@ class RefusedError(Exception):
     """Why a part of a URL cannot be; a fixed text, which quotes nothing."""
 
 
+# What a server quotes when it refuses: the user, and the arguments of a command that it does not know, which AUTH
+# may be.
+_QUOTED = re.compile(r"(?<=\b[Uu]ser )\S+(?= has no permissions)|(?<=with args beginning with: ).*", re.DOTALL)
+
+
+def discreet(error: str) -> str:
+    """An error that a server has answered, without what it quotes of who one is there."""
+    return _QUOTED.sub("***", error)
+
+
 def _number(text: str) -> int:
     if not re.fullmatch("[0-9]{1,9}", text):
         raise RefusedError("is a whole number")

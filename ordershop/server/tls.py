@@ -23,9 +23,16 @@ from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
-from redis.connection import Connection, ConnectionPool, SSLConnection, UnixDomainSocketConnection
+from redis.connection import (
+    Connection,
+    ConnectionPool,
+    DefaultParser,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
 from redis.retry import Retry
 
+from .options import discreet
 from .url import ServerUrl
 
 
@@ -78,6 +85,16 @@ def tls_context(options: Mapping[str, Any]) -> ssl.SSLContext:
     return context
 
 
+class _DiscreetParser(DefaultParser):  # type: ignore[misc, valid-type]
+    """redis-py's, whose errors do not name the user: they end in logs, answers and records."""
+
+    @classmethod
+    def parse_error(cls, response: str) -> Exception:
+        """The exception for an error that was answered."""
+        error: Exception = super().parse_error(discreet(response))
+        return error
+
+
 class TlsConnection(SSLConnection):
     """redis-py's encrypted connection, on a context of ours.
 
@@ -117,6 +134,7 @@ def redis_client(url: ServerUrl, *, timeout_s: float, block_s: float = 0.0) -> r
         "password": url.password or None,
         "db": url.db,
         "client_name": options.get("client_name"),
+        "parser_class": _DiscreetParser,
     }
     kind: type[Any] = Connection
     if url.path:
