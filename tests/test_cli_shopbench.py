@@ -198,6 +198,15 @@ BAD_INPUT: dict[str, tuple[list[str], str]] = {
     "report of a binary log": (["report", "BINARY_LOG"], "BINARY_LOG: "),
     "report that cannot be written": (["report", "NOT_WRITABLE"], "the report cannot be written"),
     "report of a spoiled timeline": (["report", "SPOILED_TIMELINE"], "SPOILED_TIMELINE: "),
+    "not a Redis URL": (["run", "append", "--server", "http://127.0.0.1:1"], "not the URL of a Redis server"),
+    "not a URL": (["run", "append", "--server", "redis://[::1"], "not the URL of a Redis server"),
+    "not a database": (["run", "append", "--server", "redis://127.0.0.1:1/abc"], "the number of a database"),
+    "unknown URL option": (
+        ["run", "append", "--server", "redis://127.0.0.1:1?a=b"],
+        "an option that there is not",
+    ),
+    "a server file that is not there": (["run", "append", "--server-file", "/no/such/file"], "cannot be read"),
+    "a server named twice": (["run", "--server-file", "/dev/null", "--server", "embedded"], "not by both"),
 }
 
 IN = ["--runs", "RUNS"]
@@ -212,9 +221,6 @@ BAD_SURROUNDINGS: dict[str, tuple[list[str], str]] = {
         "neither a server program, nor a URL",
     ),
     "no server program": (["run", "replay", *IN, "--server", "/bin/true"], "/bin/true: ended at once"),
-    "not a Redis URL": (["run", "append", *IN, "--server", "http://127.0.0.1:1"], "not the URL of a Redis server"),
-    "not a URL": (["run", "append", *IN, "--server", "redis://[::1"], "not the URL of a Redis server"),
-    "unknown URL option": (["run", "append", *IN, "--server", "redis://127.0.0.1:1?a=b"], "not the URL of"),
     "port in use": (["run", "append", *IN, "--port", "PORT"], "is in use"),
 }
 
