@@ -150,7 +150,7 @@ def _look_at_report(page: Watched, url: str) -> None:
     ("field", "value", "says"),
     [
         ("basePerS", "-5", "lag: Expected `float` > 0.0 - at `$.base_per_s`"),
-        ("profile", "fast", "there is no profile 'fast'"),
+        ("seed", "one", "a seed is a whole number of 0 or more, not 'one'"),
     ],
 )
 def test_a_form_that_cannot_be_says_so(
