@@ -34,7 +34,7 @@ from typing import Any, cast
 
 import hiredis
 
-from ordershop.server.options import discreet
+from ordershop.server.options import withheld
 from ordershop.server.tls import tls_context
 from ordershop.server.url import Address, ServerUrl
 
@@ -51,7 +51,7 @@ class ReplyError(Exception):
     """The server answered with an error; its text does not name the user."""
 
     def __init__(self, text: str) -> None:
-        super().__init__(discreet(text))
+        super().__init__(withheld(text))
 
 
 class _Call:

@@ -213,7 +213,7 @@ def test_a_word_of_a_command_line_as_it_is_recorded(text: str, told: str) -> Non
         ("redis://h/1?db=2", "db is given twice"),
         ("redis://:a@h?password=b", "password is given twice"),
         ("redis://h:0", "a port is a number from 1 to 65535"),
-        ("redis://h?pasword=x", "perhaps password"),
+        ("redis://h?client_nam=x", "perhaps client_name"),
         ("redis://h?host=x", "it has an option that there is not"),
         ("redis://h?socket_timeout=nan", "socket_timeout is a number of seconds above 0"),
         ("rediss://h?ssl_check_hostname=maybe", "ssl_check_hostname is true or false"),
@@ -341,7 +341,7 @@ def test_a_service_finds_its_store(capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_what_a_server_quotes_when_it_refuses(said: str, told: str) -> None:
     """Whom it refuses, and with which arguments; the rest is told word by word."""
-    assert harness_options.discreet(said) == told
+    assert harness_options.withheld(said) == told
 
 
 def test_an_error_names_no_user_whoever_reads_it(own_server: OwnServer) -> None:

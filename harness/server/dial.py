@@ -11,7 +11,7 @@ from typing import Any
 
 import hiredis
 
-from harness.server.options import discreet
+from harness.server.options import withheld
 from harness.server.tls import TlsError, tls_context
 from harness.server.url import ServerUrl, UrlError
 
@@ -24,7 +24,7 @@ class ReplyError(Exception):
     """An error that the server has answered; its text does not name the user."""
 
     def __init__(self, text: str) -> None:
-        super().__init__(discreet(text))
+        super().__init__(withheld(text))
 
 
 def open_socket(url: ServerUrl | str, timeout_s: float = 5.0) -> socket.socket:

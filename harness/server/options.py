@@ -27,10 +27,10 @@ class RefusedError(Exception):
 
 # What a server quotes when it refuses: the user, and the arguments of a command that it does not know, which AUTH
 # may be.
-_QUOTED = re.compile(r"(?<=\b[Uu]ser )\S+(?= has no permissions)|(?<=with args beginning with: ).*", re.DOTALL)
+_QUOTED = re.compile(r"(?<=\b(?i:user) )\S+(?= has no permissions)|(?<=with args beginning with: ).*", re.DOTALL)
 
 
-def discreet(error: str) -> str:
+def withheld(error: str) -> str:
     """An error that a server has answered, without what it quotes of who one is there."""
     return _QUOTED.sub("***", error)
 

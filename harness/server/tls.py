@@ -32,7 +32,7 @@ from redis.connection import (
 )
 from redis.retry import Retry
 
-from .options import discreet
+from .options import withheld
 from .url import ServerUrl
 
 
@@ -85,13 +85,13 @@ def tls_context(options: Mapping[str, Any]) -> ssl.SSLContext:
     return context
 
 
-class _DiscreetParser(DefaultParser):  # type: ignore[misc, valid-type]
+class _WithholdingParser(DefaultParser):  # type: ignore[misc, valid-type]
     """redis-py's, whose errors do not name the user: they end in logs, answers and records."""
 
     @classmethod
     def parse_error(cls, response: str) -> Exception:
         """The exception for an error that was answered."""
-        error: Exception = super().parse_error(discreet(response))
+        error: Exception = super().parse_error(withheld(response))
         return error
 
 
@@ -134,7 +134,7 @@ def redis_client(url: ServerUrl, *, timeout_s: float, block_s: float = 0.0) -> r
         "password": url.password or None,
         "db": url.db,
         "client_name": options.get("client_name"),
-        "parser_class": _DiscreetParser,
+        "parser_class": _WithholdingParser,
     }
     kind: type[Any] = Connection
     if url.path:
