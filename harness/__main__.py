@@ -52,7 +52,9 @@ from harness.host.placement import PLANS, Plan, placed
 from harness.load.settings import SPIN_SHARE
 from harness.record.alive import settled
 from harness.run import Record, RunError
-from harness.servers import Durability, without_password
+from harness.server.named import VARIABLE, environment_for, is_url, server_named
+from harness.server.url import UrlError, without_secrets
+from harness.servers import Durability
 from harness.worktree import WorktreeError
 
 app = typer.Typer(
@@ -62,6 +64,14 @@ app = typer.Typer(
     help="Measure event stores on Redis Streams: append, replay, lag, recovery; and account for every event.",
 )
 _OUR_TARGET = "scenarios.gate_target:ordershop"
+ServerOption = Annotated[
+    str | None,
+    typer.Option(help=f"embedded, a server program, or a redis:// URL; else what {VARIABLE} says, else embedded."),
+]
+ServerFileOption = Annotated[
+    Path | None,
+    typer.Option(help="A file with that URL: all can read a command line, and a password in it."),
+]
 out = Console()
 err = Console(stderr=True)
 # By its version typer uses click, or brings a copy of it: the base of all that a command line can be wrong in.
@@ -104,7 +114,8 @@ def _given(parameters: Sequence[str]) -> dict[str, str]:
 @app.command("run")
 def run_command(
     names: Annotated[list[str] | None, typer.Argument(help="Scenarios; all of them if none is named.")] = None,
-    server: Annotated[str, typer.Option(help="embedded, a server program, or a redis:// URL.")] = "embedded",
+    server: ServerOption = None,
+    server_file: ServerFileOption = None,
     profile: Annotated[str, typer.Option(help="smoke, quick, standard or full.")] = "quick",
     param: Annotated[list[str] | None, typer.Option("--param", "-p", help="NAME=VALUE, any number.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 1,
@@ -126,7 +137,8 @@ def run_command(
         raise UsageError(f"there is no profile {profile!r}; there are {', '.join(PROFILES)}")
     plan = _plan_of_cores(cores)
     scenarios = _chosen(names or [])
-    if not names and "://" in server:
+    which = server_named(server, server_file, os.environ)
+    if not names and is_url(which):
         # They do to a server what nobody does to somebody else's; who names one is told so.
         left_out = [each.name for each in scenarios if getattr(each, "wants_own_server", False)]
         scenarios = [each for each in scenarios if each.name not in left_out]
@@ -141,14 +153,14 @@ def run_command(
     label = scenarios[0].name if len(scenarios) == 1 else "suite"
     now = dt.datetime.fromtimestamp(clock.epoch_s(), dt.UTC)
     directory = run.new_directory(runs, label, now)
-    command = ["shopbench", *(without_password(word) for word in sys.argv[1:])]
+    command = ["shopbench", *(without_secrets(word) for word in sys.argv[1:])]
     with _Shown(len(scenarios)) as shown, interruptible(), placed(plan) as pump_cores:
         driver = OwnProcesses(spin, pump_cores)
 
         def stage_for(scenario: Scenario, where: Path) -> Stage:
             where.mkdir(parents=True, exist_ok=True)
             return Stage(
-                server=server,
+                server=which,
                 port=port,
                 profile=profile,
                 seed=seed,
@@ -514,7 +526,8 @@ def index_command(
 @app.command("web")
 def web_command(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
     name: Annotated[str, typer.Argument(help="A scenario.")],
-    server: Annotated[str, typer.Option(help="embedded, a server program, or a redis:// URL.")] = "embedded",
+    server: ServerOption = None,
+    server_file: ServerFileOption = None,
     profile: Annotated[str, typer.Option(help="smoke, quick, standard or full.")] = "quick",
     param: Annotated[list[str] | None, typer.Option("--param", "-p", help="NAME=VALUE, any number.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 1,
@@ -557,8 +570,9 @@ def web_command(  # noqa: PLR0913, PLR0917 - a command has as many options as it
         "allowed-host": allowed_host or [],
         "allowed-origin": allowed_origin or [],
     }
-    for which in named_by(server, lists["also-server"], None, str(runs)).servers.values():
-        check_server(which)
+    which = server_named(server, server_file, os.environ)
+    for each in named_by(which, lists["also-server"], None, str(runs)).servers.values():
+        check_server(each)
     try:
         access_of(host, lists["allowed-host"], lists["allowed-origin"])
     except AccessError as error:
@@ -569,12 +583,14 @@ def web_command(  # noqa: PLR0913, PLR0917 - a command has as many options as it
             probe.bind((host, port))
     except OSError as error:
         raise UsageError(f"the web UI cannot be served on {host}:{port} ({error.strerror})") from error
-    others = {"profile": profile, "server": server, "seed": str(seed), "runs": str(runs), "users": str(users)}
+    others = {"profile": profile, "seed": str(seed), "runs": str(runs), "users": str(users)}
     command = command_of(cast("LoadScenario", scenario), given, host=host, port=port, others=others, lists=lists)
     url = f"http://{host}:{port}/"
     out.print(f"{url}  {scenario.name}; Ctrl-C ends it", markup=False, highlight=False, soft_wrap=True)
     sys.stdout.flush()
-    os.execv(command[0], [*command, *(["--autostart"] if start else [])])  # noqa: S606 - in place of this process
+    environment = {**os.environ, **environment_for(which)}
+    command += ["--autostart"] if start else []
+    os.execve(command[0], command, environment)  # noqa: S606 - in place of this process
 
 
 class _Shown:
@@ -630,7 +646,7 @@ def main() -> None:
         if not message:  # no command at all: the help has been shown
             sys.exit(checking.EXIT_USAGE)
         _fail(message)
-    except (UsageError, ParameterError, RunError, WorktreeError, budgets.BudgetError) as error:
+    except (UsageError, ParameterError, RunError, WorktreeError, UrlError, budgets.BudgetError) as error:
         _fail(str(error))
     except (typer.Abort, KeyboardInterrupt):
         sys.exit(checking.EXIT_INVALID)

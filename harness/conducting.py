@@ -39,6 +39,7 @@ from harness.measure.floor import COLUMNS, Floor
 from harness.record.alive import alive
 from harness.recording import KINDS, READING_LAG, Histogram, Interval, LatencyLog, SlowOperation
 from harness.run import Figure, Record, Run, Verdict
+from harness.server.url import ServerUrl
 from harness.servers import ServerError
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
@@ -60,7 +61,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     """Where and how a scenario runs.
 
     Attributes:
-        server: `embedded`, a program, or a URL.
+        server: `embedded`, a program, or the address of one that is there.
         port: for a server that we start; None for a free one.
         profile: `smoke`, `quick`, `standard` or `full`.
         seed: of everything that is drawn.
@@ -72,7 +73,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
         spin_share: of a core, that the pump may spend on waiting awake.
     """
 
-    server: str
+    server: ServerUrl | str
     port: int | None
     profile: str
     seed: int

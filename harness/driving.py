@@ -23,6 +23,7 @@ from harness.load.pump_process import PumpProcess
 from harness.load.settings import SPIN_SHARE, PumpError, PumpResult, PumpSettings
 from harness.pacing import Pacer
 from harness.recording import Interval, merged
+from harness.server.url import ServerUrl
 from harness.workload import Source
 
 
@@ -72,14 +73,14 @@ class Journeys(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         entry: `module:class` of the `ActingUser`.
-        host: of the system, as a URL.
+        host: of the system, as a URL; as a `ServerUrl`, where that may have a password.
         users: how many.
         seed: of what they draw.
         given: what they need to know, by name.
     """
 
     entry: str
-    host: str
+    host: ServerUrl | str
     users: int
     seed: int
     given: dict[str, Any]

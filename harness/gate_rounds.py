@@ -47,6 +47,7 @@ from harness.clock import Clock
 from harness.cores import Cores, core_of, on_core
 from harness.gate_side import Between, Block, Opened, Operation, Ready, Refused, SideSettings
 from harness.server.dial import open_socket
+from harness.server.url import ServerUrl
 from harness.servers import Durability, Server, ServerError, open_server
 
 Int64s = NDArray[np.int64]
@@ -146,7 +147,7 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True):
     sources: Mapping[Side, Path]
     names: Mapping[Side, str]
     adapter: Path | None = None
-    server: str = "embedded"
+    server: ServerUrl | str = "embedded"
     durability: Durability = "none"
     seed: int = 1
     cores: Cores = "one"
@@ -246,7 +247,7 @@ class Controls:
         ServerError: it does not answer.
     """
 
-    def __init__(self, url: str, clock: Clock) -> None:
+    def __init__(self, url: ServerUrl | str, clock: Clock) -> None:
         self._now_ns = clock.now_ns
         try:
             self._socket = open_socket(url)
@@ -354,7 +355,8 @@ class _OpenSide:
         Raises:
             SideError: its code has failed, or it is no target.
         """
-        self._tell(server.url, "cannot be opened")
+        # A target is anybody's code, and takes text; servers of ours have no password.
+        self._tell(server.url.unmasked, "cannot be opened")
         self.operations = self.answer(Opened, "cannot be opened").operations
         if "append" not in self.operations:
             raise SideError(f"{self._name} has no append, which no target may leave out")

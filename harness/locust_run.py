@@ -29,6 +29,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import gevent
@@ -79,7 +80,8 @@ from harness.measure.outcomes import NOT_DUE, UNKNOWN
 from harness.pacing import Pacer
 from harness.recording import Interval, merged, unpack_intervals
 from harness.run import Record, RunError, WorkerShare
-from harness.servers import without_password
+from harness.server.named import VARIABLE, server_named
+from harness.server.url import ServerUrl, UrlError, without_secrets
 from harness.workload import Source
 
 READY_S = 60.0
@@ -521,7 +523,7 @@ class Session:
         share: how far the run is, from 0 to 1.
 
     Raises:
-        ParameterError: the command line names servers that cannot be.
+        ParameterError, UrlError: the command line names servers that cannot be.
     """
 
     def __init__(self, environment: Environment, scenario: LoadScenario, clock: Clock) -> None:
@@ -529,10 +531,12 @@ class Session:
         self.scenario = scenario
         self.clock = clock
         options = environment.parsed_options
-        self.named: Named = named_by(options.server, options.also_server or [], options.host, options.runs)
-        options.server, options.also_server = self.named.default_server, None
+        file = Path(options.server_file) if options.server_file else None
+        server = server_named(options.server or None, file, os.environ)
+        self.named: Named = named_by(server, options.also_server or [], options.host, options.runs)
+        options.server, options.server_file, options.also_server = self.named.default_server, "", None
         # It is shown, and stands in names of files; users get theirs with the load.
-        options.host = environment.host = without_password(self.named.gateway) or None
+        options.host = environment.host = without_secrets(self.named.gateway) or None
         self.share = 0.0
         self.spread = Spread(environment, clock)
         self.findings: Findings | None = None
@@ -571,7 +575,7 @@ class Session:
         server = self.server_of(options)
         parameters = parameters_of(self.scenario, options.profile or "quick", given)
         if options.run_time:
-            parameters = self.scenario.lasting(parameters, float(options.run_time), server)
+            parameters = self.scenario.lasting(parameters, float(options.run_time), str(server))
         try:
             seed = int(options.seed)
         except ValueError:
@@ -580,7 +584,7 @@ class Session:
             raise ParameterError(f"a seed is a whole number of 0 or more, not {options.seed!r}")
         return parameters, seed
 
-    def server_of(self, options: Any) -> str:
+    def server_of(self, options: Any) -> ServerUrl | str:
         """The server that options ask for by its name.
 
         Raises:
@@ -629,7 +633,7 @@ class Session:
 
     def _conduct_on(self, stage: Stage, parameters: msgspec.Struct) -> None:
         self.findings = Findings(self.scenario.name)
-        command = ["locust", *(without_password(word) for word in sys.argv[1:])]
+        command = ["locust", *(without_secrets(word) for word in sys.argv[1:])]
         self._is_measuring = True
         try:
             record, ended = conduct(self.scenario, parameters, stage, command=command, findings=self.findings)
@@ -737,7 +741,16 @@ def add_arguments(parser: LocustArgumentParser, scenario: LoadScenario) -> None:
     """Add a scenario's parameters to Locust's options; they stand in the form of the web UI, too."""
     # Locust's own is every interface. What is given, configured or in the environment goes before a default.
     parser.set_defaults(web_host="127.0.0.1")
-    parser.add_argument("--server", default="embedded", help="embedded, a server program, or a redis:// URL")
+    # It does not stand in the form under its own name: Locust would show the address with its password.
+    parser.add_argument(
+        "--server",
+        default="",
+        include_in_web_ui=False,
+        help=f"embedded, a server program, or a redis:// URL; else what {VARIABLE} says, else embedded",
+    )
+    parser.add_argument(
+        "--server-file", default="", include_in_web_ui=False, help="a file with that URL: a command line is public"
+    )
     parser.add_argument(
         "--also-server",
         action="append",
@@ -895,7 +908,7 @@ def _check(session: Session, options: Any) -> None:
     """End Locust with one line where its options cannot be; take the run time as the schedule's length."""
     try:
         session.chosen(options)
-    except ParameterError as error:
+    except (ParameterError, UrlError) as error:
         _fail(str(error))
     if options.headless or options.autostart:
         # Locust's own timer knows neither the start of the system nor the drain; the schedule's end ends the run.

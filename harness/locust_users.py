@@ -236,7 +236,7 @@ class JourneyUser(ActingUser, FastHttpUser):  # type: ignore[misc]  # locust com
 
     def on_start(self) -> None:
         """Wait until the load begins, and for this user's first arrival."""
-        self.client.base_url = lobby_of(self.environment).wait().journeys.host.rstrip("/")
+        self.client.base_url = str(lobby_of(self.environment).wait().journeys.host).rstrip("/")
         super().on_start()
 
     def on_stop(self) -> None:
@@ -559,7 +559,7 @@ def users_main(channel: Channel, journeys: Journeys, pacer: Pacer) -> None:
     """The process of `driving.UsersProcess`: users without Locust's command line."""
     module, _, name = journeys.entry.partition(":")
     user_class = type("User", (getattr(importlib.import_module(module), name),), {"abstract": False})
-    environment = Environment(user_classes=[user_class], host=journeys.host)
+    environment = Environment(user_classes=[user_class], host=str(journeys.host))
     runner = environment.create_local_runner()
     pool = UserPool(journeys, pacer, first_user=0, here=journeys.users, clock=SystemClock())
     lobby_of(environment).open(pool)

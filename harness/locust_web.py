@@ -50,7 +50,8 @@ from harness.locust.form import (
     prefilled,
     taken,
 )
-from harness.servers import ServerError, client_for, without_password
+from harness.server.url import ServerUrl, without_secrets
+from harness.servers import ServerError, client_for
 
 STATIC = Path(__file__).parent / "web"
 TABS = {
@@ -141,19 +142,21 @@ def _ms(value_us: int | None) -> float | None:
     return None if value_us is None else value_us / 1000
 
 
-def check_server(which: str) -> None:
+def check_server(which: ServerUrl | str) -> None:
     """Refuse what cannot name a server; whether it answers is seen when the run starts.
 
     Raises:
         ParameterError: neither `embedded`, nor a program that is there, nor a URL of a Redis server.
     """
-    if "://" in which:
+    if isinstance(which, ServerUrl) or "://" in which:
         try:
             client_for(which).close()
         except ServerError as error:
             raise ParameterError(str(error)) from error
     elif which != "embedded" and shutil.which(which) is None:
-        raise ParameterError(f"{which!r} is neither a server program, nor a redis:// URL, nor 'embedded'")
+        raise ParameterError(
+            f"{without_secrets(which)!r} is neither a server program, nor a redis:// URL, nor 'embedded'"
+        )
 
 
 class _Web:
@@ -189,7 +192,7 @@ class _Web:
         return Page(
             scenario=session.scenario.name,
             is_running=session.is_running,
-            doing=without_password(session.doing),
+            doing=without_secrets(session.doing),
             share=session.share if session.is_running else 0.0,
             left_s=session.spread.left_s if session.is_running else None,
             live=None if view is None else view.snapshot(since, session.clock.now_ns()),
@@ -203,9 +206,9 @@ class _Web:
         return Outcome(
             status=record.run.status,
             headline=record.run.headline,
-            reason=without_password(record.run.reason),
+            reason=without_secrets(record.run.reason),
             verdicts=[
-                {"name": v.name, "status": v.status, "detail": without_password(v.detail)}
+                {"name": v.name, "status": v.status, "detail": without_secrets(v.detail)}
                 for v in record.run.verdicts
             ],
             directory=str(record.directory),
@@ -286,7 +289,7 @@ class _Web:
             check_server(session.server_of(options))
         except ParameterError as error:
             # Locust's form shows the message of an answer that is no success.
-            said = without_password(str(error))
+            said = without_secrets(str(error))
             return _json(200, {"success": False, "message": said, "host": session.environment.host or ""})
         # Locust takes what is left of it, and keeps the run time of the form before when this one has none.
         request.form = ImmutableMultiDict(kept)

@@ -3,7 +3,7 @@
                       harness process
                              | messages, one JSON line each; every one is answered by the counts
                              v
-    client <==> [ end | wire ---> ] proxy process [ <--- wire | end ] <==> server     loopback only
+    client <==> [ end | wire ---> ] proxy process [ <--- wire | end ] <==> server     clients on loopback only
 
     pass          bytes go through unchanged, in both directions
     cut reset     both sides get a RST, and new connections are refused
@@ -147,8 +147,9 @@ class Proxy:
     """A proxy in front of a port of this machine; runs from its making until it is left.
 
     Args:
-        server_port: where the server listens, on loopback.
+        server_port: where the server listens.
         port: where to listen, on loopback; None for a free one.
+        server_host: the server's address, as a number: the proxy looks up no names.
 
     Raises:
         ProxyError: it could not be started.
@@ -156,12 +157,12 @@ class Proxy:
     All methods may be called from any thread. Each returns when what it asks for is in force.
     """
 
-    def __init__(self, server_port: int, *, port: int | None = None) -> None:
+    def __init__(self, server_port: int, *, port: int | None = None, server_host: str = _HOST) -> None:
         self._lock = threading.Lock()
         self._line, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "harness.proxy", str(server_port), str(port or 0)],
+                [sys.executable, "-m", "harness.proxy", str(server_port), str(port or 0), server_host],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 start_new_session=True,
@@ -338,7 +339,7 @@ class ProxyLoop:
 
     Args:
         listen_port: 0 for a free one.
-        server_port: where to connect to.
+        server: where to connect to: the address, as a number, and the port.
         control: messages come in and counts go out; the loop ends when its other end does.
         clock: for delays.
 
@@ -346,8 +347,9 @@ class ProxyLoop:
         OSError: the port is in use.
     """
 
-    def __init__(self, listen_port: int, server_port: int, control: socket.socket, clock: Clock) -> None:
-        self._server = (_HOST, server_port)
+    def __init__(self, listen_port: int, server: tuple[str, int], control: socket.socket, clock: Clock) -> None:
+        self._server = server
+        self._family = socket.AF_INET6 if ":" in server[0] else socket.AF_INET
         self._control = control
         self._clock = clock
         self._selector = selectors.DefaultSelector()
@@ -511,7 +513,7 @@ class ProxyLoop:
 
     def _connect(self, key: str) -> _End | None:
         try:
-            connection = _prepared(socket.socket())
+            connection = _prepared(socket.socket(self._family))
         except OSError:
             return None
         if connection.connect_ex(self._server) not in {0, errno.EINPROGRESS}:
@@ -701,13 +703,13 @@ def _prepared(connection: socket.socket) -> socket.socket:
     return connection
 
 
-def main(server_port: int, port: int) -> None:
+def main(server_port: int, port: int, server_host: str = _HOST) -> None:
     """Run a proxy whose standard input is one end of a pair of sockets."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with socket.socket(fileno=0) as control:
         try:
-            loop = ProxyLoop(port, server_port, control, SystemClock())
+            loop = ProxyLoop(port, (server_host, server_port), control, SystemClock())
         except OSError as error:
             control.sendall(msgspec.json.encode(f"port {port}: {error.strerror}") + b"\n")
             return
@@ -715,4 +717,4 @@ def main(server_port: int, port: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

@@ -46,6 +46,7 @@ from harness.oracle_checks import (
 from harness.pacing import Pacer, constant
 from harness.recording import Histogram, Interval, LatencyLog, SparseHistogram, read_hlog, write_hlog
 from harness.run import Verdict
+from harness.server.url import ServerUrl
 from harness.servers import open_server
 from harness.workload import StampedCommand, placeholder
 
@@ -90,7 +91,7 @@ class SelfCheck:
             findings.headline = f"{checks - passed} of {checks} checks do not pass on this machine."
 
 
-def _pump(stage: Stage, url: str, pacer: Pacer, source: StampedCommand) -> tuple[PumpResult, int]:
+def _pump(stage: Stage, url: ServerUrl | str, pacer: Pacer, source: StampedCommand) -> tuple[PumpResult, int]:
     """Let a pump run a schedule, and answer its result and the schedule's origin."""
     pump = PumpProcess(PumpSettings(url=url, drain_ns=10_000_000_000), pacer, source)
     try:

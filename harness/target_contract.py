@@ -48,7 +48,7 @@ class TargetContract:
     @pytest.fixture
     def target(self, server: Server) -> Iterator[Any]:
         """The target, open."""
-        opened = self.open_target()(server.url)
+        opened = self.open_target()(server.url.unmasked)
         yield opened
         opened.close()
 
@@ -71,7 +71,7 @@ class TargetContract:
         _needs(target, "replay")
         for number in range(COUNT):
             target.append(target.event(number))
-        other: Any = self.open_target()(server.url)
+        other: Any = self.open_target()(server.url.unmasked)
         assert len(other.replay()) == COUNT
         other.close()
 
@@ -97,7 +97,7 @@ class TargetContract:
         _needs(target, "drain")
         for number in range(COUNT):
             target.append(target.event(number))
-        other: Any = self.open_target()(server.url)
+        other: Any = self.open_target()(server.url.unmasked)
         with server.client() as client:
             # What the answer with the count takes itself is in the next one.
             before, idle = _sent_bytes(client), _sent_bytes(client)
@@ -114,7 +114,7 @@ class TargetContract:
         if hasattr(target, "append_many"):
             target.append_many([target.event(number) for number in (5, 6)])
             appended += [5, 6]
-        other: Any = self.open_target()(server.url)
+        other: Any = self.open_target()(server.url.unmasked)
         for each in (target, other):
             assert None not in [each.find_one(number) for number in appended]
             assert each.find_one(4) is None

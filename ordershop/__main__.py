@@ -35,8 +35,9 @@ from ordershop.embedded import redis_service, wait_for_redis
 from ordershop.entities import ENTITIES, Topic
 from ordershop.event_store import EventStore, StoreError, connect
 from ordershop.events import EventId
+from ordershop.server.url import ServerUrl, UrlError, address_given, without_secrets
 from ordershop.shop import shop_ports, shop_services, url_of
-from ordershop.supervisor import State, Supervisor, SupervisorError, answers_health, free_port
+from ordershop.supervisor import STORE_VARIABLE, State, Supervisor, SupervisorError, answers_health, free_port
 
 app = typer.Typer(
     help="A shop that appends events to Redis Streams.",
@@ -46,6 +47,10 @@ app = typer.Typer(
 )
 
 PortOption = Annotated[int, typer.Option(help="Port of the gateway.", min=1, max=65535)]
+ServerFileOption = Annotated[
+    Path | None,
+    typer.Option(help="A file with that URL: all can read a command line, and a password in it."),
+]
 POLL_S = 0.2
 # By its version typer uses click, or brings a copy of it: the base of all that a command line can be wrong in.
 CLICK_ERROR: type[Exception] = typer.BadParameter.__bases__[0].__bases__[0]
@@ -131,11 +136,11 @@ class Shop:
         redis: the supervisor of Redis; of nothing where Redis is somebody else's.
         services: those that the shop consists of.
         ports: of the services.
-        server: the URL of Redis.
+        server: the address of Redis.
     """
 
     def __init__(
-        self, redis: Supervisor, services: Services, ports: dict[str, int], server: str, namespace: str
+        self, redis: Supervisor, services: Services, ports: dict[str, int], server: ServerUrl, namespace: str
     ) -> None:
         self._redis = redis
         self._services = services
@@ -163,14 +168,15 @@ class Shop:
                     return Reply(error=f"not understood: {request.command!r}")
         except SupervisorError as error:
             return Reply(error=str(error))
-        return Reply(self.rows(), self._server, self._namespace)
+        # Unmasked, for `ordershop replay` connects with it; the socket is this user's alone.
+        return Reply(self.rows(), self._server.unmasked, self._namespace)
 
     def rows(self) -> list[Row]:
         """What every service is doing."""
         rows = []
         for name in [*self._redis.names, *self._services.names]:
             port = self._ports.get(name)
-            url = self._server if name == "redis" else url_of(port) if port else None
+            url = str(self._server) if name == "redis" else url_of(port) if port else None
             owner = self._owner(name)
             rows.append(Row(name, owner.state(name), owner.pid(name), url))
         return rows
@@ -192,8 +198,13 @@ class Shop:
 def up(
     port: PortOption = 5000,
     server: Annotated[
-        str, typer.Option(help="`embedded`, the path of a server program, or the URL of one that runs.")
-    ] = "embedded",
+        str | None,
+        typer.Option(
+            help="`embedded`, the path of a server program, or the URL of one that runs; "
+            f"else what {STORE_VARIABLE} says, else `embedded`."
+        ),
+    ] = None,
+    server_file: ServerFileOption = None,
     topology: Annotated[Topology, typer.Option(help="Services as processes, or all in one.")] = Topology.PROCESSES,
     state: Annotated[Path | None, typer.Option(help="Where Redis, mail and CRM keep what must last.")] = None,
     namespace: Annotated[str, typer.Option(help="What every key in Redis begins with.")] = "",
@@ -210,7 +221,9 @@ def up(
         directory = _directory(state, stack)
         # It ends after the services, and before its directory is removed.
         own_redis = stack.enter_context(Supervisor(on_line=log))
-        url = _server_url(server, own_redis, ports, directory, state is not None)
+        url = _server_url(
+            _named(server, server_file) or "embedded", own_redis, ports, directory, state is not None
+        )
         services = _start(topology, url, ports, namespace, state, host, log, stack)
         if not answers_health(port, timeout_s=3.0):
             raise UsageError(f"the shop has started, and is not well: see {url_of(port)}/health")
@@ -262,22 +275,36 @@ def _directory(state: Path | None, stack: contextlib.ExitStack) -> Path:
     return state / "redis"
 
 
-def _server_url(server: str, supervisor: Supervisor, ports: dict[str, int], directory: Path, keep: bool) -> str:
-    """The URL of Redis, which is started where none was given."""
+def _named(server: str | None, file: Path | None) -> str | None:
+    """What names the server: the option, the file, or the environment."""
+    try:
+        return address_given(server, file, os.environ, STORE_VARIABLE)
+    except UrlError as error:
+        raise UsageError(str(error)) from error
+
+
+def _server_url(
+    server: str, supervisor: Supervisor, ports: dict[str, int], directory: Path, keep: bool
+) -> ServerUrl:
+    """The address of Redis, which is started where none was given."""
     if "://" in server:
-        _ping(server)
-        return server
+        url = _address(server)
+        try:
+            connect(url).ping()
+        except (redis.RedisError, ValueError, OSError) as error:
+            raise UsageError(f"--server: {url} does not answer: {url.masked(str(error))}") from error
+        return url
     if server != "embedded" and not os.access(server, os.X_OK):
-        raise UsageError(f"--server: {server!r} is no URL, no program, and not `embedded`")
+        raise UsageError(f"--server: {without_secrets(server)!r} is no URL, no program, and not `embedded`")
     ports["redis"] = free_port()
     program = "" if server == "embedded" else server
     supervisor.start(redis_service(ports["redis"], directory, program=program, appendonly=keep), wait=False)
-    return wait_for_redis(supervisor, ports["redis"])
+    return ServerUrl(wait_for_redis(supervisor, ports["redis"]))
 
 
 def _start(
     topology: Topology,
-    url: str,
+    url: ServerUrl,
     ports: dict[str, int],
     namespace: str,
     state: Path | None,
@@ -298,11 +325,11 @@ def _start(
     return shop
 
 
-def _ping(url: str) -> None:
+def _address(text: str) -> ServerUrl:
     try:
-        connect(url).ping()
-    except (redis.RedisError, ValueError, OSError) as error:
-        raise UsageError(f"--server: {url} does not answer: {error}") from error
+        return ServerUrl(text)
+    except UrlError as error:
+        raise UsageError(f"--server: {error}") from error
 
 
 @app.command()
@@ -340,20 +367,26 @@ def replay(
     until: Annotated[
         str | None, typer.Option(help="An event's ID, seconds since 1970, or a time like 2026-01-31T12:00 (UTC).")
     ] = None,
-    server: Annotated[str | None, typer.Option(help="URL of Redis; else that of the running shop.")] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(help=f"URL of Redis; else what {STORE_VARIABLE} says, else that of the running shop."),
+    ] = None,
+    server_file: ServerFileOption = None,
     namespace: Annotated[str, typer.Option(help="What every key in Redis begins with.")] = "",
     port: PortOption = 5000,
 ) -> None:
     """Rebuild the entities of a topic from its events, and print each as a line of JSON."""
     wanted = _topic(topic)
     bound = _until(until) if until is not None else None
-    if server is None:
+    named = _named(server, server_file)
+    if named is None:
         reply = ask(port, Request("status"))
-        server, namespace = reply.server, namespace or reply.namespace
+        named, namespace = reply.server, namespace or reply.namespace
+    url = _address(named)
     try:
-        found = EventStore(connect(server), namespace).replay(wanted, until=bound)
+        found = EventStore(connect(url), namespace).replay(wanted, until=bound)
     except (redis.RedisError, StoreError, ValueError) as error:
-        raise UsageError(f"{server} does not answer: {error}") from error
+        raise UsageError(f"{url} does not answer: {url.masked(str(error))}") from error
     for entity in found.values():
         sys.stdout.buffer.write(msgspec.json.encode(entity) + b"\n")
     sys.stdout.buffer.flush()

@@ -4,11 +4,11 @@
     await store.append(Event.new("created", customer))
     await store.find_one("customer", "c-1")
 
-Every call ends, whatever the server does: an answer may take `timeout_s`, and a call without one is repeated
-once. All that it takes, connecting and loading a forgotten script included, ends after twice `timeout_s` and the
-pause between: then, by default before two seconds have gone by, it raises. A query of many pages has `PAGE_S` more
-for each page that came. An append is repeated with the same `event_id`, so it happens once; what a query repeats
-changes nothing.
+Every call ends, whatever the server does: an answer may take `timeout_s`, and a call without one is repeated once,
+and so is one that a replica or a loading server has refused, on a new connection. All that it takes, connecting
+and loading a forgotten script included, ends after twice `timeout_s` and the pause between: then, by default
+before two seconds have gone by, it raises. A query of many pages has `PAGE_S` more for each page that came. An
+append is repeated with the same `event_id`, so it happens once; what a query repeats changes nothing.
 
 Commands and answers are the pure functions of `event_store.py` and `entity_cache.py`; only the sending differs.
 """
@@ -36,11 +36,13 @@ from ordershop.event_store import (
     UnavailableError,
     append_answer,
     append_arguments,
+    says_elsewhere,
     says_unable,
     trim_arguments,
 )
 from ordershop.events import Action, Event, EventId, Keys
 from ordershop.resp import LostError, ReplyError, Resp
+from ordershop.server.url import Address
 
 # One script call must not hold the server for long: so many events take it some milliseconds.
 TOGETHER = 1_000
@@ -78,7 +80,7 @@ class AsyncEventStore:
 
     def __init__(
         self,
-        url: str,
+        url: Address | str,
         namespace: str = "",
         *,
         dedup_window_s: int = DEDUP_WINDOW_S,
@@ -285,7 +287,8 @@ class AsyncEventStore:
         except LostError:
             pass
         except ReplyError as error:
-            raise _store_error(error) from error
+            if not self._must_leave(error):
+                raise _store_error(error) from error
         try:
             async with self._in_time(until_s):
                 await asyncio.sleep(BACK_OFF_S)
@@ -293,7 +296,15 @@ class AsyncEventStore:
         except LostError as error:
             raise UnavailableError(f"no answer from the event store: {error}") from error
         except ReplyError as error:
+            self._must_leave(error)
             raise _store_error(error) from error
+
+    def _must_leave(self, error: ReplyError) -> bool:
+        """Whether a server has said that another one is to be asked; its connection is left then."""
+        if not says_elsewhere(str(error)):
+            return False
+        self._resp.leave()
+        return True
 
     @contextlib.asynccontextmanager
     async def _in_time(self, until_s: float | None = None) -> AsyncIterator[asyncio.Timeout]:

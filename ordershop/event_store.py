@@ -38,13 +38,13 @@ from typing import Any, Literal
 
 import msgspec
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from ordershop import entity_cache
 from ordershop.entities import ENTITIES, LIST_FIELD, Entity, Topic, topic_of
 from ordershop.events import ACTIONS, Action, Event, EventId, Keys, Stored, entity_json
 from ordershop.events import StoreError as StoreError  # noqa: PLC0414  # of the family below; caches raise it, too
+from ordershop.server.tls import redis_client
+from ordershop.server.url import Address, ServerUrl
 
 APPEND_LUA = files("ordershop").joinpath("append.lua").read_text(encoding="utf-8")
 TRIM_LUA = files("ordershop").joinpath("trim.lua").read_text(encoding="utf-8")
@@ -113,6 +113,26 @@ _UNABLE_KINDS = (
 )
 
 
+# What a server answers that is not, or not yet, the one to ask: a replica since a failover, one cut off from its
+# primary, one that is still loading. Behind one address there may be another by now, for a new connection only.
+_ELSEWHERE = re.compile("(?:^|[: ]-?)(?:READONLY|MASTERDOWN|LOADING) ")
+_ELSEWHERE_KINDS = (
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.MasterDownError,
+    redis.exceptions.BusyLoadingError,
+)
+
+
+def says_elsewhere(text: str) -> bool:
+    """Whether an error that a server answers says that another one may have to be asked, by a new connection."""
+    return bool(_ELSEWHERE.search(text))
+
+
+def is_elsewhere(error: BaseException) -> bool:
+    """The same of an error that the client library has made of it, whose name it cuts off."""
+    return isinstance(error, _ELSEWHERE_KINDS) or says_elsewhere(str(error))
+
+
 def says_unable(text: str) -> bool:
     """Whether an error that a server answers says that it cannot serve now; another moment it may."""
     return bool(_UNABLE.search(text))
@@ -134,22 +154,19 @@ def _ours(error: redis.RedisError) -> StoreError:
     return StoreError(f"the event store refused a command: {error}")
 
 
-def connect(url: str, *, timeout_s: float = 2.0) -> redis.Redis:
+def connect(url: Address | str, *, timeout_s: float = 2.0, block_s: float = 0.0) -> redis.Redis:
     """A client for a `redis://`, `rediss://` or `unix://` URL, as this project needs it.
 
     RESP2, so that replies have one shape; no retries of the library's own; every wait bounded.
 
     Args:
-        timeout_s: how long a connection or an answer may take. A reader that blocks for longer on purpose
-            must be given more than it blocks.
+        timeout_s: how long a connection or an answer may take; what the URL says of it wins.
+        block_s: for how long a reader lets the server wait on purpose, which is added.
+
+    Raises:
+        ValueError: it is no such URL (`UrlError`), or its TLS cannot be (`TlsError`).
     """
-    return redis.Redis.from_url(
-        url,
-        protocol=2,
-        retry=Retry(NoBackoff(), 0),
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-    )
+    return redis_client(ServerUrl(url), timeout_s=timeout_s, block_s=block_s)
 
 
 def command(client: redis.Redis, *parts: Any) -> Any:
@@ -164,8 +181,11 @@ def command(client: redis.Redis, *parts: Any) -> Any:
     try:
         connection.send_command(*parts)
         return connection.read_response(disable_decoding=True)
-    except redis.ResponseError:
-        raise  # an error that the server has answered leaves the connection in order
+    except redis.ResponseError as error:
+        # An error that the server has answered leaves the connection in order; it may lead to the wrong server.
+        if is_elsewhere(error):
+            connection.disconnect()
+        raise
     except BaseException:
         # An answer may still be on its way; the next user of the connection must not read it.
         connection.disconnect()
@@ -209,8 +229,11 @@ class _Wire:
         try:
             connection.send_command(*parts)
             answer = connection.read_response(disable_decoding=True)
-        except redis.ResponseError:
-            self._idle.append(connection)  # an error that the server has answered leaves it in order
+        except redis.ResponseError as error:
+            if is_elsewhere(error):
+                self._leave(connection)
+            else:
+                self._idle.append(connection)  # an error that the server has answered leaves it in order
             raise
         except BaseException:
             # An answer may still be on its way; nobody else must read it.
@@ -219,6 +242,15 @@ class _Wire:
             raise
         self._idle.append(connection)
         return answer
+
+    def _leave(self, connection: Any) -> None:
+        """Dial again with the next command, in every thread: where one connection leads, all of them do."""
+        connection.disconnect()
+        self._pool.release(connection)
+        while self._idle:
+            other = self._idle.pop()
+            other.disconnect()
+            self._pool.release(other)
 
     def close(self) -> None:
         """Give the connections back to the pool."""
@@ -435,12 +467,14 @@ class EventStore:
             try:
                 return append_answer(self._call(self._append, arguments))
             except (redis.ConnectionError, redis.TimeoutError) as error:
-                last: Exception = error
+                last: redis.RedisError = error
             except redis.ResponseError as error:
-                raise _ours(error) from error
+                if not is_elsewhere(error):
+                    raise _ours(error) from error
+                last = error  # nothing was written; the next attempt dials again
             if attempt < self._retries:
                 self._sleep(0.05 * 2**attempt)
-        raise UnavailableError(f"no answer from the event store: {last}") from last
+        raise _ours(last) from last
 
     def append_many(self, events: Iterable[Event], *, mode: Mode = PROJECT) -> list[EventId]:
         """Append any number of events in order; each chunk of at most `CHUNK` of them is one atomic step.
@@ -485,6 +519,8 @@ class EventStore:
         except redis.exceptions.NoScriptError as error:
             raise UnavailableError(f"the event store has just forgotten the script: {error}") from error
         except redis.RedisError as error:
+            if is_elsewhere(error):
+                connection.disconnect()
             raise _ours(error) from error
         finally:
             if in_flight:

@@ -18,6 +18,7 @@ import uvicorn
 import uvloop
 
 from ordershop.async_store import AsyncEventStore
+from ordershop.server.url import Address
 from ordershop.services import billing, crm, customers, gateway, inventory, mail, orders, products
 from ordershop.services.app import App, uvicorn_config
 from ordershop.services.peer import Peer
@@ -29,7 +30,7 @@ class OneProcess:
     """A shop in this process.
 
     Args:
-        server: the URL of Redis.
+        server: the address of Redis.
         ports: of `shop_ports`.
         state: where the mail service keeps its outbox and the CRM its position; None: nowhere.
         host: on which address the gateway listens; all others are for this machine alone.
@@ -37,7 +38,7 @@ class OneProcess:
 
     def __init__(
         self,
-        server: str,
+        server: Address | str,
         ports: Mapping[str, int],
         *,
         namespace: str = "",

@@ -14,8 +14,10 @@ Every wait is bounded. One timer watches the oldest call alone: when that has no
 is closed and all that wait on it fail with `LostError`; what became of their commands is not known. There are
 no retries here: only the caller knows what may be repeated.
 
-The next call connects again. After an attempt that failed, calls fail at once for a moment, so that a
-thousand queued requests do not wait for a thousand time-outs one behind the other.
+The next call connects again. So it does after `leave`: a server that answers READONLY, behind an address that
+leads somewhere else by now, would answer it for ever. What has been written by then is still answered there. After
+an attempt that failed, calls fail at once for a moment, so that a thousand queued requests do not wait for a
+thousand time-outs one behind the other.
 
 redis-py's asyncio client is not used: it takes a connection, a lock and several tasks' switches for each call,
 and cannot share a connection between coroutines.
@@ -25,13 +27,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
+import socket
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, cast
 
 import hiredis
-from redis.connection import SSLConnection, parse_url
+
+from ordershop.server.options import withheld
+from ordershop.server.tls import tls_context
+from ordershop.server.url import Address, ServerUrl
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +48,10 @@ class LostError(Exception):
 
 
 class ReplyError(Exception):
-    """The server answered with an error."""
+    """The server answered with an error; its text does not name the user."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(withheld(text))
 
 
 class _Call:
@@ -68,11 +76,27 @@ class _Wire(asyncio.Protocol):
         self._waiting: deque[_Call] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport | None = None
+        self._is_left = False
+        self._made_at = loop.time()
 
     @property
     def is_open(self) -> bool:
         """Whether commands can be written."""
-        return self._transport is not None
+        return self._transport is not None and not self._is_left
+
+    @property
+    def age_s(self) -> float:
+        """For how long it has been there."""
+        return self._loop.time() - self._made_at
+
+    def leave(self) -> None:
+        """Write nothing any more, and close it when all that was written is answered."""
+        self._is_left = True
+        self._close_if_left()
+
+    def _close_if_left(self) -> None:
+        if self._is_left and not self._waiting:
+            self.close("left for another connection")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -94,6 +118,7 @@ class _Wire(asyncio.Protocol):
                     waiting.popleft()
                     if not call.answered.done():  # its caller may have been cancelled
                         call.answered.set_result(call.replies)
+            self._close_if_left()
         except hiredis.ProtocolError as error:
             self.close(f"the server does not speak RESP ({error})")
 
@@ -136,16 +161,19 @@ class Resp:
     """A shared connection to one server, made when it is needed.
 
     Args:
-        url: `redis://`, `rediss://` or `unix://`, with user, password and database as redis-py reads them.
-        timeout_s: how long an answer may take, and how long it may take to connect.
-        pause_s: for how long calls fail at once after a failed attempt to connect.
+        url: `redis://`, `rediss://` or `unix://`, with options as redis-py has them.
+        timeout_s: how long an answer may take, and how long it may take to connect. A caller has so long at the
+            most, so what the URL says of it does not count.
+        pause_s: for how long calls fail at once after a failed attempt to connect, and how long a connection is
+            kept at least, however often it is to be left.
 
     Raises:
-        ValueError: the URL is none of these.
+        ValueError: the URL is none of these, or its TLS cannot be.
     """
 
-    def __init__(self, url: str, *, timeout_s: float = 1.0, pause_s: float = 0.1) -> None:
-        self._options: dict[str, Any] = parse_url(url)
+    def __init__(self, url: Address | str, *, timeout_s: float = 1.0, pause_s: float = 0.1) -> None:
+        self._url = ServerUrl(url)
+        self._tls = tls_context(self._url.options) if self._url.has_tls else None
         self._timeout_s = timeout_s
         self._pause_s = pause_s
         self._wire: _Wire | None = None
@@ -177,6 +205,12 @@ class Resp:
             if isinstance(reply, ReplyError):
                 raise reply
         return replies
+
+    def leave(self) -> None:
+        """Have the next call make a new connection, unless this one has only just been made."""
+        if self._wire is not None and self._wire.is_open and self._wire.age_s >= self._pause_s:
+            log.warning("the event store is to be found anew: it cannot serve here")
+            self._wire.leave()
 
     async def _send(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
         wire = self._wire
@@ -214,7 +248,7 @@ class Resp:
         try:
             async with asyncio.timeout(self._timeout_s):
                 await self._open(loop, wire)
-                greeting = self._greeting()
+                greeting = self._url.greeting()
                 refused = [r for r in await wire.send(greeting) if isinstance(r, ReplyError)] if greeting else []
         except TimeoutError as error:
             wire.close("not connected")
@@ -225,28 +259,23 @@ class Resp:
             wire.close(str(error))
             raise
         if refused:
-            wire.close(str(refused[0]))
-            raise LostError(f"the server refused the connection: {refused[0]}")
+            why = self._url.masked(str(refused[0]))
+            wire.close(why)
+            raise LostError(f"the server refused the connection: {why}")
         return wire
 
     async def _open(self, loop: asyncio.AbstractEventLoop, wire: _Wire) -> None:
-        options = self._options
-        if "path" in options:
-            await loop.create_unix_connection(lambda: wire, options["path"])
+        url = self._url
+        if url.path:
+            await loop.create_unix_connection(lambda: wire, url.path)
             return
-        tls = _tls(options) if options.get("connection_class") is SSLConnection else None
-        host = options.get("host", "localhost")
-        await loop.create_connection(lambda: wire, host, options.get("port", 6379), ssl=tls)
-
-    def _greeting(self) -> list[tuple[Any, ...]]:
-        options = self._options
-        commands: list[tuple[Any, ...]] = []
-        if options.get("password"):
-            user = (options["username"],) if options.get("username") else ()
-            commands.append(("AUTH", *user, options["password"]))
-        if options.get("db"):
-            commands.append(("SELECT", options["db"]))
-        return commands
+        name = url.server_hostname if self._tls is not None else None
+        transport, _ = await loop.create_connection(
+            lambda: wire, url.host, url.port, ssl=self._tls, server_hostname=name
+        )
+        if "socket_keepalive" in url.options:
+            wanted = bool(url.options["socket_keepalive"])
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, wanted)
 
     async def close(self) -> None:
         """Close the connection; what waits fails."""
@@ -255,13 +284,3 @@ class Resp:
         if self._wire is not None:
             self._wire.close("closed")
         await asyncio.sleep(0)  # the transport lets go of its socket in the loop's next turn
-
-
-def _tls(options: dict[str, Any]) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
-    if options.get("ssl_cert_reqs") == "none":
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if options.get("ssl_certfile"):
-        context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"))
-    return context

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 import redis
 
 from ordershop.entities import Topic
-from ordershop.event_store import Entry, command, connect, stored_event
+from ordershop.event_store import Entry, command, connect, is_unable, stored_event
 from ordershop.events import Action, Keys
+from ordershop.server.url import Address
 from ordershop.subscription import AwayError, Delivery, Effect, Stop
 
 log = logging.getLogger(__name__)
@@ -29,8 +30,10 @@ class SeedSubscriber:
         block_ms: how long the server waits for new events.
     """
 
-    def __init__(self, url: str, keys: Keys, sources: Sequence[tuple[Topic, Action]], block_ms: int = 500) -> None:
-        self._client = connect(url, timeout_s=block_ms / 1000 + 5)
+    def __init__(
+        self, url: Address | str, keys: Keys, sources: Sequence[tuple[Topic, Action]], block_ms: int = 500
+    ) -> None:
+        self._client = connect(url, timeout_s=5.0, block_s=block_ms / 1000)
         self._sources = {keys.stream(topic, action): (topic, action) for topic, action in sources}
         self._block_ms = block_ms
 
@@ -50,7 +53,9 @@ class SeedSubscriber:
                     *positions,
                     *positions.values(),
                 )
-            except (redis.ConnectionError, redis.TimeoutError):
+            except redis.RedisError as error:
+                if not is_unable(error):
+                    raise
                 stop.wait(0.5)
                 continue
             if not replies:

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ordershop.entities import Topic
+from ordershop.server.url import Address, ServerUrl
 from ordershop.supervisor import Service, free_ports
 
 # The service that owns each topic.
@@ -49,7 +50,7 @@ def url_of(port: int) -> str:
 
 
 def shop_services(
-    server: str,
+    server: Address | str,
     ports: Mapping[str, int],
     *,
     namespace: str = "",
@@ -59,12 +60,13 @@ def shop_services(
     """The services of a shop, in the order of their start.
 
     Args:
-        server: the URL of Redis.
+        server: the address of Redis.
         ports: of `shop_ports`.
         state: where the mail service keeps its outbox and the CRM its position; None: nowhere.
         host: on which address the gateway listens; all others are for this machine alone.
     """
-    store = ("--server", server, "--namespace", namespace)
+    address = ServerUrl(server)
+    store = ("--namespace", namespace)
     kept = ("--state", str(state)) if state else ()
     told: dict[str, tuple[str, ...]] = dict.fromkeys(SERVICES, store)
     told["mail"] = ("--outbox", str(state / "mails.jsonl")) if state else ()
@@ -77,5 +79,6 @@ def shop_services(
     for name in SERVICES:
         port = ports.get(name)
         listening = ("--port", str(port)) if port else ()
-        services.append(Service(name, f"ordershop.services.{name}", (*listening, *told[name]), port))
+        needs = address if "--namespace" in told[name] else None
+        services.append(Service(name, f"ordershop.services.{name}", (*listening, *told[name]), port, store=needs))
     return services

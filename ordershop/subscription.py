@@ -34,9 +34,10 @@ server come back empty, the group is made again at the checkpoint that each cons
 ID below which everything was acknowledged. A stream that ends before it is another one, and begins at its start.
 
 While the server is away, or cannot serve (a replica after a failover, a full disk), the loop waits, 50 ms at first
-and 1 s at most, and logs that once. What had its effect by then is acknowledged first when it is back. What an
-operator takes from the server, with XGROUP DELCONSUMER say, is still handled by the consumer that has it in hand;
-what a dead one had pending is then lost to the group.
+and 1 s at most, and logs that once. From a replica it goes, and dials the address again each time. What had its
+effect by then is acknowledged first when it is back. What an operator takes from the server, with XGROUP
+DELCONSUMER say, is still handled by the consumer that has it in hand; what a dead one had pending is then lost to
+the group.
 """
 
 from __future__ import annotations
@@ -57,8 +58,9 @@ import msgspec
 import redis
 
 from ordershop.entities import ENTITIES, Entity, Topic
-from ordershop.event_store import Entry, connect, is_unable, stored_event
+from ordershop.event_store import Entry, connect, is_elsewhere, is_unable, stored_event
 from ordershop.events import Action, EventId, Keys
+from ordershop.server.url import Address
 
 log = logging.getLogger(__name__)
 
@@ -335,6 +337,8 @@ class _Link:
             self._lose()
             raise
         if refused is not None:
+            if is_elsewhere(refused):
+                self._lose()  # the next one may lead to who can serve
             raise refused
         return replies
 
@@ -401,7 +405,7 @@ class Subscription:
 
     def __init__(
         self,
-        url: str,
+        url: Address | str,
         keys: Keys,
         sources: Sequence[tuple[Topic, Action]],
         *,
@@ -427,7 +431,7 @@ class Subscription:
         self._claim_after_ms = claim_after_ms
         self._max_deliveries = max_deliveries
         self._clock = clock
-        self._link = _Link(connect(url, timeout_s=block_ms / 1000 + 5))
+        self._link = _Link(connect(url, timeout_s=5.0, block_s=block_ms / 1000))
         self._checkpoint = Checkpoint(checkpoint)
         self._merge = Merge(list(self._sources), self._part)
         # Streams whose own pending events are still being read, with the ID to go on behind.

@@ -29,6 +29,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Literal, NamedTuple, Self
 
+from ordershop.server.url import Address
+
 START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 5.0
 
@@ -39,13 +41,21 @@ class SupervisorError(Exception):
     """A service that cannot be started, or is not there."""
 
 
+# Where a service finds the event store, unless its command line says it.
+STORE_VARIABLE = "ORDERSHOP_SERVER"
+
+
 class Service(NamedTuple):
-    """What to start: a module, its arguments, and the port on which it answers."""
+    """What to start: a module, its arguments, the port on which it answers, and the event store that it needs.
+
+    The store's address goes by the environment: everybody on the host can read a command line.
+    """
 
     name: str
     module: str
     arguments: tuple[str, ...] = ()
     port: int | None = None
+    store: Address | None = None
 
 
 def free_port() -> int:
@@ -172,6 +182,7 @@ class Supervisor:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE if self._on_line else self._log,
             stderr=subprocess.STDOUT if self._on_line else self._log,
+            env={**os.environ, STORE_VARIABLE: service.store.unmasked} if service.store is not None else None,
             start_new_session=True,
         )
         child = _Child(service, process)

@@ -25,6 +25,8 @@ from harness.load.settings import PumpResult, PumpSettings
 from harness.pacing import Pacer, Poisson, Shape, shaped
 from harness.probes import HostLoad, Probe, Sampler, ServerLoad
 from harness.recording import LatencyLog
+from harness.server.named import is_url
+from harness.server.url import ServerUrl
 from harness.servers import Durability
 from scenarios.load import Load
 from scenarios.shop import DURABILITY_IN_WORDS, LEAD_NS, floor_before, producer_of, run_pump, server_for
@@ -91,8 +93,8 @@ class Append:
         return replace(parameters, duration_s=duration_s / len(_durabilities(parameters.durability, server)))
 
 
-def _durabilities(choice: Choice, server: str) -> list[Durability]:
-    if "://" in server:
+def _durabilities(choice: Choice, server: ServerUrl | str) -> list[Durability]:
+    if is_url(server):
         # A server at a URL has a durability of its own, which is not ours to change.
         return ["everysec"]
     return ["everysec", "always", "none"] if choice == "all" else [choice]

@@ -21,6 +21,7 @@ from ordershop.events import Keys
 from ordershop.seed_variant import SeedSubscriber
 from ordershop.services.crm import SOURCES, Crm, MailClient
 from ordershop.services.mail import Mail
+from ordershop.services.store_option import add_store_option
 from ordershop.subscription import Subscription
 from ordershop.supervisor import end_with_parent
 
@@ -56,7 +57,8 @@ class CountedMails(MailClient):
 def main(arguments: list[str] | None = None) -> None:
     """Run a consumer until SIGTERM or SIGINT; it takes what `ordershop.services.crm` takes."""
     parser = argparse.ArgumentParser(prog="scenarios.counting_crm")
-    for name in ("--server", "--mail", "--state", "--consumer"):
+    add_store_option(parser)
+    for name in ("--mail", "--state", "--consumer"):
         parser.add_argument(name, required=True)
     parser.add_argument("--namespace", default="")
     parser.add_argument("--policy", choices=["at_least_once", "at_most_once", "seed"], default="at_least_once")

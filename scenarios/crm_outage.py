@@ -47,6 +47,7 @@ from harness.history import FaultWindow, History, Mark
 from harness.pacing import constant
 from harness.probes import InHand, Sampler
 from harness.recording import LatencyLog
+from harness.server.named import is_url
 from ordershop.services.crm import SOURCES
 from scenarios.account import add_account, add_lag
 from scenarios.line import Delivery, Line, LineSettings
@@ -196,7 +197,7 @@ class CrmOutage:
     def run(self, stage: Stage, parameters: Any, findings: Findings) -> None:
         """Load, fault, outage, restart, drain; then the account."""
         chosen: OutageParameters = parameters
-        if chosen.fault in ON_SERVER and stage.server.startswith(("redis://", "rediss://", "unix://")):
+        if chosen.fault in ON_SERVER and is_url(stage.server):
             raise ScenarioError(f"{chosen.fault} is done only to a server that we start")
         pacer = constant(chosen.rate_per_s, chosen.before_s + chosen.outage_s + chosen.after_s)
         with Line(stage, pacer, chosen.settings()) as line:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
@@ -51,6 +52,7 @@ from harness.pacing import Pacer
 from harness.probes import Gauge, GroupLag, HostLoad, Probe, Sampler, ServerLoad
 from harness.proxy import Proxy
 from harness.server.dial import DialError, open_socket
+from harness.server.url import ServerUrl
 from harness.servers import Durability, OwnServer
 from ordershop.entities import Customer
 from ordershop.event_store import APPEND_LUA, EventStore, connect
@@ -304,6 +306,8 @@ class Line:
     # Start ---------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
+        if self.settings.has_links and isinstance(self.stage.server, ServerUrl):
+            address_behind(self.stage.server)  # before anything is written there
         enter = self._stack.enter_context
         self.server = enter(server_for(self.stage, self.settings.durability))
         self.keys = Keys(self.server.namespace)
@@ -359,21 +363,23 @@ class Line:
             raise OSError(f"the mail service answered {status}")
 
     def _start_consumers(self) -> None:
-        server, mail = self.server.url, f"http://127.0.0.1:{self._mail_port}"
-        for number in range(1, self.settings.consumers + 1):
-            name = "crm" if number == 1 else f"crm-{number}"
-            through = (server, mail)
-            if number == 1 and self.settings.has_links:
-                through = (self._link("crm-redis", _port_of(server)), self._link("crm-mail", self._mail_port))
-            self.add_consumer(name, number, *through)
+        self.add_consumer("crm", 1, *(self._linked() if self.settings.has_links else ()))
+        for number in range(2, self.settings.consumers + 1):
+            self.add_consumer(f"crm-{number}", number)
 
-    def _link(self, name: str, port: int) -> str:
-        proxy = self._stack.enter_context(Proxy(port))
+    def _linked(self) -> tuple[ServerUrl, str]:
+        """Where the first consumer finds Redis and the mail service: each behind a proxy."""
+        address, port = address_behind(self.server.url)
+        redis_port = self._link("crm-redis", port, address)
+        mail_port = self._link("crm-mail", self._mail_port, "127.0.0.1")
+        return self.server.url.through(redis_port), f"http://127.0.0.1:{mail_port}"
+
+    def _link(self, name: str, port: int, host: str) -> int:
+        proxy = self._stack.enter_context(Proxy(port, server_host=host))
         self.targets.append(Part(name, link_faults(proxy)))
-        scheme = "redis" if name == "crm-redis" else "http"
-        return f"{scheme}://127.0.0.1:{proxy.port}"
+        return proxy.port
 
-    def add_consumer(self, name: str, number: int, server: str = "", mail: str = "") -> None:
+    def add_consumer(self, name: str, number: int, server: ServerUrl | None = None, mail: str = "") -> None:
         """Start one more consumer of the group, also while the line is under load.
 
         Args:
@@ -386,12 +392,13 @@ class Line:
         """
         chosen = self.settings
         arguments = [
-            *("--server", server or self.server.url, "--namespace", self.server.namespace),
+            *("--namespace", self.server.namespace),
             *("--mail", mail or f"http://127.0.0.1:{self._mail_port}", "--policy", chosen.delivery),
             *("--state", str(self.stage.directory), "--consumer", str(number)),
             *("--page", str(chosen.page), "--claim-after-ms", str(chosen.claim_after_ms)),
         ]
-        self.supervisor.start(Service(name, chosen.consumer, tuple(arguments)))
+        store = server or self.server.url
+        self.supervisor.start(Service(name, chosen.consumer, tuple(arguments), store=store))
         process = ServiceProcess(self.supervisor, name)
         faults = process_faults(process)
         if number == 1:
@@ -719,13 +726,22 @@ def _offering_script(server: OwnServer) -> Iterator[None]:
         thread.join()
 
 
-def _port_of(url: str) -> int:
-    """The port of a server on this machine, for a proxy in front of it.
+def address_behind(url: ServerUrl) -> tuple[str, int]:
+    """The address and port that a proxy in front of a server has to dial.
+
+    A server's name may have several addresses, of which it listens on one; so the one that answers is taken.
 
     Raises:
-        ScenarioError: it is elsewhere.
+        ScenarioError: it is behind a Unix socket, or does not answer.
     """
-    options: Mapping[str, Any] = redis.connection.parse_url(url)
-    if options.get("host") not in {"127.0.0.1", "localhost"}:
-        raise ScenarioError("a line with links wants a server on this machine, without a password")
-    return int(options.get("port", 6379))
+    if url.path:
+        raise ScenarioError(
+            f"{url}: a fault of the line to Redis goes through a TCP proxy, and this server is at a Unix socket; "
+            "give its TCP address"
+        )
+    try:
+        with socket.create_connection((url.host, url.port), timeout=5.0) as probe:
+            address: tuple[str, int] = probe.getpeername()[:2]
+    except OSError as error:
+        raise ScenarioError(f"{url}: does not answer ({error})") from error
+    return address

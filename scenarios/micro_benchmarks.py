@@ -20,6 +20,8 @@ from msgspec import Meta, Struct
 from harness import checking
 from harness.conducting import Findings, ScenarioError, Stage
 from harness.run import Verdict
+from harness.server.named import environment_for
+from harness.server.url import ServerUrl
 from scenarios.shop import server_for
 
 BENCHMARKS = Path(__file__).parent / "micro"
@@ -79,7 +81,7 @@ class Micro:
             findings.headline = f"One append takes {one:,.0f} µs at the median, {one / bare:.2f} × a bare XADD."
 
 
-def _run_pytest(stage: Stage, server: str, rounds: int, results: Path) -> None:
+def _run_pytest(stage: Stage, server: ServerUrl | str, rounds: int, results: Path) -> None:
     """Run the benchmarks, and end them when the run ends.
 
     Raises:
@@ -91,7 +93,7 @@ def _run_pytest(stage: Stage, server: str, rounds: int, results: Path) -> None:
     environment = {
         # What steers somebody else's pytest is not for this one: on a worker of xdist benchmarks are not run.
         **{name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
-        "SHOPBENCH_SERVER": server,
+        **environment_for(server),
         "SHOPBENCH_MICRO_ROUNDS": str(rounds),
         "SHOPBENCH_MICRO_PROFILE": stage.profile,
     }

@@ -52,6 +52,7 @@ from harness.measure.outcomes import OK, UNKNOWN
 from harness.pacing import constant
 from harness.recording import LatencyLog
 from harness.run import Verdict
+from harness.server.named import is_url
 from harness.servers import Durability
 from scenarios.account import add_account, caught_up_ns
 from scenarios.line import Delivery, Line, LineSettings
@@ -101,7 +102,7 @@ class RedisCrash:
     def run(self, stage: Stage, parameters: Any, findings: Findings) -> None:
         """Load, kill, restart, drain and look, once for each durability."""
         chosen: CrashParameters = parameters
-        if "://" in stage.server:
+        if is_url(stage.server):
             raise ScenarioError(
                 "redis_crash kills the server: it wants one that it starts itself, not one at a URL"
             )

@@ -165,7 +165,7 @@ NOT_THERE = f"redis://127.0.0.1:{free_port()}"
         (("up", "--topology", "ring"), "--topology"),
         (("up", "--port", FREE, "--server", NOT_THERE), "does not answer"),
         (("up", "--port", FREE, "--server", "/no/such/program"), "no program"),
-        (("up", "--port", FREE, "--server", "http://127.0.0.1"), "does not answer"),
+        (("up", "--port", FREE, "--server", "http://127.0.0.1"), "not the URL of a Redis server"),
         (("up", "--port", FREE, "--state", "/dev/null/x"), "--state"),
         (("up", "--port", FREE, "--server", "/bin/false"), "ended at once"),
         (("status", "--port", FREE), "no shop runs"),
@@ -177,7 +177,7 @@ NOT_THERE = f"redis://127.0.0.1:{free_port()}"
         (("replay", "order", "--until", "1-x"), "--until"),
         (("replay", "order", "--until", "nan"), "--until"),
         (("replay", "order", "--server", NOT_THERE), "does not answer"),
-        (("replay", "order", "--server", "nowhere"), "does not answer"),
+        (("replay", "order", "--server", "nowhere"), "not the URL of a Redis server"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(

@@ -198,6 +198,15 @@ BAD_INPUT: dict[str, tuple[list[str], str]] = {
     "report of a binary log": (["report", "BINARY_LOG"], "BINARY_LOG: "),
     "report that cannot be written": (["report", "NOT_WRITABLE"], "the report cannot be written"),
     "report of a spoiled timeline": (["report", "SPOILED_TIMELINE"], "SPOILED_TIMELINE: "),
+    "not a Redis URL": (["run", "append", "--server", "http://127.0.0.1:1"], "not the URL of a Redis server"),
+    "not a URL": (["run", "append", "--server", "redis://[::1"], "not the URL of a Redis server"),
+    "not a database": (["run", "append", "--server", "redis://127.0.0.1:1/abc"], "the number of a database"),
+    "unknown URL option": (
+        ["run", "append", "--server", "redis://127.0.0.1:1?a=b"],
+        "an option that there is not",
+    ),
+    "a server file that is not there": (["run", "append", "--server-file", "/no/such/file"], "cannot be read"),
+    "a server named twice": (["run", "--server-file", "/dev/null", "--server", "embedded"], "not by both"),
 }
 
 IN = ["--runs", "RUNS"]
@@ -212,9 +221,6 @@ BAD_SURROUNDINGS: dict[str, tuple[list[str], str]] = {
         "neither a server program, nor a URL",
     ),
     "no server program": (["run", "replay", *IN, "--server", "/bin/true"], "/bin/true: ended at once"),
-    "not a Redis URL": (["run", "append", *IN, "--server", "http://127.0.0.1:1"], "not the URL of a Redis server"),
-    "not a URL": (["run", "append", *IN, "--server", "redis://[::1"], "not the URL of a Redis server"),
-    "unknown URL option": (["run", "append", *IN, "--server", "redis://127.0.0.1:1?a=b"], "not the URL of"),
     "port in use": (["run", "append", *IN, "--port", "PORT"], "is in use"),
 }
 
@@ -398,7 +404,7 @@ def test_a_server_of_others_is_left_as_it_was_and_its_password_is_not_told(
             "ada", enabled=True, passwords=[f"+{secret}"], categories=["+@all", "-@dangerous"], keys=["*"],
             channels=["*"], commands=["+info", "+client|setinfo"],
         )  # fmt: skip
-        address = own_server.url.removeprefix("redis://")
+        address = str(own_server.url).removeprefix("redis://")
         for number, server in enumerate(
             (
                 [f"--server=redis://ada:{secret}@{address}/4"],
@@ -420,7 +426,7 @@ def test_a_server_of_others_is_left_as_it_was_and_its_password_is_not_told(
 
 def test_a_wrong_password_is_not_told(own_server: OwnServer, tmp_path: Path) -> None:
     """The complaint about a password that is refused does not repeat it, and neither does the record."""
-    url = own_server.url.replace("redis://", "redis://ada:hunter2-secret@")
+    url = str(own_server.url).replace("redis://", "redis://ada:hunter2-secret@")
     ended = shopbench("run", "lag", "--server", url, "--runs", str(tmp_path / "runs"))
     assert ended.code == 2
     assert "***@" in ended.complaints[0]

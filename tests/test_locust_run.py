@@ -345,7 +345,7 @@ def test_a_server_that_is_away(tmp_path: Path) -> None:
 
 def test_a_server_of_somebody_else(tmp_path: Path, own_server: OwnServer) -> None:
     """A run on a server at a URL leaves it as it was."""
-    options = ["-t", "1s", *APPEND[2:], "--server", own_server.url]
+    options = ["-t", "1s", *APPEND[2:], "--server", str(own_server.url)]
     with Locust(tmp_path, "append", *QUIET, *options) as locust:
         assert locust.wait() == 0, locust.output
     assert figures(locust.record(), "ok") == [1000]

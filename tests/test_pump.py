@@ -614,7 +614,7 @@ def test_a_database_number_is_selected(own_server: OwnServer, client: redis.Redi
 def test_an_acl_user_and_its_password(own_server: OwnServer, client: redis.Redis) -> None:
     """A URL's user and password are used; a character that a URL cannot hold is given in its escaped form."""
     client.acl_setuser("ada", enabled=True, passwords=["+p@ss/wörd"], commands=["+echo"])
-    url = own_server.url.replace("redis://", "redis://ada:p%40ss%2Fw%C3%B6rd@")
+    url = str(own_server.url).replace("redis://", "redis://ada:p%40ss%2Fw%C3%B6rd@")
     assert echoes(url)
     assert pumped(url, at_once(3)).ok == 3
     source = StampedCommand("append", ["XADD", "s", "*", "id", placeholder(1)], 1)
@@ -624,7 +624,7 @@ def test_an_acl_user_and_its_password(own_server: OwnServer, client: redis.Redis
 def test_an_acl_user_without_a_password(own_server: OwnServer, client: redis.Redis) -> None:
     """A user who needs no password is still that user."""
     client.acl_setuser("bob", enabled=True, nopass=True, commands=["+acl|whoami"])
-    with open_socket(own_server.url.replace("redis://", "redis://bob@")) as opened:
+    with open_socket(str(own_server.url).replace("redis://", "redis://bob@")) as opened:
         opened.sendall(b"*2\r\n$3\r\nACL\r\n$6\r\nWHOAMI\r\n")
         assert opened.recv(100) == b"$3\r\nbob\r\n"
 
@@ -634,7 +634,7 @@ def test_a_wrong_password_is_a_pump_error(own_server: OwnServer, client: redis.R
     """A refused password is told in one line that does not repeat it."""
     client.acl_setuser("nobody", enabled=True, passwords=["+right"])
     with pytest.raises(DialError) as raised:
-        open_socket(own_server.url.replace("redis://", url))
+        open_socket(str(own_server.url).replace("redis://", url))
     assert str(raised.value).startswith("the server refuses AUTH: ")
     assert "\n" not in str(raised.value)
     assert "wrong-secret" not in str(raised.value)
@@ -851,7 +851,7 @@ def test_a_pump_process_dies_with_its_parent(tmp_path: Path, own_server: OwnServ
 
         if __name__ == "__main__":
             source = StampedCommand("append", ["ECHO", placeholder(1)], 1)
-            pump = PumpProcess(PumpSettings(url={own_server.url!r}), constant(100, 3600), source)
+            pump = PumpProcess(PumpSettings(url={str(own_server.url)!r}), constant(100, 3600), source)
             pump.wait_until_ready()
             pump.begin(SystemClock().now_ns())
             print(pump.pid, flush=True)

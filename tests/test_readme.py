@@ -82,7 +82,8 @@ def where(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]
     """An empty directory, and the URL of a server that is empty."""
     directory = tmp_path_factory.mktemp("readme")
     with open_server("embedded", SystemClock()) as server:
-        yield directory, server.url
+        (directory / "bench-redis.url").write_text(f"{server.url}/15\n")
+        yield directory, str(server.url)
 
 
 @pytest.mark.parametrize("line", own_commands())

@@ -23,6 +23,7 @@ from harness.conducting import (
     conduct_suite,
     parameters_of,
 )
+from harness.server.url import ServerUrl
 from harness.servers import NAMESPACE, OwnServer, Server, ServerError
 from ordershop.events import Keys
 from scenarios import catalog
@@ -195,7 +196,7 @@ def test_a_server_that_goes_while_it_is_described() -> None:
     server = Server()
     server.owned = False
     with Oracle(going) as oracle:
-        server.url = oracle.url
+        server.url = ServerUrl(oracle.url)
         with pytest.raises(ServerError, match=f"^{oracle.url}: ") as raised:
             server.describe()
     assert "\n" not in str(raised.value)

@@ -764,11 +764,17 @@ def test_compose_names_every_service() -> None:
         _parser_of(module).parse_args(arguments)  # it exits where they are wrong
 
 
-def test_a_supervised_service_takes_its_arguments(tmp_path: Path) -> None:
-    """Each service takes what a shop gives it, with a state and without."""
+def test_a_supervised_service_takes_its_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each service takes what a shop gives it, with a state and without; what needs the store finds it."""
+    monkeypatch.delenv("ORDERSHOP_SERVER", raising=False)
     for state in (tmp_path, None):
         for service in shop_services("redis://127.0.0.1", shop_ports(), state=state):
-            _parser_of(service.module).parse_args(["--supervised", *service.arguments])
+            assert (service.store is not None) == ("--namespace" in service.arguments)
+            with monkeypatch.context() as patched:
+                if service.store is not None:
+                    patched.setenv("ORDERSHOP_SERVER", service.store.unmasked)
+                options = _parser_of(service.module).parse_args(["--supervised", *service.arguments])
+            assert getattr(options, "server", None) in {None, service.store}
 
 
 def _parser_of(module: str) -> argparse.ArgumentParser:

@@ -68,6 +68,10 @@ class FlakyProxy:
         """Break the connection, once, in place of the answer that follows so many bytes of answers."""
         self._bytes_left = after_bytes
 
+    def lead_to(self, port: int) -> None:
+        """Have new connections end at another server; those that there are stay where they are."""
+        self._server = port
+
     def _begin(self, target: Callable[..., None], *arguments: object) -> None:
         thread = threading.Thread(target=target, args=arguments, daemon=True)
         self._threads.append(thread)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from harness.host.kernel_dates import ANCILLARY_BYTES, ask_for_dates
 from harness.measure.arrival_dates import ArrivalDates
 from harness.server.dial import DialError, ReplyError, open_socket, packed, takes_writes
+from harness.server.url import ServerUrl
 
 Int64s = NDArray[np.int64]
 
@@ -65,7 +66,9 @@ class Lane:
         scripts: Lua texts that the commands call by their hash.
     """
 
-    def __init__(self, url: str, dates: ArrivalDates, buffer: bytearray, scripts: Sequence[str] = ()) -> None:
+    def __init__(
+        self, url: ServerUrl | str, dates: ArrivalDates, buffer: bytearray, scripts: Sequence[str] = ()
+    ) -> None:
         self._loading = b"".join(packed("SCRIPT", "LOAD", script) for script in scripts)
         self._scripts = len(scripts)
         self.is_leaving = False

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from harness.measure.floor import Floor, FloorRequest
 from harness.recording import Interval, SlowOperation
 from harness.run import WorkerShare
+from harness.server.url import ServerUrl
 
 # A server takes 10,000 by its default, and a host has some 28,000 ports for one address.
 MOST_CONNECTIONS = 10_000
@@ -42,7 +43,7 @@ class PumpSettings(msgspec.Struct, frozen=True, kw_only=True):
         ship_ns: how often what was measured is handed on while the pump runs; 0: only with the result.
     """
 
-    url: str
+    url: ServerUrl | str
     connections: int = 1
     max_in_flight: int = 100_000
     timeout_ns: int = 30_000_000_000

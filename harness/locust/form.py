@@ -31,6 +31,8 @@ import msgspec
 from msgspec import Struct
 
 from harness.conducting import LoadScenario, ParameterError, parameters_of
+from harness.server.named import is_url
+from harness.server.url import ServerUrl
 
 # Parameters for which Locust has an option of its own: how many users there are, and the host.
 LOCUSTS_OWN = {"connections": "users", "users": "users", "gateway": "host"}
@@ -68,11 +70,11 @@ class Named(Struct, frozen=True, kw_only=True):
         runs: where run directories are made.
     """
 
-    servers: Mapping[str, str]
+    servers: Mapping[str, ServerUrl | str]
     gateway: str
     runs: Path
 
-    def server(self, name: str) -> str:
+    def server(self, name: str) -> ServerUrl | str:
         """What a server's name means.
 
         Raises:
@@ -93,27 +95,28 @@ class Named(Struct, frozen=True, kw_only=True):
         return next(iter(self.servers))
 
 
-def named_by(server: str, also: list[str], gateway: str | None, runs: str) -> Named:
+def named_by(server: ServerUrl | str, also: list[str], gateway: str | None, runs: str) -> Named:
     """What a command line has named.
 
     Args:
-        server: `embedded`, a program, or a URL.
+        server: `embedded`, a program, or an address.
         also: more of them, each as NAME=WHICH.
         gateway: of a shop that runs elsewhere.
         runs: a directory.
 
     Raises:
         ParameterError: a server without a name, or two of one name.
+        UrlError: the URL of no Redis server.
     """
-    first = GIVEN if "://" in server else Path(server).name or server
-    servers = {first: server}
+    first = GIVEN if isinstance(server, ServerUrl) else Path(server).name or server
+    servers: dict[str, ServerUrl | str] = {first: server}
     for each in also:
         name, equals, which = each.partition("=")
         if not equals or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ._-]*", name) or not which:
             raise ParameterError("--also-server is given as NAME=WHICH: a name, and a program, a URL or embedded")
         if name in servers:
             raise ParameterError(f"there are two servers called {name}")
-        servers[name] = which
+        servers[name] = ServerUrl(which) if is_url(which) else which
     return Named(servers=servers, gateway=gateway or "", runs=Path(runs))
 
 

@@ -43,6 +43,7 @@ import msgspec
 from harness.clock import Clock
 from harness.host import kernel_dates
 from harness.server.dial import DialError, ReplyError, open_socket
+from harness.server.url import ServerUrl
 
 Dated = Literal["kernel", "clock"]
 
@@ -133,7 +134,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def measure_floor(
-    url: str, *, clock: Clock, rate_per_s: float, payload_bytes: int, key: str, seconds: float = 0.5
+    url: ServerUrl | str, *, clock: Clock, rate_per_s: float, payload_bytes: int, key: str, seconds: float = 0.5
 ) -> Floor:
     """Measure what a bare exchange with a server costs, and leave nothing there.
 
@@ -328,7 +329,7 @@ class _Schedule:
                 self._clock.sleep_ns(left_ns - _ASLEEP_UNTIL_NS)
 
 
-def _remove(url: str, key: str) -> None:
+def _remove(url: ServerUrl | str, key: str) -> None:
     """Remove the stream, on a connection of its own: the other one may be lost, or have a reply to come."""
     with contextlib.closing(open_socket(url, _TIMEOUT_S)) as connection:
         connection.sendall(_packed("UNLINK", key))

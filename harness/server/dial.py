@@ -1,4 +1,4 @@
-"""A connection to a server: dialled, encrypted and greeted as its URL says, and nothing more.
+"""A connection to a server: dialled, encrypted and greeted as its address says, and nothing more.
 
 What measures wants a bare socket, not a client library: what it sends is packed already, and when a reply came is
 a question to the kernel.
@@ -7,11 +7,13 @@ a question to the kernel.
 from __future__ import annotations
 
 import socket
-import ssl
 from typing import Any
 
 import hiredis
-from redis.connection import parse_url
+
+from harness.server.options import withheld
+from harness.server.tls import TlsError, tls_context
+from harness.server.url import ServerUrl, UrlError
 
 
 class DialError(Exception):
@@ -19,58 +21,54 @@ class DialError(Exception):
 
 
 class ReplyError(Exception):
-    """An error that the server has answered."""
+    """An error that the server has answered; its text does not name the user."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(withheld(text))
 
 
-def open_socket(url: str, timeout_s: float = 5.0) -> socket.socket:
+def open_socket(url: ServerUrl | str, timeout_s: float = 5.0) -> socket.socket:
     """A connected, authenticated socket for a `redis://`, `rediss://` or `unix://` URL, blocking.
+
+    Args:
+        timeout_s: for connecting, and then for each answer; `socket_connect_timeout` of the URL wins.
 
     Raises:
         OSError: no connection.
-        DialError: the server refuses the user, the password or the database, or is none.
+        DialError: the server refuses the user, the password or the database, or is none; the URL is none, or its
+            TLS cannot be.
     """
-    options: dict[str, Any] = dict(parse_url(url))
-    if "path" in options:
+    try:
+        address = ServerUrl(url)
+        context = tls_context(address.options) if address.has_tls else None
+    except (UrlError, TlsError) as error:
+        raise DialError(str(error)) from error
+    timeout_s = address.options.get("socket_connect_timeout", timeout_s)
+    if address.path:
         raw = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     else:
-        address = (options.get("host", "localhost"), int(options.get("port", 6379)))
-        raw = socket.create_connection(address, timeout_s)
+        raw = socket.create_connection((address.host, address.port), timeout_s)
     try:
         raw.settimeout(timeout_s)
-        if "path" in options:
-            raw.connect(options["path"])
+        if address.path:
+            raw.connect(address.path)
         else:
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if url.startswith("rediss://"):
-            raw = _tls_context(options).wrap_socket(raw, server_hostname=options.get("host", "localhost"))
-        _greet(raw, options)
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, address.options.get("socket_keepalive", False))
+        if context is not None:
+            raw = context.wrap_socket(raw, server_hostname=address.server_hostname)
+        _greet(raw, address)
     except BaseException:
         raw.close()
         raise
     return raw
 
 
-def _tls_context(options: dict[str, Any]) -> ssl.SSLContext:
-    """TLS as the URL's options say, by the names that redis-py gives them."""
-    context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
-    if options.get("ssl_cert_reqs") in {"none", ssl.CERT_NONE}:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if options.get("ssl_certfile"):
-        context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"))
-    return context
-
-
-def _greet(raw: socket.socket, options: dict[str, Any]) -> None:
-    commands: list[tuple[Any, ...]] = []
-    if options.get("username") or options.get("password"):
-        user = (options["username"],) if options.get("username") else ()
-        commands.append(("AUTH", *user, options.get("password", "")))
-    if options.get("db"):
-        commands.append(("SELECT", int(options["db"])))
+def _greet(raw: socket.socket, address: ServerUrl) -> None:
     reader = hiredis.Reader(replyError=ReplyError)
-    for command in commands:
-        raw.sendall(hiredis.pack_command(command))
+    for command in address.greeting():
+        packed: tuple[Any, ...] = command
+        raw.sendall(hiredis.pack_command(packed))
         try:
             while (reply := reader.gets()) is False:
                 chunk = raw.recv(4096)
@@ -80,7 +78,7 @@ def _greet(raw: socket.socket, options: dict[str, Any]) -> None:
         except hiredis.ProtocolError as error:
             raise DialError(f"what answers {command[0]} is no Redis server: {error}") from error
         if isinstance(reply, ReplyError):
-            raise DialError(f"the server refuses {command[0]}: {reply}")
+            raise DialError(f"the server refuses {command[0]}: {address.masked(str(reply))}")
 
 
 def packed(*command: str) -> bytes:

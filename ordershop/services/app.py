@@ -24,6 +24,7 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import Receive
 
 from ordershop.event_store import UnavailableError
+from ordershop.services.store_option import add_store_option
 
 MAX_BODY_BYTES = 1 << 20
 MAX_LIST = 1_000
@@ -206,7 +207,7 @@ async def healthy(_: Request) -> Response:
 def common_arguments(prog: str) -> argparse.ArgumentParser:
     """The command line that all services have: where Redis is, and where to listen."""
     parser = argparse.ArgumentParser(prog=prog)
-    parser.add_argument("--server", required=True, help="URL of Redis")
+    add_store_option(parser)
     parser.add_argument("--namespace", default="", help="what every key begins with")
     return listening_arguments(parser)
 

@@ -31,9 +31,11 @@ import redis
 
 from ordershop.entities import Customer, Order, Topic
 from ordershop.entity_cache import CacheError, entity_from_hash
-from ordershop.event_store import EventStore, connect, is_unable
+from ordershop.event_store import EventStore, connect, is_elsewhere, is_unable
 from ordershop.events import Action, Keys
+from ordershop.server.url import Address
 from ordershop.services.mail import Mail
+from ordershop.services.store_option import add_store_option
 from ordershop.subscription import AwayError, Delivery, Policy, Stop, Subscription
 from ordershop.supervisor import end_with_parent
 
@@ -158,6 +160,8 @@ class Crm:
         customers: dict[str, Customer] = {}
         for each, answer in zip(ids, hashes, strict=True):
             if isinstance(answer, redis.RedisError) and is_unable(answer):
+                if is_elsewhere(answer):
+                    self._store.client.connection_pool.disconnect()
                 raise AwayError(f"the entity cache cannot serve now ({answer})") from answer
             try:
                 found = _customer(answer)
@@ -183,7 +187,7 @@ def _customer(answer: dict[bytes, bytes] | redis.RedisError) -> Customer | None:
 
 
 def listen(
-    server: str,
+    server: Address | str,
     mail_url: str,
     stop: Stop,
     *,
@@ -222,7 +226,7 @@ def listen(
 def parser() -> argparse.ArgumentParser:
     """The service's command line."""
     found = argparse.ArgumentParser(prog="ordershop.services.crm")
-    found.add_argument("--server", required=True)
+    add_store_option(found)
     found.add_argument("--namespace", default="")
     found.add_argument("--mail", required=True)
     found.add_argument("--state", type=Path)

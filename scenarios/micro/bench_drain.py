@@ -91,7 +91,7 @@ def plain(
 
     def drain(group: str) -> int:
         handled = 0
-        with redis.Redis.from_url(server.url, protocol=2) as client:
+        with server.client(timeout_s=60.0) as client:
             for stream in streams:
                 client.xgroup_create(stream, group, id="0")
             while handled < count:

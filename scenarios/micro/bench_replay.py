@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import os
 import subprocess
 import sys
 import uuid
@@ -24,6 +25,7 @@ from harness.servers import Server
 from ordershop.entities import Customer
 from ordershop.event_store import EventStore
 from ordershop.events import ACTIONS, Event
+from ordershop.supervisor import STORE_VARIABLE
 from scenarios.micro.conftest import PROFILE
 
 EVENTS = 20_000 if PROFILE == "smoke" else 200_000
@@ -86,7 +88,7 @@ def bench_bare_replay_three_streams(benchmark: Any, store: EventStore) -> None:
 
 
 _REPLAY = """
-import pathlib, re, resource, sys
+import os, pathlib, re, resource, sys
 from ordershop.event_store import EventStore, connect
 
 def highest_bytes():
@@ -95,7 +97,7 @@ def highest_bytes():
         return int(re.search(r"VmHWM:\\s+(\\d+) kB", status.read_text())[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
-store = EventStore(connect(sys.argv[1], timeout_s=60.0), sys.argv[2])
+store = EventStore(connect(os.environ["ORDERSHOP_SERVER"], timeout_s=60.0), sys.argv[1])
 store.find_one("customer", "nobody")
 before = highest_bytes()
 store.replay("customer")
@@ -112,8 +114,10 @@ def _replay_memory(benchmark: Any, server: Server, store: EventStore, events: in
     )
 
     def replay() -> int:
-        command = [sys.executable, "-c", _REPLAY, server.url, store.keys.namespace]
-        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        command = [sys.executable, "-c", _REPLAY, store.keys.namespace]
+        environment = {**os.environ, STORE_VARIABLE: server.url.unmasked}
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        return int(done.stdout)
 
     benchmark.extra_info["peak_bytes"] = benchmark.pedantic(replay, rounds=1)
 
