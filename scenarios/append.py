@@ -22,12 +22,13 @@ from harness.conducting import Findings, Stage, answered
 from harness.history import History
 from harness.ledger import PRODUCER_BITS
 from harness.load.settings import PumpResult, PumpSettings
+from harness.measure.server_events import server_probes
 from harness.pacing import Pacer, Poisson, Shape, shaped
-from harness.probes import HostLoad, Probe, Sampler, ServerLoad
+from harness.probes import HostLoad, Probe, Sampler
 from harness.recording import LatencyLog
 from harness.servers import Durability
 from scenarios.load import Load
-from scenarios.shop import DURABILITY_IN_WORDS, LEAD_NS, producer_of, run_pump, server_for
+from scenarios.shop import LEAD_NS, durability_in_words, producer_of, run_pump, server_for
 
 Choice = Literal["everysec", "always", "none", "all"]
 
@@ -125,7 +126,7 @@ def _measure(
         pump.wait_until_ready()
         client = stack.enter_context(contextlib.closing(server.client(timeout_s=0.5)))
         origin_ns = stage.clock.now_ns() + LEAD_NS
-        probes: list[Probe] = [ServerLoad(client, lambda: server.pid, stage.clock), HostLoad()]
+        probes: list[Probe] = [*server_probes(server, client, stage.clock), HostLoad()]
         history = History()
         stack.callback(lambda: findings.history.entries.extend(history.entries))
         stack.enter_context(
@@ -173,7 +174,8 @@ def _headline(
         label = "append" if at == 0 else f"append.{durability}"
         p50, p99 = values.get(f"{label}.response.p50"), values.get(f"{label}.response.p99")
         if p50 is not None and p99 is not None:
-            where = "on this server" if not findings.server.get("owned") else DURABILITY_IN_WORDS[durability]
+            said = durability_in_words(durability, findings.server)
+            where = "on this server" if not findings.server.get("owned") else said
             parts.append(f"{where} {p50 / 1000:.2f} ms at the median and {p99 / 1000:.2f} ms at p99")
     total = sum(result.ok for result in results)
     what = "bare XADDs" if chosen.path == "xadd" else "appends"

@@ -33,8 +33,9 @@ from harness import checking
 from harness.conducting import Findings, ScenarioError, Stage, answered, total_of
 from harness.driving import Drive, Journeys
 from harness.load.settings import PumpResult
+from harness.measure.server_events import server_probes
 from harness.pacing import Pacer, Shape, shaped
-from harness.probes import GroupLag, HostLoad, Probe, Sampler, ServerLoad
+from harness.probes import GroupLag, HostLoad, Probe, Sampler
 from harness.recording import LatencyLog
 from harness.run import Verdict
 from ordershop.event_store import EventStore, connect
@@ -246,7 +247,7 @@ class OwnShop:
         keys = Keys(self._server.namespace)
         streams = [keys.stream(topic, action) for topic, action in SOURCES]
         lag = GroupLag(client, streams, GROUP, lambda raw: EventId.parse(raw).epoch_s)
-        return [lag, ServerLoad(client, lambda: self._server.pid, stage.clock), HostLoad()]
+        return [lag, *server_probes(self._server, client, stage.clock), HostLoad()]
 
     def close_and_look(self, stocked: Stocked, told: Collection[str]) -> Held:  # noqa: ARG002 - it is all theirs
         """Stop every service, so that nobody writes any more, and read the events."""

@@ -27,8 +27,9 @@ from harness.conducting import Findings, Stage, answered
 from harness.driving import Drive, Journeys
 from harness.ledger import event_id
 from harness.load.settings import PumpResult
+from harness.measure.server_events import server_probes
 from harness.pacing import ClosedLoop
-from harness.probes import HostLoad, Probe, Sampler, ServerLoad
+from harness.probes import HostLoad, Probe, Sampler
 from harness.run import Verdict
 from harness.servers import Server
 from ordershop.entities import Customer, Topic
@@ -158,7 +159,7 @@ def _let_them_replay(
         findings.host_steal(findings.history)
 
     with contextlib.closing(server.client(timeout_s=0.5)) as client:
-        probes: list[Probe] = [ServerLoad(client, lambda: server.pid, stage.clock), HostLoad()]
+        probes: list[Probe] = [*server_probes(server, client, stage.clock), HostLoad()]
         sampler = Sampler(
             probes,
             clock=stage.clock,

@@ -284,7 +284,7 @@ def test_a_wrapped_server_is_frozen_with_its_wrapper(tmp_path: Path) -> None:
 def test_a_program_that_ends_before_its_server_is_refused(tmp_path: Path) -> None:
     """A script that leaves its server behind is refused with that reason, and the server is not left."""
     before = set(psutil.pids())
-    with pytest.raises(ServerError, match="left a server behind|ended at once"):
+    with pytest.raises(ServerError, match=r"left a server behind|ended at once"):
         open_server(str(wrapper(tmp_path, LEAVES_IT_BEHIND)), SystemClock())
     left = [pid for pid in psutil.pids() if pid not in before and "valkey" in _name(pid)]
     assert left == []
@@ -312,7 +312,7 @@ def test_who_has_another_answer_on_its_port_is_told(tmp_path: Path, own_server: 
     program.chmod(0o755)
 
     class Elsewhere(OwnServer):
-        def client(self, *, timeout_s: float = 2.0) -> redis.Redis:  # noqa: PLR6301 - it stands for the port
+        def client(self, *, timeout_s: float = 2.0) -> redis.Redis:
             return own_server.client(timeout_s=timeout_s)
 
     with pytest.raises(ServerError, match="could not be killed"):

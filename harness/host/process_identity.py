@@ -45,7 +45,7 @@ def is_provably_dead(process: ProcessIdentity) -> bool:
     if not process.host or process.host != platform.node() or not process.boot or not process.started:
         return False
     if process.boot != _boot() or process.namespace != _namespace():
-        return False  # a name is soon given twice; what ran on another kernel, or in another container, is not seen
+        return False  # what runs on another kernel, or in another container, is not seen from here
     return _started(process.pid) != process.started
 
 

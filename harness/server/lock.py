@@ -4,7 +4,7 @@
         every 5 s, by a thread that dials anew each time:          GET, and if it is ours, EXPIRE 30
     GET, and if it is ours, EXPIRE 0                               given back
 
-A token in the database lives as long as its run: it survives an idle connection that the server ends (`timeout`), a
+A token in the database lives as long as its run: it survives an idle connection that the server ends, a
 failover behind the address, and a user who may not run CLIENT. It expires when its run is killed. Whoever finds
 the token of a process of this very host that is provably dead (`harness.host.process_identity`) takes its place at
 once, by a script, so that of two who find it only one does.
