@@ -26,6 +26,7 @@ import redis
 
 from harness.clock import Clock
 from harness.history import History, Reading, ServerEvent
+from harness.server.lock import is_refused
 
 PERIOD_NS = 100_000_000
 
@@ -275,14 +276,17 @@ class ServerLoad:
         self._client = client
         self._pid = pid
         self._clock = clock
+        self._is_forbidden = False
         self._before: tuple[int, float, int] | None = None
 
     def read(self) -> list[Sample]:
         """`server.used_memory_bytes`, `server.aof_*`, `server.cpu_share`."""
         samples = []
         try:
-            samples += self._ask()
-        except redis.RedisError:
+            samples += [] if self._is_forbidden else self._ask()
+        except redis.RedisError as error:
+            # Who may not run INFO will not be allowed to in a moment; everything else may pass.
+            self._is_forbidden = is_refused(error)
             self._client.connection_pool.disconnect()
         pid = self._pid()
         if pid is not None:

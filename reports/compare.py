@@ -67,7 +67,7 @@ _WEIGHTS: tuple[tuple[str, Weight, str], ...] = (
     (
         r"environment\.server\.data_directory\.is_synced",
         "invalid",
-        "another durability: in memory nothing is synced",
+        "another durability: memory is not synced",
     ),
     (r"environment\.server\..*", "weakens", "the server was set up in another way"),
     (r"environment\.host\.(cpu|cores|machine)", "invalid", "another machine"),

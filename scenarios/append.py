@@ -27,6 +27,7 @@ from harness.pacing import Pacer, Poisson, Shape, shaped
 from harness.probes import HostLoad, Probe, Sampler
 from harness.recording import LatencyLog
 from harness.servers import Durability
+from scenarios.commands import PRODUCERS
 from scenarios.load import Load
 from scenarios.shop import LEAD_NS, durability_in_words, producer_of, run_pump, server_for
 
@@ -65,6 +66,7 @@ class Append:
     name = "append"
     summary = "how fast is an append, at a rate, for each durability?"
     parameters = AppendParameters
+    commands = PRODUCERS
     profiles = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {"rate_per_s": 500, "duration_s": 2, "send_lag_budget_ms": 250},
         "quick": {},
@@ -86,6 +88,10 @@ class Append:
                 _measure(stage, chosen, findings, durability, producer, run_origin_ns, at, len(durabilities))
             )
         findings.headline = _headline(chosen, findings, durabilities, results)
+
+    def commands_with(self, parameters: AppendParameters) -> frozenset[str]:
+        """The commands that it needs of a server: for a bare XADD fewer than for the shop's path."""
+        return frozenset({"xadd"}) if parameters.path == "xadd" else self.commands
 
     def lasting(self, parameters: AppendParameters, duration_s: float, server: str) -> AppendParameters:
         """The parameters with which all durabilities together take some seconds."""

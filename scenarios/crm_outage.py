@@ -49,6 +49,7 @@ from harness.probes import InHand, Sampler
 from harness.recording import LatencyLog
 from ordershop.services.crm import SOURCES
 from scenarios.account import add_account, add_lag
+from scenarios.commands import CONSUMERS, PRODUCERS
 from scenarios.line import Delivery, Line, LineSettings
 from scenarios.recovery import (
     Recovery,
@@ -177,6 +178,7 @@ class CrmOutage:
     name = "crm_outage"
     summary = "what happens when a consumer dies? is every event accounted for?"
     parameters = OutageParameters
+    commands = PRODUCERS | CONSUMERS
     profiles = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         # Too short to judge what producers notice: there is a second of each.
         "smoke": {

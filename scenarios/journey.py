@@ -45,6 +45,7 @@ from ordershop.shop import shop_ports, shop_services, url_of
 from ordershop.supervisor import Supervisor, SupervisorError
 from scenarios.account import largest
 from scenarios.books import Held, check_books, held_by_report, held_in
+from scenarios.commands import CONSUMERS, PRODUCERS, READERS
 from scenarios.shop import GROUP, LEAD_NS, as_scenario_errors, run_pump, server_for
 
 # As many as the services take in one request.
@@ -90,6 +91,7 @@ class Journey:
     name = "journey"
     summary = "how fast is the shop for its customers, when each thing they do is due by a schedule?"
     parameters = JourneyParameters
+    commands = PRODUCERS | READERS | CONSUMERS
     profiles: dict[str, dict[str, Any]] = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {"rate_per_s": 50, "duration_s": 3, "users": 20, "send_lag_budget_ms": 500},
         "quick": {},

@@ -27,6 +27,7 @@ import redis
 from harness.clock import Clock
 from harness.history import ServerEvent
 from harness.probes import Happening, Probe, Sample, ServerLoad
+from harness.server.lock import is_refused
 from harness.servers import OwnServer, Server
 
 # Counters that are readings: by which name, in which unit.
@@ -139,10 +140,10 @@ class ServerEvents:
             return found
         try:
             now = self._ask()
-        except redis.exceptions.NoPermissionError:
-            self._is_forbidden = True
-            return found
-        except redis.RedisError:
+        except redis.RedisError as error:
+            if is_refused(error):
+                self._is_forbidden = True
+                return found
             self._client.connection_pool.disconnect()
             self._is_away = True
             return found

@@ -32,6 +32,7 @@ OPTIONS = (
     *("no-appendfsync-on-rewrite", "auto-aof-rewrite-percentage", "activedefrag", "hz"),
 )
 PINGS = 20
+MARKER = "ordershop-bench:marker"
 
 
 def describe_server(client: redis.Redis, url: str, clock: Clock, *, pid: int | None) -> dict[str, Any]:
@@ -102,11 +103,17 @@ def where(url: str) -> str:
 
 def round_trip_us(client: redis.Redis, clock: Clock) -> float:
     """The quickest of some PINGs, in microseconds: what the way to the server and back costs at least."""
-    client.ping()  # connects
+    ask: Callable[[], object] = client.ping
+    try:
+        ask()  # connects
+    except redis.ResponseError as error:
+        if not is_refused(error):
+            raise
+        ask = functools.partial(client.exists, MARKER)  # what every run at a URL may do
     quickest_ns = 1 << 62
     for _ in range(PINGS):
         before_ns = clock.now_ns()
-        client.ping()
+        ask()
         quickest_ns = min(quickest_ns, clock.now_ns() - before_ns)
     return quickest_ns / 1000
 
