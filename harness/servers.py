@@ -430,7 +430,7 @@ class ForeignServer(Server):
         remove = client.unlink
         for keys in _chunks(key for key in client.scan_iter(match=NAMESPACE + "*", count=1000)):
             ours = [key for key in keys if key != LOCK.encode()]
-            if self._lock is not None and not self._lock.is_ours(client):
+            if self._lock is not None and not self._lock.renew(client):
                 raise LockLostError("another run of shopbench has taken this database")
             if not ours:
                 continue

@@ -170,6 +170,18 @@ def test_a_process_is_dead_when_its_id_is_another_ones() -> None:
     assert not is_provably_dead(msgspec.structs.replace(here, started=""))
 
 
+def test_keys_are_removed_where_the_lock_was_evicted(own_server: OwnServer, client: redis.Redis) -> None:
+    """A full server has removed the lock like any other key: nobody else came, so our keys go, with the doubt."""
+    server = ForeignServer(own_server.url)
+    facts = server.describe()
+    client.set(f"{NAMESPACE}k", 1)
+    client.delete(LOCK)
+    server.close()
+    assert client.dbsize() == 0
+    assert "left_behind" not in facts
+    assert "may have used" in facts["lock"]
+
+
 # Killed runs -------------------------------------------------------------------------------------------------
 
 HOLDER = """

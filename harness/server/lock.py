@@ -168,19 +168,27 @@ class Lock:
         while not self._stop.wait(wait_s):
             try:
                 with contextlib.closing(self._dial()) as client:
-                    self._renew(client)
+                    self.renew(client)
                 wait_s = self._renew_s
             except (redis.RedisError, OSError):
                 wait_s = RETRY_S  # away, or failing over: tried again soon, and told of if it took too long
 
-    def _renew(self, client: redis.Redis) -> None:
+    def renew(self, client: redis.Redis) -> bool:
+        """Renew it, or take it again where it is gone; whether it is ours then.
+
+        Raises:
+            redis.RedisError: the server does not answer.
+        """
         found = self._read(client)
         if found == self._token:
             client.expire(self._key, self._ttl_s)
-        elif found is not None:
-            self.doubt = "another run of shopbench has taken this database meanwhile"
-        elif self._set(client):
+        elif found is None and self._set(client):
+            # Evicted, or lost with the server's data, or expired while that was away.
             self.doubt = self.doubt or "the lock was gone for a while: another run may have used this database"
+        else:
+            self.doubt = "another run of shopbench has taken this database meanwhile"
+            return False
+        return True
 
 
 def _owner_of(token: bytes) -> ProcessIdentity | None:
