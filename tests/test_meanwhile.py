@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from harness.clock import SystemClock
 from harness.history import History, Reading, ServerEvent, SlowMark, read_timeline, write_timeline
 from harness.measure.server_events import ServerEvents, between, server_probes
 from harness.probes import Happening, Sample, Sampler
+from harness.run import load
 from harness.servers import OwnServer
 from tests.stores import PROGRAMS, open_own
 from tests.waiting import until
@@ -142,6 +145,33 @@ def test_a_sampler_dates_an_event_on_the_runs_time(own_server: OwnServer, tmp_pa
     assert errors == []
     write_timeline(tmp_path / "timeline.jsonl", history)
     assert read_timeline(tmp_path / "timeline.jsonl").entries == history.entries
+
+
+@pytest.mark.slow
+def test_a_run_on_a_server_that_evicts_fails_by_that_name(own_server: OwnServer, tmp_path: Path) -> None:
+    """Streams were evicted under load: exit code 1, the verdict names the policy, and no key of ours stays."""
+    with own_server.client() as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        client.config_set("maxmemory", client.info("memory")["used_memory"] + 1_500_000)
+        command = [
+            sys.executable,
+            "-m",
+            "harness",
+            "run",
+            "append",
+            "--profile",
+            "smoke",
+            "--server",
+            own_server.url,
+        ]
+        more = ["-p", "payload_bytes=1000", "-p", "rate_per_s=2000", "--runs", str(tmp_path)]
+        ended = subprocess.run([*command, *more], capture_output=True, text=True, timeout=110, check=False)
+        assert ended.returncode == 1, ended.stdout + ended.stderr
+        record = next(load(path.parent) for path in tmp_path.glob("*/run.json"))
+        [verdict] = [each for each in record.run.verdicts if each.name == "append.evictions"]
+        assert (verdict.status, "allkeys-lru" in verdict.detail) == ("FAIL", True)
+        assert any(event.name == "eviction" for event in record.history.server_events)
+        assert client.dbsize() == 0
 
 
 # Pure ------------------------------------------------------------------------------------------------------
