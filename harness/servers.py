@@ -96,7 +96,7 @@ class Server:
     url: str
     namespace: str
     owned: bool
-    pid: int | None
+    pid: int | None = None
 
     def client(self, *, timeout_s: float = 2.0) -> redis.Redis:
         """A client of this server."""
