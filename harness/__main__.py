@@ -8,6 +8,7 @@
     shopbench index runs
     shopbench web lag                    server, shop and Locust's web UI: start runs, watch them, kill the CRM
     shopbench gate --baseline main       is the work tree slower than that revision?
+    shopbench doctor --server URL        what does that server allow, and what would a run there lack?
     shopbench selfcheck                  does the instrument tell the truth on this machine?
     shopbench history runs.jsonl append  the figures of many runs, as CSV
     shopbench selfcheck --gate           how often is the gate wrong?
@@ -34,6 +35,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from harness import budgets, checking, run
+from harness.cli.doctor import UnfitError, before_run, doctor_command
 from harness.clock import SystemClock
 from harness.conducting import (
     Interrupted,
@@ -53,7 +55,7 @@ from harness.load.settings import SPIN_SHARE
 from harness.record.alive import settled
 from harness.run import Record, RunError
 from harness.server.named import VARIABLE, environment_for, is_url, server_named
-from harness.server.url import UrlError, without_secrets
+from harness.server.url import ServerUrl, UrlError, without_secrets
 from harness.servers import Durability
 from harness.worktree import WorktreeError
 
@@ -150,6 +152,9 @@ def run_command(
     limits = _budgets(budget)
     _check_history(history)
     clock = SystemClock()
+    if isinstance(which, ServerUrl):
+        for told in before_run(which, chosen, clock):
+            err.print(told, markup=False, highlight=False, soft_wrap=True)
     label = scenarios[0].name if len(scenarios) == 1 else "suite"
     now = dt.datetime.fromtimestamp(clock.epoch_s(), dt.UTC)
     directory = run.new_directory(runs, label, now)
@@ -460,6 +465,9 @@ def _check_gate(
     return checking.EXIT_PASS
 
 
+app.command("doctor")(doctor_command)
+
+
 @app.command("list")
 def list_command() -> int:
     """List the scenarios, with their parameters."""
@@ -646,7 +654,15 @@ def main() -> None:
         if not message:  # no command at all: the help has been shown
             sys.exit(checking.EXIT_USAGE)
         _fail(message)
-    except (UsageError, ParameterError, RunError, WorktreeError, UrlError, budgets.BudgetError) as error:
+    except (
+        UsageError,
+        UnfitError,
+        ParameterError,
+        RunError,
+        WorktreeError,
+        UrlError,
+        budgets.BudgetError,
+    ) as error:
         _fail(str(error))
     except (typer.Abort, KeyboardInterrupt):
         sys.exit(checking.EXIT_INVALID)

@@ -27,11 +27,13 @@ import msgspec
 import redis
 
 from harness import checking, run
+from harness.check.meanwhile import server_verdicts
 from harness.clock import Clock
 from harness.driving import Driver, OwnProcesses
 from harness.environment import describe_host
 from harness.faults import Nemesis
 from harness.history import History
+from harness.host import cgroup
 from harness.host.neighbors import Neighbors, in_words, neighbors, snapshot
 from harness.ledger import Account
 from harness.load.settings import SPIN_SHARE, PumpError, PumpResult
@@ -417,6 +419,7 @@ def conduct(
     status, reason = "failed", ""
     before = snapshot()
     writing = contextlib.ExitStack()
+    throttling = cgroup.throttling()
     try:
         writing.enter_context(alive(stage.directory))
         run.save(stage.directory, begun)
@@ -439,11 +442,18 @@ def conduct(
             status=status,
             duration_s=round((stage.clock.now_ns() - origin_ns) / 1e9, 3),
             reason=reason,
+            environment={**begun.environment, "host": _with_throttling(begun.environment["host"], throttling)},
         )
         who = neighbors(before, snapshot())
         with writing:
             late = _written(functools.partial(_save, stage.directory, finished, findings, epoch_s, who))
     return run.load(stage.directory), ended or late
+
+
+def _with_throttling(host: dict[str, Any], before: cgroup.Throttling | None) -> dict[str, Any]:
+    """The facts of this machine, with how often its control group held us back while the run lasted."""
+    held_back = cgroup.throttled(before, cgroup.throttling())
+    return host if held_back is None else {**host, "throttled": msgspec.to_builtins(held_back)}
 
 
 def _save(
@@ -453,6 +463,7 @@ def _save(
     if finished.status != "complete":
         verdict = Verdict(name=f"{finished.scenario}.finished", status="UNKNOWN", detail=finished.reason)
         findings.verdicts.append(verdict)
+    findings.verdicts += server_verdicts(finished.scenario, findings.history, findings.server)
     run.save_measurements(
         directory, findings.intervals, findings.history, findings.slowest, started_epoch_s=started_epoch_s
     )

@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 
 import harness
+from harness.host.machine import describe_machine
 from harness.worktree import git_environment
 
 # Whose versions move figures.
@@ -29,6 +30,7 @@ def describe_host() -> dict[str, Any]:
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
         "memory_bytes": psutil.virtual_memory().total,
+        **describe_machine(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "packages": {name: _version(name) for name in PACKAGES},
     }

@@ -1,11 +1,12 @@
 """Everything that happened in a run, on one timeline.
 
-All times are nanoseconds since the run's origin, taken from one monotonic clock. Three things stand on the
+All times are nanoseconds since the run's origin, taken from one monotonic clock. Four things stand on the
 timeline:
 
     Reading       a number that a probe took:         lag.events = 812 {group: crm}
     FaultWindow   a fault, from injection to healing: kill crm, 8.00 s to 16.00 s
     Mark          a moment with a name:               drained, 18.73 s
+    ServerEvent   what the server did by itself:      fork for a snapshot, 12.3 s, 38 ms long
 
 A `History` is what checkers, figures and reports read. It is pure: no clock, no server. On disk it is
 `timeline.jsonl`, one object a line, the kind of each in the field `type`.
@@ -57,7 +58,27 @@ class SlowMark(msgspec.Struct, frozen=True, kw_only=True, tag="slow"):
     response_ns: int
 
 
-Entry = Reading | FaultWindow | Mark | SlowMark
+class ServerEvent(msgspec.Struct, frozen=True, kw_only=True, tag="server", omit_defaults=True):
+    """Something that the server did by itself: a fork, an eviction, a change of its role, its end.
+
+    Attributes:
+        t_ns: when it was seen.
+        within_ns: how long before that it may have begun: since the look before.
+        name: what it is.
+        detail: what there is to be said of it.
+        lasted_ns: how long it took, where the server says so.
+        count: how many of them were seen as one.
+    """
+
+    t_ns: int
+    within_ns: int
+    name: str
+    detail: str = ""
+    lasted_ns: int = 0
+    count: int = 1
+
+
+Entry = Reading | FaultWindow | Mark | SlowMark | ServerEvent
 
 
 class History:
@@ -94,6 +115,11 @@ class History:
     def mark(self, name: str) -> int | None:
         """The time of the first mark of that name in nanoseconds, or None where there is none."""
         return next((m.t_ns for m in self.marks if m.name == name), None)
+
+    @property
+    def server_events(self) -> list[ServerEvent]:
+        """What the server did by itself, in the order of time."""
+        return sorted((e for e in self.entries if isinstance(e, ServerEvent)), key=lambda e: e.t_ns)
 
     @property
     def slowest(self) -> list[SlowMark]:

@@ -20,11 +20,13 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType, TracebackType
 from typing import Any, NamedTuple, Protocol, Self
 
+import msgspec
 import psutil
 import redis
 
 from harness.clock import Clock
-from harness.history import History, Reading
+from harness.history import History, Reading, ServerEvent
+from harness.server.lock import is_refused
 
 PERIOD_NS = 100_000_000
 
@@ -38,10 +40,20 @@ class Sample(NamedTuple):
     labels: Mapping[str, str] = MappingProxyType({})
 
 
-class Probe(Protocol):
-    """Something that can be asked for readings."""
+class Happening(NamedTuple):
+    """An event of the server that has no place on the timeline yet: when it was seen, by the clock, and since when
+    it may have begun.
+    """
 
-    def read(self) -> list[Sample]:
+    event: ServerEvent
+    seen_ns: int
+    within_ns: int
+
+
+class Probe(Protocol):
+    """Something that can be asked for readings, and for what has happened since it was asked before."""
+
+    def read(self) -> Sequence[Sample | Happening]:
         """The readings of this moment."""
         ...
 
@@ -114,6 +126,10 @@ class Sampler:
     def _read(self, probe: Probe) -> None:
         t_ns = self._clock.now_ns() - self._origin_ns
         for sample in probe.read():
+            if isinstance(sample, Happening):
+                seen_ns = sample.seen_ns - self._origin_ns
+                self._history.add(msgspec.structs.replace(sample.event, t_ns=seen_ns, within_ns=sample.within_ns))
+                continue
             self._history.add(
                 Reading(
                     t_ns=t_ns, name=sample.name, value=sample.value, unit=sample.unit, labels=dict(sample.labels)
@@ -260,14 +276,17 @@ class ServerLoad:
         self._client = client
         self._pid = pid
         self._clock = clock
+        self._is_forbidden = False
         self._before: tuple[int, float, int] | None = None
 
     def read(self) -> list[Sample]:
         """`server.used_memory_bytes`, `server.aof_*`, `server.cpu_share`."""
         samples = []
         try:
-            samples += self._ask()
-        except redis.RedisError:
+            samples += [] if self._is_forbidden else self._ask()
+        except redis.RedisError as error:
+            # Who may not run INFO will not be allowed to in a moment; everything else may pass.
+            self._is_forbidden = is_refused(error)
             self._client.connection_pool.disconnect()
         pid = self._pid()
         if pid is not None:

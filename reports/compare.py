@@ -64,6 +64,11 @@ _WEIGHTS: tuple[tuple[str, Weight, str], ...] = (
         "weakens",
         "perhaps what is compared; then nothing else should differ",
     ),
+    (
+        r"environment\.server\.data_directory\.is_synced",
+        "invalid",
+        "another durability: memory is not synced",
+    ),
     (r"environment\.server\..*", "weakens", "the server was set up in another way"),
     (r"environment\.instrument\.cores_plan", "invalid", "load and server shared cores in another way"),
     (r"environment\.instrument\.dated_by", "invalid", "answers were dated in another way, some of them later"),
@@ -80,7 +85,9 @@ _WEIGHTS: tuple[tuple[str, Weight, str], ...] = (
 # What every run has of its own; an address only where we start the server, on a port that is free. Workers have
 # names and clocks anew each time: of them only how many there were is a fact.
 _OWN = re.compile(
-    r"environment\.(load\.(producer|workers\..*)|server\.(owned|run_id|process_id)|meanwhile\..*)", re.DOTALL
+    r"environment\.(load\.(producer|workers\..*)|host\.throttled\..*|meanwhile\..*"
+    r"|server\.(owned|run_id|process_id|ping_us|lock|left_behind|data_directory\.path))",
+    re.DOTALL,
 )
 _ADDRESS = "environment.server.url"
 _LATENCY = re.compile(rf"\.({'|'.join(KINDS)})\.(p50|p90|p99|p99\.9|max)$")

@@ -59,8 +59,8 @@ KEY_FIGURES: dict[str, dict[str, str]] = {
         "random_faults.longest_recovery_s": "Longest recovery",
     },
     "redis_crash": {
-        "redis_crash.always.gone": "Gone, synced before each answer",
-        "redis_crash.everysec.gone": "Gone, synced each second",
+        "redis_crash.always.gone": "Gone, appendfsync always",
+        "redis_crash.everysec.gone": "Gone, appendfsync everysec",
         "redis_crash.always.restart_s": "Time to be back",
     },
     "consumers": {

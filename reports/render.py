@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from harness.check.meanwhile import stalls
 from harness.history import FaultWindow, History, Reading
 from harness.run import SCHEMA, Figure, Record, Run, Status
 from reports import findings
@@ -88,6 +89,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     gate: list[GateRow]
     faults: list[list[str]]
     slowest: list[list[str]]
+    meanwhile: list[list[str]]
+    stalls: list[str]
     readings: list[list[str]]
     parameters: list[tuple[str, str]]
     environment: list[tuple[str, str]]
@@ -162,6 +165,8 @@ def _view(record: Record, identity: str, intervals: int) -> View:
         gate=gate_rows(record.run),
         faults=_faults(record.history),
         slowest=_slowest(record),
+        meanwhile=_meanwhile(record.history),
+        stalls=[str(stall) for stall in stalls(record.history.slowest, record.history.server_events)],
         readings=_readings(record),
         parameters=list(findings.flattened(record.run.parameters)),
         environment=list(findings.flattened(record.run.environment)),
@@ -199,6 +204,18 @@ def _slowest(record: Record) -> list[list[str]]:
         ]
         for slow in record.history.slowest[:_SLOWEST]
     ]
+
+
+def _meanwhile(history: History) -> list[list[str]]:
+    """What the server did by itself, with how many slow responses waited beside it."""
+    beside = {id(stall.event): stall for stall in stalls(history.slowest, history.server_events)}
+    rows = []
+    for event in history.server_events:
+        stall = beside.get(id(event))
+        waited = f"{stall.count:,} slow responses, up to {quantity(stall.longest_ns / 1e3, 'µs')}" if stall else ""
+        took = quantity(event.lasted_ns / 1e3, "µs") if event.lasted_ns else ""
+        rows.append([quantity(event.t_ns / 1e9, "s"), event.name, event.detail, took, waited])
+    return rows
 
 
 def _during(fault: FaultWindow, t_ns: int) -> bool:

@@ -22,14 +22,16 @@ from harness.conducting import Findings, Stage, answered
 from harness.history import History
 from harness.ledger import PRODUCER_BITS
 from harness.load.settings import PumpResult, PumpSettings
+from harness.measure.server_events import server_probes
 from harness.pacing import Pacer, Poisson, Shape, shaped
-from harness.probes import HostLoad, Probe, Sampler, ServerLoad
+from harness.probes import HostLoad, Probe, Sampler
 from harness.recording import LatencyLog
 from harness.server.named import is_url
 from harness.server.url import ServerUrl
 from harness.servers import Durability
+from scenarios.commands import PRODUCERS
 from scenarios.load import Load
-from scenarios.shop import DURABILITY_IN_WORDS, LEAD_NS, floor_before, producer_of, run_pump, server_for
+from scenarios.shop import LEAD_NS, durability_in_words, floor_before, producer_of, run_pump, server_for
 
 Choice = Literal["everysec", "always", "none", "all"]
 
@@ -66,6 +68,7 @@ class Append:
     name = "append"
     summary = "how fast is an append, at a rate, for each durability?"
     parameters = AppendParameters
+    commands = PRODUCERS
     profiles = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {"rate_per_s": 500, "duration_s": 2, "send_lag_budget_ms": 250},
         "quick": {},
@@ -87,6 +90,10 @@ class Append:
                 _measure(stage, chosen, findings, durability, producer, run_origin_ns, at, len(durabilities))
             )
         findings.headline = _headline(chosen, findings, durabilities, results)
+
+    def commands_with(self, parameters: AppendParameters) -> frozenset[str]:
+        """The commands that it needs of a server: for a bare XADD fewer than for the shop's path."""
+        return frozenset({"xadd"}) if parameters.path == "xadd" else self.commands
 
     def lasting(self, parameters: AppendParameters, duration_s: float, server: str) -> AppendParameters:
         """The parameters with which all durabilities together take some seconds."""
@@ -133,7 +140,7 @@ def _measure(
         pump.wait_until_ready()
         client = stack.enter_context(contextlib.closing(server.client(timeout_s=0.5)))
         origin_ns = stage.clock.now_ns() + LEAD_NS
-        probes: list[Probe] = [ServerLoad(client, lambda: server.pid, stage.clock), HostLoad()]
+        probes: list[Probe] = [*server_probes(server, client, stage.clock), HostLoad()]
         history = History()
         stack.callback(lambda: findings.history.entries.extend(history.entries))
         stack.enter_context(
@@ -181,7 +188,8 @@ def _headline(
         label = "append" if at == 0 else f"append.{durability}"
         p50, p99 = values.get(f"{label}.response.p50"), values.get(f"{label}.response.p99")
         if p50 is not None and p99 is not None:
-            where = "on this server" if not findings.server.get("owned") else DURABILITY_IN_WORDS[durability]
+            said = durability_in_words(durability, findings.server)
+            where = "on this server" if not findings.server.get("owned") else said
             parts.append(f"{where} {p50 / 1000:.2f} ms at the median and {p99 / 1000:.2f} ms at p99")
     total = sum(result.ok for result in results)
     what = "bare XADDs" if chosen.path == "xadd" else "appends"

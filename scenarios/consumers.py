@@ -49,6 +49,7 @@ from harness.run import Verdict
 from ordershop.services.crm import SOURCES
 from ordershop.supervisor import SupervisorError
 from scenarios.account import add_account, add_lag
+from scenarios.commands import CONSUMERS, PRODUCERS
 from scenarios.counting_crm import handled_path
 from scenarios.line import Delivery, Line, LineSettings
 from scenarios.shop import GROUP
@@ -90,6 +91,7 @@ class Consumers:
     name = "consumers"
     summary = "can a group of consumers be restarted one by one, made smaller and larger, while events come?"
     parameters = ConsumersParameters
+    commands = PRODUCERS | CONSUMERS | {"xautoclaim", "xclaim", "xgroup|delconsumer", "xinfo|consumers"}
     profiles: dict[str, dict[str, Any]] = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {
             "rate_per_s": 200,

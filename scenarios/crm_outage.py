@@ -50,6 +50,7 @@ from harness.recording import LatencyLog
 from harness.server.named import is_url
 from ordershop.services.crm import SOURCES
 from scenarios.account import add_account, add_lag
+from scenarios.commands import CONSUMERS, PRODUCERS
 from scenarios.line import Delivery, Line, LineSettings
 from scenarios.recovery import (
     Recovery,
@@ -178,6 +179,7 @@ class CrmOutage:
     name = "crm_outage"
     summary = "what happens when a consumer dies? is every event accounted for?"
     parameters = OutageParameters
+    commands = PRODUCERS | CONSUMERS
     profiles = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         # Too short to judge what producers notice: there is a second of each.
         "smoke": {

@@ -33,8 +33,9 @@ from harness import checking
 from harness.conducting import Findings, ScenarioError, Stage, answered, total_of
 from harness.driving import Drive, Journeys
 from harness.load.settings import PumpResult
+from harness.measure.server_events import server_probes
 from harness.pacing import Pacer, Shape, shaped
-from harness.probes import GroupLag, HostLoad, Probe, Sampler, ServerLoad
+from harness.probes import GroupLag, HostLoad, Probe, Sampler
 from harness.recording import LatencyLog
 from harness.run import Verdict
 from ordershop.event_store import EventStore, connect
@@ -44,6 +45,7 @@ from ordershop.shop import shop_ports, shop_services, url_of
 from ordershop.supervisor import Supervisor, SupervisorError
 from scenarios.account import largest
 from scenarios.books import Held, check_books, held_by_report, held_in
+from scenarios.commands import CONSUMERS, PRODUCERS, READERS
 from scenarios.shop import GROUP, LEAD_NS, as_scenario_errors, run_pump, server_for
 
 # As many as the services take in one request.
@@ -89,6 +91,7 @@ class Journey:
     name = "journey"
     summary = "how fast is the shop for its customers, when each thing they do is due by a schedule?"
     parameters = JourneyParameters
+    commands = PRODUCERS | READERS | CONSUMERS
     profiles: dict[str, dict[str, Any]] = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {"rate_per_s": 50, "duration_s": 3, "users": 20, "send_lag_budget_ms": 500},
         "quick": {},
@@ -246,7 +249,7 @@ class OwnShop:
         keys = Keys(self._server.namespace)
         streams = [keys.stream(topic, action) for topic, action in SOURCES]
         lag = GroupLag(client, streams, GROUP, lambda raw: EventId.parse(raw).epoch_s)
-        return [lag, ServerLoad(client, lambda: self._server.pid, stage.clock), HostLoad()]
+        return [lag, *server_probes(self._server, client, stage.clock), HostLoad()]
 
     def close_and_look(self, stocked: Stocked, told: Collection[str]) -> Held:  # noqa: ARG002 - it is all theirs
         """Stop every service, so that nobody writes any more, and read the events."""

@@ -31,6 +31,7 @@ from harness.history import History, Mark
 from harness.pacing import Pacer, Ramp, Steps, constant
 from harness.recording import LatencyLog
 from scenarios.account import add_account, add_lag, largest
+from scenarios.commands import CONSUMERS, PRODUCERS
 from scenarios.line import Delivery, Line, LineSettings
 from scenarios.recovery import Applied, count_at, highest_rate_per_s, slope_per_s, takeoff_s
 
@@ -90,6 +91,7 @@ class Lag:
     name = "lag"
     summary = "how far do consumers fall behind in a burst, and how fast do they catch up?"
     parameters = LagParameters
+    commands = PRODUCERS | CONSUMERS
     profiles = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {
             "base_per_s": 200,

@@ -48,8 +48,9 @@ from harness.faults import (
 from harness.ledger import Ledger, Losses, Order, order_of_effects, sequences_of, set_of
 from harness.load.settings import PumpResult, PumpSettings
 from harness.measure.outcomes import FAILED, OK, UNKNOWN
+from harness.measure.server_events import server_probes
 from harness.pacing import Pacer
-from harness.probes import Gauge, GroupLag, HostLoad, Probe, Sampler, ServerLoad
+from harness.probes import Gauge, GroupLag, HostLoad, Probe, Sampler
 from harness.proxy import Proxy
 from harness.server.dial import DialError, open_socket
 from harness.server.url import ServerUrl
@@ -457,7 +458,7 @@ class Line:
         probes: list[Probe] = [Gauge("lag.events", "events", lambda: self.unapplied, group=GROUP)]
         if self.settings.delivery != "seed":
             probes.append(GroupLag(client, streams, GROUP, lambda raw: EventId.parse(raw).epoch_s))
-        return [*probes, ServerLoad(client, lambda: self.server.pid, self.stage.clock), HostLoad()]
+        return [*probes, *server_probes(self.server, client, self.stage.clock), HostLoad()]
 
     def run_load(
         self, findings: Findings, plan: Sequence[Fault] = (), beside: Callable[[], Any] | None = None

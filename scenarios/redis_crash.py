@@ -35,7 +35,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -56,7 +56,7 @@ from harness.server.named import is_url
 from harness.servers import Durability
 from scenarios.account import add_account, caught_up_ns
 from scenarios.line import Delivery, Line, LineSettings
-from scenarios.shop import DURABILITY_IN_WORDS
+from scenarios.shop import durability_in_words
 
 DURABILITIES: tuple[Durability, ...] = ("always", "everysec", "none")
 # The log is synced each second, and Redis lets one sync be late by another before it waits for it.
@@ -114,7 +114,7 @@ class RedisCrash:
                 crashes.append(_crash(doing, chosen, durability, part))
             finally:
                 part.hand_over()
-        findings.headline = _headline(crashes)
+        findings.headline = _headline(crashes, findings.server)
 
     def lasting(self, parameters: CrashParameters, duration_s: float, _: str) -> CrashParameters:
         """The parameters with which the loads of all durabilities take some seconds; the time after gives way.
@@ -398,11 +398,11 @@ def _conclude(chosen: CrashParameters, line: Line, crash: Crash, findings: Findi
         findings.verdicts.append(check)
 
 
-def _headline(crashes: Sequence[Crash]) -> str:
+def _headline(crashes: Sequence[Crash], server: Mapping[str, Any]) -> str:
     parts = []
     for crash in crashes:
         gone = f"{crash.gone:,}" if crash.gone else "none"
-        said = f"{DURABILITY_IN_WORDS[crash.durability]}, {gone} of {crash.acknowledged:,} were gone"
+        said = f"{durability_in_words(crash.durability, server)}, {gone} of {crash.acknowledged:,} were gone"
         if crash.gone_from_s is not None and crash.gone_until_s is not None:
             said += f", from {crash.gone_from_s:.2f} s to {max(0.0, crash.gone_until_s):.2f} s before the kill"
         if crash.restart_s is not None:

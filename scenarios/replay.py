@@ -20,6 +20,7 @@ from statistics import median
 from typing import Annotated, Any
 
 import numpy as np
+import redis
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
@@ -27,13 +28,15 @@ from harness.conducting import Findings, Stage, answered
 from harness.driving import Drive, Journeys
 from harness.ledger import event_id
 from harness.load.settings import PumpResult
+from harness.measure.server_events import server_probes
 from harness.pacing import ClosedLoop
-from harness.probes import HostLoad, Probe, Sampler, ServerLoad
+from harness.probes import HostLoad, Probe, Sampler
 from harness.run import Verdict
 from harness.servers import Server
 from ordershop.entities import Customer, Topic
 from ordershop.event_store import EventStore
 from ordershop.events import Action, Event
+from scenarios.commands import PRODUCERS, READERS
 from scenarios.shop import LEAD_NS, as_scenario_errors, producer_of, run_pump, server_for
 
 TOPIC: Topic = "customer"
@@ -66,6 +69,7 @@ class Replay:
     name = "replay"
     summary = "how fast is the past read back, and does it stay so as it grows?"
     parameters = ReplayParameters
+    commands = PRODUCERS | READERS
     profiles = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {"events": 5_000, "rounds": 1},
         "quick": {},
@@ -158,7 +162,7 @@ def _let_them_replay(
         findings.host_steal(findings.history)
 
     with contextlib.closing(server.client(timeout_s=0.5)) as client:
-        probes: list[Probe] = [ServerLoad(client, lambda: server.pid, stage.clock), HostLoad()]
+        probes: list[Probe] = [*server_probes(server, client, stage.clock), HostLoad()]
         sampler = Sampler(
             probes,
             clock=stage.clock,
@@ -242,9 +246,13 @@ def _compare(store: EventStore) -> Verdict:
     )
 
 
-def _bytes_per_event(server: Server, events: int) -> float:
+def _bytes_per_event(server: Server, events: int) -> float | None:
+    """What the server has in memory for an event; None where it does not tell this user."""
     with contextlib.closing(server.client()) as client:
-        return float(client.info("memory")["used_memory"]) / events
+        try:
+            return float(client.info("memory")["used_memory"]) / events
+        except redis.ResponseError:
+            return None
 
 
 scenario = Replay()

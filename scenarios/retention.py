@@ -49,6 +49,7 @@ from harness.run import Verdict
 from ordershop.event_store import EventStore, StoreError, UnavailableError, connect
 from ordershop.services.crm import SOURCES
 from scenarios.account import add_account, add_lag, caught_up_ns
+from scenarios.commands import CONSUMERS, PRODUCERS
 from scenarios.line import Delivery, Line, LineSettings
 
 Policy = Literal["acknowledged", "maxlen", "none"]
@@ -100,6 +101,7 @@ class Retention:
     name = "retention"
     summary = "does trimming keep the streams short, and never take what a consumer has not had?"
     parameters = RetentionParameters
+    commands = PRODUCERS | CONSUMERS | {"xtrim", "memory|usage"}
     profiles: dict[str, dict[str, Any]] = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {
             "rate_per_s": 300,

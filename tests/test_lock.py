@@ -1,0 +1,299 @@
+"""The lock of somebody else's database: it lives as long as its run, and only that long."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import redis
+
+from harness.clock import SystemClock, VirtualClock
+from harness.host.process_identity import is_provably_dead, this_process
+from harness.server.lock import HeldError, Lock, NoLockError
+from harness.servers import LOCK, MARKER, NAMESPACE, ForeignServer, OwnServer, ServerError, client_for, open_server
+from tests.stores import PROGRAMS, open_own
+from tests.waiting import until
+
+
+@pytest.fixture(params=PROGRAMS)
+def their_server(request: pytest.FixtureRequest) -> Iterator[OwnServer]:
+    """Every server that is found here, in turn, for one test; it stands for somebody else's."""
+    with open_own(request.param) as one:
+        yield one
+
+
+@pytest.fixture
+def client(own_server: OwnServer) -> Iterator[redis.Redis]:
+    with own_server.client() as one:
+        yield one
+
+
+def allow(server: OwnServer, *rules: str) -> str:
+    """Make a user with some rights; the URL with which they come."""
+    with server.client() as admin:
+        admin.execute_command("ACL", "SETUSER", "app", "reset", "on", ">pw", *rules)
+    return server.url.replace("//", "//app:pw@")
+
+
+# One run at a time -------------------------------------------------------------------------------------------
+
+
+def test_the_lock_outlives_idle_connections(their_server: OwnServer) -> None:
+    """A server that ends idle connections does not free the lock: a second run is refused, keys stay."""
+    with their_server.client() as admin:
+        admin.config_set("timeout", 1)
+        with ForeignServer(their_server.url) as first:
+            admin.set(f"{NAMESPACE}mine", "x")
+            until(lambda: len(admin.client_list()) == 1, "the end of every idle connection")
+            with pytest.raises(ServerError, match="another run of shopbench"):
+                ForeignServer(their_server.url)
+            assert admin.get(f"{NAMESPACE}mine") == b"x"
+            assert first.lock_said == "held"
+        assert admin.dbsize() == 0
+
+
+@pytest.mark.parametrize("rules", [("+@all", "-client"), ("+@all", "-@dangerous")])
+def test_who_may_not_run_client_has_a_lock(own_server: OwnServer, rules: tuple[str, ...]) -> None:
+    """The lock needs no CLIENT, and nothing else that is called dangerous."""
+    url = allow(own_server, "~*", "&*", *rules)
+    with ForeignServer(url), pytest.raises(ServerError, match="another run of shopbench"):
+        ForeignServer(url)
+
+
+def test_a_renamed_client_is_not_missed() -> None:
+    """On a server whose CLIENT has another name a second run is refused."""
+    with (
+        _renamed("CLIENT") as server,
+        ForeignServer(server.url),
+        pytest.raises(ServerError, match="another run of shopbench"),
+    ):
+        ForeignServer(server.url)
+
+
+@contextlib.contextmanager
+def _renamed(*commands: str) -> Iterator[OwnServer]:
+    """A `redis-server` in which some commands have no name that anybody knows."""
+
+    class Renaming(OwnServer):
+        def _arguments(self) -> list[str]:
+            return [*super()._arguments(), *(w for c in commands for w in ("--rename-command", c, f"X{c}X"))]
+
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("no redis-server here")
+    with Renaming(Path(program), SystemClock()) as server:
+        yield server
+
+
+@pytest.mark.parametrize("missing", ["-set", "-get", "-expire"])
+def test_where_no_lock_is_possible_that_is_said(own_server: OwnServer, missing: str) -> None:
+    """A user who lacks what a lock needs can run, and the record says that nobody would be noticed."""
+    url = allow(own_server, "~*", "&*", "+@all", missing)
+    with open_server(url, SystemClock()) as server:
+        said = server.describe()["lock"]
+    assert said.startswith("none: ")
+    assert missing[1:] in said
+    assert "would not be noticed" in said
+
+
+def test_the_lock_is_renewed_over_new_connections(own_server: OwnServer, client: redis.Redis) -> None:
+    """Renewal goes on when every connection is ended again and again: the token outlives its time to live."""
+    lock = Lock(lambda: client_for(own_server.url), LOCK, ttl_s=3, renew_s=0.1)
+    lock.take()
+    seconds = [client.time()[0]]
+    while seconds[-1] - seconds[0] < 7:
+        now = client.time()[0]
+        if now > seconds[-1]:
+            client.client_kill_filter(_type="normal", skipme=True)
+            seconds.append(now)
+        assert client.get(LOCK) is not None
+    with client_for(own_server.url) as other:
+        assert lock.is_ours(other)
+        lock.give_back(other)
+    assert client.exists(LOCK) == 0
+    assert lock.doubt == ""
+
+
+def test_a_lock_that_another_has_taken_is_not_given_back(own_server: OwnServer, client: redis.Redis) -> None:
+    """Whoever was away too long removes neither the other's token nor any key, and says so."""
+    first = ForeignServer(own_server.url)
+    facts = first.describe()
+    client.set(LOCK, "another's")
+    client.set(f"{NAMESPACE}theirs", 1)
+    first.close()
+    assert client.get(LOCK) == b"another's"
+    assert client.exists(f"{NAMESPACE}theirs") == 1
+    assert "another run of shopbench has taken this database" in facts["left_behind"]
+
+
+def test_a_lock_that_went_away_is_taken_again_and_doubted(own_server: OwnServer, client: redis.Redis) -> None:
+    """A server that has lost its data has lost the token, too: taken again, and the record has the doubt."""
+    lock = Lock(lambda: client_for(own_server.url), LOCK, ttl_s=30, renew_s=0.05)
+    lock.take()
+    client.delete(LOCK)
+    until(lambda: client.exists(LOCK), "the lock is there again")
+    until(lambda: lock.doubt, "the doubt")
+    lock.give_back(client)
+    assert "may have used" in lock.doubt
+
+
+def test_a_lock_is_not_taken_from_whoever_cannot_be_seen(own_server: OwnServer, client: redis.Redis) -> None:
+    """A token of another host, of another container, or that nobody can read, is one of a living run."""
+    here = this_process()
+    for owner in (
+        msgspec.structs.replace(here, host="elsewhere", pid=1),
+        msgspec.structs.replace(here, namespace="pid:[1]", pid=2**22 - 1),
+        msgspec.structs.replace(here, boot="another", pid=2**22 - 1),
+    ):
+        client.set(LOCK, msgspec.json.encode({"owner": owner, "nonce": "x"}), ex=20)
+        with pytest.raises(HeldError, match=r"gone in (19|20) s"):
+            Lock(lambda: client_for(own_server.url), LOCK).take()
+    client.set(LOCK, b"\xff")
+    with pytest.raises(HeldError):
+        Lock(lambda: client_for(own_server.url), LOCK).take()
+
+
+def test_a_process_is_dead_when_its_id_is_another_ones() -> None:
+    """The id lives, the start differs: whoever had it before is dead; this process is not."""
+    here = this_process()
+    assert not is_provably_dead(here)
+    assert is_provably_dead(msgspec.structs.replace(here, started="1"))
+    assert is_provably_dead(msgspec.structs.replace(here, pid=2**22 - 1))
+    assert not is_provably_dead(msgspec.structs.replace(here, started=""))
+
+
+def test_keys_are_removed_where_the_lock_was_evicted(own_server: OwnServer, client: redis.Redis) -> None:
+    """A full server has removed the lock like any other key: nobody else came, so our keys go, with the doubt."""
+    server = ForeignServer(own_server.url)
+    facts = server.describe()
+    client.set(f"{NAMESPACE}k", 1)
+    client.delete(LOCK)
+    server.close()
+    assert client.dbsize() == 0
+    assert "left_behind" not in facts
+    assert "may have used" in facts["lock"]
+
+
+# Killed runs -------------------------------------------------------------------------------------------------
+
+HOLDER = """
+import sys, time
+from harness.clock import SystemClock, VirtualClock
+from harness.servers import NAMESPACE, open_server
+
+server = open_server(sys.argv[1], SystemClock())
+with server.client() as client:
+    client.mset({f"{NAMESPACE}k{i}": i for i in range(10)})
+print("holds", flush=True)
+time.sleep(3600)
+"""
+
+
+@contextlib.contextmanager
+def holder(url: str) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the database of a URL, with ten keys of ours in it."""
+    command = [sys.executable, "-c", textwrap.dedent(HOLDER), url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "holds\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_the_next_run_cleans_after_one_that_was_killed(their_server: OwnServer) -> None:
+    """SIGKILL in the middle: the next run on this host begins at once, and of both nothing is left."""
+    with their_server.client() as admin:
+        admin.select(3)
+        admin.set("theirs", "precious")
+        admin.select(0)
+        with holder(their_server.url) as process:
+            with pytest.raises(ServerError, match=f"process {process.pid} on"):
+                ForeignServer(their_server.url)
+            process.kill()
+            # Not waited for: a process that has ended and that nobody has reaped is dead, too.
+            until(lambda: is_provably_dead(_owner(admin)), "the end of the process")
+            with open_server(their_server.url, SystemClock()):
+                assert set(admin.scan_iter()) == {MARKER.encode(), LOCK.encode()}
+        assert admin.dbsize() == 0
+        admin.select(3)
+        assert admin.get("theirs") == b"precious"
+
+
+def _owner(client: redis.Redis) -> Any:
+    token: Any = client.get(LOCK)
+    return msgspec.convert(msgspec.json.decode(token)["owner"], type(this_process()))
+
+
+def test_without_scripts_a_dead_ones_lock_has_to_expire(own_server: OwnServer, client: redis.Redis) -> None:
+    """Where no script can be run, two could take a dead one's place: the run is refused until it expires."""
+    url = allow(own_server, "~*", "&*", "+@all", "-@scripting")
+    dead = msgspec.structs.replace(this_process(), pid=2**22 - 1)
+    client.set(LOCK, msgspec.json.encode({"owner": dead, "nonce": "x"}), px=300)
+    client.set(MARKER, "x")
+    with pytest.raises(ServerError, match="another run of shopbench"):
+        ForeignServer(url)
+    until(lambda: not client.exists(LOCK), "the end of the dead one's lock")
+    with ForeignServer(url) as server:
+        assert server.lock_said == "held"
+
+
+def test_of_two_that_find_a_dead_ones_lock_one_takes_it(own_server: OwnServer, client: redis.Redis) -> None:
+    """Who has seen the dead one's token, and comes second, finds another's and takes nothing."""
+    dead = msgspec.structs.replace(this_process(), pid=2**22 - 1)
+    token = msgspec.json.encode({"owner": dead, "nonce": "x"})
+    client.set(LOCK, token)
+    first, second = (Lock(lambda: client_for(own_server.url), LOCK) for _ in range(2))
+    first.take()
+    assert second._takes_over(client, token) is False
+    with pytest.raises(HeldError):
+        second.take()
+    assert first.is_ours(client)
+    first.give_back(client)
+
+
+# At the end --------------------------------------------------------------------------------------------------
+
+
+def test_keys_are_removed_where_the_first_connection_is_gone(own_server: OwnServer, client: redis.Redis) -> None:
+    """Every connection was ended meanwhile, as an idle timeout does: dialled again, nothing stays."""
+    with open_server(own_server.url, SystemClock()) as server:
+        facts = server.describe()
+        client.set(f"{NAMESPACE}k", 1)
+        client.client_kill_filter(_type="normal", skipme=True)
+    assert client.dbsize() == 0
+    assert "left_behind" not in facts
+
+
+def test_what_stays_is_named(own_server: OwnServer) -> None:
+    """A server that is away for good at the end: the record says which keys stay, and where."""
+    server = ForeignServer(own_server.url, VirtualClock())
+    facts = server.describe()
+    own_server.kill()
+    server.close()
+    assert NAMESPACE in facts["left_behind"]
+    assert "the server is away" in facts["left_behind"]
+
+
+def test_a_user_who_may_not_unlink_deletes(own_server: OwnServer, client: redis.Redis) -> None:
+    """UNLINK is refused: DEL removes our keys as well."""
+    url = allow(own_server, "~*", "&*", "+@all", "-unlink")
+    with open_server(url, SystemClock()):
+        client.set(f"{NAMESPACE}k", 1)
+    assert client.dbsize() == 0
+
+
+def test_no_lock_is_an_error_with_its_reason(own_server: OwnServer) -> None:
+    """The server's own words say what is missing."""
+    url = allow(own_server, "~*", "+@all", "-set")
+    with pytest.raises(NoLockError, match="'set' command"):
+        Lock(lambda: client_for(url), LOCK).take()
