@@ -31,6 +31,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.host.own_python import own_path
+
 Int64s = NDArray[np.int64]
 
 _NUMBERS = 64
@@ -101,7 +103,7 @@ class Child(Channel):
             # Where gevent has patched sockets they are born non-blocking, which the descriptors keep.
             os.set_blocking(end.fileno(), True)
         memory = _shared_memory()
-        command = [sys.executable, "-c", _START, json.dumps(sys.path), entry]
+        command = [sys.executable, "-P", "-c", _START, json.dumps(own_path(sys.path, os.getcwd())), entry]
         try:
             with theirs:
                 self._process = subprocess.Popen(

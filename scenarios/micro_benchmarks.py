@@ -19,6 +19,7 @@ from msgspec import Meta, Struct
 
 from harness import checking
 from harness.conducting import Findings, ScenarioError, Stage
+from harness.host.own_python import own_environment, own_module
 from harness.run import Verdict
 from scenarios.shop import server_for
 
@@ -85,12 +86,12 @@ def _run_pytest(stage: Stage, server: str, rounds: int, results: Path) -> None:
     Raises:
         ScenarioError: one of them failed.
     """
-    command = [sys.executable, "-m", "pytest", str(BENCHMARKS), "-c", os.devnull, "--rootdir", str(BENCHMARKS)]
+    command = own_module("pytest", str(BENCHMARKS), "-c", os.devnull, "--rootdir", str(BENCHMARKS))
     command += ["-p", "no:locust", "-p", "no:cacheprovider", "-q", "-o", "python_files=bench_*.py"]
     command += ["-o", "python_functions=bench_*", f"--benchmark-json={results}", "--benchmark-columns=median"]
     environment = {
         # What steers somebody else's pytest is not for this one: on a worker of xdist benchmarks are not run.
-        **{name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
+        **{name: value for name, value in own_environment().items() if not name.startswith("PYTEST_")},
         "SHOPBENCH_SERVER": server,
         "SHOPBENCH_MICRO_ROUNDS": str(rounds),
         "SHOPBENCH_MICRO_PROFILE": stage.profile,

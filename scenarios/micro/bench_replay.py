@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from harness.host.own_python import own_environment
 from harness.servers import Server
 from ordershop.entities import Customer
 from ordershop.event_store import EventStore
@@ -112,8 +113,9 @@ def _replay_memory(benchmark: Any, server: Server, store: EventStore, events: in
     )
 
     def replay() -> int:
-        command = [sys.executable, "-c", _REPLAY, server.url, store.keys.namespace]
-        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        command = [sys.executable, "-P", "-c", _REPLAY, server.url, store.keys.namespace]
+        done = subprocess.run(command, env=own_environment(), capture_output=True, text=True, check=True)
+        return int(done.stdout)
 
     benchmark.extra_info["peak_bytes"] = benchmark.pedantic(replay, rounds=1)
 
