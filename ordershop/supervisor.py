@@ -72,7 +72,7 @@ def own_environment(environment: Mapping[str, str] = os.environ) -> dict[str, st
 
     With `-P` a service that is started in a directory with an `ordershop` of its own is still ours.
     """
-    theirs = [each for each in environment.get("PYTHONPATH", "").split(os.pathsep) if os.path.isabs(each)]
+    theirs = [each for each in environment.get("PYTHONPATH", "").split(os.pathsep) if Path(each).is_absolute()]
     # Python looks there by itself; before it, libraries would hide modules of Python's own.
     ours = [] if _ROOT.name in {"site-packages", "dist-packages"} else [str(_ROOT)]
     found = {name: value for name, value in environment.items() if name != "PYTHONPATH"}

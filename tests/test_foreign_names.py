@@ -16,6 +16,7 @@ from harness.run import load
 from harness.servers import ServerError, open_server
 from ordershop import supervisor
 from tests.processes import Ended
+from tests.test_gate_cli import commit, git
 
 NAMES = ("harness", "ordershop", "reports", "scenarios", "json", "signal", "redis", "msgspec")
 TINY = ("--profile", "smoke", "-p", "send_lag_budget_ms=60000")
@@ -103,7 +104,28 @@ def test_a_guard_that_is_not_there_is_an_error(tmp_path: Path, monkeypatch: pyte
     dead.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(dead))
     with (
-        pytest.raises(ServerError, match="^the guard .* has ended with 7$"),
+        pytest.raises(ServerError, match=r"^the guard .* has ended with 7$"),
         open_server("embedded", SystemClock()),
     ):
         pass
+
+
+@pytest.mark.slow
+def test_a_gated_package_of_our_name(tmp_path: Path) -> None:
+    """A repository whose packages are called like ours is gated, each revision with its own."""
+    store = (own_python.ROOT / "examples" / "plain_store" / "__init__.py").read_text()
+    (tmp_path / ".gitignore").write_text("__pycache__/\n/runs/\n")
+    for name in ("harness", "ordershop", "reports", "scenarios"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("MARK = 'theirs'\n")
+    (tmp_path / "harness" / "child.py").write_text(store)
+    git(tmp_path, "init", "--quiet", "--initial-branch=main", str(tmp_path))
+    commit(tmp_path, "a store")
+    ended = shopbench(
+        tmp_path,
+        *("gate", "--baseline", "HEAD", "--target", "harness.child:target", "--minutes", "0.1"),
+        *("--package", "harness", "--package", "scenarios", "--package", "reports", "--package", "ordershop"),
+    )
+    assert ended.code in {0, 3}, ended
+    [directory] = [each for each in (tmp_path / "runs").iterdir() if each.is_dir()]
+    assert load(directory).run.figure("gate.rounds")

@@ -32,7 +32,7 @@ def own_module(module: str, *arguments: str) -> list[str]:
 
 def own_environment(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The environment for a process of ours: as it is, with a path on which the working directory is not."""
-    theirs = [each for each in environment.get("PYTHONPATH", "").split(os.pathsep) if os.path.isabs(each)]
+    theirs = [each for each in environment.get("PYTHONPATH", "").split(os.pathsep) if Path(each).is_absolute()]
     ours = [] if ROOT.name in _BY_ITSELF else [str(ROOT)]
     found = {name: value for name, value in environment.items() if name != "PYTHONPATH"}
     if path := os.pathsep.join([*ours, *(each for each in theirs if each not in ours)]):
