@@ -24,7 +24,7 @@ import secrets
 import socket
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, cast
 
@@ -33,8 +33,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+import harness
 from harness import budgets, checking, run
 from harness.clock import SystemClock
+from harness.conduct.parameters import nearest
 from harness.conducting import (
     Interrupted,
     LoadScenario,
@@ -52,10 +54,9 @@ from harness.servers import Durability, without_password
 from harness.worktree import WorktreeError
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
-    help="Measure event stores on Redis Streams: append, replay, lag, recovery; and account for every event.",
 )
 _OUR_TARGET = "scenarios.gate_target:ordershop"
 out = Console()
@@ -78,8 +79,34 @@ def _chosen(names: Sequence[str]) -> list[Scenario]:
     catalog = _catalog()
     for name in names:
         if name not in catalog:
-            raise UsageError(f"there is no scenario {name!r}; there are {', '.join(catalog)}")
+            raise UsageError(f"there is no scenario {name!r}; {_there_are(name, catalog)}")
     return [catalog[name] for name in dict.fromkeys(names or catalog)]
+
+
+def _there_are(name: str, names: Collection[str]) -> str:
+    """Which there are, the one that was meant in front as far as it can be guessed."""
+    near = nearest(name, names)
+    return f"{f'did you mean {near}? ' if near else ''}there are {', '.join(names)}"
+
+
+def _show_version(is_wanted: bool) -> None:
+    if is_wanted:
+        out.print(f"shopbench {harness.__version__}", markup=False, highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Measure event stores on Redis Streams: append, replay, lag, recovery; and account for every event."""
+
+
+def _completed(incomplete: str) -> list[str]:
+    """The scenarios that a shell may complete a word to."""
+    return [name for name in _catalog() if name.startswith(incomplete)]
 
 
 def _given(parameters: Sequence[str]) -> dict[str, str]:
@@ -92,7 +119,10 @@ def _given(parameters: Sequence[str]) -> dict[str, str]:
 
 @app.command("run")
 def run_command(
-    names: Annotated[list[str] | None, typer.Argument(help="Scenarios; all of them if none is named.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Scenarios; all of them if none is named.", autocompletion=_completed),
+    ] = None,
     server: Annotated[str, typer.Option(help="embedded, a server program, or a redis:// URL.")] = "embedded",
     profile: Annotated[str, typer.Option(help="smoke, quick, standard or full.")] = "quick",
     param: Annotated[list[str] | None, typer.Option("--param", "-p", help="NAME=VALUE, any number.")] = None,
@@ -106,7 +136,7 @@ def run_command(
     from scenarios.catalog import PROFILES
 
     if profile not in PROFILES:
-        raise UsageError(f"there is no profile {profile!r}; there are {', '.join(PROFILES)}")
+        raise UsageError(f"there is no profile {profile!r}; {_there_are(profile, PROFILES)}")
     scenarios = _chosen(names or [])
     if not names and "://" in server:
         # They do to a server what nobody does to somebody else's; who names one is told so.
@@ -427,14 +457,20 @@ def _check_gate(
 
 
 @app.command("list")
-def list_command() -> int:
-    """List the scenarios, with their parameters."""
-    for scenario in _catalog().values():
-        out.print(f"{scenario.name}: {scenario.summary}", markup=False, highlight=False, soft_wrap=True)
-        defaults = parameters_of(scenario, "quick", {})
-        for field in msgspec.structs.fields(scenario.parameters):
-            value = getattr(defaults, field.name)
-            out.print(f"    {field.name}={value}", markup=False, highlight=False, soft_wrap=True)
+def list_command(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Scenarios; all if none is named.", autocompletion=_completed)
+    ] = None,
+    figures: Annotated[
+        bool, typer.Option("--figures", help="The figures that they can make, for budgets, with their units.")
+    ] = False,
+) -> int:
+    """List the scenarios: what can be chosen for them, with meaning, unit and choices, and how long they take."""
+    from harness.cli.listing import figures_of, overview
+
+    for scenario in _chosen(names or []):
+        for line in figures_of(scenario) if figures else overview(scenario):
+            out.print(line, markup=False, highlight=False, soft_wrap=True)
     return checking.EXIT_PASS
 
 
@@ -489,7 +525,7 @@ def index_command(
 
 @app.command("web")
 def web_command(
-    name: Annotated[str, typer.Argument(help="A scenario.")],
+    name: Annotated[str, typer.Argument(help="A scenario.", autocompletion=_completed)],
     server: Annotated[str, typer.Option(help="embedded, a server program, or a redis:// URL.")] = "embedded",
     profile: Annotated[str, typer.Option(help="smoke, quick, standard or full.")] = "quick",
     param: Annotated[list[str] | None, typer.Option("--param", "-p", help="NAME=VALUE, any number.")] = None,
@@ -514,7 +550,7 @@ def web_command(
         raise UsageError(f"{name} is nothing that Locust can drive; {able} are")
     given = _given(param or [])
     if profile not in scenario.profiles:
-        raise UsageError(f"there is no profile {profile!r}; there are {', '.join(scenario.profiles)}")
+        raise UsageError(f"there is no profile {profile!r}; {_there_are(profile, scenario.profiles)}")
     parameters = parameters_of(scenario, profile, given)
     users = users or getattr(parameters, "users", None) or getattr(parameters, "connections", 1)
     check_server(server)

@@ -28,6 +28,7 @@ import redis
 
 from harness import checking, run
 from harness.clock import Clock
+from harness.conduct.parameters import nearest, refused
 from harness.driving import Driver, OwnProcesses
 from harness.environment import describe_host
 from harness.faults import Nemesis
@@ -39,6 +40,22 @@ from harness.run import Figure, Record, Run, Verdict
 from harness.servers import ServerError
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
+# What `Findings.pumped` and `host_steal` add, for `figure_names`.
+PUMPED = """
+    1/s     {offered,achieved}_per_s
+    events  ok failed unknown dropped unseen
+    µs      {response,service,send_lag}.{p50,p90,p99,p99.9,max} gc_pause_max
+    values  out_of_range
+    cores   instrument_cpu_share
+    pauses  gc_pauses
+    workers workers
+    share   host_steal_share
+"""
+# The same of an operation that is part of another.
+PUMPED_PART = """
+    events  answered
+    µs      {response,service}.{p50,p90,p99,p99.9,max}
+"""
 
 
 class ScenarioError(Exception):
@@ -266,9 +283,15 @@ def parameters_of(scenario: Scenario, profile: str, given: Mapping[str, str]) ->
         ParameterError: one that does not exist, has the wrong type, or is out of range.
     """
     known = {field.name for field in msgspec.structs.fields(scenario.parameters)}
-    for name in given:
+    for name, value in given.items():
         if name not in known:
-            raise ParameterError(f"{scenario.name} has no parameter {name!r}; it has {', '.join(sorted(known))}")
+            near = nearest(name, known)
+            meant = f"did you mean {near}? it" if near else "it"
+            raise ParameterError(
+                f"{scenario.name} has no parameter {name!r}; {meant} has {', '.join(sorted(known))}"
+            )
+        if why := refused(scenario.parameters, name, value):
+            raise ParameterError(f"{scenario.name}: {why}")
     chosen: dict[str, Any] = {**scenario.profiles.get(profile, {}), **given}
     try:
         return msgspec.convert(chosen, scenario.parameters, strict=False)

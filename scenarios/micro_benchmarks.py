@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from harness import checking
+from harness.conduct.figures import figure_names
 from harness.conducting import Findings, ScenarioError, Stage
 from harness.host.own_python import own_environment, own_module
 from harness.run import Verdict
@@ -28,7 +29,11 @@ TIMEOUT_NS = 3_600_000_000_000
 
 
 class MicroParameters(Struct, frozen=True, forbid_unknown_fields=True):
-    """What can be chosen for `micro`."""
+    """What can be chosen for `micro`.
+
+    Attributes:
+        rounds: how often each step is timed.
+    """
 
     rounds: Annotated[int, Meta(ge=10, le=10_000_000)] = 1_000
 
@@ -48,6 +53,12 @@ class Micro:
     name = "micro"
     summary = "what does each single step cost, beside the bare command?"
     parameters = MicroParameters
+    figures = figure_names(
+        "micro",
+        "µs      *.{p50,p90,p99,p99.9}",
+        "1/s     *.per_s",
+        "bytes   *.peak_bytes",
+    )
     profiles = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {"rounds": 100},
         "quick": {},
