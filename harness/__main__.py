@@ -187,7 +187,16 @@ def _check_history(history: Path | None) -> None:
 
 
 def _budgets(path: Path | None) -> list[budgets.Budget] | None:
-    return None if path is None else budgets.read_budgets(path, [*_catalog(), "gate"])
+    return None if path is None else budgets.read_budgets(path, _offers())
+
+
+def _offers() -> dict[str, budgets.Offer]:
+    from harness.gate import Gate, GateParameters
+
+    found = {
+        name: budgets.Offer(each.parameters, getattr(each, "figures", ())) for name, each in _catalog().items()
+    }
+    return {**found, "gate": budgets.Offer(GateParameters, Gate.figures)}
 
 
 def _held_to(record: Record, limits: list[budgets.Budget] | None) -> Record:
@@ -486,7 +495,7 @@ def compare_command(
     directories: Annotated[list[Path], typer.Argument(help="Two or more run directories; the first is the base.")],
     output: Annotated[Path | None, typer.Option(help="Of the page; else it stands beside the last run.")] = None,
 ) -> int:
-    """Set runs side by side: what differs between them first, then how many times slower or faster."""
+    """Set runs side by side: what differs first, then how many times slower or faster; 3 if they cannot be."""
     from reports.compare import MOST_RUNS, compare
     from reports.side_by_side import comparison_terminal, write_comparison
 
@@ -501,7 +510,7 @@ def compare_command(
         raise RunError(f"{path}: the comparison cannot be written ({error.strerror})") from error
     out.print(comparison_terminal(comparisons))
     out.print(str(path), markup=False, highlight=False, soft_wrap=True)
-    return checking.EXIT_PASS
+    return checking.EXIT_PASS if comparisons.is_comparable else checking.EXIT_INVALID
 
 
 @app.command("index")

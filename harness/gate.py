@@ -23,6 +23,7 @@ from msgspec import Struct
 
 from harness import gating
 from harness.clock import Clock
+from harness.conduct.figures import figure_names
 from harness.conducting import Findings, ScenarioError, Stage
 from harness.gate_rounds import CONTROLS, SIDES, Round, Side, SideError
 from harness.gating import Decision, Finding, Size, Spending
@@ -197,6 +198,13 @@ class Gate:
     name = "gate"
     summary = "is the candidate slower than the baseline?"
     parameters = GateParameters
+    figures = figure_names(
+        "gate",
+        "share   background.{baseline,candidate}",
+        "µs      *.{baseline,candidate}",
+        "×       *.{ratio,low,high,relevant,smallest_seen}",
+        "1       rounds looks",
+    )
     profiles: dict[str, dict[str, Any]] = {}  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
 
     def __init__(self, opened: Callable[[Stage], AbstractContextManager[Bench]]) -> None:

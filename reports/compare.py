@@ -159,6 +159,11 @@ class Comparisons(msgspec.Struct, frozen=True, kw_only=True):
     parts: list[Comparison]
     alone: list[str]
 
+    @property
+    def is_comparable(self) -> bool:
+        """Whether there is something to compare, and none of it answers different questions."""
+        return bool(self.parts) and not any(part.invalid for part in self.parts)
+
 
 def compare(records: Sequence[Record], *, seed: int = SEED) -> Comparisons:
     """Set runs against the first of them; suites member by member.

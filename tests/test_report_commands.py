@@ -169,6 +169,19 @@ def test_compare(tmp_path: Path, shopbench: Shopbench) -> None:
     )
 
 
+def test_what_cannot_be_compared(tmp_path: Path, shopbench: Shopbench) -> None:
+    """Other loads, or scenarios that only one side has, end with 3; the page is there and says why."""
+    report_runs.append_run(tmp_path / "a", 3, 20)
+    report_runs.append_run(tmp_path / "b", 3, 20, parameters={"rate_per_s": 1})
+    ended = shopbench("compare", tmp_path / "a", tmp_path / "b")
+    assert (ended.code, "Not comparable" in ended.out, (tmp_path / "compare-a-b.html").exists()) == (3, True, True)
+    report_runs.suite_run(tmp_path / "suite")
+    report_runs.outage_run(tmp_path / "other")
+    (tmp_path / "other").rename(tmp_path / "o")
+    save(tmp_path / "o", replace(load(tmp_path / "o").run, scenario="another"))
+    assert shopbench("compare", tmp_path / "suite", tmp_path / "o").code == 3
+
+
 def test_output_of_a_comparison(tmp_path: Path, shopbench: Shopbench) -> None:
     """The page is written where it was asked for."""
     runs = [report_runs.append_run(tmp_path / name, 3, 20).directory for name in "abc"]

@@ -96,22 +96,24 @@ def described(struct: type[msgspec.Struct]) -> dict[str, Parameter]:
     }
 
 
-def refused(struct: type[msgspec.Struct], name: str, value: Any) -> str:
+def refused(struct: type[msgspec.Struct], name: str, value: Any, *, strict: bool = False) -> str:
     """Why a value cannot be a parameter's, in one line; empty where it can.
 
     Args:
         struct: of the scenario's parameters; it has one of that name.
-        value: as it was given: text from a command line, or of the type that a file has.
+        value: as it was given.
+        strict: it comes from where numbers are written as numbers; else from a command line, and all is text.
     """
     field = next(each for each in msgspec.structs.fields(struct) if each.name == name)
     try:
-        msgspec.convert(value, field.type, strict=False)
+        msgspec.convert(value, field.type, strict=strict)
     except msgspec.ValidationError:
         parameter = described(struct)[name]
     else:
         return ""
     shown = f"{value!r}" if isinstance(value, str) else f"{value}"
-    if _is_number(value) and parameter.bounds and (parameter.kind == "number" or float(value).is_integer()):
+    is_of_kind = _is_number(value) and not (strict and isinstance(value, str))
+    if is_of_kind and parameter.bounds and (parameter.kind == "number" or float(value).is_integer()):
         of = f" {parameter.unit}" if parameter.unit else ""
         return f"{name} is {parameter.bounds}{of}, not {value}"
     near = nearest(str(value), parameter.choices)
@@ -155,9 +157,14 @@ def _parameter(field: types.Field, unit: str, meaning: str, ordered: tuple[Any, 
         return Parameter(kind="yes or no", choices=("true", "false"), **common)
     if not isinstance(kind, (types.IntType, types.FloatType)):
         return Parameter(kind="text", **common)
-    low, high = (kind.ge, kind.le)
+    low, high, is_whole = kind.ge, kind.le, isinstance(kind, types.IntType)
+    # A whole number above 0, as msgspec has it, is at least 1.
+    if is_whole and low is None and kind.gt is not None:
+        low = kind.gt + 1
+    if is_whole and high is None and kind.lt is not None:
+        high = kind.lt - 1
     return Parameter(
-        kind="whole number" if isinstance(kind, types.IntType) else "number",
+        kind="whole number" if is_whole else "number",
         unit=unit or next((words for ending, words in _UNITS if field.name.endswith(ending)), ""),
         low=kind.gt if low is None else low,
         high=kind.lt if high is None else high,
