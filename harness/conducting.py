@@ -376,11 +376,13 @@ def conduct(
     *,
     command: Sequence[str],
     findings: Findings | None = None,
+    also: Mapping[str, Any] | None = None,
 ) -> tuple[Record, BaseException | None]:
     """Run a scenario and leave its record in the stage's directory.
 
     Args:
         findings: empty ones, for who wants to look at them meanwhile.
+        also: what was chosen besides, which stands among the parameters: another choice is another load.
 
     Returns:
         The record; and what ended the run early, or an interrupt that came while a complete one was written, or
@@ -400,7 +402,7 @@ def conduct(
         duration_s=0.0,
         seed=stage.seed,
         command=list(command),
-        parameters={"profile": stage.profile, **msgspec.to_builtins(parameters)},
+        parameters={"profile": stage.profile, **msgspec.to_builtins(parameters), **(also or {})},
         environment={"host": describe_host(), "server": {}},
         figures=[],
         verdicts=[],

@@ -27,7 +27,7 @@ import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -42,6 +42,7 @@ from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
 
 from harness import checking, run
 from harness.clock import Clock, SystemClock
+from harness.conduct.parameters import nearest
 from harness.conducting import (
     Findings,
     Interrupted,
@@ -490,11 +491,19 @@ class Session:
         environment: Locust's, with its runner and its parsed options.
         scenario: that is conducted.
         clock: of this host.
+        steps: what the scenario's users do, by name, and the tags of each.
     """
 
-    def __init__(self, environment: Environment, scenario: LoadScenario, clock: Clock) -> None:
+    def __init__(
+        self,
+        environment: Environment,
+        scenario: LoadScenario,
+        clock: Clock,
+        steps: Mapping[str, frozenset[str]] | None = None,
+    ) -> None:
         self.environment = environment
         self.scenario = scenario
+        self._steps = steps or {}
         self.clock = clock
         self.spread = Spread(environment, clock)
         self.findings: Findings | None = None
@@ -521,6 +530,7 @@ class Session:
             there_are = ", ".join(self.scenario.profiles)
             raise ParameterError(f"there is no profile {options.profile!r}; there are {there_are}")
         _check_spawning(options)
+        check_tags(self._steps, **tags_of(options))
         fields = [field.name for field in msgspec.structs.fields(self.scenario.parameters)]
         given = {name: str(getattr(options, name)) for name in fields if getattr(options, name, "") != ""}
         for name, value in (("connections", options.num_users), ("users", options.num_users)):
@@ -581,7 +591,14 @@ class Session:
     def _conduct_on(self, stage: Stage, parameters: msgspec.Struct) -> None:
         self.findings = Findings(self.scenario.name)
         command = ["locust", *(without_password(word) for word in sys.argv[1:])]
-        record, ended = conduct(self.scenario, parameters, stage, command=command, findings=self.findings)
+        record, ended = conduct(
+            self.scenario,
+            parameters,
+            stage,
+            command=command,
+            findings=self.findings,
+            also=tags_of(self.environment.parsed_options),
+        )
         self.record = record
         if ended is None or isinstance(ended, Interrupted):
             self._note_code(checking.exit_code(record.run.verdicts))
@@ -652,6 +669,37 @@ class Session:
         return self._worst
 
 
+def tags_of(options: Any) -> dict[str, list[str]]:
+    """The tags that Locust's options choose steps by, as they are recorded; empty where none are given."""
+    given = {name: sorted(set(getattr(options, name, None) or ())) for name in ("tags", "exclude_tags")}
+    return {name: tags for name, tags in given.items() if tags}
+
+
+def check_tags(
+    steps: Mapping[str, frozenset[str]], tags: Sequence[str] = (), exclude_tags: Sequence[str] = ()
+) -> None:
+    """Refuse tags that no step has, and a choice of steps that is empty.
+
+    Args:
+        steps: what users do, by name, and the tags of each.
+        tags: a step has one of them, where any are given.
+        exclude_tags: and none of these.
+
+    Raises:
+        ParameterError: so it is.
+    """
+    known = sorted(frozenset().union(*steps.values()))
+    for tag in (*tags, *exclude_tags):
+        if tag not in known:
+            near = nearest(tag, known)
+            there_are = f"there are {', '.join(known)}" if known else "they have none"
+            meant = f"did you mean {near}? " if near else ""
+            raise ParameterError(f"no step of these users has the tag {tag!r}; {meant}{there_are}")
+    left = [each for each in steps.values() if (not tags or each & set(tags)) and not each & set(exclude_tags)]
+    if (tags or exclude_tags) and not left:
+        raise ParameterError("these tags leave no step that users could take")
+
+
 def _check_spawning(options: Any) -> None:
     """Refuse users that come so slowly that the load would not wait for the last of them.
 
@@ -717,6 +765,10 @@ def locustfile(
         The class that Locust is to find in the file.
     """
     sessions: list[Session] = []
+    # Now: Locust takes those away that were not chosen, and does not put them back.
+    steps = {
+        each.__name__: frozenset(getattr(each, "locust_tag_set", ())) for each in getattr(user_class, "tasks", ())
+    }
 
     @events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]
     def _(parser: LocustArgumentParser, **_: Any) -> None:
@@ -731,7 +783,7 @@ def locustfile(
             environment.events.test_stopping.add_listener(lambda **_: end.let_users_finish(USERS_PATIENCE_S))
         if isinstance(runner, WorkerRunner):
             return
-        session = Session(environment, scenario, SystemClock())
+        session = Session(environment, scenario, SystemClock(), steps)
         sessions.append(session)
         _check(session, environment.parsed_options)
         _listen(session)

@@ -68,7 +68,7 @@ _WEIGHTS: tuple[tuple[str, Weight, str], ...] = (
     (r"environment\.host\.(cpu|cores|machine)", "invalid", "another machine"),
     (r"environment\.host\.(host|memory_bytes)", "weakens", "perhaps another machine"),
     (
-        r"environment\.host\.(revision|shopbench|packages\.ordershop-bench)",
+        r"environment\.host\.(revision|directory_revision|shopbench|packages\.ordershop-bench)",
         "weakens",
         "other code: perhaps what is compared; then nothing else should differ",
     ),
