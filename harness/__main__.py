@@ -35,7 +35,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 import harness
 from harness import budgets, checking, run
-from harness.clock import SystemClock
+from harness.clock import Clock, SystemClock
 from harness.conduct.parameters import nearest
 from harness.conducting import (
     Interrupted,
@@ -61,6 +61,8 @@ app = typer.Typer(
 _OUR_TARGET = "scenarios.gate_target:ordershop"
 out = Console()
 err = Console(stderr=True)
+# Where progress is not shown on a terminal it is told so often.
+TELL_EACH_NS = 5_000_000_000
 # By its version typer uses click, or brings a copy of it: the base of all that a command line can be wrong in.
 _ClickError: type[Any] = typer.BadParameter.__bases__[0].__bases__[0]
 
@@ -248,6 +250,8 @@ def _report(record: Record, *, as_json: bool = False) -> None:
     from reports.summaries import terminal
 
     try:
+        for member in record.members():
+            write_reports(member, member.directory)
         path = write_reports(record, record.directory)
     except OSError as error:
         raise RunError(f"{record.directory}: the report cannot be written ({error.strerror})") from error
@@ -485,8 +489,10 @@ def list_command(
 
 @app.command("report")
 def report_command(directory: Annotated[Path, typer.Argument(help="A run directory.")]) -> int:
-    """Render the report of a run again, from its record alone."""
-    _report(run.load(directory))
+    """Render the report of a run again, from its record alone; what is missing or broken of it is UNKNOWN."""
+    from harness.record.salvage import salvaged
+
+    _report(salvaged(run.load(directory)))
     return checking.EXIT_PASS
 
 
@@ -578,9 +584,16 @@ def web_command(
 
 
 class _Shown:
-    """Progress on a terminal as bars; elsewhere a line for each scenario."""
+    """Progress on a terminal as bars; elsewhere a line for each scenario, and one every few seconds.
 
-    def __init__(self, total: int) -> None:
+    Args:
+        total: scenarios that there will be.
+        clock: that says when a line is due.
+    """
+
+    def __init__(self, total: int, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._told_ns = 0
         self._live = err.is_terminal
         self._total = total
         self._begun = 0
@@ -613,7 +626,16 @@ class _Shown:
             err.print(f"{name} ({self._begun} of {self._total})", markup=False, highlight=False)
         task = self._progress.add_task("", total=1.0, name=name)
         self._last = task
-        return lambda share, doing: self._progress.update(task, completed=share, description=doing)
+        self._told_ns = self._clock.now_ns()
+
+        def update(share: float, doing: str) -> None:
+            self._progress.update(task, completed=share, description=doing)
+            if not self._live and self._clock.now_ns() - self._told_ns >= TELL_EACH_NS:
+                self._told_ns = self._clock.now_ns()
+                told = f"{name}: {share * 100:.0f} %{f', {doing}' if doing else ''}"
+                err.print(told, markup=False, highlight=False, soft_wrap=True)
+
+        return update
 
 
 def _fail(message: str) -> NoReturn:
