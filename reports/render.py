@@ -77,6 +77,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     sentence: str
     interruption: str
     key: list[tuple[str, Figure]]
+    doubts: list[findings.Doubt]
     trust: tuple[list[Any], list[Figure]]
     load: str
     workers: list[findings.WorkerRow]
@@ -116,6 +117,7 @@ def render(record: Record) -> str:
         sentence=findings.sentence(record.run),
         interruption=findings.interruption(record.run),
         key=findings.key_figures(record.run, runs),
+        doubts=findings.doubts(record.run, runs),
         is_suite=bool(members),
         own_verdicts=findings.own_verdicts(record.run, runs),
         views=views,
@@ -142,6 +144,7 @@ def _view(record: Record, identity: str, intervals: int) -> View:
         sentence=findings.sentence(record.run),
         interruption=findings.interruption(record.run),
         key=findings.key_figures(record.run),
+        doubts=findings.doubts(record.run),
         trust=findings.validity(record.run),
         load=findings.load(record.run),
         workers=findings.workers(record.run),

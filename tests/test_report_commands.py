@@ -150,7 +150,7 @@ def lost_latencies(directory: Path) -> None:
 def test_a_report_without_its_evidence_is_unknown(
     tmp_path: Path, shopbench: Shopbench, make: Callable[[Path], None], words: str
 ) -> None:
-    """What verdicts were made of is missing, or cut: the report says UNKNOWN and which line, and shows the rest."""
+    """What verdicts were made of is missing, or cut: the report says UNKNOWN, names the line, shows the rest."""
     make(tmp_path / "append")
     ended = shopbench("report", tmp_path / "append")
     page = (tmp_path / "append" / "report.html").read_text()
