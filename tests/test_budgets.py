@@ -114,7 +114,7 @@ def test_a_promise_for_one_durability() -> None:
 def test_a_wrong_budget_is_found_before_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is measured, and no run directory is made."""
     budget = tmp_path / "slo.toml"
-    budget.write_text('[[budget]]\nfigure = "append.respnse.p50"\nat_most = "1 ms"\n')
+    budget.write_text('[[budget]]\nfigure = "append.responze.p50"\nat_most = "1 ms"\n')
     arguments = ["run", "append", "--profile", "smoke", "--budget", str(budget), "--runs", str(tmp_path / "runs")]
     monkeypatch.setattr(sys, "argv", ["shopbench", *arguments])
     with pytest.raises(SystemExit) as caught:

@@ -33,8 +33,8 @@ def test_tags_are_parameters(tmp_path: Path) -> None:
     ("arguments", "says"),
     [
         (
-            ["--tags", "oder"],
-            "locust: no step of these users has the tag 'oder'; did you mean order? there are browse, cancel, "
+            ["--tags", "orderr"],
+            "locust: no step of these users has the tag 'orderr'; did you mean order? there are browse, cancel, "
             "change, order, pay, read, unbilled, write",
         ),
         (["--exclude-tags", "read", "write"], "locust: these tags leave no step that users could take"),
