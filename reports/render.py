@@ -23,6 +23,7 @@ from harness.run import SCHEMA, Figure, Record, Run, Status
 from reports import findings
 from reports.charts import Chart, Section, charts, label_of
 from reports.gates import GateRow, gate_rows
+from reports.latencies import operations
 from reports.page import drawing, libraries, page, static
 from reports.quantities import quantity
 
@@ -84,6 +85,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     blocks: list[Block]
     absent: list[str]
     timed: bool
+    steps: list[list[str]]
     micro_columns: list[str]
     micro: list[MicroRow]
     gate: list[GateRow]
@@ -160,6 +162,7 @@ def _view(record: Record, identity: str, intervals: int) -> View:
             if not found and s not in expected and record.run.scenario != "gate"
         ],
         timed=any(c.timed for c in drawn),
+        steps=_steps(record),
         micro_columns=columns,
         micro=micro,
         gate=gate_rows(record.run),
@@ -170,6 +173,20 @@ def _view(record: Record, identity: str, intervals: int) -> View:
         environment=list(findings.flattened(record.run.environment)),
         command=findings.command(record.run),
     )
+
+
+def _steps(record: Record) -> list[list[str]]:
+    """The parts of an operation, such as the steps of a journey: how many were answered, and how fast."""
+    log = record.latency
+    known = operations(log)
+    rows = []
+    for operation in known:
+        if operation.rpartition(".")[0] not in known:
+            continue
+        total = log.total(f"{operation}.response")
+        values = total.quantiles_us([0.5, 0.99, 1.0])
+        rows.append([operation.rpartition(".")[2], f"{total.total:,}", *(quantity(v, "µs") for v in values)])
+    return rows
 
 
 def _expected(run: Run) -> tuple[Section, ...]:

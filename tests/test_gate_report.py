@@ -94,7 +94,7 @@ def run_of(gated: Gated) -> Run:
     ],
 )
 def test_a_gate_in_a_sentence(run: Run, begins: str, statuses: list[str]) -> None:
-    """The sentence names both revisions, and what each outcome is about; each metric has its verdict, if any can."""
+    """The sentence names both revisions, and what each outcome is about; each has its verdict, if any can."""
     assert run.headline.startswith(begins)
     assert [verdict.status for verdict in run.verdicts] == statuses
 

@@ -308,7 +308,8 @@ def test_picture_of_a_report(page: Watched, tmp_path: Path) -> None:
 def rows_shown(page: Watched) -> list[str]:
     """The names of the runs that the index shows."""
     found: list[str] = page.eval_on_selector_all(
-        ".index tbody tr", "(rows) => rows.filter((r) => r.offsetParent).map((r) => r.querySelector('th').textContent)"
+        ".index tbody tr",
+        "(rows) => rows.filter((r) => r.offsetParent).map((r) => r.querySelector('th').textContent)",
     )
     return found
 
