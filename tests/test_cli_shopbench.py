@@ -215,10 +215,13 @@ BAD_INPUT: dict[str, tuple[list[str], str]] = {
     "report of a newer shape": (["report", "NEWER_SHAPE"], "written by a newer shopbench"),
     "report with a member that is gone": (["report", "NO_MEMBER"], "no run record there"),
     "report with a member outside": (["report", "OUTSIDE"], "names a member outside of the run"),
-    "report of a spoiled log": (["report", "SPOILED_LOG"], "SPOILED_LOG: "),
-    "report of a binary log": (["report", "BINARY_LOG"], "BINARY_LOG: "),
+    "comparison with a spoiled log": (["compare", "SPOILED_LOG", "SPOILED_LOG"], "SPOILED_LOG: "),
+    "comparison with a binary log": (["compare", "BINARY_LOG", "BINARY_LOG"], "BINARY_LOG: "),
     "report that cannot be written": (["report", "NOT_WRITABLE"], "the report cannot be written"),
-    "report of a spoiled timeline": (["report", "SPOILED_TIMELINE"], "SPOILED_TIMELINE: "),
+    "comparison with a spoiled timeline": (
+        ["compare", "SPOILED_TIMELINE", "SPOILED_TIMELINE"],
+        "SPOILED_TIMELINE: ",
+    ),
 }
 
 IN = ["--runs", "RUNS"]

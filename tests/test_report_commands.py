@@ -133,6 +133,11 @@ def lost_timeline(directory: Path) -> None:
     (directory / "timeline.jsonl").unlink()
 
 
+def binary_latencies(directory: Path) -> None:
+    report_runs.append_run(directory, 3, 20)
+    (directory / "latency.hlog").write_bytes(bytes(range(256)))
+
+
 def lost_latencies(directory: Path) -> None:
     report_runs.append_run(directory, 3, 20)
     (directory / "latency.hlog").unlink()
@@ -143,6 +148,7 @@ def lost_latencies(directory: Path) -> None:
     [
         (lost_timeline, "timeline.jsonl is not there"),
         (lost_latencies, "latency.hlog is not there"),
+        (binary_latencies, r"latency\.hlog, line \d+: not a line of an interval log"),
         (cut_timeline, r"timeline\.jsonl, line \d+: "),
         (cut_latencies, r"latency\.hlog, line \d+: "),
     ],
