@@ -3,7 +3,7 @@ FROM python:3.11-slim
 
 RUN useradd --create-home shop && install --directory --owner=shop /state
 WORKDIR /app
-COPY pyproject.toml README.md LICENSE constraints.txt ./
+COPY pyproject.toml hatch_build.py README.md LICENSE constraints.txt ./
 COPY harness harness
 COPY scenarios scenarios
 COPY reports reports

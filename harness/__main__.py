@@ -25,7 +25,7 @@ import secrets
 import socket
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, cast
 
@@ -34,9 +34,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+import harness
 from harness import budgets, checking, run
 from harness.cli.doctor import UnfitError, before_run, doctor_command
-from harness.clock import SystemClock
+from harness.clock import Clock, SystemClock
+from harness.conduct.parameters import nearest
 from harness.conducting import (
     Interrupted,
     LoadScenario,
@@ -60,10 +62,9 @@ from harness.servers import Durability
 from harness.worktree import WorktreeError
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
-    help="Measure event stores on Redis Streams: append, replay, lag, recovery; and account for every event.",
 )
 _OUR_TARGET = "scenarios.gate_target:ordershop"
 ServerOption = Annotated[
@@ -76,6 +77,8 @@ ServerFileOption = Annotated[
 ]
 out = Console()
 err = Console(stderr=True)
+# Where progress is not shown on a terminal it is told so often.
+TELL_EACH_NS = 5_000_000_000
 # By its version typer uses click, or brings a copy of it: the base of all that a command line can be wrong in.
 _ClickError: type[Any] = typer.BadParameter.__bases__[0].__bases__[0]
 
@@ -101,8 +104,34 @@ def _chosen(names: Sequence[str]) -> list[Scenario]:
     catalog = _catalog()
     for name in names:
         if name not in catalog:
-            raise UsageError(f"there is no scenario {name!r}; there are {', '.join(catalog)}")
+            raise UsageError(f"there is no scenario {name!r}; {_there_are(name, catalog)}")
     return [catalog[name] for name in dict.fromkeys(names or catalog)]
+
+
+def _there_are(name: str, names: Collection[str]) -> str:
+    """Which there are, the one that was meant in front as far as it can be guessed."""
+    near = nearest(name, names)
+    return f"{f'did you mean {near}? ' if near else ''}there are {', '.join(names)}"
+
+
+def _show_version(is_wanted: bool) -> None:
+    if is_wanted:
+        out.print(f"shopbench {harness.__version__}", markup=False, highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Measure event stores on Redis Streams: append, replay, lag, recovery; and account for every event."""
+
+
+def _completed(incomplete: str) -> list[str]:
+    """The scenarios that a shell may complete a word to."""
+    return [name for name in _catalog() if name.startswith(incomplete)]
 
 
 def _given(parameters: Sequence[str]) -> dict[str, str]:
@@ -115,7 +144,10 @@ def _given(parameters: Sequence[str]) -> dict[str, str]:
 
 @app.command("run")
 def run_command(
-    names: Annotated[list[str] | None, typer.Argument(help="Scenarios; all of them if none is named.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Scenarios; all of them if none is named.", autocompletion=_completed),
+    ] = None,
     server: ServerOption = None,
     server_file: ServerFileOption = None,
     profile: Annotated[str, typer.Option(help="smoke, quick, standard or full.")] = "quick",
@@ -136,7 +168,7 @@ def run_command(
     from scenarios.catalog import PROFILES
 
     if profile not in PROFILES:
-        raise UsageError(f"there is no profile {profile!r}; there are {', '.join(PROFILES)}")
+        raise UsageError(f"there is no profile {profile!r}; {_there_are(profile, PROFILES)}")
     plan = _plan_of_cores(cores)
     scenarios = _chosen(names or [])
     which = server_named(server, server_file, os.environ)
@@ -196,7 +228,16 @@ def _check_history(history: Path | None) -> None:
 
 
 def _budgets(path: Path | None) -> list[budgets.Budget] | None:
-    return None if path is None else budgets.read_budgets(path, [*_catalog(), "gate"])
+    return None if path is None else budgets.read_budgets(path, _offers())
+
+
+def _offers() -> dict[str, budgets.Offer]:
+    from harness.gate import Gate, GateParameters
+
+    found = {
+        name: budgets.Offer(each.parameters, getattr(each, "figures", ())) for name, each in _catalog().items()
+    }
+    return {**found, "gate": budgets.Offer(GateParameters, Gate.figures)}
 
 
 def _held_to(record: Record, limits: list[budgets.Budget] | None) -> Record:
@@ -248,6 +289,8 @@ def _report(record: Record, *, as_json: bool = False) -> None:
     from reports.summaries import terminal
 
     try:
+        for member in record.members():
+            write_reports(member, member.directory)
         path = write_reports(record, record.directory)
     except OSError as error:
         raise RunError(f"{record.directory}: the report cannot be written ({error.strerror})") from error
@@ -469,21 +512,29 @@ app.command("doctor")(doctor_command)
 
 
 @app.command("list")
-def list_command() -> int:
-    """List the scenarios, with their parameters."""
-    for scenario in _catalog().values():
-        out.print(f"{scenario.name}: {scenario.summary}", markup=False, highlight=False, soft_wrap=True)
-        defaults = parameters_of(scenario, "quick", {})
-        for field in msgspec.structs.fields(scenario.parameters):
-            value = getattr(defaults, field.name)
-            out.print(f"    {field.name}={value}", markup=False, highlight=False, soft_wrap=True)
+def list_command(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Scenarios; all if none is named.", autocompletion=_completed)
+    ] = None,
+    figures: Annotated[
+        bool, typer.Option("--figures", help="The figures that they can make, for budgets, with their units.")
+    ] = False,
+) -> int:
+    """List the scenarios: what can be chosen for them, with meaning, unit and choices, and how long they take."""
+    from harness.cli.listing import figures_of, overview
+
+    for scenario in _chosen(names or []):
+        for line in figures_of(scenario) if figures else overview(scenario):
+            out.print(line, markup=False, highlight=False, soft_wrap=True)
     return checking.EXIT_PASS
 
 
 @app.command("report")
 def report_command(directory: Annotated[Path, typer.Argument(help="A run directory.")]) -> int:
-    """Render the report of a run again, from its record alone."""
-    _report(settled(run.load(directory)))
+    """Render the report of a run again, from its record alone; what is missing or broken of it is UNKNOWN."""
+    from harness.record.salvage import salvaged
+
+    _report(salvaged(settled(run.load(directory))))
     return checking.EXIT_PASS
 
 
@@ -492,7 +543,7 @@ def compare_command(
     directories: Annotated[list[Path], typer.Argument(help="Two or more run directories; the first is the base.")],
     output: Annotated[Path | None, typer.Option(help="Of the page; else it stands beside the last run.")] = None,
 ) -> int:
-    """Set runs side by side: what differs between them first, then how many times slower or faster."""
+    """Set runs side by side: what differs first, then how many times slower or faster; 3 if they cannot be."""
     from reports.compare import MOST_RUNS, compare
     from reports.side_by_side import comparison_terminal, write_comparison
 
@@ -507,7 +558,7 @@ def compare_command(
         raise RunError(f"{path}: the comparison cannot be written ({error.strerror})") from error
     out.print(comparison_terminal(comparisons))
     out.print(str(path), markup=False, highlight=False, soft_wrap=True)
-    return checking.EXIT_PASS
+    return checking.EXIT_PASS if comparisons.is_comparable else checking.EXIT_INVALID
 
 
 @app.command("index")
@@ -533,7 +584,7 @@ def index_command(
 
 @app.command("web")
 def web_command(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
-    name: Annotated[str, typer.Argument(help="A scenario.")],
+    name: Annotated[str, typer.Argument(help="A scenario.", autocompletion=_completed)],
     server: ServerOption = None,
     server_file: ServerFileOption = None,
     profile: Annotated[str, typer.Option(help="smoke, quick, standard or full.")] = "quick",
@@ -570,7 +621,7 @@ def web_command(  # noqa: PLR0913, PLR0917 - a command has as many options as it
         raise UsageError(f"{name} is nothing that Locust can drive; {able} are")
     given = _given(param or [])
     if profile not in scenario.profiles:
-        raise UsageError(f"there is no profile {profile!r}; there are {', '.join(scenario.profiles)}")
+        raise UsageError(f"there is no profile {profile!r}; {_there_are(profile, scenario.profiles)}")
     parameters = parameters_of(scenario, profile, given)
     users = users or getattr(parameters, "users", None) or getattr(parameters, "connections", 1)
     lists = {
@@ -602,9 +653,16 @@ def web_command(  # noqa: PLR0913, PLR0917 - a command has as many options as it
 
 
 class _Shown:
-    """Progress on a terminal as bars; elsewhere a line for each scenario."""
+    """Progress on a terminal as bars; elsewhere a line for each scenario, and one every few seconds.
 
-    def __init__(self, total: int) -> None:
+    Args:
+        total: scenarios that there will be.
+        clock: that says when a line is due.
+    """
+
+    def __init__(self, total: int, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._told_ns = 0
         self._live = err.is_terminal
         self._total = total
         self._begun = 0
@@ -637,7 +695,16 @@ class _Shown:
             err.print(f"{name} ({self._begun} of {self._total})", markup=False, highlight=False)
         task = self._progress.add_task("", total=1.0, name=name)
         self._last = task
-        return lambda share, doing: self._progress.update(task, completed=share, description=doing)
+        self._told_ns = self._clock.now_ns()
+
+        def update(share: float, doing: str) -> None:
+            self._progress.update(task, completed=share, description=doing)
+            if not self._live and self._clock.now_ns() - self._told_ns >= TELL_EACH_NS:
+                self._told_ns = self._clock.now_ns()
+                told = f"{name}: {share * 100:.0f} %{f', {doing}' if doing else ''}"
+                err.print(told, markup=False, highlight=False, soft_wrap=True)
+
+        return update
 
 
 def _fail(message: str) -> NoReturn:

@@ -4,6 +4,7 @@
     figure = "append.response.p99"      a figure's stable name; its first part is the scenario
     at_most = "5 ms"                    or at_least, or equals; a bare number is in the figure's own unit
     when = { rate_per_s = 2_000 }       the parameters that it is a promise for; may be left out
+    when = { durability = "always" }    of a run of all durabilities, the figure of that one
 
     shopbench run append --budget slo.toml        a verdict `budget.append.response.p99` for each that applies
 
@@ -11,6 +12,10 @@ A budget applies to the runs of its scenario. There it is FAIL where the figure 
 is within, and UNKNOWN in every other case: the figure is missing or could not be measured, the run did not come to
 its end, its parameters are not those that the promise is for. Where no budget of the file applies, that is UNKNOWN
 too.
+
+What can be known before a run is said before it, with the name that was meant: a figure that no scenario makes, a
+unit of another kind, a parameter that there is not, or a value that it cannot have. `shopbench list --figures` has
+the names.
 
 A file is read only where `--budget` names one: a limit that nobody asked for in this run would fail it on a
 laptop.
@@ -23,18 +28,22 @@ from __future__ import annotations
 import math
 import re
 import tomllib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
-from harness.run import Figure, Run, Status, Verdict
+from harness.conduct.figures import FigureName, unit_of
+from harness.conduct.parameters import nearest, refused
+from harness.run import Run, Status, Verdict
 
 Bound = Literal["at_most", "at_least", "equals"]
 
 _WORDS: dict[Bound, str] = {"at_most": "at most", "at_least": "at least", "equals": "exactly"}
 _LIMIT = re.compile(r"\s*([-+]?\d+(?:_\d+)*(?:\.\d+)?(?:[eE][-+]?\d+)?)\s*([^\s_].*?)?\s*")
+# Recorded with every run, though no parameter of its scenario.
+_OF_EVERY_RUN = frozenset({"profile"})
 # Units that measure the same thing, by how much of the first one each is.
 _SCALES: tuple[dict[str, float], ...] = (
     {"s": 1.0, "ms": 1e-3, "µs": 1e-6, "us": 1e-6, "ns": 1e-9, "min": 60.0},
@@ -80,18 +89,30 @@ class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         return given[0]
 
 
+class Offer(msgspec.Struct, frozen=True):
+    """What a scenario offers to budgets.
+
+    Attributes:
+        parameters: that can be chosen for it.
+        figures: that it can make.
+    """
+
+    parameters: type[msgspec.Struct]
+    figures: Sequence[FigureName]
+
+
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     budget: list[Budget] = []
 
 
-def read_budgets(path: Path, scenarios: Collection[str]) -> list[Budget]:
+def read_budgets(path: Path, offers: Mapping[str, Offer]) -> list[Budget]:
     """The budgets of a file.
 
     Args:
-        scenarios: that there are; a budget of another one is a mistake.
+        offers: what there is, by scenario; a budget on something else is a mistake.
 
     Raises:
-        BudgetError: the file cannot be read, or something in it is no budget.
+        BudgetError: the file cannot be read, or something in it is no budget that could ever be judged.
     """
     try:
         found = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), _File).budget
@@ -101,12 +122,52 @@ def read_budgets(path: Path, scenarios: Collection[str]) -> list[Budget]:
         raise BudgetError(f"{path}: not a file of budgets ({error})") from error
     for budget in found:
         try:
-            _limit(budget)
+            _check(budget, offers)
         except BudgetError as error:
             raise BudgetError(f"{path}: {error}") from error
-        if budget.scenario not in scenarios:
-            raise BudgetError(f"{path}: {budget.figure}: there is no scenario {budget.scenario!r}")
     return found
+
+
+def _check(budget: Budget, offers: Mapping[str, Offer]) -> None:
+    """Find out what is wrong with a budget before anything is measured.
+
+    Raises:
+        BudgetError: it could never be judged.
+    """
+    _, unit = _limit(budget)
+    offer = offers.get(budget.scenario)
+    if offer is None:
+        meant = _meant(budget.scenario, offers)
+        raise BudgetError(f"{budget.figure}: there is no scenario {budget.scenario!r}{meant}")
+    owns = [unit_of(offer.figures, name) for name in _names(budget)]
+    own = next((each for each in owns if each is not None), None)
+    if own is None:
+        meant = _meant(budget.figure, [each.name for each in offer.figures])
+        raise BudgetError(
+            f"there is no figure {budget.figure!r}{meant or ';'} all: shopbench list {budget.scenario} --figures"
+        )
+    if _scale(unit, own) is None:
+        raise BudgetError(f"{budget.figure} is in {own}, and the budget in {unit}")
+    for name, value in budget.when.items():
+        if name in _OF_EVERY_RUN:
+            continue
+        known = offer.parameters.__struct_fields__
+        if name not in known:
+            raise BudgetError(f"{budget.figure}: {budget.scenario} has no parameter {name!r}{_meant(name, known)}")
+        if why := refused(offer.parameters, name, value, strict=True):
+            raise BudgetError(f"{budget.figure}: when: {why}")
+
+
+def _meant(name: str, names: Collection[str]) -> str:
+    near = nearest(name, names)
+    return f"; did you mean {near}?" if near else ""
+
+
+def _names(budget: Budget) -> list[str]:
+    """What the figure may be called: that of one durability has it as the second part of its name."""
+    durability = budget.when.get("durability")
+    scenario, _, rest = budget.figure.partition(".")
+    return [*([f"{scenario}.{durability}.{rest}"] if durability else []), budget.figure]
 
 
 def budget_verdicts(budgets: Sequence[Budget], runs: Sequence[Run]) -> list[Verdict]:
@@ -140,17 +201,20 @@ def _judged(budget: Budget, run: Run) -> tuple[Status, str]:
     wanted = f"{_WORDS[bound]} {limit:,.10g}{'' if unit is None else f' {unit}'}"
     if run.status != "complete":
         return "UNKNOWN", f"the run is {run.status}; the budget is {wanted}"
+    of_one, whole = _names(budget)[0], run.parameters.get("durability") == "all"
     for name, value in budget.when.items():
         if name not in run.parameters:
             return "UNKNOWN", f"the budget is for {name} = {value}, and the run has no such parameter"
-        if run.parameters[name] != value:
+        if run.parameters[name] != value and not (name == "durability" and whole):
             return "UNKNOWN", f"the budget is for {name} = {value}; this run had {run.parameters[name]}"
-    figure = next((each for each in run.figures if each.name == budget.figure), None)
+    # In a run of all durabilities the figure without a name is of one of them, and not always of that one.
+    names = [of_one] if whole and "durability" in budget.when else _names(budget)
+    figure = next((each for name in names for each in run.figures if each.name == name), None)
     if figure is None:
         return "UNKNOWN", f"the run has no such figure; the budget is {wanted}"
     if figure.value is None:
         return "UNKNOWN", f"it could not be measured; the budget is {wanted}"
-    scale = _scale(unit, figure)
+    scale = _scale(unit, figure.unit)
     if scale is None:
         return "UNKNOWN", f"the figure is in {figure.unit}, and the budget in {unit}"
     # 5 ms in a figure's own microseconds is 5,000.000000000001.
@@ -167,11 +231,11 @@ def _judged(budget: Budget, run: Run) -> tuple[Status, str]:
     return ("PASS" if is_within else "FAIL"), f"{told}; the budget is {wanted}"
 
 
-def _scale(unit: str | None, figure: Figure) -> float | None:
-    """By what a limit in `unit` is multiplied to be in the figure's unit; None where that makes no sense."""
-    if unit is None or unit == figure.unit:
+def _scale(unit: str | None, own: str) -> float | None:
+    """By what a limit in `unit` is multiplied to be in the figure's own; None where that makes no sense."""
+    if unit is None or unit == own:
         return 1.0
     for scales in _SCALES:
-        if unit in scales and figure.unit in scales:
-            return scales[unit] / scales[figure.unit]
+        if unit in scales and own in scales:
+            return scales[unit] / scales[own]
     return None

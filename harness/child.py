@@ -26,10 +26,13 @@ import subprocess
 import sys
 import tempfile
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from harness.host.own_python import own_path
 
 Int64s = NDArray[np.int64]
 
@@ -105,7 +108,7 @@ class Child(Channel):
             # Where gevent has patched sockets they are born non-blocking, which the descriptors keep.
             os.set_blocking(end.fileno(), True)
         memory = _shared_memory()
-        command = [sys.executable, "-c", _START, json.dumps(sys.path), entry]
+        command = [sys.executable, "-P", "-c", _START, json.dumps(own_path(sys.path, str(Path.cwd()))), entry]
         try:
             with theirs:
                 self._process = subprocess.Popen(

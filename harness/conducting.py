@@ -29,6 +29,7 @@ import redis
 from harness import checking, run
 from harness.check.meanwhile import server_verdicts
 from harness.clock import Clock
+from harness.conduct.parameters import nearest, refused
 from harness.driving import Driver, OwnProcesses
 from harness.environment import describe_host
 from harness.faults import Nemesis
@@ -45,6 +46,22 @@ from harness.server.url import ServerUrl
 from harness.servers import ServerError
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
+# What `Findings.pumped` and `host_steal` add, for `figure_names`.
+PUMPED = """
+    1/s     {offered,achieved}_per_s
+    events  ok failed unknown dropped unseen
+    µs      {response,service,send_lag}.{p50,p90,p99,p99.9,max} gc_pause_max
+    values  out_of_range
+    cores   instrument_cpu_share
+    pauses  gc_pauses
+    workers workers
+    share   host_steal_share
+"""
+# The same of an operation that is part of another.
+PUMPED_PART = """
+    events  answered
+    µs      {response,service}.{p50,p90,p99,p99.9,max}
+"""
 
 
 class ScenarioError(Exception):
@@ -295,9 +312,15 @@ def parameters_of(scenario: Scenario, profile: str, given: Mapping[str, str]) ->
         ParameterError: one that does not exist, has the wrong type, or is out of range.
     """
     known = {field.name for field in msgspec.structs.fields(scenario.parameters)}
-    for name in given:
+    for name, value in given.items():
         if name not in known:
-            raise ParameterError(f"{scenario.name} has no parameter {name!r}; it has {', '.join(sorted(known))}")
+            near = nearest(name, known)
+            meant = f"did you mean {near}? it" if near else "it"
+            raise ParameterError(
+                f"{scenario.name} has no parameter {name!r}; {meant} has {', '.join(sorted(known))}"
+            )
+        if why := refused(scenario.parameters, name, value):
+            raise ParameterError(f"{scenario.name}: {why}")
     chosen: dict[str, Any] = {**scenario.profiles.get(profile, {}), **given}
     try:
         return msgspec.convert(chosen, scenario.parameters, strict=False)
@@ -382,11 +405,13 @@ def conduct(
     *,
     command: Sequence[str],
     findings: Findings | None = None,
+    also: Mapping[str, Any] | None = None,
 ) -> tuple[Record, BaseException | None]:
     """Run a scenario and leave its record in the stage's directory.
 
     Args:
         findings: empty ones, for who wants to look at them meanwhile.
+        also: what was chosen besides, which stands among the parameters: another choice is another load.
 
     Returns:
         The record; and what ended the run early, or an interrupt that came while a complete one was written, or
@@ -406,7 +431,7 @@ def conduct(
         duration_s=0.0,
         seed=stage.seed,
         command=list(command),
-        parameters={"profile": stage.profile, **msgspec.to_builtins(parameters)},
+        parameters={"profile": stage.profile, **msgspec.to_builtins(parameters), **(also or {})},
         environment={
             "host": describe_host(),
             "server": {},

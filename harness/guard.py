@@ -3,7 +3,7 @@
 A server program does not notice when the benchmark that started it is killed. A guard does: its standard input
 is a pipe whose other end only the starter holds. If that ends without a byte, the starter is dead, or has lost a
 server in the middle of its start, and the guard kills whatever works in the server's directory and removes that. A
-byte means: dismissed, the starter does it itself.
+byte means: dismissed, the starter does it itself. A byte on its output means that the guard is there.
 
 The guard is there before the server, and knows it by its working directory. A guard that is told a process id
 comes after the server, and who is killed between the two leaves the server behind. A child that was being started
@@ -13,6 +13,7 @@ what is to be found can be found when the input ends.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -22,7 +23,11 @@ MOST_SWEEPS = 20
 
 
 def main(directory: str) -> None:
-    """Wait for the end of the input; without a byte before it, end what works in the directory and remove it."""
+    """Say that we are there, and wait for the end of the input; without a byte before it, end what works in the
+    directory and remove it.
+    """
+    with contextlib.suppress(BrokenPipeError):  # whoever started us has ended already
+        os.write(1, b".")
     if os.read(0, 1):
         return
     for _ in range(MOST_SWEEPS):

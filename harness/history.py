@@ -14,7 +14,7 @@ A `History` is what checkers, figures and reports read. It is pure: no clock, no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -136,13 +136,26 @@ def write_timeline(path: Path, history: History) -> None:
     path.write_bytes(_ENCODER.encode_lines(history.entries))
 
 
-def read_timeline(path: Path) -> History:
+def read_timeline(path: Path, on_broken: Callable[[str], None] | None = None) -> History:
     """Read what `write_timeline` wrote.
+
+    Args:
+        on_broken: told of each line that is no entry, which is then left out; None: one is an error.
 
     Raises:
         HistoryError: a line that is no entry of a timeline.
     """
     try:
-        return History(_DECODER.decode_lines(path.read_bytes()))
+        content = path.read_bytes()
+        if on_broken is None:
+            return History(_DECODER.decode_lines(content))
     except (OSError, UnicodeDecodeError, RecursionError, msgspec.MsgspecError) as error:
         raise HistoryError(f"{path.name}: {error}") from error
+    history = History()
+    for number, line in enumerate(content.splitlines(), 1):
+        try:
+            if line.strip():
+                history.add(_DECODER.decode(line))
+        except (UnicodeDecodeError, RecursionError, msgspec.MsgspecError) as error:
+            on_broken(f"{path.name}, line {number}: {error}")
+    return history

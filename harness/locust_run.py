@@ -28,7 +28,7 @@ import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -43,6 +43,7 @@ from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
 
 from harness import checking, run
 from harness.clock import Clock, SystemClock
+from harness.conduct.parameters import nearest
 from harness.conducting import (
     Findings,
     Interrupted,
@@ -54,6 +55,7 @@ from harness.conducting import (
     parameters_of,
 )
 from harness.driving import Drive, Journeys
+from harness.host.own_python import own_environment, own_module
 from harness.live import Measured
 from harness.load.settings import PumpError, PumpResult, PumpSettings, added, together, together_failures
 from harness.locust.access import AccessError, access_of, is_loopback
@@ -516,6 +518,7 @@ class Session:
         environment: Locust's, with its runner and its parsed options.
         scenario: that is conducted.
         clock: of this host.
+        steps: what the scenario's users do, by name, and the tags of each.
 
     Attributes:
         named: what the command line has named. From here on Locust's options, which a form may set and workers are
@@ -526,9 +529,16 @@ class Session:
         ParameterError, UrlError: the command line names servers that cannot be.
     """
 
-    def __init__(self, environment: Environment, scenario: LoadScenario, clock: Clock) -> None:
+    def __init__(
+        self,
+        environment: Environment,
+        scenario: LoadScenario,
+        clock: Clock,
+        steps: Mapping[str, frozenset[str]] | None = None,
+    ) -> None:
         self.environment = environment
         self.scenario = scenario
+        self._steps = steps or {}
         self.clock = clock
         options = environment.parsed_options
         file = Path(options.server_file) if options.server_file else None
@@ -564,6 +574,7 @@ class Session:
             there_are = ", ".join(self.scenario.profiles)
             raise ParameterError(f"there is no profile {options.profile!r}; there are {there_are}")
         _check_spawning(options)
+        check_tags(self._steps, **tags_of(options))
         fields = [field.name for field in msgspec.structs.fields(self.scenario.parameters)]
         given = {name: str(getattr(options, name)) for name in fields if getattr(options, name, "") != ""}
         for name, value in (("connections", options.num_users), ("users", options.num_users)):
@@ -636,7 +647,14 @@ class Session:
         command = ["locust", *(without_secrets(word) for word in sys.argv[1:])]
         self._is_measuring = True
         try:
-            record, ended = conduct(self.scenario, parameters, stage, command=command, findings=self.findings)
+            record, ended = conduct(
+                self.scenario,
+                parameters,
+                stage,
+                command=command,
+                findings=self.findings,
+                also=tags_of(self.environment.parsed_options),
+            )
         finally:
             self._is_measuring = False
         self.record = record
@@ -662,9 +680,11 @@ class Session:
     def _report(self, record: Record) -> None:
         self.doing = "writing the report"
         # In a process of its own: rendering takes a second or two, in which no heartbeat would be answered.
-        command = [sys.executable, "-m", "harness", "report", str(record.directory)]
+        command = own_module("harness", "report", str(record.directory))
         try:
-            rendered = subprocess.run(command, capture_output=True, text=True, check=False, timeout=REPORT_S)
+            rendered = subprocess.run(
+                command, env=own_environment(), capture_output=True, text=True, check=False, timeout=REPORT_S
+            )
         except subprocess.TimeoutExpired:
             self._refuse(f"the report of {record.directory} is not there after {REPORT_S:.0f} s")
             return
@@ -716,6 +736,37 @@ class Session:
     def exit_code(self) -> int:
         """The worst of all runs of this process."""
         return self._worst
+
+
+def tags_of(options: Any) -> dict[str, list[str]]:
+    """The tags that Locust's options choose steps by, as they are recorded; empty where none are given."""
+    given = {name: sorted(set(getattr(options, name, None) or ())) for name in ("tags", "exclude_tags")}
+    return {name: tags for name, tags in given.items() if tags}
+
+
+def check_tags(
+    steps: Mapping[str, frozenset[str]], tags: Sequence[str] = (), exclude_tags: Sequence[str] = ()
+) -> None:
+    """Refuse tags that no step has, and a choice of steps that is empty.
+
+    Args:
+        steps: what users do, by name, and the tags of each.
+        tags: a step has one of them, where any are given.
+        exclude_tags: and none of these.
+
+    Raises:
+        ParameterError: so it is.
+    """
+    known = sorted(frozenset().union(*steps.values()))
+    for tag in (*tags, *exclude_tags):
+        if tag not in known:
+            near = nearest(tag, known)
+            there_are = f"there are {', '.join(known)}" if known else "they have none"
+            meant = f"did you mean {near}? " if near else ""
+            raise ParameterError(f"no step of these users has the tag {tag!r}; {meant}{there_are}")
+    left = [each for each in steps.values() if (not tags or each & set(tags)) and not each & set(exclude_tags)]
+    if (tags or exclude_tags) and not left:
+        raise ParameterError("these tags leave no step that users could take")
 
 
 def _check_spawning(options: Any) -> None:
@@ -820,6 +871,10 @@ def locustfile(
         _fail(f"one scenario at a time: {_loaded[0]} was given, and {scenario.name}")
     _loaded.append(scenario.name)
     sessions: list[Session] = []
+    # Now: Locust takes those away that were not chosen, and does not put them back.
+    steps = {
+        each.__name__: frozenset(getattr(each, "locust_tag_set", ())) for each in getattr(user_class, "tasks", ())
+    }
 
     @events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]
     def _(parser: LocustArgumentParser, **_: Any) -> None:
@@ -836,8 +891,8 @@ def locustfile(
             runners.MASTER_HEARTBEAT_TIMEOUT = MASTER_SILENT_S
             return
         try:
-            session = Session(environment, scenario, SystemClock())
-        except ParameterError as error:
+            session = Session(environment, scenario, SystemClock(), steps)
+        except (ParameterError, UrlError) as error:
             _fail(str(error))
         sessions.append(session)
         _check(session, environment.parsed_options)

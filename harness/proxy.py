@@ -59,6 +59,7 @@ import msgspec
 from msgspec import Meta
 
 from harness.clock import Clock, SystemClock
+from harness.host.own_python import own_environment, own_module
 
 ANSWER_TIMEOUT_S = 10.0
 
@@ -162,7 +163,8 @@ class Proxy:
         self._line, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "harness.proxy", str(server_port), str(port or 0), server_host],
+                own_module("harness.proxy", str(server_port), str(port or 0), server_host),
+                env=own_environment(),
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 start_new_session=True,

@@ -41,7 +41,7 @@ import math
 import re
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -591,8 +591,11 @@ def write_hgrm(path: Path, histogram: Histogram) -> None:
     path.write_text("\n".join(lines) + "\n", encoding="ascii")
 
 
-def read_hlog(path: Path) -> LatencyLog:
+def read_hlog(path: Path, on_broken: Callable[[str], None] | None = None) -> LatencyLog:
     """Read an interval log.
+
+    Args:
+        on_broken: told of each line that is none of the format's, which is then left out; None: one is an error.
 
     Raises:
         RecordingError: a line that is none of the format's.
@@ -600,7 +603,8 @@ def read_hlog(path: Path) -> LatencyLog:
     started = 0.0
     intervals = []
     try:
-        lines = path.read_text(encoding="ascii").splitlines()
+        # What is not ASCII is on no line of the format.
+        lines = path.read_text(encoding="ascii", errors="strict" if on_broken is None else "replace").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise RecordingError(f"{path.name}: {error}") from error
     for number, line in enumerate(lines, 1):
@@ -608,16 +612,24 @@ def read_hlog(path: Path) -> LatencyLog:
             started = float(start[1])
         if not line or line.startswith("#") or line == _LEGEND:
             continue
-        match = _LINE.match(line)
-        if not match:
-            raise RecordingError(f"{path.name}, line {number}: not a line of an interval log")
-        tag, start_s, length_s, _, encoded = match.groups()
-        intervals.append(
-            Interval(
-                tag=tag or "",
-                start_s=float(start_s),
-                length_s=float(length_s),
-                sparse=SparseHistogram(Histogram.decode(encoded)),
-            )
-        )
+        try:
+            intervals.append(_interval_of(line))
+        except RecordingError as error:
+            told = f"{path.name}, line {number}: {error}"
+            if on_broken is None:
+                raise RecordingError(told) from error
+            on_broken(told)
     return LatencyLog(intervals, started)
+
+
+def _interval_of(line: str) -> Interval:
+    match = _LINE.match(line)
+    if not match:
+        raise RecordingError("not a line of an interval log")
+    tag, start_s, length_s, _, encoded = match.groups()
+    return Interval(
+        tag=tag or "",
+        start_s=float(start_s),
+        length_s=float(length_s),
+        sparse=SparseHistogram(Histogram.decode(encoded)),
+    )

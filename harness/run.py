@@ -111,11 +111,20 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 class Record:
     """A run as read from its directory, its parts read when they are first asked for."""
 
-    def __init__(self, directory: Path, run: Run) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        run: Run,
+        *,
+        history: History | None = None,
+        latency: LatencyLog | None = None,
+        members: list[Record] | None = None,
+    ) -> None:
         self.directory = directory
         self.run = run
-        self._history: History | None = None
-        self._latency: LatencyLog | None = None
+        self._history = history
+        self._latency = latency
+        self._members = members
 
     @property
     def history(self) -> History:
@@ -149,7 +158,9 @@ class Record:
 
     def members(self) -> list[Record]:
         """The runs of a suite, in the order in which they ran; empty for a single run."""
-        return [load(self.directory / name) for name in self.run.members]
+        if self._members is None:
+            return [load(self.directory / name) for name in self.run.members]
+        return self._members
 
 
 def load(directory: Path) -> Record:

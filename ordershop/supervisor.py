@@ -24,7 +24,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Literal, NamedTuple, Self
@@ -33,6 +33,7 @@ from ordershop.server.url import Address
 
 START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 5.0
+_ROOT = Path(__file__).resolve().parent.parent
 
 State = Literal["running", "frozen", "stopped", "failed"]
 
@@ -74,6 +75,20 @@ def free_ports(count: int) -> list[int]:
             probe.bind(("127.0.0.1", 0))
             found.append(int(probe.getsockname()[1]))
         return found
+
+
+def own_environment(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment of a service: its path has the packages that it is in, and not the working directory.
+
+    With `-P` a service that is started in a directory with an `ordershop` of its own is still ours.
+    """
+    theirs = [each for each in environment.get("PYTHONPATH", "").split(os.pathsep) if Path(each).is_absolute()]
+    # Python looks there by itself; before it, libraries would hide modules of Python's own.
+    ours = [] if _ROOT.name in {"site-packages", "dist-packages"} else [str(_ROOT)]
+    found = {name: value for name, value in environment.items() if name != "PYTHONPATH"}
+    if path := os.pathsep.join([*ours, *(each for each in theirs if each not in ours)]):
+        found["PYTHONPATH"] = path
+    return found
 
 
 def end_with_parent() -> None:
@@ -177,12 +192,13 @@ class Supervisor:
             raise SupervisorError(f"{service.name} is running already")
         if service.name in self._children:
             self._reap(self._children[service.name])  # it ended by itself
+        told = {STORE_VARIABLE: service.store.unmasked} if service.store is not None else {}
         process = subprocess.Popen(
-            [sys.executable, "-m", service.module, "--supervised", *service.arguments],
+            [sys.executable, "-P", "-m", service.module, "--supervised", *service.arguments],
             stdin=subprocess.PIPE,
+            env=own_environment() | told,
             stdout=subprocess.PIPE if self._on_line else self._log,
             stderr=subprocess.STDOUT if self._on_line else self._log,
-            env={**os.environ, STORE_VARIABLE: service.store.unmasked} if service.store is not None else None,
             start_new_session=True,
         )
         child = _Child(service, process)
@@ -249,7 +265,7 @@ class Supervisor:
             return
         if child.thawer is None:
             child.thawer = subprocess.Popen(
-                [sys.executable, "-c", _THAWER, str(child.process.pid)],
+                [sys.executable, "-I", "-c", _THAWER, str(child.process.pid)],
                 stdin=subprocess.PIPE,
                 start_new_session=True,
             )

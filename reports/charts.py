@@ -78,6 +78,8 @@ _HEAT_LEVELS = 7
 _HEAT_PER_DECADE = 8
 # Charts of these many operations, the busiest first; the rest stand in the tables.
 _MOST_OPERATIONS = 6
+# Of fewer samples of a part no curve over time is drawn.
+_FEWEST_DRAWN = 30
 _MOST_GROUPS = 8
 # A series of so few points has each of them drawn, since a line through them says little.
 _FEW_POINTS = 12
@@ -143,7 +145,7 @@ def charts(record: Record, intervals: int = 300) -> list[Chart]:
     view = _View(record, intervals)
     return [
         *percentile_charts(record),
-        *(c for o in operations(log)[:_MOST_OPERATIONS] for c in latency_charts(log, o, view)),
+        *(c for o in _drawn(log)[:_MOST_OPERATIONS] for c in latency_charts(log, o, view)),
         *throughput_chart(log, view),
         *lag_charts(history, view),
         *drain_chart(record),
@@ -153,6 +155,13 @@ def charts(record: Record, intervals: int = 300) -> list[Chart]:
         *stack_chart(record),
         *machine_charts(history, view),
     ]
+
+
+def _drawn(log: LatencyLog) -> list[str]:
+    """The operations that are drawn over time: of a part with a handful of samples the table of steps says all."""
+    found = operations(log)
+    parts = {each for each in found if each.rpartition(".")[0] in found}
+    return [each for each in found if each not in parts or log.total(f"{each}.response").total >= _FEWEST_DRAWN]
 
 
 class _View:
@@ -303,7 +312,7 @@ def percentile_charts(record: Record) -> list[Chart]:
     """For each operation, its three latencies over the percentiles."""
     log = record.latency
     found: list[Chart] = []
-    shown = operations(log)[:_MOST_OPERATIONS]
+    shown = _drawn(log)[:_MOST_OPERATIONS]
     for operation in shown:
         totals = {kind: total_of(log, operation, kind) for kind in KINDS}
         totals = {kind: total for kind, total in totals.items() if total.total}

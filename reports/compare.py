@@ -75,7 +75,7 @@ _WEIGHTS: tuple[tuple[str, Weight, str], ...] = (
     (r"environment\.host\.(cpu|cores|machine)", "invalid", "another machine"),
     (r"environment\.host\.(host|memory_bytes)", "weakens", "perhaps another machine"),
     (
-        r"environment\.host\.(revision|shopbench|packages\.ordershop-bench)",
+        r"environment\.host\.(revision|directory_revision|shopbench|packages\.ordershop-bench)",
         "weakens",
         "other code: perhaps what is compared; then nothing else should differ",
     ),
@@ -169,6 +169,11 @@ class Comparisons(msgspec.Struct, frozen=True, kw_only=True):
     sides: list[Side]
     parts: list[Comparison]
     alone: list[str]
+
+    @property
+    def is_comparable(self) -> bool:
+        """Whether there is something to compare, and none of it answers different questions."""
+        return bool(self.parts) and not any(part.invalid for part in self.parts)
 
 
 def compare(records: Sequence[Record], *, seed: int = SEED) -> Comparisons:

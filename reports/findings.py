@@ -95,7 +95,28 @@ UNCHECKED = "Nothing was checked: there is no evidence for a verdict."
 OUTCOMES = ("ok", "failed", "unknown", "dropped")
 LEDGER = ("attempted", "acknowledged", "applied", "lost", "duplicated", "unexpected", "recovered")
 
-_ABOUT_THE_INSTRUMENT = re.compile(r"instrument|send_lag|steal|\.probes$|^gate\.control\.")
+_ABOUT_THE_INSTRUMENT = re.compile(r"instrument|send_lag|steal|\.(probes|evidence)$|^gate\.control\.")
+# What to do about a verdict that could not be decided, by its name; the first that matches.
+_ADVICE = tuple(
+    (re.compile(pattern), advice)
+    for pattern, advice in (
+        (r"send_lag|instrument|steal", "Repeat it with this machine to itself, or at a lower rate."),
+        (r"\.evidence$", "Bring the file back, or repeat the run."),
+        (r"\.finished$", "Repeat it, and let it come to its end."),
+        (r"\.workers$", "Repeat it with workers that stay."),
+        (r"\.probes$", "Read the reason: something could not be asked of the server."),
+        (r"^gate\.rounds$", ""),
+        (r"^gate\.control|^gate\.background", "Repeat it with this machine to itself."),
+        (r"^gate\.", "Give it more minutes: --minutes."),
+        (r"^budget", "Set the budget to what this run had, or repeat it with what the budget is for."),
+        (
+            r"\.drained$|nothing_|in_order|kept_applied",
+            "Give it time to drain (drain_timeout_s), or a lower rate.",
+        ),
+        (r"producers_unharmed", "Repeat it with a longer load, so that there are seconds to compare."),
+        (r"", "Repeat it."),
+    )
+)
 _SEND_LAG = re.compile(r"(^|\.)send_lag\.")
 _DISTURBED = re.compile(r"\.(dropped|host_steal_share|gc_pause_max)$")
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)[0-9.]*(?:\+00:00|Z)$")
@@ -136,6 +157,24 @@ def own_verdicts(run: Run, members: Sequence[Run]) -> list[Verdict]:
         else:
             own.append(verdict)
     return own
+
+
+class Doubt(NamedTuple):
+    """What could not be decided: the verdict's name, why, and what to do about it; empty where why says it."""
+
+    name: str
+    why: str
+    advice: str
+
+
+def doubts(run: Run, members: Sequence[Run] = ()) -> list[Doubt]:
+    """What could not be decided of a run that does not fail, or of a suite's members; nothing where all was."""
+    if overall(run, members) != "UNKNOWN":
+        return []
+    found = [verdict for verdict in run.verdicts if verdict.status == "UNKNOWN"]
+    known = {verdict.name for verdict in found}
+    found += [v for m in members for v in m.verdicts if v.status == "UNKNOWN" and v.name not in known]
+    return [Doubt(v.name, v.detail, next(told for name, told in _ADVICE if name.search(v.name))) for v in found]
 
 
 def sentence(run: Run) -> str:

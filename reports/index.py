@@ -62,6 +62,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         return self.members or ([self.record.run] if self.record else [])
 
     @property
+    def doubts(self) -> list[findings.Doubt]:
+        """What could not be decided."""
+        return findings.doubts(self.record.run, self.members) if self.record else []
+
+    @property
     def scenarios(self) -> list[str]:
         """The scenarios that were run, as they may be shown."""
         return [printable(run.scenario) for run in self.runs]

@@ -24,6 +24,7 @@ from harness.run import SCHEMA, Figure, Record, Run, Status
 from reports import findings
 from reports.charts import Chart, Section, charts, label_of
 from reports.gates import GateRow, gate_rows
+from reports.latencies import operations
 from reports.page import drawing, libraries, page, static
 from reports.quantities import quantity
 
@@ -78,12 +79,14 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     sentence: str
     interruption: str
     key: list[tuple[str, Figure]]
+    doubts: list[findings.Doubt]
     trust: tuple[list[Any], list[Figure]]
     load: str
     workers: list[findings.WorkerRow]
     blocks: list[Block]
     absent: list[str]
     timed: bool
+    steps: list[list[str]]
     micro_columns: list[str]
     micro: list[MicroRow]
     gate: list[GateRow]
@@ -119,6 +122,7 @@ def render(record: Record) -> str:
         sentence=findings.sentence(record.run),
         interruption=findings.interruption(record.run),
         key=findings.key_figures(record.run, runs),
+        doubts=findings.doubts(record.run, runs),
         is_suite=bool(members),
         own_verdicts=findings.own_verdicts(record.run, runs),
         views=views,
@@ -145,6 +149,7 @@ def _view(record: Record, identity: str, intervals: int) -> View:
         sentence=findings.sentence(record.run),
         interruption=findings.interruption(record.run),
         key=findings.key_figures(record.run),
+        doubts=findings.doubts(record.run),
         trust=findings.validity(record.run),
         load=findings.load(record.run),
         workers=findings.workers(record.run),
@@ -160,6 +165,7 @@ def _view(record: Record, identity: str, intervals: int) -> View:
             if not found and s not in expected and record.run.scenario != "gate"
         ],
         timed=any(c.timed for c in drawn),
+        steps=_steps(record),
         micro_columns=columns,
         micro=micro,
         gate=gate_rows(record.run),
@@ -172,6 +178,20 @@ def _view(record: Record, identity: str, intervals: int) -> View:
         environment=list(findings.flattened(record.run.environment)),
         command=findings.command(record.run),
     )
+
+
+def _steps(record: Record) -> list[list[str]]:
+    """The parts of an operation, such as the steps of a journey: how many were answered, and how fast."""
+    log = record.latency
+    known = operations(log)
+    rows = []
+    for operation in known:
+        if operation.rpartition(".")[0] not in known:
+            continue
+        total = log.total(f"{operation}.response")
+        values = total.quantiles_us([0.5, 0.99, 1.0])
+        rows.append([operation.rpartition(".")[2], f"{total.total:,}", *(quantity(v, "µs") for v in values)])
+    return rows
 
 
 def _expected(run: Run) -> tuple[Section, ...]:

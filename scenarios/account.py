@@ -54,6 +54,16 @@ def applied_at_ns(seen: Int64s, applied: Sequence[tuple[int, int]], events: Int6
     return next((t_ns for t_ns, count in applied if count > last), None)
 
 
+# What `add_lag` and `add_account` add, for `figure_names`.
+ACCOUNT = """
+    events  events.max attempted acknowledged applied lost duplicated unexpected recovered
+    events  lost.* stored parked disordered
+    s       seconds.max
+    cores   probes.core_share
+    share   probes.server_share
+"""
+
+
 def add_account(
     findings: Findings, line: Line, *, is_drained: bool, timeout_s: float, leave_out: Collection[str] = ()
 ) -> Evidence:

@@ -18,7 +18,8 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from harness import checking
-from harness.conducting import Findings, Stage, answered
+from harness.conduct.figures import figure_names
+from harness.conducting import PUMPED, Findings, Stage, answered
 from harness.history import History
 from harness.ledger import PRODUCER_BITS
 from harness.load.settings import PumpResult, PumpSettings
@@ -40,10 +41,15 @@ class AppendParameters(Load, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """What can be chosen for `append`: its load, and how that comes.
 
     Attributes:
-        rate_per_s: where most is due.
+        rate_per_s: where most are due.
+        duration_s: of each durability.
+        durability: what the server does before it answers; all: each of the three, one after the other.
+        connections (connections): that the appends come over.
+        max_in_flight (appends): that may be unanswered at once; what is due beyond them is dropped, and counted.
         arrivals: evenly, or independently of one another, as those of many users are.
-        shape: how the rate goes, as for `shaped`.
+        shape: how the rate goes: steady, a ramp, steps, or a spike.
         producer: the number that events carry; 0: one that no run before has had.
+        send_lag_budget_ms: how late, at p99, the instrument may send; beyond it the measurement is not valid.
     """
 
     rate_per_s: Annotated[float, Meta(gt=0, le=1_000_000)] = 2_000
@@ -69,12 +75,22 @@ class Append:
     summary = "how fast is an append, at a rate, for each durability?"
     parameters = AppendParameters
     commands = PRODUCERS
+    figures = figure_names(
+        # The first durability is the one without a name.
+        "append",
+        PUMPED,
+        within="{,always.,none.}",
+    )
     profiles = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {"rate_per_s": 500, "duration_s": 2, "send_lag_budget_ms": 250},
         "quick": {},
         "standard": {"duration_s": 60},
         "full": {"duration_s": 600},
     }
+
+    def scheduled_s(self, parameters: AppendParameters) -> float:
+        """How long its load lasts, of all durabilities."""
+        return parameters.duration_s * len(_durabilities(parameters.durability, ""))
 
     def run(self, stage: Stage, parameters: Any, findings: Findings) -> None:
         """Measure each durability; the first one names the figures without a durability."""

@@ -38,7 +38,8 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from harness import checking
-from harness.conducting import Findings, ParameterError, ScenarioError, Stage
+from harness.conduct.figures import figure_names
+from harness.conducting import PUMPED, Findings, ParameterError, ScenarioError, Stage
 from harness.faults import FaultError, FaultName, Nemesis
 from harness.history import History, Mark
 from harness.ledger import sequences_of, set_of
@@ -48,7 +49,7 @@ from harness.recording import LatencyLog
 from harness.run import Verdict
 from ordershop.services.crm import SOURCES
 from ordershop.supervisor import SupervisorError
-from scenarios.account import add_account, add_lag
+from scenarios.account import ACCOUNT, add_account, add_lag
 from scenarios.commands import CONSUMERS, PRODUCERS
 from scenarios.counting_crm import handled_path
 from scenarios.line import Delivery, Line, LineSettings
@@ -66,7 +67,27 @@ _SAID: dict[How, str] = {"stop": "stopped", "kill": "killed", "freeze": "frozen"
 
 
 class ConsumersParameters(Struct, frozen=True, forbid_unknown_fields=True):
-    """What can be chosen for `consumers`."""
+    """What can be chosen for `consumers`.
+
+    Attributes:
+        rate_per_s: all the time.
+        consumers (consumers): in the group at first.
+        how: one of them is taken away.
+        before_s: of load before the first step.
+        away_s: that each is away.
+        settle_s: from the return of one to the end of the next.
+        after_s: of load after the last step.
+        at_most_s: of load, where the steps take long.
+        page (events): that a consumer reads at once of each stream.
+        claim_after_ms: that a consumer is silent before others take over what it has in hand.
+        mail_delay_ms: that the mail service takes for a request.
+        delivery: how the consumer subscribes: at_least_once as the shop does, at_most_once, or seed, from the end
+            of the stream and without a position, as tutorials do; that one loses.
+        durability: what a server that we start does before it answers: none, a log that is synced each second, or
+            before each answer.
+        drain_timeout_s: that the consumers may take to catch up when the load is over.
+        send_lag_budget_ms: how late, at p99, the instrument may send; beyond it the measurement is not valid.
+    """
 
     rate_per_s: Annotated[float, Meta(gt=0, le=1_000_000)] = 500
     consumers: Annotated[int, Meta(ge=2, le=63)] = 3
@@ -92,6 +113,14 @@ class Consumers:
     summary = "can a group of consumers be restarted one by one, made smaller and larger, while events come?"
     parameters = ConsumersParameters
     commands = PRODUCERS | CONSUMERS | {"xautoclaim", "xclaim", "xgroup|delconsumer", "xinfo|consumers"}
+    figures = figure_names(
+        "consumers",
+        PUMPED,
+        ACCOUNT,
+        "events  {before,roll,after}.events.max roll.claimed removed.deleted_with *.handled handled_again unnamed",
+        "s       roll.{claimed,back}_s.max removed.claimed_s",
+        "share   *.share",
+    )
     profiles: dict[str, dict[str, Any]] = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {
             "rate_per_s": 200,
@@ -115,6 +144,15 @@ class Consumers:
             "at_most_s": 1_800,
         },
     }
+
+    def scheduled_s(self, parameters: ConsumersParameters) -> float:
+        """How long its load lasts where every consumer is back at once; and at most."""
+        return min(
+            parameters.before_s
+            + (parameters.consumers + 1) * (parameters.away_s + parameters.settle_s)
+            + parameters.after_s,
+            parameters.at_most_s,
+        )
 
     def run(self, stage: Stage, parameters: Any, findings: Findings) -> None:
         """Load, roll, remove, add, drain; then the account."""

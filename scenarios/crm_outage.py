@@ -41,7 +41,8 @@ from msgspec.structs import replace
 
 from harness import checking
 from harness.bootstrap import Ratio, ratios, seconds_of
-from harness.conducting import Findings, ParameterError, ScenarioError, Stage
+from harness.conduct.figures import figure_names
+from harness.conducting import PUMPED, Findings, ParameterError, ScenarioError, Stage
 from harness.faults import Fault, FaultName, Option
 from harness.history import FaultWindow, History, Mark
 from harness.pacing import constant
@@ -49,7 +50,7 @@ from harness.probes import InHand, Sampler
 from harness.recording import LatencyLog
 from harness.server.named import is_url
 from ordershop.services.crm import SOURCES
-from scenarios.account import add_account, add_lag
+from scenarios.account import ACCOUNT, add_account, add_lag
 from scenarios.commands import CONSUMERS, PRODUCERS
 from scenarios.line import Delivery, Line, LineSettings
 from scenarios.recovery import (
@@ -107,7 +108,32 @@ _SAID: dict[Way, str] = {
 
 
 class OutageParameters(Struct, frozen=True, forbid_unknown_fields=True):
-    """What can be chosen for `crm_outage`."""
+    """What can be chosen for `crm_outage`.
+
+    Attributes:
+        rate_per_s: all the time.
+        before_s: of load before the fault.
+        outage_s: from the fault to its healing.
+        after_s: of load after it.
+        fault: what is broken, and how.
+        link: the line that is cut or delayed, where the fault is one of a line.
+        delay_ms: by how much a line is delayed, or what mail takes where it is slow.
+        delivery: how the consumer subscribes: at_least_once as the shop does, at_most_once, or seed, from the end
+            of the stream and without a position, as tutorials do; that one loses.
+        durability: what a server that we start does before it answers: none, a log that is synced each second, or
+            before each answer.
+        consumers (consumers): that share the group's events.
+        page (events): that a consumer reads at once of each stream.
+        mail_delay_ms: that the mail service takes for a request.
+        claim_after_ms: that a consumer is silent before others take over what it has in hand; 0: 30 s, or a third
+            of the outage where it is frozen.
+        idempotent: whether the mail service knows what it has been asked for before.
+        drain_timeout_s: that the consumers may take to catch up when the load is over.
+        send_lag_budget_ms: how late, at p99, the instrument may send; beyond it the measurement is not valid.
+        unharmed_within (times): as slow as before, at p50 and p99, producers may become while the consumer is
+            away; 0: not judged.
+        unharmed_draining_within (times): the same while it drains.
+    """
 
     rate_per_s: Annotated[float, Meta(gt=0, le=1_000_000)] = 1_000
     before_s: Annotated[float, Meta(gt=0, le=86_400)] = 9
@@ -180,6 +206,18 @@ class CrmOutage:
     summary = "what happens when a consumer dies? is every event accounted for?"
     parameters = OutageParameters
     commands = PRODUCERS | CONSUMERS
+    figures = figure_names(
+        "crm_outage",
+        PUMPED,
+        ACCOUNT,
+        "s       {outage,detected,first_effect,back_in_band,drained,caught_up,predicted_drain}_s",
+        "events  backlog_events in_hand_events",
+        "1/s     drain_rate_per_s",
+        "event_seconds excess_lag_event_s",
+        "share   prediction_error",
+        "µs      {before,away,draining,after}.response.{p50,p99}",
+        "times   {away,draining}.response.{p50,p99}_ratio{,.low,.high}",
+    )
     profiles = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         # Too short to judge what producers notice: there is a second of each.
         "smoke": {
@@ -195,6 +233,10 @@ class CrmOutage:
         "standard": {"before_s": 20, "outage_s": 30, "after_s": 30},
         "full": {"before_s": 60, "outage_s": 120, "after_s": 120},
     }
+
+    def scheduled_s(self, parameters: OutageParameters) -> float:
+        """How long its load lasts."""
+        return parameters.before_s + parameters.outage_s + parameters.after_s
 
     def run(self, stage: Stage, parameters: Any, findings: Findings) -> None:
         """Load, fault, outage, restart, drain; then the account."""

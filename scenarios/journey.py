@@ -30,7 +30,8 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from harness import checking
-from harness.conducting import Findings, ScenarioError, Stage, answered, total_of
+from harness.conduct.figures import figure_names
+from harness.conducting import PUMPED, PUMPED_PART, Findings, ScenarioError, Stage, answered, total_of
 from harness.driving import Drive, Journeys
 from harness.load.settings import PumpResult
 from harness.measure.server_events import server_probes
@@ -58,12 +59,13 @@ class JourneyParameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """What can be chosen for `journey`.
 
     Attributes:
-        rate_per_s: steps that are due per second, of all users together, where most are.
-        shape: steady, ramp, steps or spike.
-        users: how many shoppers.
+        rate_per_s (steps a second): of all users together, where most are due.
+        duration_s: of the load.
+        shape: how the rate goes: steady, a ramp, steps, or a spike.
+        users (shoppers): who do one thing at a time.
         gateway: the URL of a shop's gateway that runs elsewhere; empty: a shop of ours is started.
         products, customers: how many the shop gets.
-        stock: pieces of each product.
+        stock (pieces): of each product.
         durability: of a server that we start.
         send_lag_budget_ms: how late, at p99, a shopper may come to a step.
     """
@@ -92,12 +94,20 @@ class Journey:
     summary = "how fast is the shop for its customers, when each thing they do is due by a schedule?"
     parameters = JourneyParameters
     commands = PRODUCERS | READERS | CONSUMERS
+    figures = (
+        *figure_names("journey", PUMPED, "s crm_lag.seconds.max", "events crm_lag.undelivered.max"),
+        *figure_names("journey", PUMPED_PART, within="*."),
+    )
     profiles: dict[str, dict[str, Any]] = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {"rate_per_s": 50, "duration_s": 3, "users": 20, "send_lag_budget_ms": 500},
         "quick": {},
         "standard": {"duration_s": 60},
         "full": {"duration_s": 600, "shape": "steps", "users": 200, "customers": 1_000},
     }
+
+    def scheduled_s(self, parameters: JourneyParameters) -> float:
+        """How long its load lasts."""
+        return parameters.duration_s
 
     def run(self, stage: Stage, parameters: Any, findings: Findings) -> None:
         """Stock the shop, let shoppers come, close it, and look into its books."""

@@ -26,11 +26,12 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from harness import checking
-from harness.conducting import Findings, Stage
+from harness.conduct.figures import figure_names
+from harness.conducting import PUMPED, Findings, Stage
 from harness.history import History, Mark
 from harness.pacing import Pacer, Ramp, Steps, constant
 from harness.recording import LatencyLog
-from scenarios.account import add_account, add_lag, largest
+from scenarios.account import ACCOUNT, add_account, add_lag, largest
 from scenarios.commands import CONSUMERS, PRODUCERS
 from scenarios.line import Delivery, Line, LineSettings
 from scenarios.recovery import Applied, count_at, highest_rate_per_s, slope_per_s, takeoff_s
@@ -42,7 +43,25 @@ BEHIND_S = 0.1
 
 
 class LagParameters(Struct, frozen=True, forbid_unknown_fields=True):
-    """What can be chosen for `lag`."""
+    """What can be chosen for `lag`.
+
+    Attributes:
+        base_per_s: before and after the burst; where a ramp begins; all the time where it is steady.
+        peak_per_s: in the burst; where a ramp ends.
+        before_s: of load before the burst; a ramp or a steady load lasts for all three together.
+        peak_s: of the burst.
+        after_s: of load after the burst.
+        shape: of the load: a burst, one steady rate, or a ramp that finds what the consumers can take.
+        delivery: how the consumer subscribes: at_least_once as the shop does, at_most_once, or seed, from the end
+            of the stream and without a position, as tutorials do; that one loses.
+        durability: what a server that we start does before it answers: none, a log that is synced each second, or
+            before each answer.
+        consumers (consumers): that share the group's events.
+        page (events): that a consumer reads at once of each stream.
+        mail_delay_ms: that the mail service takes for a request.
+        drain_timeout_s: that the consumers may take to catch up when the load is over.
+        send_lag_budget_ms: how late, at p99, the instrument may send; beyond it the measurement is not valid.
+    """
 
     base_per_s: Annotated[float, Meta(gt=0, le=1_000_000)] = 1_000
     peak_per_s: Annotated[float, Meta(gt=0, le=1_000_000)] = 12_000
@@ -92,6 +111,14 @@ class Lag:
     summary = "how far do consumers fall behind in a burst, and how fast do they catch up?"
     parameters = LagParameters
     commands = PRODUCERS | CONSUMERS
+    figures = figure_names(
+        "lag",
+        PUMPED,
+        ACCOUNT,
+        "1/s     applied_per_s.max {capacity,ramped_to}_per_s",
+        "events/s growth_per_s",
+        "s       drain_s",
+    )
     profiles = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {
             "base_per_s": 200,
@@ -105,6 +132,10 @@ class Lag:
         "standard": {"before_s": 20, "peak_s": 20, "after_s": 40},
         "full": {"before_s": 60, "peak_s": 120, "after_s": 240},
     }
+
+    def scheduled_s(self, parameters: LagParameters) -> float:
+        """How long its load lasts."""
+        return parameters.load_s
 
     def run(self, stage: Stage, parameters: Any, findings: Findings) -> None:
         """Put the load on the line, wait for the drain, and account."""

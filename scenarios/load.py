@@ -49,13 +49,13 @@ class Load(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What can be chosen of a load.
 
     Attributes:
-        path: `store` or `xadd`.
-        entities: how many there are to be updated; 0: each event creates one.
+        path: store, the shop's one write path, or xadd, a bare XADD.
+        entities (entities): that there are to be updated; 0: each event creates one.
         skew: the exponent of Zipf's law over the entities; 0: all alike.
-        payload: how sizes are distributed, as for `payload_sizes`.
+        payload: how sizes are distributed.
         payload_bytes: the middle of the sizes of an entity's JSON; 0: as long as it comes.
         payload_spread: of that distribution.
-        streams: over how many the entities are spread.
+        streams (streams): that the entities are spread over.
 
     Raises:
         ValueError: choices that cannot be had together.

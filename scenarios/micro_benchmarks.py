@@ -18,7 +18,9 @@ import msgspec
 from msgspec import Meta, Struct
 
 from harness import checking
+from harness.conduct.figures import figure_names
 from harness.conducting import Findings, ScenarioError, Stage
+from harness.host.own_python import own_environment, own_module
 from harness.run import Verdict
 from harness.server.named import environment_for
 from harness.server.url import ServerUrl
@@ -29,7 +31,11 @@ TIMEOUT_NS = 3_600_000_000_000
 
 
 class MicroParameters(Struct, frozen=True, forbid_unknown_fields=True):
-    """What can be chosen for `micro`."""
+    """What can be chosen for `micro`.
+
+    Attributes:
+        rounds: how often each step is timed.
+    """
 
     rounds: Annotated[int, Meta(ge=10, le=10_000_000)] = 1_000
 
@@ -49,6 +55,12 @@ class Micro:
     name = "micro"
     summary = "what does each single step cost, beside the bare command?"
     parameters = MicroParameters
+    figures = figure_names(
+        "micro",
+        "µs      *.{p50,p90,p99,p99.9}",
+        "1/s     *.per_s",
+        "bytes   *.peak_bytes",
+    )
     profiles = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {"rounds": 100},
         "quick": {},
@@ -87,12 +99,12 @@ def _run_pytest(stage: Stage, server: ServerUrl | str, rounds: int, results: Pat
     Raises:
         ScenarioError: one of them failed.
     """
-    command = [sys.executable, "-m", "pytest", str(BENCHMARKS), "-c", os.devnull, "--rootdir", str(BENCHMARKS)]
+    command = own_module("pytest", str(BENCHMARKS), "-c", os.devnull, "--rootdir", str(BENCHMARKS))
     command += ["-p", "no:locust", "-p", "no:cacheprovider", "-q", "-o", "python_files=bench_*.py"]
     command += ["-o", "python_functions=bench_*", f"--benchmark-json={results}", "--benchmark-columns=median"]
     environment = {
         # What steers somebody else's pytest is not for this one: on a worker of xdist benchmarks are not run.
-        **{name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
+        **{name: value for name, value in own_environment().items() if not name.startswith("PYTEST_")},
         **environment_for(server),
         "SHOPBENCH_MICRO_ROUNDS": str(rounds),
         "SHOPBENCH_MICRO_PROFILE": stage.profile,

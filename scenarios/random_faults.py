@@ -32,12 +32,13 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from harness import checking
-from harness.conducting import Findings, ParameterError, ScenarioError, Stage
+from harness.conduct.figures import figure_names
+from harness.conducting import PUMPED, Findings, ParameterError, ScenarioError, Stage
 from harness.faults import Fault, FaultName, Option, random_plan
 from harness.history import FaultWindow, History
 from harness.pacing import Pacer, constant
 from harness.recording import LatencyLog
-from scenarios.account import add_account, add_lag
+from scenarios.account import ACCOUNT, add_account, add_lag
 from scenarios.line import Delivery, Line, LineSettings
 from scenarios.recovery import back_after_s, excess_lag_event_s
 
@@ -52,7 +53,25 @@ CUTS: list[dict[str, Option]] = [{"variant": "reset"}, {"variant": "half_open"}]
 
 
 class RandomFaultsParameters(Struct, frozen=True, forbid_unknown_fields=True):
-    """What can be chosen for `random_faults`."""
+    """What can be chosen for `random_faults`.
+
+    Attributes:
+        outages (outages): that are drawn from the seed.
+        every_s: from one to the next, on average.
+        rate_per_s: all the time.
+        delivery: how the consumer subscribes: at_least_once as the shop does, at_most_once, or seed, from the end
+            of the stream and without a position, as tutorials do; that one loses.
+        expect: what passes: no_loss, or loss, where the delivery is one that loses.
+        durability: what a server that we start does before it answers: none, a log that is synced each second, or
+            before each answer.
+        consumers (consumers): that share the group's events.
+        page (events): that a consumer reads at once of each stream.
+        mail_delay_ms: that the mail service takes for a request.
+        claim_after_ms: that a consumer is silent before others take over what it has in hand.
+        idempotent: whether the mail service knows what it has been asked for before.
+        drain_timeout_s: that the consumers may take to catch up when the load is over.
+        send_lag_budget_ms: how late, at p99, the instrument may send; beyond it the measurement is not valid.
+    """
 
     outages: Annotated[int, Meta(ge=1, le=100_000)] = 8
     every_s: Annotated[float, Meta(ge=0.5, le=3_600)] = 1.2
@@ -105,12 +124,25 @@ class RandomFaults:
     wants_own_server = True
     summary = "does any of a hundred outages at random lose an event, or have an effect twice?"
     parameters = RandomFaultsParameters
+    figures = figure_names(
+        "random_faults",
+        PUMPED,
+        ACCOUNT,
+        "events  while_down.{due,lost}",
+        "s       longest_recovery_s",
+        "event_seconds excess_lag_event_s",
+        "outages outages outages.{kill,stop,freeze,cut}",
+    )
     profiles = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {"outages": 4},
         "quick": {},
         "standard": {"outages": 100},
         "full": {"outages": 500},
     }
+
+    def scheduled_s(self, parameters: RandomFaultsParameters) -> float:
+        """How long its load lasts."""
+        return parameters.faults_s + 2 * LEAD_S
 
     def run(self, stage: Stage, parameters: Any, findings: Findings) -> None:
         """Load, with faults all the while; the drain; the account."""

@@ -44,7 +44,8 @@ from msgspec.structs import replace
 
 from harness import checking
 from harness.clock import Clock
-from harness.conducting import Findings, ParameterError, ScenarioError, Stage
+from harness.conduct.figures import figure_names
+from harness.conducting import PUMPED, Findings, ParameterError, ScenarioError, Stage
 from harness.faults import Fault
 from harness.history import Entry, FaultWindow, History, Mark, SlowMark
 from harness.ledger import Account, Losses
@@ -54,7 +55,7 @@ from harness.recording import LatencyLog
 from harness.run import Verdict
 from harness.server.named import is_url
 from harness.servers import Durability
-from scenarios.account import add_account, caught_up_ns
+from scenarios.account import ACCOUNT, add_account, caught_up_ns
 from scenarios.line import Delivery, Line, LineSettings
 from scenarios.shop import durability_in_words
 
@@ -67,7 +68,20 @@ QUIET_S = 1.0
 
 
 class CrashParameters(Struct, frozen=True, forbid_unknown_fields=True):
-    """What can be chosen for `redis_crash`."""
+    """What can be chosen for `redis_crash`.
+
+    Attributes:
+        rate_per_s: all the time.
+        before_s: of load before Redis is killed.
+        outage_s: until it is started again.
+        after_s: of load after it has started.
+        durability: of the server: one, or all, one after the other.
+        delivery: how the consumer subscribes: at_least_once as the shop does, at_most_once, or seed, from the end
+            of the stream and without a position, as tutorials do; that one loses.
+        connections (connections): that appends come over.
+        drain_timeout_s: that the consumers may take to catch up when the load is over.
+        send_lag_budget_ms: how late, at p99, the instrument may send; beyond it the measurement is not valid.
+    """
 
     rate_per_s: Annotated[float, Meta(gt=0, le=1_000_000)] = 1_000
     before_s: Annotated[float, Meta(gt=0, le=86_400)] = 2
@@ -92,12 +106,24 @@ class RedisCrash:
     wants_own_server = True
     summary = "what is gone of what Redis had acknowledged, when it is killed under load?"
     parameters = CrashParameters
+    figures = figure_names(
+        "redis_crash",
+        PUMPED,
+        ACCOUNT,
+        "events  gone unknown_stored",
+        "s       gone_{from,until}_s {producers_away,restart,drained}_s",
+        within="{always,everysec,none}.",
+    )
     profiles: dict[str, dict[str, Any]] = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {"rate_per_s": 200, "before_s": 1, "after_s": 0.7, "send_lag_budget_ms": 250},
         "quick": {},
         "standard": {"before_s": 10, "outage_s": 1, "after_s": 10},
         "full": {"rate_per_s": 5_000, "before_s": 60, "outage_s": 5, "after_s": 60},
     }
+
+    def scheduled_s(self, parameters: CrashParameters) -> float:
+        """How long its load lasts, of all durabilities."""
+        return len(parameters.durabilities) * (parameters.before_s + parameters.outage_s + parameters.after_s)
 
     def run(self, stage: Stage, parameters: Any, findings: Findings) -> None:
         """Load, kill, restart, drain and look, once for each durability."""

@@ -24,7 +24,8 @@ import redis
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from harness.conducting import Findings, Stage, answered
+from harness.conduct.figures import figure_names
+from harness.conducting import PUMPED, Findings, Stage, answered
 from harness.driving import Drive, Journeys
 from harness.ledger import event_id
 from harness.load.settings import PumpResult
@@ -43,7 +44,13 @@ TOPIC: Topic = "customer"
 
 
 class Past(Struct, frozen=True, forbid_unknown_fields=True):
-    """What can be chosen of what there is to replay."""
+    """What can be chosen of what there is to replay.
+
+    Attributes:
+        events (events): that are replayed, at the largest of three sizes.
+        deleted_share: the share, 0 to 1, of the entities that are deleted in the end.
+        updated_share: the share, 0 to 1, of the events that are updates.
+    """
 
     events: Annotated[int, Meta(ge=100, le=50_000_000)] = 100_000
     deleted_share: Annotated[float, Meta(ge=0, le=1)] = 0.1
@@ -51,13 +58,22 @@ class Past(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ReplayParameters(Past, frozen=True, forbid_unknown_fields=True):
-    """What can be chosen for `replay`."""
+    """What can be chosen for `replay`.
+
+    Attributes:
+        rounds: how often each size is replayed.
+    """
 
     rounds: Annotated[int, Meta(ge=1, le=1_000)] = 3
 
 
 class UsersParameters(Past, frozen=True, forbid_unknown_fields=True):
-    """What can be chosen for `replay` by Locust's users."""
+    """What can be chosen for `replay` by Locust's users.
+
+    Attributes:
+        duration_s: of the load.
+        users (users): who replay, each one time after the other.
+    """
 
     duration_s: Annotated[float, Meta(gt=0, le=86_400)] = 10
     users: Annotated[int, Meta(ge=1, le=10_000)] = 2
@@ -70,6 +86,15 @@ class Replay:
     summary = "how fast is the past read back, and does it stay so as it grows?"
     parameters = ReplayParameters
     commands = PRODUCERS | READERS
+    figures = figure_names(
+        "replay",
+        "1/s     events_per_s *.events_per_s",
+        "bytes   bytes_per_event",
+        "events  events",
+        "×       rate_of_all_to_a_tenth",
+        # By Locust's users.
+        PUMPED,
+    )
     profiles = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {"events": 5_000, "rounds": 1},
         "quick": {},

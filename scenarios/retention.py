@@ -39,7 +39,8 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from harness import checking
-from harness.conducting import Findings, ParameterError, ScenarioError, Stage
+from harness.conduct.figures import figure_names
+from harness.conducting import PUMPED, Findings, ParameterError, ScenarioError, Stage
 from harness.faults import Fault
 from harness.history import History, Mark
 from harness.pacing import constant
@@ -48,7 +49,7 @@ from harness.recording import LatencyLog
 from harness.run import Verdict
 from ordershop.event_store import EventStore, StoreError, UnavailableError, connect
 from ordershop.services.crm import SOURCES
-from scenarios.account import add_account, add_lag, caught_up_ns
+from scenarios.account import ACCOUNT, add_account, add_lag, caught_up_ns
 from scenarios.commands import CONSUMERS, PRODUCERS
 from scenarios.line import Delivery, Line, LineSettings
 
@@ -72,7 +73,25 @@ _WHEN = {
 
 
 class RetentionParameters(Struct, frozen=True, forbid_unknown_fields=True):
-    """What can be chosen for `retention`."""
+    """What can be chosen for `retention`.
+
+    Attributes:
+        rate_per_s: all the time.
+        before_s: of load before the CRM goes away.
+        away_s: that it is away.
+        after_s: of load after its return.
+        policy: what is trimmed: what every group has acknowledged, all beyond a length, or nothing.
+        trim_every_s: from one round of the trimmer to the next.
+        keep (events): that stay in each stream although they are acknowledged.
+        maxlen (events): that stay in each stream, for the policy of that name.
+        fault: how the CRM goes away.
+        delivery: how the consumer subscribes: at_least_once as the shop does, at_most_once, or seed, from the end
+            of the stream and without a position, as tutorials do; that one loses.
+        durability: what a server that we start does before it answers: none, a log that is synced each second, or
+            before each answer.
+        drain_timeout_s: that the consumers may take to catch up when the load is over.
+        send_lag_budget_ms: how late, at p99, the instrument may send; beyond it the measurement is not valid.
+    """
 
     rate_per_s: Annotated[float, Meta(gt=0, le=1_000_000)] = 1_000
     before_s: Annotated[float, Meta(gt=0, le=86_400)] = 3
@@ -102,6 +121,15 @@ class Retention:
     summary = "does trimming keep the streams short, and never take what a consumer has not had?"
     parameters = RetentionParameters
     commands = PRODUCERS | CONSUMERS | {"xtrim", "memory|usage"}
+    figures = figure_names(
+        "retention",
+        PUMPED,
+        ACCOUNT,
+        "events  {before,away,after}.length.max bound trimmed",
+        "bytes   {before,away,after}.memory_bytes.max",
+        "trims   trims",
+        "µs      trim.max",
+    )
     profiles: dict[str, dict[str, Any]] = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {
             "rate_per_s": 300,
@@ -116,6 +144,10 @@ class Retention:
         "standard": {"before_s": 20, "away_s": 20, "after_s": 20, "trim_every_s": 1, "maxlen": 5_000},
         "full": {"before_s": 120, "away_s": 300, "after_s": 300, "trim_every_s": 1, "maxlen": 50_000},
     }
+
+    def scheduled_s(self, parameters: RetentionParameters) -> float:
+        """How long its load lasts."""
+        return parameters.before_s + parameters.away_s + parameters.after_s
 
     def run(self, stage: Stage, parameters: Any, findings: Findings) -> None:
         """Load with a trimmer beside it, outage, drain; then the account."""

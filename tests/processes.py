@@ -17,8 +17,9 @@ class Ended(NamedTuple):
 
     @property
     def complaints(self) -> list[str]:
-        """What it says on its standard error, but for the line with which a scenario or a gate begins."""
-        return [line for line in self.err.splitlines() if not re.fullmatch(r"\w+ \(\d+ of \d+\)", line)]
+        """What it says on its standard error, but for how far it is."""
+        progress = r"\w+ \(\d+ of \d+\)|\w+: \d+ %(, .*)?"
+        return [line for line in self.err.splitlines() if not re.fullmatch(progress, line)]
 
 
 def is_alive(process: psutil.Process) -> bool:

@@ -14,10 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import trend
-from harness.__main__ import _held_to, _remember, main
+from harness.__main__ import _held_to, _offers, _remember, main
 from harness.budgets import Budget, BudgetError, budget_verdicts, read_budgets
 from harness.run import SCHEMA, Figure, Run, RunError, Verdict, load, save
-from scenarios.catalog import SCENARIOS
 
 ROOT = Path(__file__).parent.parent
 
@@ -100,6 +99,29 @@ def test_a_promise_for_this_load() -> None:
     assert judged(run_of(p99(1.0)), at_most=5, when={"rate_per_s": 2_000}).status == "PASS"
 
 
+def test_a_promise_for_one_durability() -> None:
+    """Of a run of all of them the figure of that one is judged; of a run of another one nothing is."""
+    always = Figure(name="append.always.response.p99", value=7_000.0, unit="µs")
+    promise = {"at_most": "5 ms", "when": {"durability": "always"}}
+    of_all = run_of(p99(1.0), always, parameters={"durability": "all"})
+    assert judged(of_all, **promise).status == "FAIL"
+    assert judged(run_of(p99(1.0), parameters={"durability": "always"}), **promise).status == "PASS"
+    assert judged(run_of(always, parameters={"durability": "always"}), **promise).status == "FAIL"
+    assert judged(run_of(p99(1.0), parameters={"durability": "none"}), **promise).status == "UNKNOWN"
+    assert judged(run_of(p99(1.0), parameters={"durability": "all"}), **promise).status == "UNKNOWN"
+
+
+def test_a_wrong_budget_is_found_before_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is measured, and no run directory is made."""
+    budget = tmp_path / "slo.toml"
+    budget.write_text('[[budget]]\nfigure = "append.responze.p50"\nat_most = "1 ms"\n')
+    arguments = ["run", "append", "--profile", "smoke", "--budget", str(budget), "--runs", str(tmp_path / "runs")]
+    monkeypatch.setattr(sys, "argv", ["shopbench", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert (caught.value.code, (tmp_path / "runs").exists()) == (2, False)
+
+
 def test_only_the_budgets_of_a_scenario_apply_to_it() -> None:
     """Those of other scenarios make no verdict; where none is left, that is UNKNOWN."""
     budgets = [Budget(figure="lag.lost", equals=0), Budget(figure="append.response.p99", at_most=5)]
@@ -128,6 +150,31 @@ def test_a_limit_is_met_or_not(value: float, limit: float) -> None:
         ("[[budget]]\nfigure = 'append.ok'\nat_most = '5_ ms'\n", "'5_ ms' is no limit"),
         ("[[budget]]\nfigure = 'nowhere.ok'\nat_most = 1\n", "there is no scenario 'nowhere'"),
         ("[[budget]]\nfigure = 'append.ok'\nmax = 1\n", "unknown field `max`"),
+        ("[[budget]]\nfigure = 'apend.ok'\nat_most = 1\n", "did you mean append?"),
+        (
+            "[[budget]]\nfigure = 'append.response.p9'\nat_most = 1\n",
+            "there is no figure 'append.response.p9'; did you mean append.response.p99?",
+        ),
+        (
+            "[[budget]]\nfigure = 'crm_outage.drain_s'\nat_most = 1\n",
+            "there is no figure 'crm_outage.drain_s'; did you mean crm_outage.drained_s?",
+        ),
+        (
+            "[[budget]]\nfigure = 'append.response.p99'\nat_most = '5 events'\n",
+            "append.response.p99 is in µs, and the budget in events",
+        ),
+        (
+            "[[budget]]\nfigure = 'append.ok'\nat_most = 1\nwhen = { rate = 5 }\n",
+            "append has no parameter 'rate'; did you mean rate_per_s?",
+        ),
+        (
+            "[[budget]]\nfigure = 'append.ok'\nat_most = 1\nwhen = { rate_per_s = '5' }\n",
+            "when: rate_per_s is a number of events a second, not '5'",
+        ),
+        (
+            "[[budget]]\nfigure = 'append.ok'\nat_most = 1\nwhen = { durability = 'alwais' }\n",
+            "when: durability is one of everysec, always, none, all, not 'alwais'; did you mean always?",
+        ),
         ("[[budgets]]\nfigure = 'append.ok'\n", "unknown field `budgets`"),
         ("[[budget]\n", "not a file of budgets"),
     ],
@@ -137,14 +184,14 @@ def test_a_file_that_cannot_be_used(tmp_path: Path, text: str, words: str) -> No
     path = tmp_path / "slo.toml"
     path.write_text(text)
     with pytest.raises(BudgetError) as caught:
-        read_budgets(path, list(SCENARIOS))
+        read_budgets(path, _offers())
     assert str(caught.value).startswith(f"{path}: ")
     assert words in str(caught.value)
 
 
 def test_the_projects_own_budgets() -> None:
     """The file at the top of the repository can be read, and is about scenarios that there are."""
-    assert read_budgets(ROOT / "slo.toml", [*SCENARIOS, "gate"])
+    assert read_budgets(ROOT / "slo.toml", _offers())
 
 
 @pytest.mark.slow

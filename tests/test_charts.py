@@ -17,13 +17,14 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from harness.history import FaultWindow, History, Mark, Reading
-from harness.recording import Histogram, Interval, LatencyLog, SparseHistogram
+from harness.recording import Histogram, Interval, LatencyLog, Recorder, SparseHistogram
 from harness.run import Figure, Record, load, save, save_measurements
 from reports import javascript
 from reports.charts import Chart, charts
 from reports.drain import predicted_drain
 from reports.latencies import busiest, holes, operations, start_of, total_of
 from reports.quantities import exact, quantity
+from reports.render import render
 from scenarios.recovery import predicted_drain_s
 
 # The marks that carry data; an empty chart has a group of marks for its frame all the same.
@@ -668,3 +669,18 @@ def test_script_can_stand_in_a_page(runs: dict[str, Record]) -> None:
     """Nothing in the libraries' script ends a script element or begins a comment."""
     script = javascript.bundle()
     assert ("</script" in script, "<!--" in script) == (False, False)
+
+
+def test_a_part_of_a_handful_is_not_drawn(tmp_path: Path) -> None:
+    """Of six samples there is no curve; the table of steps has them."""
+    recorder = Recorder()
+    for operation, count in (("journey.pay", 6), ("journey.browse", 40)):
+        due_ns = np.arange(count, dtype=np.int64) * 10_000_000
+        recorder.record(operation, due_ns, due_ns, due_ns + 1_000_000)
+    run = report_runs.run_of("journey")
+    record = Record(tmp_path, run, history=History(), latency=LatencyLog(recorder.intervals()))
+    titles = " ".join(chart.title for chart in charts(record))
+    assert ("journey.browse" in titles, "journey.pay" in titles) == (True, False)
+    page = render(record)
+    assert ">Steps<" in page
+    assert re.search(r"<th scope=\"row\">pay</th><td class=\"n\">6</td><td class=\"n\">1.00 ms", page)

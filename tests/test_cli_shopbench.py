@@ -162,16 +162,37 @@ BAD_INPUT: dict[str, tuple[list[str], str]] = {
     "unknown second scenario": (["run", "append", "nonsense"], "there is no scenario 'nonsense'"),
     "unknown profile": (["run", "append", "--profile", "huge"], "there is no profile 'huge'; there are smoke,"),
     "unknown parameter": (["run", "append", "-p", "rte=1"], "append has no parameter 'rte'; it has "),
-    "rate too small": (["run", "append", "-p", "rate_per_s=0"], "append: Expected `float` > 0.0"),
-    "rate too large": (["run", "append", "-p", "rate_per_s=1e9"], "append: Expected `float` <= 1000000.0"),
-    "rate not a number": (["run", "append", "-p", "rate_per_s=nan"], "append: Expected `float`"),
-    "rate infinite": (["run", "append", "-p", "rate_per_s=inf"], "append: Expected `float`"),
-    "rate a word": (["run", "append", "-p", "rate_per_s=fast"], "append: Expected `float`, got `str`"),
-    "half a connection": (["run", "append", "-p", "connections=1.5"], "append: Expected `int`"),
-    "unknown durability": (["run", "append", "-p", "durability=some"], "append: Invalid enum value 'some'"),
+    "rate too small": (
+        ["run", "append", "-p", "rate_per_s=0"],
+        "rate_per_s is more than 0 and at most 1,000,000 events a second, not 0",
+    ),
+    "rate too large": (["run", "append", "-p", "rate_per_s=1e9"], "at most 1,000,000 events a second, not 1e9"),
+    "rate not a number": (
+        ["run", "append", "-p", "rate_per_s=nan"],
+        "append: rate_per_s is a number of events a second, not",
+    ),
+    "rate infinite": (
+        ["run", "append", "-p", "rate_per_s=inf"],
+        "append: rate_per_s is a number of events a second, not",
+    ),
+    "rate a word": (
+        ["run", "append", "-p", "rate_per_s=fast"],
+        "append: rate_per_s is a number of events a second, not 'fast'",
+    ),
+    "half a connection": (
+        ["run", "append", "-p", "connections=1.5"],
+        "append: connections is a whole number of connections, not '1.5'",
+    ),
+    "unknown durability": (
+        ["run", "append", "-p", "durability=some"],
+        "durability is one of everysec, always, none",
+    ),
     "parameter without a value": (["run", "append", "-p", "rate_per_s"], "a parameter is given as NAME=VALUE"),
     "parameter without a name": (["run", "append", "-p", "=5"], "a parameter is given as NAME=VALUE"),
-    "empty parameter value": (["run", "append", "-p", "rate_per_s="], "append: Expected `float`"),
+    "empty parameter value": (
+        ["run", "append", "-p", "rate_per_s="],
+        "append: rate_per_s is a number of events a second, not",
+    ),
     "parameters for several": (["run", "append", "lag", "-p", "seed=1"], "parameters belong to a scenario"),
     "parameters for all": (["run", "-p", "rate_per_s=5"], "parameters belong to a scenario"),
     "negative seed": (["run", "append", "--seed", "-1"], "Invalid value for '--seed'"),
@@ -194,10 +215,9 @@ BAD_INPUT: dict[str, tuple[list[str], str]] = {
     "report of a newer shape": (["report", "NEWER_SHAPE"], "written by a newer shopbench"),
     "report with a member that is gone": (["report", "NO_MEMBER"], "no run record there"),
     "report with a member outside": (["report", "OUTSIDE"], "names a member outside of the run"),
-    "report of a spoiled log": (["report", "SPOILED_LOG"], "SPOILED_LOG: "),
-    "report of a binary log": (["report", "BINARY_LOG"], "BINARY_LOG: "),
+    "comparison with a spoiled log": (["compare", "SPOILED_LOG", "SPOILED_LOG"], "SPOILED_LOG: "),
+    "comparison with a binary log": (["compare", "BINARY_LOG", "BINARY_LOG"], "BINARY_LOG: "),
     "report that cannot be written": (["report", "NOT_WRITABLE"], "the report cannot be written"),
-    "report of a spoiled timeline": (["report", "SPOILED_TIMELINE"], "SPOILED_TIMELINE: "),
     "not a Redis URL": (["run", "append", "--server", "http://127.0.0.1:1"], "not the URL of a Redis server"),
     "not a URL": (["run", "append", "--server", "redis://[::1"], "not the URL of a Redis server"),
     "not a database": (["run", "append", "--server", "redis://127.0.0.1:1/abc"], "the number of a database"),
@@ -207,6 +227,10 @@ BAD_INPUT: dict[str, tuple[list[str], str]] = {
     ),
     "a server file that is not there": (["run", "append", "--server-file", "/no/such/file"], "cannot be read"),
     "a server named twice": (["run", "--server-file", "/dev/null", "--server", "embedded"], "not by both"),
+    "comparison with a spoiled timeline": (
+        ["compare", "SPOILED_TIMELINE", "SPOILED_TIMELINE"],
+        "SPOILED_TIMELINE: ",
+    ),
 }
 
 IN = ["--runs", "RUNS"]

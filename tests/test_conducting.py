@@ -125,12 +125,12 @@ def test_parameters(profile: str, given: dict[str, str], expected: TinyParameter
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        ({"rat": "5"}, "tiny has no parameter 'rat'; it has is_long, pacing, rate_per_s"),
-        ({"rate_per_s": "0"}, "tiny: Expected `int` >= 1 - at `$.rate_per_s`"),
-        ({"rate_per_s": "1001"}, "tiny: Expected `int` <= 1000 - at `$.rate_per_s`"),
-        ({"rate_per_s": "fast"}, "tiny: Expected `int`, got `str` - at `$.rate_per_s`"),
-        ({"rate_per_s": ""}, "tiny: Expected `int`, got `str` - at `$.rate_per_s`"),
-        ({"is_long": "perhaps"}, "tiny: Expected `bool`, got `str` - at `$.is_long`"),
+        ({"rat": "5"}, "tiny has no parameter 'rat'; did you mean rate_per_s? it has is_long, pacing, rate_per_s"),
+        ({"rate_per_s": "0"}, "tiny: rate_per_s is at least 1 and at most 1,000 events a second, not 0"),
+        ({"rate_per_s": "1001"}, "tiny: rate_per_s is at least 1 and at most 1,000 events a second, not 1001"),
+        ({"rate_per_s": "fast"}, "tiny: rate_per_s is a whole number of events a second, not 'fast'"),
+        ({"rate_per_s": ""}, "tiny: rate_per_s is a whole number of events a second, not ''"),
+        ({"is_long": "perhaps"}, "tiny: is_long is true or false, not 'perhaps'"),
     ],
 )
 def test_parameters_that_cannot_be(given: dict[str, str], reason: str) -> None:

@@ -70,7 +70,11 @@ def run_of(gated: Gated) -> Run:
         (ended(0.00), "No relevant slowdown, cccccccccccc+ against", ["PASS", "PASS", "PASS"]),
         (ended(0.00, spread=1.0), "Inconclusive, ", ["UNKNOWN", "UNKNOWN", "PASS"]),
         (ended(0.10, control=0.04), "Contaminated, ", ["UNKNOWN", "UNKNOWN", "UNKNOWN"]),
-        (ended(0.10, rounds=3), "Inconclusive, ", ["UNKNOWN", "UNKNOWN", "UNKNOWN"]),
+        (
+            ended(0.10, rounds=3),
+            "Inconclusive, cccccccccccc+ against bbbbbbbbbbbb: too few rounds: 3 rounds, where ",
+            ["UNKNOWN"],
+        ),
         (
             ended(0.0, rounds=5),
             "Inconclusive, cccccccccccc+ against bbbbbbbbbbbb: too few rounds to say whether control.ping moved.",
@@ -90,7 +94,7 @@ def run_of(gated: Gated) -> Run:
     ],
 )
 def test_a_gate_in_a_sentence(run: Run, begins: str, statuses: list[str]) -> None:
-    """The sentence names both revisions, and what each outcome is about; each metric has its verdict."""
+    """The sentence names both revisions, and what each outcome is about; each has its verdict, if any can."""
     assert run.headline.startswith(begins)
     assert [verdict.status for verdict in run.verdicts] == statuses
 

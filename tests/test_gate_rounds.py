@@ -541,7 +541,23 @@ def test_micro_benchmarks_that_take_too_long(tmp_path: Path) -> None:
 )
 def test_the_metric_of_a_micro_benchmark(name: str, metric: str) -> None:
     """Its name without `bench_`; a minus is told from the hyphen that joins parameters."""
-    assert metric == metric_of(name)
+    assert metric == metric_of(name) == metric_of(name, f"benchmarks/bench_toy.py::{name}")
+
+
+def test_a_micro_benchmark_in_a_class() -> None:
+    """The class is a part of the metric: two classes may have a benchmark of one name each."""
+    assert metric_of("test_get[a::b]", "bench_toy.py::TestA::Inner::test_get[a::b]") == "TestA.Inner.test_get_a_b"
+
+
+@pytest.mark.slow
+def test_micro_benchmarks_of_one_name_in_two_classes(tmp_path: Path) -> None:
+    """Both are measured, each as a metric of its own."""
+    with micro(tmp_path, "NUMBERS = [1]", "NUMBERS = [1]") as rounds:
+        with (tmp_path / "bench_toy.py").open("a") as file:
+            for name in ("TestA", "TestB"):
+                file.write(f"\n\nclass {name}:\n    def test_get(self, benchmark):\n        benchmark(sum, [1])\n")
+        found = rounds.measure(0)
+    assert {"TestA.test_get", "TestB.test_get"} <= set(found.ratios)
 
 
 # The loop --------------------------------------------------------------------------------------------------

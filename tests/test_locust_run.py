@@ -268,8 +268,12 @@ def test_what_may_fail_is_up_to_the_verdicts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--rate", "-5"], "locust: append: Expected `float` > 0.0 - at `$.rate_per_s`"),
+        (
+            ["--rate", "-5"],
+            "locust: append: rate_per_s is more than 0 and at most 1,000,000 events a second, not -5",
+        ),
         (["--profile", "fast"], "locust: there is no profile 'fast'; there are smoke, quick, standard, full"),
+        (["--tags", "order"], "locust: no step of these users has the tag 'order'; they have none"),
         (["--seed", "one"], "locust: a seed is a whole number of 0 or more, not 'one'"),
         (
             ["--users", "100"],

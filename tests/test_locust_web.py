@@ -357,7 +357,10 @@ def shopbench(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["nothing"], "there is no scenario 'nothing'"),
         (["replay"], "replay is driven by Locust in another form, with parameters of its own: locust -f"),
         (["micro"], "micro is nothing that Locust can drive; append, lag, "),
-        (["lag", "-p", "base_per_s=-5"], "lag: Expected `float` > 0.0 - at `$.base_per_s`"),
+        (
+            ["lag", "-p", "base_per_s=-5"],
+            "lag: base_per_s is more than 0 and at most 1,000,000 events a second, not -5",
+        ),
         (["lag", "-p", "speed=5"], "lag has no parameter 'speed'"),
         (["lag", "--profile", "fast"], "there is no profile 'fast'"),
         (["lag", "--server", "valkey-sevrer"], "'valkey-sevrer' is neither a server program"),

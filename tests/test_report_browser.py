@@ -308,7 +308,8 @@ def test_picture_of_a_report(page: Watched, tmp_path: Path) -> None:
 def rows_shown(page: Watched) -> list[str]:
     """The names of the runs that the index shows."""
     found: list[str] = page.eval_on_selector_all(
-        ".index tbody tr", "(rows) => rows.filter((r) => r.offsetParent).map((r) => r.children[1].textContent)"
+        ".index tbody tr",
+        "(rows) => rows.filter((r) => r.offsetParent).map((r) => r.querySelector('th').textContent)",
     )
     return found
 
@@ -325,6 +326,31 @@ def test_filter_by_scenario(page: Watched, files: dict[str, Path]) -> None:
         "#scenario=replay",
         everything,
     )
+
+
+def test_filter_by_verdict(page: Watched, files: dict[str, Path]) -> None:
+    """A verdict that is chosen stands in the address beside the scenario, and only such runs are shown."""
+    opened(page, files["index"])
+    page.locator("#verdict").select_option("broken")
+    broken = page.eval_on_selector_all(
+        ".index tbody tr", "(rows) => rows.filter((r) => r.offsetParent).map((r) => r.className)"
+    )
+    assert set(broken) == {"broken-run"}
+    page.locator("#verdict").select_option("UNKNOWN")
+    page.locator("#scenario").select_option("replay")
+    assert page.evaluate("location.hash") == "#scenario=replay&verdict=UNKNOWN"
+
+
+def test_boxes_to_compare(page: Watched, files: dict[str, Path]) -> None:
+    """Two that are ticked make the command that compares them, the older one first."""
+    opened(page, files["index"])
+    boxes = page.locator(".index input")
+    boxes.nth(0).check()
+    assert page.locator("#chosen").inner_text().startswith("Tick one more run")
+    boxes.nth(1).check()
+    told = page.locator("#command").inner_text()
+    names = [boxes.nth(at).get_attribute("value") for at in (1, 0)]
+    assert [told.startswith("shopbench compare "), *(str(name)[:8] in told for name in names)] == [True] * 3
 
 
 def test_filter_by_keyboard(page: Watched, files: dict[str, Path]) -> None:

@@ -5,6 +5,7 @@ And what CI asks of the report of a whole run.
 
 from __future__ import annotations
 
+import re
 import runpy
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import report_runs
 from msgspec.structs import replace
 
 from harness.__main__ import main
+from harness.record.salvage import salvaged
 from harness.run import Figure, RunError, load, save
 from reports import write_reports
 from scenarios.catalog import SCENARIOS
@@ -109,8 +111,9 @@ RECORDS = (missing, empty, foreign, a_list, binary, nested, newer, cut_record, l
 BROKEN = (*RECORDS, cut_latencies, cut_timeline)
 
 
-@pytest.mark.parametrize("make", BROKEN)
-@pytest.mark.parametrize("command", ["report", "compare"])
+@pytest.mark.parametrize(
+    ("command", "make"), [*(("report", make) for make in RECORDS), *(("compare", make) for make in BROKEN)]
+)
 def test_broken_run_is_one_line(
     tmp_path: Path, shopbench: Shopbench, command: str, make: Callable[[Path], None]
 ) -> None:
@@ -123,6 +126,64 @@ def test_broken_run_is_one_line(
     assert (ended.code, ended.out, len(lines)) == (2, "", 1)
     assert (lines[0].startswith("shopbench: "), str(tmp_path / "broken") in lines[0]) == (True, True)
     assert set(tmp_path.rglob("*")) == before
+
+
+def lost_timeline(directory: Path) -> None:
+    report_runs.append_run(directory, 3, 20)
+    (directory / "timeline.jsonl").unlink()
+
+
+def binary_latencies(directory: Path) -> None:
+    report_runs.append_run(directory, 3, 20)
+    (directory / "latency.hlog").write_bytes(bytes(range(256)))
+
+
+def lost_latencies(directory: Path) -> None:
+    report_runs.append_run(directory, 3, 20)
+    (directory / "latency.hlog").unlink()
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lost_timeline, "timeline.jsonl is not there"),
+        (lost_latencies, "latency.hlog is not there"),
+        (binary_latencies, r"latency\.hlog, line \d+: not a line of an interval log"),
+        (cut_timeline, r"timeline\.jsonl, line \d+: "),
+        (cut_latencies, r"latency\.hlog, line \d+: "),
+    ],
+)
+def test_a_report_without_its_evidence_is_unknown(
+    tmp_path: Path, shopbench: Shopbench, make: Callable[[Path], None], words: str
+) -> None:
+    """What verdicts were made of is missing, or cut: the report says UNKNOWN, names the line, shows the rest."""
+    make(tmp_path / "append")
+    ended = shopbench("report", tmp_path / "append")
+    page = (tmp_path / "append" / "report.html").read_text()
+    told = " ".join(ended.out.split())
+    assert (ended.code, ended.err) == (0, "")
+    assert re.search(rf"UNKNOWN append\.evidence {words}", told), told
+    assert re.search(words, page)
+    kept = load(tmp_path / "append").run.verdicts
+    assert not any(verdict.name.endswith("evidence") for verdict in kept)
+
+
+def test_whole_lines_of_a_cut_log_are_kept(tmp_path: Path) -> None:
+    """All but the one that was cut; a record that is whole is itself."""
+    record = report_runs.append_run(tmp_path / "whole", 6, 20)
+    assert salvaged(record) is record
+    cut(tmp_path / "append", "latency.hlog")
+    lines = (tmp_path / "append" / "latency.hlog").read_text().splitlines()
+    kept = salvaged(load(tmp_path / "append")).latency.intervals
+    assert len(kept) == len([line for line in lines if line.startswith("Tag=")]) - 1
+
+
+def test_a_suite_says_which_member_lacks_something(tmp_path: Path, shopbench: Shopbench) -> None:
+    """The others are shown whole."""
+    suite = report_runs.suite_run(tmp_path / "suite")
+    (suite.directory / "append" / "latency.hlog").unlink()
+    ended = shopbench("report", suite.directory)
+    assert (ended.code, "append.evidence" in ended.out) == (0, True)
 
 
 @pytest.mark.parametrize("make", [make for make in RECORDS if make not in {missing, empty}])
@@ -167,6 +228,19 @@ def test_compare(tmp_path: Path, shopbench: Shopbench) -> None:
         True,
         True,
     )
+
+
+def test_what_cannot_be_compared(tmp_path: Path, shopbench: Shopbench) -> None:
+    """Other loads, or scenarios that only one side has, end with 3; the page is there and says why."""
+    report_runs.append_run(tmp_path / "a", 3, 20)
+    report_runs.append_run(tmp_path / "b", 3, 20, parameters={"rate_per_s": 1})
+    ended = shopbench("compare", tmp_path / "a", tmp_path / "b")
+    assert (ended.code, "Not comparable" in ended.out, (tmp_path / "compare-a-b.html").exists()) == (3, True, True)
+    report_runs.suite_run(tmp_path / "suite")
+    report_runs.outage_run(tmp_path / "other")
+    (tmp_path / "other").rename(tmp_path / "o")
+    save(tmp_path / "o", replace(load(tmp_path / "o").run, scenario="another"))
+    assert shopbench("compare", tmp_path / "suite", tmp_path / "o").code == 3
 
 
 def test_output_of_a_comparison(tmp_path: Path, shopbench: Shopbench) -> None:

@@ -164,7 +164,11 @@ def _look_at_report(page: Watched, url: str) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [
-        ("Load: base (per second)", "-5", "lag: Expected `float` > 0.0 - at `$.base_per_s`"),
+        (
+            "Load: base (per second)",
+            "-5",
+            "lag: base_per_s is more than 0 and at most 1,000,000 events a second, not -5",
+        ),
         ("Run: seed", "one", "a seed is a whole number of 0 or more, not 'one'"),
     ],
 )

@@ -16,9 +16,11 @@ the mail that is at fault stands alone; its event is tried some more times, then
 from __future__ import annotations
 
 import argparse
+import contextlib
 import http.client
 import logging
 import signal
+import sys
 import threading
 from collections.abc import Collection, Sequence
 from itertools import chain
@@ -33,6 +35,7 @@ from ordershop.entities import Customer, Order, Topic
 from ordershop.entity_cache import CacheError, entity_from_hash
 from ordershop.event_store import EventStore, connect, is_elsewhere, is_unable
 from ordershop.events import Action, Keys
+from ordershop.own_name import OwnNameError, own_name, own_number
 from ordershop.server.url import Address
 from ordershop.services.mail import Mail
 from ordershop.services.store_option import add_store_option
@@ -193,7 +196,7 @@ def listen(
     *,
     namespace: str = "",
     state: Path | None = None,
-    consumer: str = "1",
+    consumer: str = "",
     policy: Policy | Literal["seed"] = "at_least_once",
     page: int = 500,
     claim_after_ms: int = 30_000,
@@ -202,7 +205,11 @@ def listen(
 
     Args:
         state: the directory in which the position is saved besides; None to save none.
+        consumer: this replica's name, which no other process has; empty: one is found.
         policy: the subscription's, or `seed` for the seed's own subscriber.
+
+    Raises:
+        OwnNameError: no name was given, and none can be found.
     """
     effect = Crm(EventStore(connect(server), namespace), MailClient(mail_url))
     if policy == "seed":
@@ -210,17 +217,23 @@ def listen(
 
         SeedSubscriber(server, Keys(namespace), SOURCES).run(effect, stop)
         return
-    Subscription(
-        server,
-        Keys(namespace),
-        SOURCES,
-        group="crm",
-        consumer=consumer,
-        policy=policy,
-        checkpoint=state / f"crm-{consumer}.json" if state else None,
-        page=page,
-        claim_after_ms=claim_after_ms,
-    ).run(effect, stop)
+    with contextlib.ExitStack() as stack:
+        name = position = consumer
+        if not consumer:
+            number = stack.enter_context(own_number(state, "crm"))
+            # A container that is made anew has another name, and finds the position of the one before it.
+            name, position = own_name(number), str(number)
+        Subscription(
+            server,
+            Keys(namespace),
+            SOURCES,
+            group="crm",
+            consumer=name,
+            policy=policy,
+            checkpoint=state / f"crm-{position}.json" if state else None,
+            page=page,
+            claim_after_ms=claim_after_ms,
+        ).run(effect, stop)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -230,7 +243,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--namespace", default="")
     found.add_argument("--mail", required=True)
     found.add_argument("--state", type=Path)
-    found.add_argument("--consumer", default="1")
+    found.add_argument("--consumer", default="", help="a name that no other process has; else one is found")
     found.add_argument("--policy", choices=["at_least_once", "at_most_once", "seed"], default="at_least_once")
     found.add_argument("--page", type=int, default=500)
     found.add_argument("--claim-after-ms", type=int, default=30_000)
@@ -247,17 +260,20 @@ def main(arguments: list[str] | None = None) -> None:
     stop = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stop.set())
-    listen(
-        options.server,
-        options.mail,
-        stop,
-        namespace=options.namespace,
-        state=options.state,
-        consumer=options.consumer,
-        policy=options.policy,
-        page=options.page,
-        claim_after_ms=options.claim_after_ms,
-    )
+    try:
+        listen(
+            options.server,
+            options.mail,
+            stop,
+            namespace=options.namespace,
+            state=options.state,
+            consumer=options.consumer,
+            policy=options.policy,
+            page=options.page,
+            claim_after_ms=options.claim_after_ms,
+        )
+    except OwnNameError as error:
+        sys.exit(f"crm: {error}")
 
 
 if __name__ == "__main__":

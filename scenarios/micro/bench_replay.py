@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
-import os
 import subprocess
 import sys
 import uuid
@@ -21,6 +20,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from harness.host.own_python import own_environment
 from harness.servers import Server
 from ordershop.entities import Customer
 from ordershop.event_store import EventStore
@@ -114,8 +114,8 @@ def _replay_memory(benchmark: Any, server: Server, store: EventStore, events: in
     )
 
     def replay() -> int:
-        command = [sys.executable, "-c", _REPLAY, store.keys.namespace]
-        environment = {**os.environ, STORE_VARIABLE: server.url.unmasked}
+        command = [sys.executable, "-P", "-c", _REPLAY, store.keys.namespace]
+        environment = {**own_environment(), STORE_VARIABLE: server.url.unmasked}
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
         return int(done.stdout)
 

@@ -1,0 +1,1 @@
+"""A scenario from its parameters to its record."""

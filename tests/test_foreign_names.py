@@ -1,0 +1,131 @@
+"""Processes of ours are ours, also in a directory that has packages of their names."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.clock import SystemClock
+from harness.host import own_python
+from harness.host.own_python import own_environment, own_path
+from harness.run import load
+from harness.servers import ServerError, open_server
+from ordershop import supervisor
+from tests.processes import Ended
+from tests.test_gate_cli import commit, git
+
+NAMES = ("harness", "ordershop", "reports", "scenarios", "json", "signal", "redis", "msgspec")
+TINY = ("--profile", "smoke", "-p", "send_lag_budget_ms=60000")
+
+
+@pytest.fixture
+def theirs(tmp_path: Path) -> Path:
+    """A directory with packages of our names, and of some that we import, which end whoever imports them."""
+    for name in NAMES:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(f"raise SystemExit('the package {name} is not ours')\n")
+    return tmp_path
+
+
+def shopbench(directory: Path, *arguments: str, **environment: str) -> Ended:
+    """The command as it is installed: what is started has its packages, and is started elsewhere."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "harness", *arguments],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(own_python.ROOT), **environment},
+    )
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("append", *TINY, "-p", "durability=none", "-p", "duration_s=0.5"),
+        (
+            "crm_outage",
+            *TINY,
+            "-p",
+            "before_s=0.3",
+            "-p",
+            "outage_s=0.7",
+            "-p",
+            "after_s=0.5",
+            "-p",
+            "fault=freeze",
+        ),
+        ("micro", "--profile", "smoke", "-p", "rounds=20"),
+    ],
+    ids=["append", "crm_outage", "micro"],
+)
+def test_a_run_among_packages_of_our_names(theirs: Path, arguments: tuple[str, ...]) -> None:
+    """Pump, guard, proxy, services and benchmarks are ours: nothing of the working directory is imported."""
+    ended = shopbench(theirs, "run", *arguments)
+    assert "is not ours" not in ended.err
+    [directory] = [each for each in (theirs / "runs").iterdir() if each.is_dir()]
+    assert load(directory).run.status == "complete"
+    assert ended.code == 0
+
+
+def test_a_path_that_means_the_working_directory_is_left_out() -> None:
+    """Of PYTHONPATH stays what is absolute; a leading colon, which means the working directory, does not."""
+    given = {"PYTHONPATH": os.pathsep.join(["", ".", "/somewhere", "lib"]), "HOME": "/root"}
+    for environment in (own_environment, supervisor.own_environment):
+        found = environment(given)
+        assert found["PYTHONPATH"].split(os.pathsep) == [str(own_python.ROOT), "/somewhere"]
+        assert found["HOME"] == "/root"
+
+
+def test_a_child_has_the_working_directory_last(tmp_path: Path) -> None:
+    """Locust puts the working directory in front of its path; its children have it behind all else."""
+    here = str(tmp_path)
+    assert own_path([here, "/a", "", "/b"], here) == ["/a", "/b", here]
+    assert own_path(["/a", "/b"], here) == ["/a", "/b"]
+
+
+def test_a_clone_that_is_not_installed_is_ours() -> None:
+    """Where the working directory is what we were loaded from, it stays, and comes first."""
+    root = str(own_python.ROOT)
+    assert own_path(["", "/a"], root) == [root, "/a"]
+
+
+def test_a_guard_that_is_not_there_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server whose guard has died at once is not started for good: nobody would end it after us."""
+    dead = tmp_path / "python"
+    dead.write_text("#!/bin/sh\nexit 7\n")
+    dead.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(dead))
+    with (
+        pytest.raises(ServerError, match=r"^the guard .* has ended with 7$"),
+        open_server("embedded", SystemClock()),
+    ):
+        pass
+
+
+@pytest.mark.slow
+def test_a_gated_package_of_our_name(tmp_path: Path) -> None:
+    """A repository whose packages are called like ours is gated, each revision with its own."""
+    store = (own_python.ROOT / "examples" / "plain_store" / "__init__.py").read_text()
+    (tmp_path / ".gitignore").write_text("__pycache__/\n/runs/\n")
+    for name in ("harness", "ordershop", "reports", "scenarios"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("MARK = 'theirs'\n")
+    (tmp_path / "harness" / "child.py").write_text(store)
+    git(tmp_path, "init", "--quiet", "--initial-branch=main", str(tmp_path))
+    commit(tmp_path, "a store")
+    ended = shopbench(
+        tmp_path,
+        *("gate", "--baseline", "HEAD", "--target", "harness.child:target", "--minutes", "0.1"),
+        *("--package", "harness", "--package", "scenarios", "--package", "reports", "--package", "ordershop"),
+    )
+    assert ended.code in {0, 3}, ended
+    [directory] = [each for each in (tmp_path / "runs").iterdir() if each.is_dir()]
+    assert load(directory).run.figure("gate.rounds")
