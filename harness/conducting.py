@@ -50,9 +50,10 @@ QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
 PUMPED = """
     1/s     {offered,achieved}_per_s
     events  ok failed unknown dropped unseen
-    µs      {response,service,send_lag}.{p50,p90,p99,p99.9,max} gc_pause_max
+    µs      {response,service,send_lag,reading_lag}.{p50,p90,p99,p99.9,max} gc_pause_max
+    µs      floor.{xadd,ping}.{send_lag,service,read}.{p50,p90,p99,max}
     values  out_of_range
-    cores   instrument_cpu_share
+    cores   instrument_cpu_share awake_share
     pauses  gc_pauses
     workers workers
     share   host_steal_share
