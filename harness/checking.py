@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from harness.bootstrap import Ratio
 from harness.ledger import Account, Losses, Order
+from harness.measure.failures import Failure, in_words
 from harness.recording import Histogram
 from harness.run import Status, Verdict, WorkerShare
 
@@ -73,12 +74,25 @@ def workers_reported(name: str, workers: Sequence[WorkerShare]) -> Verdict:
 
 
 def all_answered(
-    name: str, *, arrivals: int, ok: int, failed: int, unknown: int, dropped: int, unseen: int = 0
+    name: str,
+    *,
+    arrivals: int,
+    ok: int,
+    failed: int,
+    unknown: int,
+    dropped: int,
+    unseen: int = 0,
+    failures: Sequence[Failure] = (),
+    silent_since_s: float | None = None,
+    away: str = "",
 ) -> Verdict:
     """Whether every operation that was due got an answer, and a good one.
 
     Args:
         unseen: how many of the unknown and dropped ones are so only because a worker died.
+        failures: what the failed ones were answered.
+        silent_since_s: since when the server had not answered at the end, where it was away then.
+        away: the words with which it was away.
     """
     if not arrivals:
         return Verdict(name=name, status="UNKNOWN", detail="no operation was due")
@@ -87,6 +101,11 @@ def all_answered(
     if unseen and not failed and unknown + dropped <= unseen:
         return Verdict(name=name, status="UNKNOWN", detail=f"of {arrivals:,} operations {unseen:,} have no record")
     detail = f"of {arrivals:,} operations {failed:,} failed, {unknown:,} got no answer, {dropped:,} were dropped"
+    if said := in_words(failures):
+        detail += f"; {said}"
+    if silent_since_s is not None:
+        since = f"since {silent_since_s:.1f} s" if ok + failed else "at all"
+        detail += f"; the server has not answered {since}" + (f" ({away})" if away else "")
     return Verdict(name=name, status="FAIL", detail=detail)
 
 

@@ -203,6 +203,9 @@ class Findings:
             **msgspec.to_builtins(result.instrument),
             "dated_by": result.instrument.dated_by,
             "floor_error": result.floor_error,
+            "failures": msgspec.to_builtins(result.failures),
+            "silent_since_s": result.silent_since_s,
+            "away": result.away,
         }
         if result.floor is not None:
             self._floor(f"{dot}floor", result.floor)
@@ -249,6 +252,9 @@ def answered(name: str, result: PumpResult) -> Verdict:
         unknown=result.unknown,
         dropped=result.dropped,
         unseen=result.unseen,
+        failures=result.failures,
+        silent_since_s=result.silent_since_s,
+        away=result.away,
     )
 
 

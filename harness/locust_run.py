@@ -57,7 +57,7 @@ from harness.conducting import (
 from harness.driving import Drive, Journeys
 from harness.host.own_python import own_environment, own_module
 from harness.live import Measured
-from harness.load.settings import PumpError, PumpResult, PumpSettings, added, together, together_failures
+from harness.load.settings import PumpError, PumpResult, PumpSettings, added, together
 from harness.locust.access import AccessError, access_of, is_loopback
 from harness.locust.form import Named, named_by
 from harness.locust.login import PASSWORD, taken_password
@@ -78,6 +78,7 @@ from harness.locust_worker import (
     WorkerEnd,
     decoded,
 )
+from harness.measure import failures
 from harness.measure.outcomes import NOT_DUE, UNKNOWN
 from harness.pacing import Pacer
 from harness.recording import Interval, merged, unpack_intervals
@@ -434,9 +435,13 @@ class SpreadLoad:
             gc_pauses=sum(r.gc_pauses for r in results),
             gc_pause_max_ns=max(r.gc_pause_max_ns for r in results),
             told={thing: state for result in results for thing, state in result.told.items()},
-            failures=together_failures(failure for result in results for failure in result.failures),
+            failures=failures.together(failure for result in results for failure in result.failures),
             offered_in_s=added(result.offered_in_s for result in results),
             answered_in_s=added(result.answered_in_s for result in results),
+            silent_since_s=max(
+                (result.silent_since_s for result in results if result.silent_since_s is not None), default=None
+            ),
+            away=next((result.away for result in results if result.away), ""),
             instrument=together([result.instrument for result in results]),
             floor=next((result.floor for result in results if result.floor), None),
             floor_error=next((result.floor_error for result in results if result.floor_error), ""),

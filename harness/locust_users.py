@@ -59,6 +59,7 @@ from harness.clock import Clock, SystemClock
 from harness.driving import Journeys
 from harness.host.gc_pauses import GcPauses
 from harness.load.settings import PumpError, PumpResult
+from harness.measure.failures import Failures
 from harness.measure.outcomes import FAILED, OK, UNKNOWN
 from harness.pacing import ClosedLoop, Pacer
 from harness.recording import Histogram, Interval, Recorder
@@ -314,7 +315,7 @@ class UserPool:
         self._noted: dict[str, list[tuple[int, int, int]]] = {}
         self._count = 0
         self._counts = [0] * 4
-        self._errors: collections.Counter[str] = collections.Counter()
+        self._failures = Failures()
         self._recorder = Recorder()
         self._pauses = GcPauses(clock)
         self._measuring = contextlib.ExitStack()
@@ -382,7 +383,7 @@ class UserPool:
         self._counts[outcome] += 1
         self._last_done_ns = times_ns[2]
         if reason:
-            self._errors[reason] += 1
+            self._failures.note(reason, (times_ns[2] - self._origin_ns) / 1e9, kind=reason)
         if outcome != UNKNOWN:
             self._noted.setdefault(operation, []).append(times_ns)
             self._count += 1
@@ -446,7 +447,8 @@ class UserPool:
             failed=failed,
             unknown=self._begun_steps - ok - failed,
             dropped=due - self._begun_steps,
-            errors=dict(self._errors),
+            errors={failure.kind: failure.count for failure in self._failures.all()},
+            failures=self._failures.all(),
             reconnects=0,
             intervals=self._recorder.take(),
             slowest=self._recorder.slowest(),

@@ -33,8 +33,9 @@ from locust.env import Environment
 from harness.clock import SystemClock
 from harness.driving import Drive, Journeys
 from harness.load.pump_process import PumpProcess
-from harness.load.settings import MOST_CONNECTIONS, Failure, Instrument, PumpError, PumpResult, PumpSettings
+from harness.load.settings import MOST_CONNECTIONS, Instrument, PumpError, PumpResult, PumpSettings
 from harness.locust_users import SHIP_NS, TICK_S, UserPool, add_to_stats, lobby_of
+from harness.measure.failures import Failure
 from harness.measure.floor import Floor
 from harness.pacing import Pacer, Stripe
 from harness.recording import Histogram, Interval, RecordingError, SlowOperation, pack_intervals, unpack_intervals
@@ -285,6 +286,8 @@ def encoded(result: PumpResult) -> dict[str, Any]:
         "instrument": msgspec.to_builtins(result.instrument),
         "floor": msgspec.to_builtins(result.floor),
         "floor_error": result.floor_error,
+        "silent_since_s": result.silent_since_s,
+        "away": result.away,
     }
 
 
@@ -320,6 +323,8 @@ def decoded(data: dict[str, Any]) -> PumpResult:
             instrument=msgspec.convert(data["instrument"], Instrument),
             floor=msgspec.convert(data["floor"], Floor | None),
             floor_error=str(data["floor_error"]),
+            silent_since_s=msgspec.convert(data["silent_since_s"], float | None),
+            away=str(data["away"]),
         )
     except (KeyError, TypeError, ValueError, IndexError, zlib.error, RecordingError) as error:
         raise PumpError(f"a worker's report cannot be read ({error})") from error

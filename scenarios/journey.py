@@ -38,7 +38,6 @@ from harness.measure.server_events import server_probes
 from harness.pacing import Pacer, Shape, shaped
 from harness.probes import GroupLag, HostLoad, Probe, Sampler
 from harness.recording import LatencyLog
-from harness.run import Verdict
 from ordershop.event_store import EventStore, connect
 from ordershop.events import EventId, Keys
 from ordershop.services.crm import SOURCES
@@ -374,7 +373,7 @@ def _conclude(chosen: JourneyParameters, findings: Findings, result: PumpResult)
         send_lag = replace(
             send_lag, detail=f"more users: these were busy when something was due; {send_lag.detail}"
         )
-    findings.verdicts += [_answered(result), send_lag]
+    findings.verdicts += [answered("journey.answered", result), send_lag]
     values = {figure.name.removeprefix("journey."): figure.value for figure in findings.figures}
     p50, p99 = values["response.p50"], values["response.p99"]
     if p50 is None or p99 is None:
@@ -388,16 +387,6 @@ def _conclude(chosen: JourneyParameters, findings: Findings, result: PumpResult)
         f"counted from when each was due: {p50 / 1000:.2f} ms at the median and {p99 / 1000:.2f} ms at p99; "
         f"slowest is {slowest!r}, {slowest_p99 / 1000:.2f} ms at p99."
     )
-
-
-def _answered(result: PumpResult) -> Verdict:
-    """Whether every step was answered, and well; else the commonest reasons."""
-    verdict = answered("journey.answered", result)
-    commonest = sorted(result.errors.items(), key=lambda item: -item[1])[:_MOST_REASONS]
-    if not commonest:
-        return verdict
-    reasons = "; ".join(f"{count:,} × {reason}" for reason, count in commonest)
-    return replace(verdict, detail=f"{verdict.detail} ({reasons})")
 
 
 scenario = Journey()

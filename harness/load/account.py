@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from harness.host.gc_pauses import GcPauses
 from harness.load.lane import Batch
-from harness.load.settings import Failure, Instrument, PumpResult
+from harness.load.settings import Instrument, PumpResult
+from harness.measure.failures import Failures
 from harness.measure.outcomes import DROPPED, FAILED, NOT_DUE, OK, UNKNOWN
 from harness.recording import Recorder
 from harness.server.dial import ReplyError
@@ -20,7 +21,6 @@ Int64s = NDArray[np.int64]
 _SECOND_NS = 1_000_000_000
 # Many at once are recorded so many at a time.
 _FOLD_EVERY = 4_096
-_LONGEST_KIND = 40
 
 
 class PumpAccount:
@@ -44,7 +44,7 @@ class PumpAccount:
         self.ship_at_ns = 0
         self._counts = [0] * 4
         self._outcomes = np.full(total, NOT_DUE, np.uint8) if keep_outcomes else None
-        self._failures: dict[str, Failure] = {}
+        self._failures = Failures()
         self._many: list[tuple[Int64s, int, int, int | None]] = []
         self._many_count = 0
         self._offered: collections.Counter[int] = collections.Counter()
@@ -102,20 +102,8 @@ class PumpAccount:
                 failed += 1
                 self._counts[OK] -= 1
                 self.settle(number + at, 1, FAILED)
-                self._note_failure(str(reply), done_ns)
+                self._failures.note(str(reply), (done_ns - self._origin_ns) / 1e9)
         return failed
-
-    def _note_failure(self, text: str, done_ns: int) -> None:
-        kind = text.split(" ", 1)[0][:_LONGEST_KIND]
-        at_s = (done_ns - self._origin_ns) / 1e9
-        known = self._failures.get(kind)
-        self._failures[kind] = Failure(
-            kind=kind,
-            count=known.count + 1 if known else 1,
-            text=known.text if known else text,
-            first_s=known.first_s if known else at_s,
-            last_s=at_s,
-        )
 
     def settle(self, first: int, count: int, outcome: int) -> None:
         """Note what became of `count` arrivals from number `first` on."""
@@ -141,20 +129,37 @@ class PumpAccount:
         self._many_count = 0
 
     def result(
-        self, *, scheduled_ns: int, reconnects: int, cpu_share: float, pauses: GcPauses, instrument: Instrument
+        self,
+        *,
+        scheduled_ns: int,
+        reconnects: int,
+        cpu_share: float,
+        pauses: GcPauses,
+        instrument: Instrument,
+        away: str | None,
     ) -> PumpResult:
-        """All of it, when nothing more can come."""
+        """All of it, when nothing more can come.
+
+        Args:
+            away: where the server was away, or silent, at the end: its last words, if any; else None.
+        """
         ok, failed, unknown, dropped = (self._counts[at] for at in (OK, FAILED, UNKNOWN, DROPPED))
         arrivals = ok + failed + unknown + dropped
         replied_ns = self._last_reply_ns
+        failures = self._failures.all()
+        silent_since_s = None
+        if away is not None:
+            silent_since_s = 0.0 if replied_ns is None else (replied_ns - self._origin_ns) / 1e9
         return PumpResult(
             arrivals=arrivals,
             ok=ok,
             failed=failed,
             unknown=unknown,
             dropped=dropped,
-            errors={failure.kind: failure.count for failure in self._failures.values()},
-            failures=list(self._failures.values()),
+            errors={failure.kind: failure.count for failure in failures},
+            failures=failures,
+            silent_since_s=silent_since_s,
+            away=away or "",
             reconnects=reconnects,
             intervals=self.recorder.intervals(),
             slowest=self.recorder.slowest(),

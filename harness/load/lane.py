@@ -6,7 +6,6 @@ RESP answers in order, so the head of what is in flight is what a reply belongs 
 from __future__ import annotations
 
 import collections
-import contextlib
 import socket
 import ssl
 import threading
@@ -72,6 +71,8 @@ class Lane:
         self._loading = b"".join(packed("SCRIPT", "LOAD", script) for script in scripts)
         self._scripts = len(scripts)
         self.is_leaving = False
+        # Why it could not connect at last.
+        self.refusal = ""
         self._url = url
         self._dates = dates
         self._buffer = buffer
@@ -134,12 +135,15 @@ class Lane:
 
     def _try_to_connect(self) -> None:
         # A server that is starting refuses for a while; the lane asks again until the run is over.
-        with contextlib.suppress(OSError, DialError):
+        try:
             connected = open_socket(self._url, 1.0)
             if self.is_leaving and not takes_writes(connected):
                 connected.close()
+                self.refusal = "what answers is no primary, or not yet"
                 return
-            self._connected = connected
+            self._connected, self.refusal = connected, ""
+        except (OSError, DialError) as error:
+            self.refusal = " ".join(str(error).split()) or type(error).__name__
 
     def load_scripts(self) -> None:
         """Have the server know the scripts before whatever waits to be written."""

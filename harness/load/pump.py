@@ -176,6 +176,7 @@ class Pump:
         begun_ns = self._now_ns()
         end_ns = self._send_and_read()
         self._drain(end_ns)
+        away = self._last_words()
         for lane in self._lanes:
             self._give_up(lane)
             lane.stop_connecting()
@@ -193,6 +194,7 @@ class Pump:
             reconnects=sum(lane.reconnects for lane in self._lanes),
             cpu_share=(sum(process.cpu_times()[:2]) - cpu_before_s) / (run_ns / 1e9),
             pauses=pauses,
+            away=away,
             instrument=Instrument(
                 dated_by_kernel=self._dates.kernel,
                 dated_by_clock=self._dates.by_clock,
@@ -205,6 +207,12 @@ class Pump:
                 cores=usable_cores(),
             ),
         )
+
+    def _last_words(self) -> str | None:
+        """Why no answer comes from connections that are away, or silent; None where all are as they should be."""
+        if not self._away and not self._in_flight:
+            return None
+        return next((lane.refusal for lane in self._away if lane.refusal), "")
 
     def _scheduled_ns(self, end_ns: int) -> int:
         """How long arrivals were due: all of the schedule, unless it was ended before the last of them."""

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.measure.failures import Failure
 from harness.measure.floor import Floor, FloorRequest
 from harness.recording import Interval, SlowOperation
 from harness.run import WorkerShare
@@ -65,23 +66,6 @@ class PumpSettings(msgspec.Struct, frozen=True, kw_only=True):
             raise PumpError(f"a pump has 1 to {MOST_CONNECTIONS:,} connections, not {self.connections:,}")
 
 
-class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """What a server, or a connection, has refused, by kind.
-
-    Attributes:
-        kind: the first word of the error, which is what the server calls it.
-        count: how often.
-        text: one example, whole.
-        first_s, last_s: when it was first and last answered, from the schedule's origin.
-    """
-
-    kind: str
-    count: int
-    text: str
-    first_s: float
-    last_s: float
-
-
 class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     """What the pump knows of itself, besides the latencies.
 
@@ -135,6 +119,9 @@ class PumpResult(msgspec.Struct, frozen=True, kw_only=True):
         offered_in_s: how many were due in each second of the schedule.
         answered_in_s: how many were answered well in each second, by when the answer arrived.
         instrument: what the pump knows of itself.
+        silent_since_s: when the last answer came, from the schedule's origin, where at the end the server was
+            away, or owed answers; None where it was there.
+        away: the words with which it was away at last, where there were any.
         floor: what a bare exchange has cost before the load, where that was asked for and could be measured.
         floor_error: why it could not.
     """
@@ -160,6 +147,8 @@ class PumpResult(msgspec.Struct, frozen=True, kw_only=True):
     offered_in_s: list[int] = []
     answered_in_s: list[int] = []
     instrument: Instrument = Instrument()
+    silent_since_s: float | None = None
+    away: str = ""
     floor: Floor | None = None
     floor_error: str = ""
 
@@ -194,17 +183,6 @@ def together(instruments: Sequence[Instrument]) -> Instrument:
         niceness=min((each.niceness for each in instruments), default=0),
         cores=min((each.cores for each in instruments), default=0),
     )
-
-
-def together_failures(failures: Iterable[Failure]) -> list[Failure]:
-    """What several pumps were refused, by kind: the counts of a kind added up, with the first example."""
-    whole: dict[str, Failure] = {}
-    for each in sorted(failures, key=lambda failure: failure.first_s):
-        known = whole.setdefault(each.kind, each)
-        if known is not each:
-            last_s = max(known.last_s, each.last_s)
-            whole[each.kind] = msgspec.structs.replace(known, count=known.count + each.count, last_s=last_s)
-    return list(whole.values())
 
 
 def added(by_second: Iterable[Sequence[int]]) -> list[int]:

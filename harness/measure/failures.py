@@ -1,0 +1,90 @@
+"""What was refused, by kind, with the words of whoever refused it.
+
+A kind is the first word of an error, which is what the server calls it: OOM, NOPERM, READONLY. Of each kind one
+example is kept whole, with when it was seen first and last: "8,355 failed" tells nobody what to do, and
+"OOM command not allowed when used memory > 'maxmemory'" does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+_LONGEST_KIND, _LONGEST_TEXT = 40, 300
+# More kinds than these are not told one by one in a sentence.
+_MOST_TOLD = 3
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server, or a connection, has refused, by kind.
+
+    Attributes:
+        kind: the first word of the error, which is what the server calls it.
+        count: how often.
+        text: one example, whole.
+        first_s, last_s: when it was first and last answered, from the schedule's origin.
+    """
+
+    kind: str
+    count: int
+    text: str
+    first_s: float
+    last_s: float
+
+
+class Failures:
+    """Counts failures by kind."""
+
+    def __init__(self) -> None:
+        self._by_kind: dict[str, Failure] = {}
+
+    def note(self, text: str, at_s: float, *, kind: str | None = None) -> None:
+        """Note one more.
+
+        Args:
+            text: of the error.
+            at_s: when, from the schedule's origin.
+            kind: by which it is counted; its first word unless given.
+        """
+        kind = (text.split(" ", 1)[0] if kind is None else kind)[:_LONGEST_KIND]
+        known = self._by_kind.get(kind)
+        self._by_kind[kind] = Failure(
+            kind=kind,
+            count=known.count + 1 if known else 1,
+            text=known.text if known else text[:_LONGEST_TEXT],
+            first_s=known.first_s if known else at_s,
+            last_s=at_s,
+        )
+
+    def all(self) -> list[Failure]:
+        """All kinds, in the order in which they were first seen."""
+        return list(self._by_kind.values())
+
+
+def together(failures: Iterable[Failure]) -> list[Failure]:
+    """What several were refused, by kind: the counts of a kind added up, with the first example."""
+    whole: dict[str, Failure] = {}
+    for each in sorted(failures, key=lambda failure: failure.first_s):
+        known = whole.setdefault(each.kind, each)
+        if known is not each:
+            last_s = max(known.last_s, each.last_s)
+            whole[each.kind] = msgspec.structs.replace(known, count=known.count + each.count, last_s=last_s)
+    return list(whole.values())
+
+
+def in_words(failures: Sequence[Failure]) -> str:
+    """The commonest failures as a part of a sentence, each with its example; empty where there are none."""
+    commonest = sorted(failures, key=lambda failure: -failure.count)
+    told = [
+        f"{each.count:,} × {' '.join(each.text.split()) or 'an error without a word'}{_when(each)}"
+        for each in commonest[:_MOST_TOLD]
+    ]
+    rest = len(commonest) - _MOST_TOLD
+    return "; ".join([*told, *([f"{rest} more kinds"] if rest > 0 else [])])
+
+
+def _when(failure: Failure) -> str:
+    if failure.count == 1 or failure.last_s - failure.first_s < 0.1:
+        return f" (at {failure.first_s:.1f} s)"
+    return f" (from {failure.first_s:.1f} to {failure.last_s:.1f} s)"
