@@ -32,7 +32,7 @@ from harness.driving import Driver, OwnProcesses
 from harness.environment import describe_host
 from harness.faults import Nemesis
 from harness.history import History
-from harness.host.neighbors import Neighbors, in_words, neighbors, snapshot
+from harness.host.neighbors import Neighbors, Snapshot, in_words, neighbors, snapshot
 from harness.ledger import Account
 from harness.load.settings import SPIN_SHARE, PumpError, PumpResult
 from harness.recording import KINDS, READING_LAG, Histogram, Interval, LatencyLog, SlowOperation
@@ -425,15 +425,16 @@ def conduct(
             duration_s=round((stage.clock.now_ns() - origin_ns) / 1e9, 3),
             reason=reason,
         )
-        who = neighbors(before, snapshot())
-        late = _written(functools.partial(_save, stage.directory, finished, findings, epoch_s, who))
+        late = _written(functools.partial(_save, stage.directory, finished, findings, epoch_s, before))
     return run.load(stage.directory), ended or late
 
 
 def _save(
-    directory: Path, finished: Run, findings: Findings, started_epoch_s: float, who: Neighbors | None
+    directory: Path, finished: Run, findings: Findings, started_epoch_s: float, before: Snapshot
 ) -> None:
     """Write the record of a run that has ended, with what it has found."""
+    # Here, where no interrupt comes between the run and its record.
+    who = neighbors(before, snapshot())
     if finished.status != "complete":
         verdict = Verdict(name=f"{finished.scenario}.finished", status="UNKNOWN", detail=finished.reason)
         findings.verdicts.append(verdict)
