@@ -429,9 +429,7 @@ def conduct(
     return run.load(stage.directory), ended or late
 
 
-def _save(
-    directory: Path, finished: Run, findings: Findings, started_epoch_s: float, before: Snapshot
-) -> None:
+def _save(directory: Path, finished: Run, findings: Findings, started_epoch_s: float, before: Snapshot) -> None:
     """Write the record of a run that has ended, with what it has found."""
     # Here, where no interrupt comes between the run and its record.
     who = neighbors(before, snapshot())

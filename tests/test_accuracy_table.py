@@ -21,7 +21,9 @@ def test_it_prints_a_row_for_each_figure() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     head, rule, *rows = done.stdout.splitlines()
     assert (head, rule.count("|")) == ("| rate | what | quantile | the floor | our pump | ratio |", 7)
-    kinds = [(kind, quantile) for kind in ("response", "service", "send lag") for quantile in ("p50", "p90", "p99")]
+    kinds = [
+        (kind, quantile) for kind in ("response", "service", "send lag") for quantile in ("p50", "p90", "p99")
+    ]
     assert len(rows) == len(kinds)
     for row, (kind, quantile) in zip(rows, kinds, strict=True):
         ratio = "" if kind == "send lag" else r"\d+\.\d\d"

@@ -104,7 +104,7 @@ def test_a_reply_arrives_when_it_was_sent_not_when_it_was_read(line: Line) -> No
 
 @linux
 def test_of_several_replies_in_one_read_the_last_one_is_dated(line: Line) -> None:
-    """What was sent earlier counts as arrived with what was sent last: late by less than read late, never early."""
+    """What was sent earlier counts as arrived with what was sent last: late, never early."""
     line.dates.wait()
     line.send()
     line.wait_for(10 * MS)
@@ -122,7 +122,7 @@ WHEN = ["before it arrives", "before the wait", "after the wait"]
 @pytest.mark.parametrize("step_s", STEPS_S)
 @pytest.mark.parametrize("when", WHEN)
 def test_a_wall_clock_that_is_set_moves_no_date(line: Line, when: str, step_s: int) -> None:
-    """Set between two waits, or between a wait and the read: the reply counts as done when read, and is counted."""
+    """Set between two waits, or between a wait and the read: the reply is done when read, and is counted."""
     line.dates.wait()
     at_arrival_ns = 0
     if when == "before it arrives":

@@ -84,7 +84,7 @@ def test_what_makes_a_comparison_invalid(tmp_path: Path, changed: dict[str, Any]
 def test_another_place_or_another_date_is_another_question(
     tmp_path: Path, name: str, values: tuple[str, str], why: str
 ) -> None:
-    """Where processes ran and by what answers were dated decide what a latency is: runs that differ are not alike."""
+    """Where processes ran, and by what answers were dated, decide what a latency is: such runs are not alike."""
     made = [environment(instrument={name: value}) for value in values]
     records = [report_runs.append_run(tmp_path / str(n), 2, 10, environment=each) for n, each in enumerate(made)]
     part = only(records)

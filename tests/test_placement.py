@@ -1,10 +1,11 @@
-"""Where a run's processes are: the pump where the plan puts it, a little before others, and nobody inherits that."""
+"""Where a run's processes are: the pump where the plan puts it, a little before others; nobody inherits it."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -82,15 +83,17 @@ def test_a_plan_is_undone_whatever_happens(plan: Any) -> None:
 
 def test_whoever_sends_from_the_same_core_is_seen_to() -> None:
     """With one core for both ends, each look finds them on it; who has not looked knows no share."""
-    import socket
-
     same = SameCore()
     assert same.share is None
-    with placed("one"), socket.create_server(("127.0.0.1", 0)) as listener:
-        with socket.create_connection(listener.getsockname()) as here, listener.accept()[0] as there:
-            there.sendall(b"x")
-            assert here.recv(1) == b"x"
-            same.look(here)
+    with (
+        placed("one"),
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()) as here,
+        listener.accept()[0] as there,
+    ):
+        there.sendall(b"x")
+        assert here.recv(1) == b"x"
+        same.look(here)
     assert same.share in {None, 1.0}
 
 

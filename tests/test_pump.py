@@ -148,7 +148,9 @@ def check_account(result: PumpResult) -> None:
         assert sum(log.total(tag).total for tag in log.tags if tag.endswith(kind)) == result.ok + result.failed
     # A time that runs backwards is out of range: no reply is done before it was due or sent, or after it was read.
     assert [each.tag for each in result.intervals if each.sparse.out_of_range] == []
-    assert sum(log.total(tag).total for tag in log.tags if tag.endswith("reading_lag")) <= result.ok + result.failed
+    assert (
+        sum(log.total(tag).total for tag in log.tags if tag.endswith("reading_lag")) <= result.ok + result.failed
+    )
     assert (sum(result.offered_in_s), sum(result.answered_in_s)) == (result.arrivals, result.ok)
     assert {each.kind: each.count for each in result.failures} == result.errors
 
@@ -271,7 +273,12 @@ def test_garbage_ends_the_connection() -> None:
 
 def test_an_error_is_kept_as_the_server_said_it() -> None:
     """Of each kind: how often, when first and last, and the first one as a whole, however long it is."""
-    texts = ["OOM command not allowed when used memory > 'maxmemory'.", "NOPERM no", "OOM again", "ERR " + "x" * 500]
+    texts = [
+        "OOM command not allowed when used memory > 'maxmemory'.",
+        "NOPERM no",
+        "OOM again",
+        "ERR " + "x" * 500,
+    ]
 
     def script(line: Conversation) -> None:
         for text, _ in zip(texts, line.commands(), strict=False):
@@ -948,7 +955,7 @@ def test_each_of_many_connections_has_its_timeout() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system lets nobody choose cores")
 def test_on_one_core_a_pump_is_not_awake_while_the_server_works() -> None:
-    """With one core for all, and a reply outstanding all the time, nothing is waited out awake; the load goes out."""
+    """One core, and a reply outstanding all the time: nothing is waited out awake; the load goes out."""
     with Oracle(silent) as oracle, placed("one"):
         result = pumped(oracle.url, constant(500, 0.6), spin_share=1.0, drain_ns=100 * MS)
     assert (result.instrument.cores, result.instrument.awake_share) == (1, 0.0)

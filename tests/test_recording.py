@@ -809,7 +809,7 @@ operations = st.tuples(
 def test_one_operation_is_recorded_as_many_are(
     drawn: list[tuple[str, int, int, int, int | None, bool]], taken_after: int, slowest: int
 ) -> None:
-    """`record_one` and `record` leave the same log and the same slowest, whatever the values, alone or in turns."""
+    """`record_one` and `record` leave the same log and the same slowest, whatever the values, also in turns."""
     many, mixed = Recorder(3, slowest), Recorder(3, slowest)
     for at, (operation, due_ns, late_ns, service_ns, lag_ns, is_one) in enumerate(drawn):
         if at == taken_after:

@@ -1,4 +1,4 @@
-"""The schedule as the pump takes it: each arrival once, in order, when it is due; few as a list, many as an array."""
+"""The schedule as the pump takes it: each arrival once, in order, when due; few as a list, many as an array."""
 
 from __future__ import annotations
 
@@ -70,13 +70,15 @@ pacers = st.one_of(
     st.builds(shaped, st.sampled_from(["ramp", "steps", "spike"]), st.just(20_000), st.just(1.0)),
 )
 # How far the clock goes on before what is due is taken; None: the next one is taken at once.
-moves = st.lists(st.none() | st.integers(0, 3_000) | st.integers(0, 3 * MS) | st.integers(0, 400 * MS), max_size=60)
+moves = st.lists(
+    st.none() | st.integers(0, 3_000) | st.integers(0, 3 * MS) | st.integers(0, 400 * MS), max_size=60
+)
 
 
 @settings(max_examples=150, deadline=None)
 @given(pacer=pacers, moves=moves)
 def test_a_schedule_is_its_list_of_due_times(pacer: Pacer, moves: list[int | None]) -> None:
-    """Whenever it is asked: each arrival is taken once, in order, never before it is due unless asked for by name."""
+    """Whenever it is asked: each arrival is taken once, in order, never before it is due unless asked for."""
     schedule, naive, now_ns = Schedule(pacer, ORIGIN_NS), Naive(pacer), ORIGIN_NS
     naive.check(schedule)
     for move in moves:

@@ -31,7 +31,7 @@ def test_the_estimate_rests_where_one_sleep_in_a_hundred_is_later(middle_us: flo
 
 
 def test_the_estimate_follows_a_machine_that_changes() -> None:
-    """A machine that wakes ten times as late is noticed within a few hundred sleeps, and forgotten in thousands."""
+    """A machine that wakes ten times as late is noticed within a few hundred sleeps, forgotten in thousands."""
     waking = Waking(0.4, 2)
     for _ in range(10_000):
         waking.slept(20 * US)
@@ -49,14 +49,16 @@ def test_the_estimate_follows_a_machine_that_changes() -> None:
 @given(
     share=st.floats(0, 1),
     cores=st.integers(1, 64),
-    lates=st.lists(st.integers(0, 10_000 * MS), max_size=400),
+    lateness_ns=st.lists(st.integers(0, 10_000 * MS), max_size=400),
     gap_ns=st.integers(0, 10_000 * MS),
     is_idle=st.booleans(),
 )
-def test_the_window_is_bounded(share: float, cores: int, lates: list[int], gap_ns: int, is_idle: bool) -> None:
+def test_the_window_is_bounded(
+    share: float, cores: int, lateness_ns: list[int], gap_ns: int, is_idle: bool
+) -> None:
     """However late sleeps end: of a gap at most its share is waited out awake, and 2 ms at the most."""
     waking = Waking(share, cores)
-    for late in lates:
+    for late in lateness_ns:
         waking.slept(late)
     window_ns = waking.window_ns(gap_ns, is_idle=is_idle)
     assert 0 <= window_ns <= min(share * gap_ns, 2 * MS)
@@ -64,11 +66,11 @@ def test_the_window_is_bounded(share: float, cores: int, lates: list[int], gap_n
         assert window_ns == 0
 
 
-@given(lates=st.lists(st.integers(0, 100 * MS), max_size=200), gap_ns=st.integers(1, 1_000 * MS))
-def test_on_one_core_nobody_waits_awake_while_a_reply_is_outstanding(lates: list[int], gap_ns: int) -> None:
-    """Whoever is to answer needs the core; with no reply outstanding it is a little, whatever the estimate says."""
+@given(lateness_ns=st.lists(st.integers(0, 100 * MS), max_size=200), gap_ns=st.integers(1, 1_000 * MS))
+def test_on_one_core_nobody_waits_awake_while_a_reply_is_outstanding(lateness_ns: list[int], gap_ns: int) -> None:
+    """Whoever is to answer needs the core; with none outstanding it is a little, whatever the estimate says."""
     waking = Waking(1.0, 1)
-    for late in lates:
+    for late in lateness_ns:
         waking.slept(late)
     assert waking.window_ns(gap_ns, is_idle=False) == 0
     assert waking.window_ns(gap_ns, is_idle=True) <= 60 * US

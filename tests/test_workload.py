@@ -59,7 +59,7 @@ def test_stamped_commands_are_packed_commands(parts: list[object], first: int, c
 def test_one_command_is_that_of_many(
     parts: list[object], first: int, count: int, workers: int, data: st.DataObject
 ) -> None:
-    """Packed alone, which takes another way, a command is what it is among others; also a worker's share of them."""
+    """Packed alone, which takes another way, a command is what it is among others; a worker's share, too."""
     command = StampedCommand("append", filled(parts, placeholder(PRODUCER)), PRODUCER)  # type: ignore[arg-type]
     each = command.command_bytes
     whole = command.pack(first, count * workers)

@@ -78,7 +78,7 @@ def test_packing_does_not_depend_on_batching(mix: Mix, cuts: list[int], first: i
 @settings(max_examples=40, deadline=None)
 @given(mix=mixes, first=st.integers(0, 1 << 30), count=st.integers(2, 40), workers=st.integers(1, 4))
 def test_one_command_is_that_of_many(mix: Mix, first: int, count: int, workers: int) -> None:
-    """Packed alone, which takes another way, a command is what it is among others; also a worker's share of them."""
+    """Packed alone, which takes another way, a command is what it is among others; a worker's share, too."""
     mixed = source(mix)
     whole = commands(source(mix).pack(first, count * workers))
     assert [commands(mixed.pack(first + at, 1)) for at in range(count * workers)] == [[each] for each in whole]
@@ -88,7 +88,7 @@ def test_one_command_is_that_of_many(mix: Mix, first: int, count: int, workers: 
 
 
 def test_one_command_keeps_every_byte_of_its_payload() -> None:
-    """Per cent signs, field names and bytes that are no text stand in a command packed alone as they were given."""
+    """Per cent signs, field names and bytes that are no text stand in a command packed alone as given."""
     mark, about = placeholder(PRODUCER), entity_placeholder(PRODUCER)
     payload = bytes(range(256)) * 2 + b"%(event)012x %d %% %(entity)s"
     templates = [[["A", mark, payload, about, mark], ["B", about, f"%{mark}%", payload, about]]]

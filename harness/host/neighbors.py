@@ -3,9 +3,9 @@
     before = snapshot()   ... the run ...   neighbors(before, snapshot())
 
 CPU time is what the kernel accounts to each process, so what a process used that was there at both moments is
-exact to a hundredth of a second. One of others' that began or ended in between is not seen by name; what it used is
-in `unseen`, the rest of the machine's busy time. Processes of ours that have ended are seen together. Time that the
-hypervisor gave to somebody else is `steal`.
+exact to a hundredth of a second. One of others' that began or ended in between is not seen by name; what it used
+is in `unseen`, the rest of the machine's busy time. Processes of ours that have ended are seen together. Time that
+the hypervisor gave to somebody else is `steal`.
 """
 
 from __future__ import annotations
