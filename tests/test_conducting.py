@@ -380,7 +380,7 @@ def test_an_interrupt_waits_until_the_record_is_written(tmp_path: Path, number: 
 
 
 def test_an_interrupt_waits_until_it_is_known_who_had_the_machine(tmp_path: Path) -> None:
-    """One that comes as the processes of the machine are looked at, after the scenario, does not cost its record."""
+    """One that comes while the processes of the machine are looked at does not cost the record."""
 
     def interrupt_as_they_are_looked_at(frame: FrameType, event: str, _: object) -> None:
         if event == "call" and frame.f_code is snapshot.__code__:
