@@ -6,7 +6,7 @@
 Both send the same XADD, of 150 bytes of payload, over one connection to the same idle embedded server, each when
 it is due. The plain one is what is left when everything is left out: it waits awake for the last moments before a
 due time, sends, waits for the reply, and keeps its numbers in a list. What it measures is the floor: what this
-server costs from this language on this machine at this minute. In each round both are measured one after the other,
+server costs from this language on this machine now. In each round both are measured one after the other,
 and the next round begins with the other one, so that what the machine does meanwhile happens to both.
 
 It prints the median over the rounds as a Markdown table. Have nothing else run, or its numbers are about that.
