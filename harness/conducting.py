@@ -35,7 +35,7 @@ from harness.environment import describe_host
 from harness.faults import Nemesis
 from harness.history import History
 from harness.host import cgroup
-from harness.host.neighbors import Neighbors, in_words, neighbors, snapshot
+from harness.host.neighbors import Neighbors, Snapshot, in_words, neighbors, snapshot
 from harness.ledger import Account
 from harness.load.settings import SPIN_SHARE, PumpError, PumpResult
 from harness.measure.floor import COLUMNS, Floor
@@ -476,9 +476,8 @@ def conduct(
             reason=reason,
             environment={**begun.environment, "host": _with_throttling(begun.environment["host"], throttling)},
         )
-        who = neighbors(before, snapshot())
         with writing:
-            late = _written(functools.partial(_save, stage.directory, finished, findings, epoch_s, who))
+            late = _written(functools.partial(_save, stage.directory, finished, findings, epoch_s, before))
     return run.load(stage.directory), ended or late
 
 
@@ -488,10 +487,10 @@ def _with_throttling(host: dict[str, Any], before: cgroup.Throttling | None) -> 
     return host if held_back is None else {**host, "throttled": msgspec.to_builtins(held_back)}
 
 
-def _save(
-    directory: Path, finished: Run, findings: Findings, started_epoch_s: float, who: Neighbors | None
-) -> None:
+def _save(directory: Path, finished: Run, findings: Findings, started_epoch_s: float, before: Snapshot) -> None:
     """Write the record of a run that has ended, with what it has found."""
+    # Here, where no interrupt comes between the run and its record.
+    who = neighbors(before, snapshot())
     if finished.status != "complete":
         verdict = Verdict(name=f"{finished.scenario}.finished", status="UNKNOWN", detail=finished.reason)
         findings.verdicts.append(verdict)

@@ -370,7 +370,7 @@ class Recorder:
                 self._views[at][(bucket << _HALF_BITS) + (value >> bucket)] += 1
             else:
                 self._histograms(operation, second)[at].out_of_range += 1
-        if len(self._heap) < self._slowest or response_ns > self._heap[0][0]:
+        if response_ns > (self._heap[0][0] if len(self._heap) >= self._slowest else -1):
             self._push_slow(response_ns, due_ns - self.origin_ns, operation)
 
     def _histograms(self, operation: str, second: int) -> _Histograms:

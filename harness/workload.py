@@ -218,15 +218,19 @@ class MixedCommands:
         self._entity_slots = _slots_of(self._packed, entity_placeholder(producer))
         if not self._event_slots.shape[0]:
             raise ValueError("the command has no place for an event's ID")
+        # The templates as formats, once each has been asked for alone.
+        self._forms: dict[int, bytes] = {}
         self._cumulated: NDArray[np.float64] | None = None
         self._block: tuple[int, Int64s, Int64s] = (-1, np.zeros(0, np.int64), np.zeros(0, np.int64))
 
     def __getstate__(self) -> dict[str, Any]:
         # What is calculated from the mix is calculated again in the process that it is sent to.
-        return {**self.__dict__, "_cumulated": None}
+        return {**self.__dict__, "_cumulated": None, "_forms": {}}
 
     def pack(self, first: int, count: int, step: int = 1) -> bytes:
         """`count` commands from number `first` on, each `step`-th of them, in RESP."""
+        if count == 1:
+            return self._pack_one(first)
         pieces = []
         while count > 0:
             block, offset = divmod(first, Mix.BLOCK)
@@ -237,6 +241,26 @@ class MixedCommands:
             pieces.append(self._pack(numbers, entities[mine], templates[mine]))
             first, count = first + here * step, count - here
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _pack_one(self, number: int) -> bytes:
+        """One command, in plain Python: at low rates this is the case, and NumPy would take ten times as long."""
+        block, offset = divmod(number, Mix.BLOCK)
+        entities, templates = self._drawn(block)
+        at = templates.item(offset)
+        form = self._forms.get(at)
+        if form is None:
+            form = self._forms[at] = self._form(at)
+        return form % {b"event": number, b"entity": entities.item(offset)}
+
+    def _form(self, at: int) -> bytes:
+        """A template as a format, with a field in each slot."""
+        slots = {int(each[at]): b"%(event)012x" for each in self._event_slots}
+        slots |= {int(each[at]): b"%(entity)012x" for each in self._entity_slots}
+        packed, end, pieces = self._packed[at], 0, []
+        for slot in sorted(slots):
+            pieces += [packed[end:slot].replace(b"%", b"%%"), slots[slot]]
+            end = slot + _SLOT_DIGITS
+        return b"".join([*pieces, packed[end:].replace(b"%", b"%%")])
 
     def _drawn(self, block: int) -> tuple[Int64s, Int64s]:
         """The entity and the template of each operation of a block; the last block is kept."""

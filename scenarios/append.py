@@ -55,7 +55,7 @@ class AppendParameters(Load, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     rate_per_s: Annotated[float, Meta(gt=0, le=1_000_000)] = 2_000
     duration_s: Annotated[float, Meta(gt=0, le=86_400)] = 10
     durability: Choice = "all"
-    connections: Annotated[int, Meta(ge=1, le=1_000)] = 1
+    connections: Annotated[int, Meta(ge=1, le=10_000)] = 1
     max_in_flight: Annotated[int, Meta(ge=1, le=10_000_000)] = 100_000
     arrivals: Literal["constant", "poisson"] = "constant"
     shape: Shape = "steady"

@@ -96,7 +96,7 @@ class LineSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     delivery: Delivery = "at_least_once"
     durability: Durability = "everysec"
-    connections: Annotated[int, Meta(ge=1, le=1_000)] = 1
+    connections: Annotated[int, Meta(ge=1, le=10_000)] = 1
     consumers: Annotated[int, Meta(ge=1, le=64)] = 1
     page: Annotated[int, Meta(ge=1, le=10_000)] = 500
     claim_after_ms: Annotated[int, Meta(ge=1, le=86_400_000)] = 30_000

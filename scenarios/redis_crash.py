@@ -89,7 +89,7 @@ class CrashParameters(Struct, frozen=True, forbid_unknown_fields=True):
     after_s: Annotated[float, Meta(gt=0, le=86_400)] = 1.2
     durability: Literal["all", "always", "everysec", "none"] = "all"
     delivery: Delivery = "at_least_once"
-    connections: Annotated[int, Meta(ge=1, le=1_000)] = 1
+    connections: Annotated[int, Meta(ge=1, le=10_000)] = 1
     drain_timeout_s: Annotated[float, Meta(gt=0, le=86_400)] = 60
     send_lag_budget_ms: Annotated[float, Meta(gt=0, le=60_000)] = 20
 

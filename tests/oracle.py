@@ -53,6 +53,11 @@ class Conversation:
         self._noted.append(command)
         return command
 
+    def begin(self) -> None:
+        """Wait for the first bytes of a command, which `command` then reads on from."""
+        with contextlib.suppress(OSError):
+            self._buffer += self._connection.recv(16)
+
     def commands(self) -> Iterator[Command]:
         """The commands, until the client closes."""
         while (command := self.command()) is not None:

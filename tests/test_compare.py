@@ -73,6 +73,38 @@ def test_what_makes_a_comparison_invalid(tmp_path: Path, changed: dict[str, Any]
 
 
 @pytest.mark.parametrize(
+    ("name", "values", "why"),
+    [
+        ("cores_plan", ("all", "one"), "shared cores in another way"),
+        ("cores_plan", ("apart", "all"), "shared cores in another way"),
+        ("dated_by", ("kernel", "clock"), "dated in another way"),
+        ("dated_by", ("kernel", "both"), "dated in another way"),
+    ],
+)
+def test_another_place_or_another_date_is_another_question(
+    tmp_path: Path, name: str, values: tuple[str, str], why: str
+) -> None:
+    """Where processes ran, and by what answers were dated, decide what a latency is: such runs are not alike."""
+    made = [environment(instrument={name: value}) for value in values]
+    records = [report_runs.append_run(tmp_path / str(n), 2, 10, environment=each) for n, each in enumerate(made)]
+    part = only(records)
+    [found] = part.differences
+    assert (found.name, found.weight) == (f"environment.instrument.{name}", "invalid")
+    assert why in found.why
+    assert part.status == "FAIL"
+    assert part.sentence == f"Not comparable: instrument {name} differ."
+    told = comparison_markdown(compare(records))
+    assert "slower" not in told
+
+
+def test_who_else_had_the_machine_is_no_difference(tmp_path: Path) -> None:
+    """What the pumps and the neighbors did meanwhile is of each run its own."""
+    made = [environment(meanwhile={"pumps": {"append": {"awake_share": n}}, "processes": None}) for n in (1, 2)]
+    records = [report_runs.append_run(tmp_path / str(n), 2, 10, environment=each) for n, each in enumerate(made)]
+    assert only(records).differences == []
+
+
+@pytest.mark.parametrize(
     "changed",
     [
         {"seed": 8},

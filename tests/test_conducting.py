@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import msgspec
@@ -26,6 +28,7 @@ from harness.conducting import (
     parameters_of,
 )
 from harness.history import Entry, History, Mark
+from harness.host.neighbors import snapshot
 from harness.load.settings import PumpError, PumpResult
 from harness.recording import Recorder, SlowOperation
 from harness.run import Figure, Record, Verdict, load
@@ -374,6 +377,25 @@ def test_an_interrupt_waits_until_the_record_is_written(tmp_path: Path, number: 
     assert str(ended) == number.name
     assert (record.run.status, record.run.verdicts) == ("complete", [PASSED])
     assert record.latency.total("append.response").total == 1
+
+
+def test_an_interrupt_waits_until_it_is_known_who_had_the_machine(tmp_path: Path) -> None:
+    """One that comes while the processes of the machine are looked at does not cost the record."""
+
+    def interrupt_as_they_are_looked_at(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code is snapshot.__code__:
+            sys.setprofile(None)
+            signal.raise_signal(signal.SIGINT)
+
+    def body(stage: Stage, findings: Findings) -> None:
+        measure(stage, findings)
+        sys.setprofile(interrupt_as_they_are_looked_at)
+
+    with interruptible():
+        record, ended = conducted(body, tmp_path)
+
+    assert isinstance(ended, Interrupted)
+    assert (record.run.status, record.run.verdicts) == ("complete", [PASSED])
 
 
 def test_without_a_handler_of_ours_it_waits_too(tmp_path: Path) -> None:

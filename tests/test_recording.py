@@ -785,3 +785,71 @@ def test_a_second_implementation_reads_the_same(tmp_path: Path, node_environment
     done = subprocess.run(command, env=node_environment, capture_output=True, check=True)
 
     assert expected == json.loads(done.stdout)
+
+
+# One operation at a time.
+
+
+# Late, early, and beyond what a histogram holds; in seconds of which some are long over.
+moments = st.one_of(
+    st.integers(-2 * S, 12 * S), st.integers(0, 3 * MS), st.just(0), st.integers(-(2 * HIGHEST_US) * 1000, S)
+)
+operations = st.tuples(
+    st.sampled_from(["append", "journey.buy"]),
+    st.integers(0, 12 * S),
+    moments,
+    moments | st.integers(HIGHEST_US * 1000 - 2_000, HIGHEST_US * 1000 + 2_000),
+    st.none() | st.integers(-5, 3 * MS),
+    st.booleans(),
+)
+
+
+@unhurried
+@given(st.lists(operations, max_size=60), st.integers(0, 60), st.integers(1, 8))
+def test_one_operation_is_recorded_as_many_are(
+    drawn: list[tuple[str, int, int, int, int | None, bool]], taken_after: int, slowest: int
+) -> None:
+    """`record_one` and `record` leave the same log and the same slowest, whatever the values, also in turns."""
+    many, mixed = Recorder(3, slowest), Recorder(3, slowest)
+    for at, (operation, due_ns, late_ns, service_ns, lag_ns, is_one) in enumerate(drawn):
+        if at == taken_after:
+            assert told(many.take()) == told(mixed.take())
+        start_ns = due_ns + late_ns
+        done_ns = start_ns + service_ns
+        read_ns = None if lag_ns is None else done_ns + lag_ns
+        arrays = [int64s([due_ns]), int64s([start_ns]), int64s([done_ns])]
+        read = None if read_ns is None else int64s([read_ns])
+        many.record(operation, *arrays, read)
+        if is_one:
+            mixed.record_one(operation, due_ns, start_ns, done_ns, read_ns)
+        else:
+            mixed.record(operation, *arrays, read)
+    assert many.slowest() == mixed.slowest()
+    assert told(many.intervals()) == told(mixed.intervals())
+
+
+def told(intervals: Sequence[Interval]) -> list[tuple[str, float, list[int], list[int], int]]:
+    """Intervals as plain values."""
+    return [
+        (each.tag, each.start_s, each.sparse.index.tolist(), each.sparse.counts.tolist(), each.sparse.out_of_range)
+        for each in intervals
+    ]
+
+
+def test_one_operation_under_a_name_that_no_tag_can_have_is_refused() -> None:
+    """A name with a comma would be two columns of the log."""
+    with pytest.raises(ValueError, match="an operation is named by"):
+        Recorder().record_one("a,b", 0, 0, 0)
+
+
+def test_how_late_a_reply_was_read_is_a_kind_of_its_own() -> None:
+    """Where a reply's arrival is dated, the time until it was read is recorded, and is in no other kind."""
+    recorder = Recorder()
+    recorder.record_one("append", 1_000_000, 1_002_000, 1_052_000, 1_082_000)
+    found = {each.tag: each.histogram.quantile_us(1.0) for each in recorder.intervals()}
+    assert found == {
+        "append.response": 52,
+        "append.service": 50,
+        "append.send_lag": 2,
+        "append.reading_lag": 30,
+    }

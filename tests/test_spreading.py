@@ -168,6 +168,6 @@ def test_a_worker_that_was_ready_is_told_when_another_was_not() -> None:
 
 def test_workers_share_what_may_be_in_flight() -> None:
     """Together they keep to the bound, each with a connection a user, of which a pump has room for so many."""
-    *bounds, refused = told("settings_main", 1_000, [(1, 1), (4, 2), (3, 1_000), (20_000, 1), (1, 10_001)])
+    *bounds, refused = told("settings_main", 1_000, [(1, 1), (4, 2), (3, 1_000), (2_000, 1), (1, 10_001)])
     assert bounds == [(1, 1_000), (2, 250), (1_000, 333), (1, 1)]
     assert refused == "a worker can have 1 to 10,000 connections, not 10,001: start more workers, or fewer users"

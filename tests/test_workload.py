@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.ledger import event_id
-from harness.workload import StampedCommand, placeholder
+from harness.workload import StampedCommand, StripedSource, placeholder
 
 # How long an example takes says nothing here: the machine may be busy.
 unhurried = settings(deadline=None)
@@ -52,6 +52,25 @@ def test_stamped_commands_are_packed_commands(parts: list[object], first: int, c
     ]
 
     assert b"".join(one_by_one) == command.pack(first, count)
+
+
+@unhurried
+@given(parts_of, st.integers(0, 2**48 - 200), st.integers(1, 12), st.integers(1, 4), st.data())
+def test_one_command_is_that_of_many(
+    parts: list[object], first: int, count: int, workers: int, data: st.DataObject
+) -> None:
+    """Packed alone, which takes another way, a command is what it is among others; a worker's share, too."""
+    command = StampedCommand("append", filled(parts, placeholder(PRODUCER)), PRODUCER)  # type: ignore[arg-type]
+    each = command.command_bytes
+    whole = command.pack(first, count * workers)
+    alone = [command.pack(first + at, 1) for at in range(count * workers)]
+    assert alone == [whole[at * each : (at + 1) * each] for at in range(count * workers)]
+
+    start, worker = data.draw(st.integers(0, 1_000)), data.draw(st.integers(0, workers - 1))
+    striped = StripedSource(command, worker, workers)
+    expected = [command.pack((start + at) * workers + worker, 1) for at in range(count)]
+    assert [striped.pack(start + at, 1) for at in range(count)] == expected
+    assert striped.pack(start, count) == b"".join(expected)
 
 
 def test_a_stamped_command_whole() -> None:

@@ -16,7 +16,16 @@ from hypothesis import strategies as st
 
 from harness.ledger import event_id
 from harness.pacing import Poisson
-from harness.workload import Mix, MixedCommands, entity_id, entity_placeholder, payload_sizes, placeholder
+from harness.workload import (
+    Cycle,
+    Mix,
+    MixedCommands,
+    StripedSource,
+    entity_id,
+    entity_placeholder,
+    payload_sizes,
+    placeholder,
+)
 
 PRODUCER = 0xABCDEF012345
 
@@ -64,6 +73,29 @@ def test_packing_does_not_depend_on_batching(mix: Mix, cuts: list[int], first: i
     whole = source(mix).pack(first, 3_000)
     parts = source(mix)
     assert b"".join(parts.pack(first + a, b - a) for a, b in pairwise(bounds)) == whole
+
+
+@settings(max_examples=40, deadline=None)
+@given(mix=mixes, first=st.integers(0, 1 << 30), count=st.integers(2, 40), workers=st.integers(1, 4))
+def test_one_command_is_that_of_many(mix: Mix, first: int, count: int, workers: int) -> None:
+    """Packed alone, which takes another way, a command is what it is among others; a worker's share, too."""
+    mixed = source(mix)
+    whole = commands(source(mix).pack(first, count * workers))
+    assert [commands(mixed.pack(first + at, 1)) for at in range(count * workers)] == [[each] for each in whole]
+    striped = StripedSource(mixed, workers - 1, workers)
+    alone = [striped.pack(first // workers + at, 1) for at in range(count)]
+    assert b"".join(alone) == striped.pack(first // workers, count)
+
+
+def test_one_command_keeps_every_byte_of_its_payload() -> None:
+    """Per cent signs, field names and bytes that are no text stand in a command packed alone as given."""
+    mark, about = placeholder(PRODUCER), entity_placeholder(PRODUCER)
+    payload = bytes(range(256)) * 2 + b"%(event)012x %d %% %(entity)s"
+    templates = [[["A", mark, payload, about, mark], ["B", about, f"%{mark}%", payload, about]]]
+    mixed = MixedCommands("a", templates, PRODUCER, Cycle(sizes=2))
+    whole = mixed.pack(0, 64)
+    assert b"".join(mixed.pack(number, 1) for number in range(64)) == whole
+    assert [command[0] for command in commands(whole)] == [b"A", b"B"] * 32
 
 
 @settings(max_examples=40, deadline=None)
@@ -115,6 +147,12 @@ def test_a_pickled_source_is_small() -> None:
     mine = source(Mix(seed=1, entities=1_000_000, skew=1.0))
     mine.pack(0, 1)
     assert len(pickle.dumps(mine)) < 20_000
+
+    large = source(Mix(seed=1, entities=10, sizes=64, streams=3))
+    before = len(pickle.dumps(large))
+    for number in range(200):
+        large.pack(number, 1)
+    assert len(pickle.dumps(large)) <= before + 20_000
 
 
 def chi_square(observed: np.ndarray[Any, Any], shares: np.ndarray[Any, Any]) -> float:

@@ -38,7 +38,7 @@ def ask_for_dates(connection: socket.socket, *, also_of_sent: bool = False) -> b
         connection: a socket; whether dates come on it shows with the first bytes.
         also_of_sent: of what leaves, too; each send's date must be taken by `sent_date_ns`.
     """
-    if sys.platform != "linux":
+    if sys.platform != "linux" or connection.family not in {socket.AF_INET, socket.AF_INET6}:
         return False
     flags = _RX_SOFTWARE | _SOFTWARE | (_TX_SOFTWARE | _ONLY_DATES if also_of_sent else 0)
     try:

@@ -20,6 +20,7 @@ import psutil
 _LEAST_SHARE = 0.01
 _MOST_NAMED = 8
 _ENDED = "processes that have ended"
+_UNSEEN = "processes that came and went, and the kernel,"
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,12 +137,14 @@ def in_words(found: Neighbors | None, *, least: float = 0.05) -> str:
     """Who took the machine from a run, as a part of a sentence; empty where nobody is known to have.
 
     Args:
-        least: cores' worth of work, and share of stolen time, from which it is worth a word.
+        least: cores' worth of work, and share of stolen time, from which it is worth a word; five times that for
+            what nobody can name, of which some is always the kernel's work for ourselves.
     """
     if found is None:
         return ""
     told: Sequence[str] = [
         *(f"{each.name} used {each.cores:.2f} of a core" for each in found.others if each.cores >= least),
+        *([f"{_UNSEEN} used {found.unseen:.2f} of a core"] if found.unseen >= 5 * least else []),
         *([f"{found.steal_share:.0%} of the machine was given to others"] if found.steal_share >= least else []),
     ]
     return ", ".join(told)

@@ -63,6 +63,9 @@ class Lane:
         dates: tells when replies arrived.
         buffer: to read into; lanes of one pump may share it, since they read one after the other.
         scripts: Lua texts that the commands call by their hash.
+
+    Attributes:
+        is_dated: whether the kernel dates what arrives, so that it may be read later.
     """
 
     def __init__(
@@ -76,7 +79,7 @@ class Lane:
         self._url = url
         self._dates = dates
         self._buffer = buffer
-        self._is_dated = False
+        self.is_dated = False
         self.socket: socket.socket | None = None
         self.reader = self._new_reader()
         self.out: collections.deque[Batch] = collections.deque()
@@ -103,8 +106,7 @@ class Lane:
         self.socket = connected
         connected.setblocking(False)
         # An encrypted byte is no reply yet, and `SSLSocket` hands over no date.
-        is_plain = not isinstance(connected, ssl.SSLSocket) and connected.family != socket.AF_UNIX
-        self._is_dated = is_plain and ask_for_dates(connected)
+        self.is_dated = not isinstance(connected, ssl.SSLSocket) and ask_for_dates(connected)
 
     def reconnect(self, now_ns: int) -> bool:
         """Go on with a reconnection: in a thread, for TLS and greetings must not hold up the schedule.
@@ -246,15 +248,16 @@ class Lane:
             return [], 0
         ancillary: list[tuple[int, int, bytes]] = []
         try:
-            if self._is_dated:
+            if self.is_dated:
                 length, ancillary, _, _ = self.socket.recvmsg_into((self._buffer,), ANCILLARY_BYTES)
             else:
                 length = self.socket.recv_into(self._buffer)
         except (BlockingIOError, ssl.SSLWantReadError):
             return [], 0
-        done_ns = self._dates.done_ns(ancillary)
         if not length:
+            # No reply, so nothing to be dated either.
             raise ConnectionResetError("the server closed the connection")
+        done_ns = self._dates.done_ns(ancillary)
         self.reader.feed(self._buffer, 0, length)
         # Until the reader has no whole reply left.
         return list(iter(self.reader.gets, _NOTHING)), done_ns

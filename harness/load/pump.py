@@ -66,6 +66,8 @@ Int64s = NDArray[np.int64]
 
 # Connections are looked after (time-outs, reconnections), and the parent told, so often.
 _TEND_NS = 2_000_000
+# Of ten thousand each is looked at ten times a second.
+_TENDED_AT_ONCE = 256
 # Nothing is waited for longer, so that a stop is seen; and what is drained is looked at more often.
 _LONGEST_NS, _LONGEST_DRAIN_NS = 50_000_000, 10_000_000
 # What is due sooner than this is packed with what becomes due meanwhile.
@@ -122,14 +124,15 @@ class Pump:
         self._progress = progress if progress is not None else [0] * 5
         self._ship = ship
         self._dates = ArrivalDates(clock)
-        self._waking = Waking(settings.spin_share, usable_cores())
+        # Whoever has a core for itself alone keeps nobody waiting, however few it may use.
+        self._waking = Waking(settings.spin_share, usable_cores() + bool(settings.cores))
         self._selector = selectors.DefaultSelector()
         buffer = read_buffer()
         self._lanes = [
             Lane(settings.url, self._dates, buffer, settings.scripts) for _ in range(settings.connections)
         ]
         self._same_core = SameCore()
-        self._turn = 0
+        self._turn = self._tended = 0
         # Those that have something to write that the kernel did not take, and those without a connection.
         self._blocked: set[Lane] = set()
         self._away: set[Lane] = set()
@@ -256,6 +259,12 @@ class Pump:
     def _wait_awake(self, now_ns: int, due_ns: int) -> int:
         """Wait for a due time without sleeping; answers the time at which that was over."""
         now_of, begun_ns = self._now_ns, now_ns
+        if self._in_flight and not self._lanes[0].is_dated:
+            # What arrives meanwhile counts as done when it is read, and so has to be read at once.
+            while now_ns < due_ns:
+                if select.select((self._selector,), (), (), 0)[0]:
+                    self._read_what_is_there()
+                now_ns = now_of()
         while now_ns < due_ns:
             now_ns = now_of()
         self._waking.awake_ns += now_ns - begun_ns
@@ -275,6 +284,10 @@ class Pump:
             if is_timed and until_ns > now_ns:
                 self._waking.slept(self._now_ns() - until_ns)
             return
+        self._read_what_is_there()
+
+    def _read_what_is_there(self) -> None:
+        """Read what has arrived, and write what the kernel takes now of what it did not take before."""
         if len(self._lanes) == 1:
             # Which of them it is need not be asked.
             lane = self._lanes[0]
@@ -292,7 +305,7 @@ class Pump:
 
     def _tend(self, now_ns: int) -> None:
         """Look after what is not urgent: time-outs, reconnections, whoever watches."""
-        for lane in self._lanes:
+        for lane in self._next_to_tend():
             # From its first byte on: what has waited for a server that was away gets its full time, too.
             begun_ns = lane.in_flight[0].begun_ns if lane.in_flight else None
             if begun_ns is not None and now_ns - begun_ns > self._settings.timeout_ns:
@@ -310,6 +323,12 @@ class Pump:
             self._account.ship_at_ns = now_ns + self._settings.ship_ns
             self._account.fold()
             self._ship(self.recorder)
+
+    def _next_to_tend(self) -> list[Lane]:
+        """Some lanes, by turns: to look at thousands of them takes longer than a reply does."""
+        first, count = self._tended, len(self._lanes)
+        self._tended = first + _TENDED_AT_ONCE if first + _TENDED_AT_ONCE < count else 0
+        return self._lanes[first : first + _TENDED_AT_ONCE]
 
     # Out -----------------------------------------------------------------------------------------------
 

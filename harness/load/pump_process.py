@@ -198,7 +198,7 @@ def _take_place(settings: PumpSettings) -> None:
         os.sched_setaffinity(0, settings.cores)
     # Who may not is not worse off than before; the record has what it came to.
     with contextlib.suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)
+        os.setpriority(os.PRIO_PROCESS, 0, min(_NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
 
 
 class _Shipping:

@@ -13,8 +13,11 @@ The date is carried over to the monotonic clock by the distance between the two 
     done = read - (wall - date)
 
 A wall clock that is set while a reply waits to be read would move it by as much. So the distance is taken before
-the wait, too; where it has changed by more than clocks drift, the reply counts as done when it was read. And a
-date is never before the operation's start nor after its reading, whatever the clocks say.
+each wait, too. What a wait finds has arrived after the wait before it, which would have found it; so where the
+distance has changed since then by more than clocks drift, the reply counts as done when it was read. And a date is
+never before the operation's start nor after its reading, whatever the clocks say.
+
+    wait --- sent --- arrives --- the clock is set --- wait --- read         the last wait alone would not see it
 
 Where there are no dates (unix sockets, systems other than Linux) `done` is when the reply was read.
 """
@@ -41,17 +44,31 @@ class ArrivalDates:
         read_ns: when the last read was, where the kernel has dated what it read; else None.
     """
 
-    __slots__ = ("_before_ns", "_distance_ns", "_now_ns", "_wall_ns", "by_clock", "kernel", "read_ns", "stepped")
+    __slots__ = (
+        "_before_ns",
+        "_distance_ns",
+        "_earlier_distance_ns",
+        "_earlier_ns",
+        "_now_ns",
+        "_wall_ns",
+        "by_clock",
+        "kernel",
+        "read_ns",
+        "stepped",
+    )
 
     def __init__(self, clock: Clock) -> None:
         self._now_ns = clock.now_ns
         self._wall_ns = clock.wall_ns
         self.kernel = self.by_clock = self.stepped = 0
         self.read_ns: int | None = None
+        self._before_ns = self._now_ns()
+        self._distance_ns = self._wall_ns() - self._before_ns
         self.wait()
 
     def wait(self) -> int:
         """Note how far apart the clocks are, before a wait; answers the monotonic time."""
+        self._earlier_ns, self._earlier_distance_ns = self._before_ns, self._distance_ns
         wall_ns = self._wall_ns()
         self._before_ns = now_ns = self._now_ns()
         self._distance_ns = wall_ns - now_ns
@@ -67,8 +84,11 @@ class ArrivalDates:
         if dated_ns is None:
             self.by_clock += 1
             return read_ns
-        moved_ns = wall_ns - read_ns - self._distance_ns
-        if abs(moved_ns) > _STEP_NS + (read_ns - self._before_ns) // _DRIFT_PER:
+        distance_ns = wall_ns - read_ns
+        moved_ns = abs(distance_ns - self._distance_ns)
+        # Both: a clock that is set, and set back, has moved since one of them.
+        moved_ns = max(moved_ns, abs(distance_ns - self._earlier_distance_ns))
+        if moved_ns > _STEP_NS + (read_ns - self._earlier_ns) // _DRIFT_PER:
             self.stepped += 1
             self.by_clock += 1
             return read_ns

@@ -11,7 +11,11 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-_LONGEST_KIND, _LONGEST_TEXT = 40, 300
+_LONGEST_KIND, _LONGEST_TEXT = 40, 2_000
+# In a sentence an example is cut; the record has it whole.
+_LONGEST_TOLD = 200
+# Who answers another word each time is counted under one.
+_MOST_KINDS, OTHER = 50, "other kinds"
 # More kinds than these are not told one by one in a sentence.
 _MOST_TOLD = 3
 
@@ -48,6 +52,8 @@ class Failures:
             kind: by which it is counted; its first word unless given.
         """
         kind = (text.split(" ", 1)[0] if kind is None else kind)[:_LONGEST_KIND]
+        if kind not in self._by_kind and len(self._by_kind) >= _MOST_KINDS:
+            kind = OTHER
         known = self._by_kind.get(kind)
         self._by_kind[kind] = Failure(
             kind=kind,
@@ -77,11 +83,16 @@ def in_words(failures: Sequence[Failure]) -> str:
     """The commonest failures as a part of a sentence, each with its example; empty where there are none."""
     commonest = sorted(failures, key=lambda failure: -failure.count)
     told = [
-        f"{each.count:,} × {' '.join(each.text.split()) or 'an error without a word'}{_when(each)}"
+        f"{each.count:,} × {_shortened(each.text) or 'an error without a word'}{_when(each)}"
         for each in commonest[:_MOST_TOLD]
     ]
     rest = len(commonest) - _MOST_TOLD
-    return "; ".join([*told, *([f"{rest} more kinds"] if rest > 0 else [])])
+    return "; ".join([*told, *([f"{rest} more kind{'s' if rest > 1 else ''}"] if rest > 0 else [])])
+
+
+def _shortened(text: str) -> str:
+    words = " ".join(text.split())
+    return words if len(words) <= _LONGEST_TOLD else f"{words[:_LONGEST_TOLD]}…"
 
 
 def _when(failure: Failure) -> str:
