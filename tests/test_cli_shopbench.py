@@ -324,7 +324,7 @@ def test_the_figures_are_those_of_the_log(finished: tuple[Ended, Path]) -> None:
     """Counts and quantiles of run.json are those of latency.hlog."""
     record = run.load(finished[1]).run
     log = read_hlog(finished[1] / "latency.hlog")
-    assert log.tags == ["append.response", "append.send_lag", "append.service"]
+    assert log.tags == ["append.reading_lag", "append.response", "append.send_lag", "append.service"]
     assert record.figure("append.ok") == 300
     for kind in ("response", "service", "send_lag"):
         assert log.total(f"append.{kind}").total == 300

@@ -49,7 +49,7 @@ def floor_of(url: str, *, rate_per_s: float = 1_000, payload_bytes: int = 150, s
 @contextlib.contextmanager
 def client_of(server: OwnServer) -> Iterator[redis.Redis]:
     """A client of a server, closed at the end."""
-    with contextlib.closing(redis.Redis.from_url(server.url)) as client:
+    with contextlib.closing(redis.Redis.from_url(server.url.unmasked)) as client:
         yield client
 
 

@@ -375,11 +375,12 @@ def post(url: str, form: dict[str, str]) -> None:
 def test_stopped_in_the_web_ui(shop: RunningShop, tmp_path: Path) -> None:
     """The stop button ends the schedule: users finish what was due before Locust ends them."""
     port = free_port()
-    with Locust(tmp_path, "journey", "--web-port", str(port), "--loglevel", "WARNING") as locust:
+    # The form chooses no gateway: it is the command line's.
+    options = ["--host", url_of(shop.ports["gateway"]), "--web-port", str(port), "--loglevel", "WARNING"]
+    with Locust(tmp_path, "journey", *options) as locust:
         until(lambda: is_there(f"http://127.0.0.1:{port}/"), "the web UI", 30)
-        gateway = url_of(shop.ports["gateway"])
-        form = {"user_count": "10", "spawn_rate": "10", "host": gateway, "profile": "smoke", "seed": "1"}
-        form |= {"rate_per_s": "300", "duration_s": "60", "server": "embedded"}
+        form = {"user_count": "10", "spawn_rate": "10", "profile": "smoke", "seed": "1"}
+        form |= {"rate_per_s": "300", "duration_s": "60"}
         post(f"http://127.0.0.1:{port}/swarm", form)
         until(lambda: stored(shop)["billing created"] > 5, "some orders are paid", 30)
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/stop", b"", timeout=60):

@@ -40,7 +40,7 @@ def allow(server: OwnServer, *rules: str) -> str:
     """Make a user with some rights; the URL with which they come."""
     with server.client() as admin:
         admin.execute_command("ACL", "SETUSER", "app", "reset", "on", ">pw", *rules)
-    return server.url.replace("//", "//app:pw@")
+    return str(server.url).replace("//", "//app:pw@")
 
 
 # One run at a time -------------------------------------------------------------------------------------------
@@ -216,7 +216,7 @@ def test_the_next_run_cleans_after_one_that_was_killed(their_server: OwnServer) 
         admin.select(3)
         admin.set("theirs", "precious")
         admin.select(0)
-        with holder(their_server.url) as process:
+        with holder(str(their_server.url)) as process:
             with pytest.raises(ServerError, match=f"process {process.pid} on"):
                 ForeignServer(their_server.url)
             process.kill()

@@ -15,6 +15,7 @@ from harness.conducting import ParameterError
 from harness.locust import form
 from harness.locust.access import AccessError, Asked, Guarded, access_of, is_loopback, refusal
 from harness.locust.form import GIVEN, Named, fields_of, named_by, prefilled, taken
+from harness.server.url import ServerUrl
 from scenarios.catalog import SCENARIOS
 from scenarios.replay import ReplayByUsers
 
@@ -250,7 +251,7 @@ def test_servers_have_names() -> None:
     """A program is called by its file's name; a URL is not told; more of them are named by their starter."""
     assert list(named_by("/usr/bin/redis-server", ["b=redis://b"], None, "r").servers) == ["redis-server", "b"]
     assert named_by("redis://:s3cret@h", [], "http://g", "r") == Named(
-        servers={GIVEN: "redis://:s3cret@h"}, gateway="http://g", runs=Path("r")
+        servers={GIVEN: ServerUrl("redis://:s3cret@h")}, gateway="http://g", runs=Path("r")
     )
     for also in (["x"], ["=x"], ["a="], ["a=1", "a=2"], ["embedded=x"]):
         with pytest.raises(ParameterError):

@@ -89,7 +89,7 @@ def test_what_is_given_goes_before_the_profile(name: str) -> None:
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_unknown_parameters_are_refused(name: str) -> None:
     """A parameter that a scenario does not have is an error that names those it has."""
-    with pytest.raises(ParameterError, match=f"^{name} has no parameter 'x'; it has ") as raised:
+    with pytest.raises(ParameterError, match=f"^{name} has no parameter 'x'; .*it has ") as raised:
         parameters_of(SCENARIOS[name], "quick", {"x": "1"})
     for field in msgspec.structs.fields(SCENARIOS[name].parameters):
         assert field.name in str(raised.value)

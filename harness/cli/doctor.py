@@ -81,17 +81,18 @@ class Examined(msgspec.Struct, frozen=True, kw_only=True):
         return {name: missing for name, missing in found.items() if missing}
 
 
-def examined(url: ServerUrl, needs: Mapping[str, frozenset[str]], clock: Clock) -> Examined:
+def examined(address: ServerUrl | str, needs: Mapping[str, frozenset[str]], clock: Clock) -> Examined:
     """Look at a server as a run would use it.
 
     Args:
-        url: of the server.
+        address: of the server.
         needs: by scenario, the commands that it needs.
         clock: for the round trip.
 
     Raises:
         ServerError: it does not answer, or the URL is none of a server.
     """
+    url = ServerUrl(address)
     asked = ALWAYS | LEFT_OUT.keys() | {"del"} | frozenset().union(*needs.values())
     refusal, lock, database = "", "", "empty, and ours while a run lasts"
     with contextlib.ExitStack() as stack:
@@ -123,12 +124,13 @@ def needs_of(chosen: Sequence[tuple[Any, Any]]) -> dict[str, frozenset[str]]:
     return needs
 
 
-def before_run(url: ServerUrl, chosen: Sequence[tuple[Any, Any]], clock: Clock) -> list[str]:
+def before_run(address: ServerUrl | str, chosen: Sequence[tuple[Any, Any]], clock: Clock) -> list[str]:
     """What a run at a URL will lack, in a sentence each; where the server refuses it, the run itself says so.
 
     Raises:
         UnfitError: this user may not run what a scenario needs.
     """
+    url = ServerUrl(address)
     try:
         found = examined(url, needs_of(chosen), clock)
     except ServerError:

@@ -108,6 +108,7 @@ def named_by(server: ServerUrl | str, also: list[str], gateway: str | None, runs
         ParameterError: a server without a name, or two of one name.
         UrlError: the URL of no Redis server.
     """
+    server = ServerUrl(server) if is_url(server) else server
     first = GIVEN if isinstance(server, ServerUrl) else Path(server).name or server
     servers: dict[str, ServerUrl | str] = {first: server}
     for each in also:
