@@ -35,6 +35,7 @@ from harness.history import History
 from harness.host.neighbors import Neighbors, in_words, neighbors, snapshot
 from harness.ledger import Account
 from harness.load.settings import SPIN_SHARE, PumpError, PumpResult
+from harness.measure.curves import add_curve, readings_of
 from harness.recording import KINDS, READING_LAG, Histogram, Interval, LatencyLog, SlowOperation
 from harness.run import Figure, Record, Run, Verdict
 from harness.servers import ServerError
@@ -165,6 +166,16 @@ class Findings:
             for interval in result.intervals
         ]
         self.intervals += shifted
+        add_curve(
+            self.history,
+            "offered",
+            list(readings_of(result.offered_in_s, scheduled_ns=result.scheduled_ns or None)),
+            offset_ns=offset_ns,
+            load=name,
+        )
+        add_curve(
+            self.history, "answered", list(readings_of(result.answered_in_s)), offset_ns=offset_ns, load=name
+        )
         self.slowest += [msgspec.structs.replace(slow, due_ns=slow.due_ns + offset_ns) for slow in result.slowest]
         log = LatencyLog(shifted)
         dot = f"{name}." if name else ""

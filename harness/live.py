@@ -130,13 +130,18 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """How the operations that were due so far ended."""
+    """How the operations that were due so far ended.
+
+    Attributes:
+        unanswered: those that have not ended: on their way, or waiting for the system.
+    """
 
     arrivals: int
     ok: int
     failed: int
     unknown: int
     dropped: int
+    unanswered: int
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -359,7 +364,15 @@ class View:
         counts = None
         if findings.progress is not None:
             arrivals, ok, failed, unknown, dropped = (int(count) for count in findings.progress())
-            counts = Counts(arrivals=arrivals, ok=ok, failed=failed, unknown=unknown, dropped=dropped)
+            counts = Counts(
+                arrivals=arrivals,
+                ok=ok,
+                failed=failed,
+                unknown=unknown,
+                dropped=dropped,
+                # The counts are read one by one while they grow.
+                unanswered=max(0, arrivals - ok - failed - unknown - dropped),
+            )
         has_drained = self._has_drained()
         account = None
         if findings.account is not None:

@@ -46,7 +46,7 @@ from harness import checking
 from harness.clock import Clock
 from harness.conducting import Findings, ParameterError, ScenarioError, Stage
 from harness.faults import Fault
-from harness.history import Entry, FaultWindow, History, Mark, SlowMark
+from harness.history import Entry, FaultWindow, History, Mark, Phase, Reading, SlowMark
 from harness.ledger import Account, Losses
 from harness.measure.outcomes import OK, UNKNOWN
 from harness.pacing import constant
@@ -198,6 +198,13 @@ class _PartOfHistory(History):
             end_ns = None if entry.end_ns is None else entry.end_ns + self.offset_ns
             target = f"{entry.target} ({self._durability})"
             self._whole.add(replace(entry, target=target, start_ns=entry.start_ns + self.offset_ns, end_ns=end_ns))
+        elif isinstance(entry, Phase):
+            start_ns, end_ns = entry.start_ns + self.offset_ns, entry.end_ns + self.offset_ns
+            self._whole.add(replace(entry, start_ns=start_ns, end_ns=end_ns))
+        elif isinstance(entry, Reading) and entry.name.startswith("load."):
+            # The counts of each load begin anew.
+            labels = {**entry.labels, "load": self._durability}
+            self._whole.add(replace(entry, t_ns=entry.t_ns + self.offset_ns, labels=labels))
         elif isinstance(entry, SlowMark):
             self._whole.add(replace(entry, due_ns=entry.due_ns + self.offset_ns))
         else:

@@ -1,0 +1,1 @@
+"""Checkers: pure functions from what a run recorded to a verdict."""

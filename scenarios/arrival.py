@@ -1,0 +1,234 @@
+"""What of a load has reached the server: the probes that look, the verdict, and what a headline may say of a rate.
+
+    Arriving(...)          looks ten times a second, in a thread of its own, at what the server has taken, at the
+                           core that it runs on, and at what else the scenario counts
+    add_arrival(...)       afterwards: figures `reached`, `reached_per_s`, `short_s`, the verdict `load_reached`,
+                           and what limited the load, which the record keeps beside how the load came
+
+The probes have a thread of their own, since others ask the server questions that it answers late when it is full;
+a full server is what these are for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from harness import checking
+from harness.check.load_reached import (
+    LoadCounts,
+    Seconds,
+    Surroundings,
+    limit_of,
+    load_reached,
+    reached_by,
+    seconds_of,
+)
+from harness.conducting import Findings, Stage
+from harness.history import FaultWindow, History, Reading
+from harness.load.settings import PumpResult
+from harness.measure.curves import SECOND_NS, curve_of, interpolated
+from harness.measure.reached import CoreOf, Reached
+from harness.probes import PERIOD_NS, Gauge, Probe, Sampler
+from harness.recording import Histogram, LatencyLog
+from harness.servers import Server
+
+# However late an instrument may be, what takes longer than this has not reached the server in time.
+_LONGEST_ALLOWANCE_NS = SECOND_NS
+
+
+class Arriving:
+    """Looks at what reaches a server while it is entered.
+
+    Args:
+        stage: for the clock.
+        server: that takes it.
+        streams: that the load appends to.
+        history: gets the readings.
+        origin_ns: of the history.
+        on_error: told of a probe that has failed.
+        counts: more that is to be looked at in the same moments: numbers of events by the name of the reading.
+        trims: whether something removes events from the streams meanwhile.
+        load: which of several loads it is; empty: the only one.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        server: Server,
+        streams: Sequence[str],
+        *,
+        history: History,
+        origin_ns: int,
+        on_error: Callable[[str], None],
+        counts: dict[str, Callable[[], float | None]] | None = None,
+        trims: bool = False,
+        load: str = "",
+    ) -> None:
+        self._clock = stage.clock
+        self._history = history
+        self._origin_ns = origin_ns
+        self._stack = contextlib.ExitStack()
+        self._reached = Reached(server.url, streams, trims=trims, load=load)
+        labels = {"load": load} if load else {}
+        probes: list[Probe] = [self._reached, CoreOf(lambda: server.pid, stage.clock)]
+        probes += [Gauge(name, "events", count, **labels) for name, count in (counts or {}).items()]
+        self._sampler = Sampler(
+            probes, clock=stage.clock, origin_ns=origin_ns, history=history, on_error=on_error, period_ns=PERIOD_NS
+        )
+
+    def __enter__(self) -> Self:
+        self._reached.begin()
+        self._stack.callback(self._reached.close)
+        self._stack.enter_context(self._sampler)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def end(self) -> None:
+        """Look once more, when nothing can come any more, and no more after that."""
+        self._stack.close()
+        t_ns = self._clock.now_ns() - self._origin_ns
+        for sample in self._reached.read():
+            self._history.add(
+                Reading(
+                    t_ns=t_ns, name=sample.name, value=sample.value, unit=sample.unit, labels=dict(sample.labels)
+                )
+            )
+        self._reached.close()
+
+
+class Judged(Struct, frozen=True, kw_only=True):
+    """How a load is judged.
+
+    Attributes:
+        budget_ms: what the instrument may be late.
+        name: the first part of its figures' names, where a run has several loads.
+        operation: as the pump recorded it.
+        offset_ns: from the run's origin to the load's.
+        until_ns: up to when; None: all of it.
+        reached: the curve that stands for what has arrived.
+    """
+
+    budget_ms: float
+    name: str = ""
+    operation: str = "append"
+    offset_ns: int = 0
+    until_ns: int | None = None
+    reached: str = "reached"
+
+    @property
+    def allowance_ns(self) -> int:
+        """How long after the end of a second what was due in it may arrive."""
+        return min(_LONGEST_ALLOWANCE_NS, PERIOD_NS + round(self.budget_ms * 1e6))
+
+
+def add_arrival(findings: Findings, history: History, result: PumpResult, how: Judged) -> Seconds:
+    """Add the figures and the verdict on whether a load has arrived, and what limited it.
+
+    Args:
+        history: with the load's curves, and the readings of server and host meanwhile.
+        result: of the pump.
+    """
+    counts = LoadCounts(
+        offered_in_s=tuple(result.offered_in_s),
+        scheduled_ns=result.scheduled_ns or result.wall_ns,
+        reached=tuple(curve_of(history, how.reached, load=how.name, offset_ns=how.offset_ns)),
+        is_final=True,
+        allowance_ns=how.allowance_ns,
+        excused=excused_by(history.faults, how.offset_ns),
+        refused=result.failed,
+    )
+    whole = seconds_of(counts)
+    around = surroundings(findings, history, result, whole.short, how)
+    limit = limit_of(around, refused=_is_refused(counts, result))
+    judged = whole if how.until_ns is None else seconds_of(replace(counts, until_ns=how.until_ns))
+    dot = f"{how.name}." if how.name else ""
+    if how.reached == "reached":
+        add_reached(findings, counts, dot)
+    findings.figure(f"{dot}short_s", len(whole.short) if whole.judged else None, "s")
+    if whole.short:
+        findings.load.setdefault("limited_by", {})[how.name] = limit.words
+    name = f"{findings.prefix}.{dot}load_reached"
+    findings.verdicts.append(checking.checked(name, lambda: load_reached(name, counts, judged, limit)))
+    return whole
+
+
+def add_reached(findings: Findings, counts: LoadCounts, dot: str) -> None:
+    """What the server had taken when nothing more was due, a second of the schedule, and in the end."""
+    by_end = reached_by(counts.reached, counts.scheduled_ns)
+    per_s = None if by_end is None else by_end / (counts.scheduled_ns / SECOND_NS)
+    findings.figure(f"{dot}reached", counts.reached[-1][1] if counts.reached else None, "events")
+    findings.figure(f"{dot}reached_per_s", per_s, "1/s")
+
+
+def excused_by(faults: Sequence[FaultWindow], offset_ns: int = 0) -> tuple[tuple[int, int], ...]:
+    """From when to when faults of the server lasted, from the load's origin; others keep no load from arriving."""
+    return tuple(
+        (fault.start_ns - offset_ns, (fault.end_ns if fault.end_ns is not None else 1 << 62) - offset_ns)
+        for fault in faults
+        if fault.target.split(" ")[0] == "server"
+    )
+
+
+def _is_refused(counts: LoadCounts, result: PumpResult) -> bool:
+    """Whether what did not arrive was refused, rather than late."""
+    due = sum(counts.offered_in_s)
+    return result.failed > 0.5 * max(1.0, due - (counts.reached[-1][1] if counts.reached else due))
+
+
+def surroundings(
+    findings: Findings, history: History, result: PumpResult, seconds: Sequence[int], how: Judged
+) -> Surroundings:
+    """What was to be seen around a load in some seconds of it."""
+    log = LatencyLog(findings.intervals)
+    spans = [
+        ((second * SECOND_NS + how.offset_ns) / 1e9, ((second + 1) * SECOND_NS + how.offset_ns) / 1e9)
+        for second in seconds
+    ]
+
+    def median_us(kind: str) -> float | None:
+        whole = Histogram()
+        for from_s, to_s in spans:
+            whole.add(log.total(f"{how.operation}.{kind}", from_s - 1e-3, to_s + 1e-3))
+        return whole.quantile_us(0.5)
+
+    def mean(name: str) -> float | None:
+        values = [
+            reading.value
+            for reading in history.readings(name)
+            if reading.value is not None
+            and any(from_s <= reading.t_ns / 1e9 < to_s + how.allowance_ns / 1e9 for from_s, to_s in spans)
+        ]
+        return sum(values) / len(values) if values else None
+
+    core = mean("server.core_share")
+    return Surroundings(
+        send_lag_us=median_us("send_lag"),
+        service_us=median_us("service"),
+        server_core=core if core is not None else mean("server.cpu_share"),
+        server_wait=mean("server.core_wait_share"),
+        host_busy=mean("host.cpu_share"),
+        steal=mean("host.steal_share"),
+        throttled=mean("host.throttled_share"),
+        instrument_core=result.cpu_share,
+        instrument_wait=result.instrument.run_queue_wait_share,
+    )
+
+
+def add_part(findings: Findings, history: History, name: str, from_ns: int, to_ns: int, *, load: str = "") -> None:
+    """What was due and what arrived a second in a part of the load, as figures of a name."""
+    seconds = (to_ns - from_ns) / SECOND_NS
+    for kind in ("offered", "reached"):
+        curve = curve_of(history, kind, load=load)
+        first, last = (interpolated(curve, t_ns, within_ns=SECOND_NS) for t_ns in (from_ns, to_ns))
+        per_s = None if first is None or last is None or last < first else (last - first) / seconds
+        findings.figure(f"{name}.{kind}_per_s", per_s, "1/s")
