@@ -59,9 +59,7 @@ def applied_at_ns(seen: Int64s, applied: Sequence[tuple[int, int]], events: Int6
     return next((t_ns for t_ns, count in applied if count > last), None)
 
 
-def add_line_arrival(
-    findings: Findings, line: Line, *, budget_ms: float, until_ns: int | None = None
-) -> Seconds:
+def add_line_arrival(findings: Findings, line: Line, *, budget_ms: float, until_ns: int | None = None) -> Seconds:
     """The figures and the verdict on whether the load of a line reached its server.
 
     Args:

@@ -25,11 +25,12 @@ from harness.check.load_reached import (
     Seconds,
     Surroundings,
     limit_of,
+    limit_of_steps,
     load_reached,
     reached_by,
     seconds_of,
 )
-from harness.conducting import Findings, Stage
+from harness.conducting import Findings, Stage, operations_below
 from harness.history import FaultWindow, History, Reading
 from harness.load.settings import PumpResult
 from harness.measure.curves import SECOND_NS, curve_of, interpolated
@@ -116,6 +117,7 @@ class Judged(Struct, frozen=True, kw_only=True):
         offset_ns: from the run's origin to the load's.
         until_ns: up to when; None: all of it.
         reached: the curve that stands for what has arrived.
+        users: who make the load, each one thing at a time; 0: nobody, it is sent whenever it is due.
     """
 
     budget_ms: float
@@ -124,6 +126,7 @@ class Judged(Struct, frozen=True, kw_only=True):
     offset_ns: int = 0
     until_ns: int | None = None
     reached: str = "reached"
+    users: int = 0
 
     @property
     def allowance_ns(self) -> int:
@@ -149,7 +152,7 @@ def add_arrival(findings: Findings, history: History, result: PumpResult, how: J
     )
     whole = seconds_of(counts)
     around = surroundings(findings, history, result, whole.short, how)
-    limit = limit_of(around, refused=_is_refused(counts, result))
+    limit = limit_of_steps(around) if how.users else limit_of(around, refused=_is_refused(counts, result))
     judged = whole if how.until_ns is None else seconds_of(replace(counts, until_ns=how.until_ns))
     dot = f"{how.name}." if how.name else ""
     if how.reached == "reached":
@@ -158,7 +161,10 @@ def add_arrival(findings: Findings, history: History, result: PumpResult, how: J
     if whole.short:
         findings.load.setdefault("limited_by", {})[how.name] = limit.words
     name = f"{findings.prefix}.{dot}load_reached"
-    findings.verdicts.append(checking.checked(name, lambda: load_reached(name, counts, judged, limit)))
+    arrived = "been answered" if how.reached == "answered" else "reached the server"
+    findings.verdicts.append(
+        checking.checked(name, lambda: load_reached(name, counts, judged, limit, arrived=arrived))
+    )
     return whole
 
 
@@ -195,11 +201,12 @@ def surroundings(
         for second in seconds
     ]
 
-    def median_us(kind: str) -> float | None:
+    def all_of(kind: str) -> Histogram:
         whole = Histogram()
-        for from_s, to_s in spans:
-            whole.add(log.total(f"{how.operation}.{kind}", from_s - 1e-3, to_s + 1e-3))
-        return whole.quantile_us(0.5)
+        for operation in (how.operation, *operations_below(log, how.operation)):
+            for from_s, to_s in spans:
+                whole.add(log.total(f"{operation}.{kind}", from_s - 1e-3, to_s + 1e-3))
+        return whole
 
     def mean(name: str) -> float | None:
         values = [
@@ -211,9 +218,11 @@ def surroundings(
         return sum(values) / len(values) if values else None
 
     core = mean("server.core_share")
+    service = all_of("service")
+    busy_us = (service.mean_us or 0.0) * service.total
     return Surroundings(
-        send_lag_us=median_us("send_lag"),
-        service_us=median_us("service"),
+        send_lag_us=all_of("send_lag").quantile_us(0.5),
+        service_us=service.quantile_us(0.5),
         server_core=core if core is not None else mean("server.cpu_share"),
         server_wait=mean("server.core_wait_share"),
         host_busy=mean("host.cpu_share"),
@@ -221,6 +230,7 @@ def surroundings(
         throttled=mean("host.throttled_share"),
         instrument_core=result.cpu_share,
         instrument_wait=result.instrument.run_queue_wait_share,
+        users_busy=busy_us / 1e6 / (len(seconds) * how.users) if how.users and seconds else None,
     )
 
 

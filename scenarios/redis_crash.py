@@ -53,9 +53,11 @@ from harness.pacing import constant
 from harness.recording import LatencyLog
 from harness.run import Verdict
 from harness.servers import Durability
-from scenarios.account import add_account, caught_up_ns
+from scenarios.account import add_account, add_line_arrival, caught_up_ns
 from scenarios.line import Delivery, Line, LineSettings
+from scenarios.recovery import first_fault_ns
 from scenarios.shop import DURABILITY_IN_WORDS
+from scenarios.told import Told, arrived_said, by_hand_said, told_of
 
 DURABILITIES: tuple[Durability, ...] = ("always", "everysec", "none")
 # The log is synced each second, and Redis lets one sync be late by another before it waits for it.
@@ -105,15 +107,14 @@ class RedisCrash:
             raise ScenarioError(
                 "redis_crash kills the server: it wants one that it starts itself, not one at a URL"
             )
-        crashes = []
         for at, durability in enumerate(chosen.durabilities):
             part = _PartOfFindings(findings, durability)
             doing = replace(stage, progress=_share_of(stage, at, len(chosen.durabilities), durability))
             try:
-                crashes.append(_crash(doing, chosen, durability, part))
+                _crash(doing, chosen, durability, part)
             finally:
                 part.hand_over()
-        findings.headline = _headline(crashes)
+        findings.headline = headline(chosen, told_of(findings))
 
     def lasting(self, parameters: CrashParameters, duration_s: float, _: str) -> CrashParameters:
         """The parameters with which the loads of all durabilities take some seconds; the time after gives way.
@@ -168,7 +169,10 @@ class _PartOfFindings(Findings):
         whole.figures += self.figures
         whole.verdicts += self.verdicts
         whole.server = whole.server or self.server
-        whole.load = self.load
+        limited_by = whole.load.get("limited_by", {})
+        if "limited_by" in self.load:
+            limited_by = {**limited_by, self._durability: self.load["limited_by"][""]}
+        whole.load = {**self.load, **({"limited_by": limited_by} if limited_by else {})}
         for interval in self.intervals:
             kind = interval.tag.rpartition(".")[2]
             start_s = interval.start_s + offset_ns / 1e9
@@ -284,7 +288,7 @@ class Acknowledgements:
         return next((at_ns for at_ns, _ in self.seen if at_ns > t_ns), None)
 
 
-def _crash(stage: Stage, chosen: CrashParameters, durability: Durability, findings: Findings) -> Crash:
+def _crash(stage: Stage, chosen: CrashParameters, durability: Durability, findings: Findings) -> None:
     pacer = constant(chosen.rate_per_s, chosen.before_s + chosen.outage_s + chosen.after_s)
     plan = [
         Fault(
@@ -302,14 +306,13 @@ def _crash(stage: Stage, chosen: CrashParameters, durability: Durability, findin
         is_drained = line.wait_until_drained(chosen.drain_timeout_s, QUIET_S)
         crash = _look(durability, line, findings.history, answers)
         _conclude(chosen, line, crash, findings, is_drained=is_drained)
-    return crash
 
 
 def _look(durability: Durability, line: Line, history: History, answers: Acknowledgements) -> Crash:
     restart_ns, outcomes = history.mark("restart"), line.result.outcomes
     if restart_ns is None or outcomes is None:
         raise ScenarioError("the load ended before Redis was killed and asked to come back")
-    killed_ns = history.faults[0].start_ns
+    killed_ns = first_fault_ns(history)
     gone = line.gone()
     due_ns = line.pacer.due_ns(0, line.pacer.total)
     before_s = (killed_ns - due_ns[gone]) / 1e9
@@ -385,6 +388,7 @@ def _conclude(chosen: CrashParameters, line: Line, crash: Crash, findings: Findi
             f"{prefix}.send_lag", log.total("append.send_lag"), chosen.send_lag_budget_ms * 1000
         )
     )
+    add_line_arrival(findings, line, budget_ms=chosen.send_lag_budget_ms)
     # Appends in flight when the server was killed have no answer, and where nothing is promised all may be lost.
     leave_out = {"answered"} if crash.durability == "always" else {"answered", "nothing_lost"}
     evidence = add_account(
@@ -404,18 +408,29 @@ def _conclude(chosen: CrashParameters, line: Line, crash: Crash, findings: Findi
         findings.verdicts.append(check)
 
 
-def _headline(crashes: Sequence[Crash]) -> str:
+def headline(chosen: CrashParameters, told: Told) -> str:
+    """What came out, in a sentence.
+
+    Args:
+        told: of a run with these parameters.
+    """
     parts = []
-    for crash in crashes:
-        gone = f"{crash.gone:,}" if crash.gone else "none"
-        said = f"{DURABILITY_IN_WORDS[crash.durability]}, {gone} of {crash.acknowledged:,} were gone"
-        if crash.gone_from_s is not None and crash.gone_until_s is not None:
-            said += f", from {crash.gone_from_s:.2f} s to {max(0.0, crash.gone_until_s):.2f} s before the kill"
-        if crash.restart_s is not None:
-            said += f", and appends were answered {crash.restart_s:.2f} s after the restart"
-        parts.append(said)
+    for durability in chosen.durabilities:
+        acknowledged, gone = told.value(f"{durability}.acknowledged"), told.value(f"{durability}.gone")
+        if acknowledged is None or gone is None:
+            continue
+        of = f"{f'{gone:,.0f}' if gone else 'none'} of {acknowledged:,.0f}"
+        said = f"{DURABILITY_IN_WORDS[durability]}, {of} were gone"
+        from_s, until_s = told.value(f"{durability}.gone_from_s"), told.value(f"{durability}.gone_until_s")
+        if from_s is not None and until_s is not None:
+            until = f"{until_s:.2f} s before" if until_s > 0 else "the moment of"
+            said += f", from {from_s:.2f} s to {until} the kill"
+        restart_s = told.value(f"{durability}.restart_s")
+        if restart_s is not None:
+            said += f", and appends were answered {restart_s:.2f} s after the restart"
+        parts.append(said + arrived_said(told, durability))
     return (
-        f"Redis was killed under load. Of the acknowledged events, {'; '.join(parts)}. "
+        f"Redis was killed under load{by_hand_said(told)}. Of the acknowledged events, {'; '.join(parts)}. "
         "A killed process is no lost power: what it had written, the kernel has kept."
     )
 

@@ -363,7 +363,9 @@ def headline(chosen: RetentionParameters, told: Told) -> str:
         for name, said in _WHEN.items()
         if (value := told.value(f"{name}.length.max")) is not None
     ]
-    held = f"the streams held at most {', '.join(lengths)}" if lengths else "how long the streams were was not seen"
+    held = (
+        f"the streams held at most {', '.join(lengths)}" if lengths else "how long the streams were was not seen"
+    )
     return (
         f"{_SAID[chosen.policy]}{by_hand_said(told)}, {told.value('trimmed') or 0:,.0f} events in all: {held}; "
         f"of {told.value('acknowledged') or 0:,.0f} acknowledged events {lost_said(told)}{arrived_said(told)}."

@@ -87,6 +87,7 @@ class Surroundings(Struct, frozen=True, kw_only=True):
         throttled: the share of the time for which a quota kept our processes from working.
         instrument_core: the share of a core that the instrument had.
         instrument_wait: the share of the time for which it wanted one and had none.
+        users_busy: the share of the users that were busy, where each does one thing at a time.
     """
 
     send_lag_us: float | None = None
@@ -98,6 +99,7 @@ class Surroundings(Struct, frozen=True, kw_only=True):
     throttled: float | None = None
     instrument_core: float | None = None
     instrument_wait: float | None = None
+    users_busy: float | None = None
 
 
 class Seconds(Struct, frozen=True, kw_only=True):
@@ -203,6 +205,19 @@ def limit_of(around: Surroundings, *, refused: bool = False) -> Limit:
     return Limit("server", "they waited at the server, whose core was not full")
 
 
+def limit_of_steps(around: Surroundings) -> Limit:
+    """What the limit of users was who do one thing at a time: whoever waits for an answer sends nothing."""
+    if around.instrument_core is not None and around.instrument_core >= FULL:
+        return Limit("instrument", "the instrument's own core was full")
+    taken = _taken_away(around)
+    if taken:
+        return Limit("host", taken)
+    if around.users_busy is not None and around.users_busy >= FULL:
+        # With more users it would be told whether it is these or the shop.
+        return Limit("nobody knows", "each user still waited for an answer when the next step was due")
+    return Limit("nobody knows", "what limited it is not known")
+
+
 def _limit_of_sending(around: Surroundings) -> Limit:
     if around.instrument_core is not None and around.instrument_core >= FULL:
         return Limit("instrument", "the instrument's own core was full")
@@ -227,29 +242,33 @@ def _share(value: float | None) -> float:
     return 0.0 if value is None else value
 
 
-def load_reached(name: str, counts: LoadCounts, seconds: Seconds, limit: Limit) -> Verdict:
+def load_reached(
+    name: str, counts: LoadCounts, seconds: Seconds, limit: Limit, *, arrived: str = "reached the server"
+) -> Verdict:
     """Whether what was due reached the server, second by second.
 
     Args:
         seconds: as `seconds_of` has found them.
         limit: of the short ones; of no meaning where there are none.
+        arrived: what it is called where it is not the server's own count.
     """
     due = sum(counts.offered_in_s)
     if not due or not counts.reached or not seconds.judged:
-        detail = "nothing was due" if not due else "nobody saw how much of the load reached the server"
+        detail = "nothing was due" if not due else f"nobody saw how much of the load {arrived}"
         return Verdict(name=name, status="UNKNOWN", detail=detail)
-    in_all = f"of {due:,} events that were due {max(0.0, counts.reached[-1][1]):,.0f} reached the server"
+    in_all = f"of {due:,} that were due {max(0.0, counts.reached[-1][1]):,.0f} {arrived}"
     if seconds.short:
         detail = (
-            f"in {len(seconds.short)} of {seconds.judged} s less than {LEAST_SHARE:.0%} of what was due reached the "
-            f"server within {counts.allowance_ns / 1e9:.2f} s: {limit.words}; {in_all} in the end"
+            f"in {len(seconds.short)} of {seconds.judged} s less than {LEAST_SHARE:.0%} of what was due "
+            f"had {arrived} {counts.allowance_ns / 1e9:.2f} s later: {limit.words}; {in_all} in the end"
         )
         return Verdict(name=name, status="FAIL" if limit.place == "server" else "UNKNOWN", detail=detail)
     if seconds.unseen > MOST_UNSEEN_SHARE * (seconds.judged + seconds.unseen):
-        detail = f"nobody saw how much reached the server in {seconds.unseen} of {seconds.judged + seconds.unseen} s"
+        of = seconds.judged + seconds.unseen
+        detail = f"in {seconds.unseen} of {of} s nobody saw how much {arrived}"
         return Verdict(name=name, status="UNKNOWN", detail=detail)
     detail = (
-        f"in each of {seconds.judged} s at least {LEAST_SHARE:.0%} of what was due had reached the server "
+        f"in each of {seconds.judged} s at least {LEAST_SHARE:.0%} of what was due had {arrived} "
         f"{counts.allowance_ns / 1e9:.2f} s later; {in_all}"
     )
     return Verdict(name=name, status="PASS", detail=detail)
