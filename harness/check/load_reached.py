@@ -6,14 +6,15 @@ speaks of the rate that was due speaks of a load that never was. So, second by s
     due by a second's end  ----------+        all but 2 % of what was due in the second has to be there,
     taken by the server    ----+     |        a little after its end (the allowance)
                                v     v
-      D |          . -    short by D(end) - R(end + allowance)      more than 2 % of the second: the second is short
+      D |          . -    short by D(end) - R(end + allowance)      more than 2 %: the second is short
         |      . - _ - R
         |  . _ -
 
 The counts are cumulative, so that an arrival that is due at 0.9999 s and is there in the next second is no fault,
 and an overload of a few percent is found once it has added up to more than the allowance holds. The allowance is
-the probe's period and what the instrument may be late. A second whose end lies in a planned fault of the server is
-excused, with a second after it to settle; what is missing by then is not held against those that follow. Where a
+the probe's period and what the instrument may be late. Seconds in which a fault of the server lasted are excused,
+with a second after it to settle; what is missing by then is not held against those that follow. Of a second in
+which a fault begins what was due an allowance before it is judged. Where a
 look is missing, a second counts only if the looks around it leave no doubt; if more than one in ten is in doubt,
 nothing is decided. A load that is meant to overload is judged up to `until_ns`.
 
@@ -25,8 +26,8 @@ What the limit was (`limit_of`) is asked of the seconds that were short, in this
     else                                      the server, waiting for what is no core: its disk       FAIL
 
 The order of the questions is the point: a machine is full whenever a server on it is, so that a full machine alone
-proves nothing against the server or for it. Where the kernel does not say who waits for a core, a server whose core
-was not full on a machine that was full, or was given to others, was kept from working.
+proves nothing against the server or for it. Where the kernel does not say who waits for a core, a server whose
+core was not full on a machine that was full, or was given to others, was kept from working.
 
 Rejected: rates, second against second. A backlog that drains has more than it should in one second and hides what
 was missing in another.
@@ -46,6 +47,8 @@ LEAST_SHARE = 0.98
 # After a fault, until what it has left is not the load's own affair.
 SETTLE_NS = SECOND_NS
 MOST_UNSEEN_SHARE = 0.1
+# A shorter part of a second says nothing.
+_LEAST_NS = SECOND_NS // 4
 # From these shares on a core is full, a thread was kept from its core, a machine was full, or others' meanwhile.
 FULL, KEPT_WAITING, MACHINE_FULL, TAKEN_AWAY = 0.9, 0.1, 0.95, 0.05
 
@@ -125,34 +128,45 @@ class Limit(Struct, frozen=True):
 
 def seconds_of(counts: LoadCounts) -> Seconds:
     """Which seconds of a load were short, by the rule above."""
-    due = _due_by(counts.offered_in_s, counts.scheduled_ns)
     short: list[int] = []
     judged = unseen = 0
     forgiven = 0.0
     was_excused = False
-    for second, (end_ns, due_by_end) in enumerate(due):
+    due_before = 0.0
+    for second, (end_ns, due_by_end) in enumerate(_due_by(counts.offered_in_s, counts.scheduled_ns)):
         if counts.until_ns is not None and end_ns > counts.until_ns:
             break
-        looked_ns = end_ns + counts.allowance_ns
-        if _is_excused(counts, second * SECOND_NS, looked_ns):
+        from_ns, due_by_start, due_before = second * SECOND_NS, due_before, due_by_end
+        judged_ns = _judged_until(counts, from_ns, end_ns)
+        if judged_ns is None:
             was_excused = True
             continue
         if was_excused:
             was_excused = False
-            forgiven = _missing_at(counts, due, second * SECOND_NS)
-        low, high = bounds(counts.reached, looked_ns)
+            forgiven = _missing_at(counts, from_ns, due_by_start)
+        mine = (due_by_end - due_by_start) * (judged_ns - from_ns) / max(1, end_ns - from_ns)
+        low, high = bounds(counts.reached, judged_ns + counts.allowance_ns)
         if high is None and counts.is_final:
             high = low
-        # Of a second that the schedule's end has cut short, 2 % is less than an event.
-        may_miss = max(1.0, (1 - LEAST_SHARE) * counts.offered_in_s[second]) + forgiven
-        if high is not None and due_by_end - high > may_miss:
+        # Where few are due, 2 % of them is less than an event.
+        may_miss = max(1.0, (1 - LEAST_SHARE) * mine) + forgiven
+        if high is not None and due_by_start + mine - high > may_miss:
             short.append(second)
             judged += 1
-        elif low is not None and due_by_end - low <= may_miss:
+        elif low is not None and due_by_start + mine - low <= may_miss:
             judged += 1
         else:
             unseen += 1
     return Seconds(short=tuple(short), judged=judged, unseen=unseen)
+
+
+def _judged_until(counts: LoadCounts, from_ns: int, end_ns: int) -> int | None:
+    """Up to when a second can be judged: to its end, or to an allowance before a fault; None: not at all."""
+    until_ns = end_ns
+    for start_ns, heal_ns in counts.excused:
+        if from_ns < heal_ns + SETTLE_NS and end_ns + counts.allowance_ns > start_ns:
+            until_ns = min(until_ns, start_ns - counts.allowance_ns)
+    return until_ns if until_ns == end_ns or until_ns - from_ns >= _LEAST_NS else None
 
 
 def _due_by(offered_in_s: Sequence[int], scheduled_ns: int) -> list[tuple[int, int]]:
@@ -165,13 +179,8 @@ def _due_by(offered_in_s: Sequence[int], scheduled_ns: int) -> list[tuple[int, i
     return ends
 
 
-def _is_excused(counts: LoadCounts, from_ns: int, to_ns: int) -> bool:
-    return any(from_ns < end_ns + SETTLE_NS and to_ns > start_ns for start_ns, end_ns in counts.excused)
-
-
-def _missing_at(counts: LoadCounts, due: Sequence[tuple[int, int]], t_ns: int) -> float:
-    """How many of those that were due by a second's beginning were not there then."""
-    due_by = next((so_far for end_ns, so_far in reversed(due) if end_ns <= t_ns), 0)
+def _missing_at(counts: LoadCounts, t_ns: int, due_by: float) -> float:
+    """How many of those that were due by a moment were not there then."""
     low, _ = bounds(counts.reached, t_ns)
     return max(0.0, due_by - low) if low is not None else 0.0
 
@@ -188,21 +197,28 @@ def limit_of(around: Surroundings, *, refused: bool = False) -> Limit:
     if service is None and around.server_core is None:
         return Limit("nobody knows", "what limited it is not known")
     # 3. The server had its core to itself.
-    if around.server_core is not None and around.server_core >= FULL:
+    if _share(around.server_core) >= FULL:
         return Limit("server", "the server's core was full")
-    # 4. It wanted a core, and waited for it.
-    taken = _taken_away(around)
-    if around.server_core is not None and around.server_wait is not None:
-        if around.server_core + around.server_wait >= FULL and around.server_wait >= KEPT_WAITING:
-            return Limit("host", f"the server waited for a core: {taken or 'all cores of this machine were busy'}")
-    elif taken:
-        return Limit("host", taken)
-    # 5. Others had the machine, though the server itself wanted little of it.
-    if _share(around.throttled) >= TAKEN_AWAY or _share(around.steal) >= 2 * TAKEN_AWAY:
-        return Limit("host", taken)
+    # 4. It wanted a core, and waited for it; or who had the machine is all that is known.
+    kept = _kept_from_working(around)
+    if kept:
+        return Limit("host", kept)
     if around.server_core is None:
         return Limit("server", "they waited at the server")
     return Limit("server", "they waited at the server, whose core was not full")
+
+
+def _kept_from_working(around: Surroundings) -> str:
+    """What kept a server from its core, in words; empty where nothing did."""
+    taken = _taken_away(around)
+    if around.server_core is None or around.server_wait is None:
+        return taken
+    wanted = around.server_core + around.server_wait
+    if wanted >= FULL and around.server_wait >= KEPT_WAITING:
+        return f"the server waited for a core: {taken or 'all cores of this machine were busy'}"
+    # The kernel of a guest does not see all that its host takes from it.
+    is_taken = _share(around.throttled) >= TAKEN_AWAY or _share(around.steal) >= 2 * TAKEN_AWAY
+    return taken if is_taken else ""
 
 
 def limit_of_steps(around: Surroundings) -> Limit:
@@ -254,9 +270,13 @@ def load_reached(
     """
     due = sum(counts.offered_in_s)
     if not due or not counts.reached or not seconds.judged:
-        detail = "nothing was due" if not due else f"nobody saw how much of the load {arrived}"
+        detail = f"nobody saw how much of the load had {arrived}"
+        if not due:
+            detail = "nothing was due"
+        elif not seconds.unseen:
+            detail = "there is no second without a fault of the server to judge it by"
         return Verdict(name=name, status="UNKNOWN", detail=detail)
-    in_all = f"of {due:,} that were due {max(0.0, counts.reached[-1][1]):,.0f} {arrived}"
+    in_all = f"of {due:,} that were due {max(0.0, counts.reached[-1][1]):,.0f} had {arrived}"
     if seconds.short:
         detail = (
             f"in {len(seconds.short)} of {seconds.judged} s less than {LEAST_SHARE:.0%} of what was due "
@@ -265,7 +285,7 @@ def load_reached(
         return Verdict(name=name, status="FAIL" if limit.place == "server" else "UNKNOWN", detail=detail)
     if seconds.unseen > MOST_UNSEEN_SHARE * (seconds.judged + seconds.unseen):
         of = seconds.judged + seconds.unseen
-        detail = f"in {seconds.unseen} of {of} s nobody saw how much {arrived}"
+        detail = f"in {seconds.unseen} of {of} s nobody saw how much had {arrived}"
         return Verdict(name=name, status="UNKNOWN", detail=detail)
     detail = (
         f"in each of {seconds.judged} s at least {LEAST_SHARE:.0%} of what was due had {arrived} "
