@@ -474,9 +474,9 @@ def _dated_by(pumps: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def with_cause(verdict: Verdict, who: Neighbors | None) -> Verdict:
-    """A verdict on an instrument that fell behind, with whoever had the machine meanwhile; any other as it is."""
+    """A verdict on what fell behind, with whoever had the machine meanwhile; any other as it is."""
     disturbed = in_words(who)
-    if verdict.status != "UNKNOWN" or not verdict.name.endswith("send_lag") or not disturbed:
+    if verdict.status != "UNKNOWN" or not verdict.name.endswith(("send_lag", "load_reached")) or not disturbed:
         return verdict
     return msgspec.structs.replace(verdict, detail=f"{verdict.detail}; meanwhile {disturbed}")
 

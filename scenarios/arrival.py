@@ -21,6 +21,7 @@ from msgspec.structs import replace
 
 from harness import checking
 from harness.check.load_reached import (
+    LEAST_SHARE,
     LoadCounts,
     Seconds,
     Surroundings,
@@ -201,10 +202,12 @@ def surroundings(
         for second in seconds
     ]
 
-    def all_of(kind: str) -> Histogram:
+    begun = [span for second, span in zip(seconds, spans, strict=True) if second - 1 not in seconds]
+
+    def all_of(kind: str, of: Sequence[tuple[float, float]]) -> Histogram:
         whole = Histogram()
         for operation in (how.operation, *operations_below(log, how.operation)):
-            for from_s, to_s in spans:
+            for from_s, to_s in of:
                 whole.add(log.total(f"{operation}.{kind}", from_s - 1e-3, to_s + 1e-3))
         return whole
 
@@ -218,11 +221,11 @@ def surroundings(
         return sum(values) / len(values) if values else None
 
     core = mean("server.core_share")
-    service = all_of("service")
-    busy_us = (service.mean_us or 0.0) * service.total
+    served = all_of("service", spans)
+    busy_us = (served.mean_us or 0.0) * served.total
     return Surroundings(
-        send_lag_us=all_of("send_lag").quantile_us(0.5),
-        service_us=service.quantile_us(0.5),
+        send_lag_us=all_of("send_lag", begun).quantile_us(LEAST_SHARE),
+        service_us=all_of("service", begun).quantile_us(LEAST_SHARE),
         server_core=core if core is not None else mean("server.cpu_share"),
         server_wait=mean("server.core_wait_share"),
         host_busy=mean("host.cpu_share"),

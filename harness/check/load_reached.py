@@ -18,7 +18,8 @@ which a fault begins what was due an allowance before it is judged. Where a
 look is missing, a second counts only if the looks around it leave no doubt; if more than one in ten is in doubt,
 nothing is decided. A load that is meant to overload is judged up to `until_ns`.
 
-What the limit was (`limit_of`) is asked of the seconds that were short, in this order:
+What the limit was (`limit_of`) is asked of the seconds that were short, in this order; whether it was sent late,
+of those with which it began, since what was sent late all at once is then answered late, too:
 
     sent late, rather than answered late?     yes: the instrument, or who kept it from its core       UNKNOWN
     did the server have its core (>= 0.9)?    yes: the server was full                                FAIL
@@ -83,7 +84,7 @@ class Surroundings(Struct, frozen=True, kw_only=True):
     """What was to be seen around a load in some seconds of it; None where nobody looked.
 
     Attributes:
-        send_lag_us, service_us: the medians, of what was due in these seconds.
+        send_lag_us, service_us: at p98, of what was due in the seconds in which it began.
         server_core: the share of a core that the server had.
         server_wait: the share of the time for which it wanted a core and had none.
         host_busy, steal: shares of all cores' time, at work and given to others.
@@ -238,8 +239,9 @@ def _limit_of_sending(around: Surroundings) -> Limit:
     if around.instrument_core is not None and around.instrument_core >= FULL:
         return Limit("instrument", "the instrument's own core was full")
     taken = _taken_away(around)
-    if taken and (around.instrument_wait is None or around.instrument_wait >= KEPT_WAITING):
-        return Limit("host", f"the instrument was kept from sending: {taken}")
+    waited = _share(around.instrument_wait) >= KEPT_WAITING
+    if waited or (taken and around.instrument_wait is None) or _share(around.throttled) >= TAKEN_AWAY:
+        return Limit("host", f"the instrument waited for a core: {taken or 'others had it'}")
     return Limit("instrument", "the instrument could not send it in time")
 
 
