@@ -34,7 +34,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True, tag="reading", omit_def
     labels: dict[str, str] = {}
 
 
-class FaultWindow(msgspec.Struct, frozen=True, kw_only=True, tag="fault"):
+class FaultWindow(msgspec.Struct, frozen=True, kw_only=True, tag="fault", omit_defaults=True):
     """A fault, from its injection to its healing.
 
     Attributes:

@@ -476,7 +476,7 @@ _LOAD_WORDS = {
 
 
 def load_chart(history: History, view: _View) -> list[Chart]:
-    """What was due, reached the server, was answered and had its effect, each in the second in which it happened."""
+    """What was due, arrived, was answered and had its effect, each in the second in which it happened."""
     rows: list[Row] = []
     found = []
     for kind in curves.KINDS:
@@ -486,7 +486,8 @@ def load_chart(history: History, view: _View) -> list[Chart]:
             for load in loads
         ]
         mine: dict[float, float | None] = {}
-        for t, rate in itertools.chain.from_iterable(by_load):
+        # Probes look before the load begins, too.
+        for t, rate in (each for each in itertools.chain.from_iterable(by_load) if each[0] >= 0):
             before = mine.get(t)
             # Two loads may share a second, one ending in it and one beginning.
             mine[t] = rate if before is None else before + (rate or 0.0)
@@ -497,7 +498,9 @@ def load_chart(history: History, view: _View) -> list[Chart]:
     if not {"offered", "answered"} <= set(found):
         return []
     series = named_series(found)
-    line = lines(axes.time_axis(view.span), axes.amount_axis("events per second (1/s)"), series, rows)
+    line = lines(
+        axes.time_axis(view.span), axes.amount_axis("events per second (1/s)"), series, rows, step="step-after"
+    )
     told = ", ".join(f"{kind} is {_LOAD_WORDS[kind]}" for kind in found)
     return [
         Chart(

@@ -95,7 +95,7 @@ UNCHECKED = "Nothing was checked: there is no evidence for a verdict."
 OUTCOMES = ("ok", "failed", "unknown", "dropped")
 LEDGER = ("attempted", "acknowledged", "applied", "lost", "duplicated", "unexpected", "recovered")
 
-_ABOUT_THE_INSTRUMENT = re.compile(r"instrument|send_lag|steal|\.probes$|^gate\.control\.")
+_ABOUT_THE_INSTRUMENT = re.compile(r"instrument|send_lag|load_reached|steal|\.probes$|^gate\.control\.")
 _SEND_LAG = re.compile(r"(^|\.)send_lag\.")
 _DISTURBED = re.compile(r"\.(dropped|host_steal_share|gc_pause_max)$")
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)[0-9.]*(?:\+00:00|Z)$")
