@@ -105,7 +105,8 @@ OUTAGE = HANDLED | {
          "3 consumers were killed one by one and came back, one was removed and one added, at 500/s: of "
          "20,000 events none was lost, none was handled twice; what one had in hand was another's after 0.52"
          " s at most."),
-        (consumers, HANDLED | {"handled_again": 4.0, "short_s": 1.0, "offered_per_s": 500.0, "reached_per_s": 90.0},
+        (consumers,
+         HANDLED | {"handled_again": 4.0, "short_s": 1.0, "offered_per_s": 500.0, "reached_per_s": 90.0},
          {"told": {"limited_by": FULL}},
          "3 consumers were killed one by one and came back, one was removed and one added: of 20,000 events "
          "none was lost, 4 were handled again, none of them with a second effect; of the load, 500/s were "

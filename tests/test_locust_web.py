@@ -210,7 +210,7 @@ def test_an_open_fault_of_a_later_load_stands_on_the_runs_time() -> None:
 NOTHING = Account(
     attempted=0, acknowledged=0, unknown=0, applied=0, lost=0, duplicated=0, unexpected=0, recovered=0
 )
-COUNTS = Counts(arrivals=100, ok=90, failed=2, unknown=1, dropped=3)
+COUNTS = Counts(arrivals=100, ok=90, failed=2, unknown=1, dropped=3, unanswered=4)
 
 
 @pytest.mark.parametrize(
@@ -239,6 +239,18 @@ def test_what_waits_is_not_lost(
         stands.unexpected,
         stands.lost,
     )
+
+
+def test_each_arrival_has_a_place() -> None:
+    """What was due is acknowledged, failed, unknown, dropped, or not answered yet; while the load lasts, too."""
+    findings = findings_with()
+    findings.progress, findings.account = lambda: [60_000, 42_573, 3, 2, 1], lambda: NOTHING
+    [answer] = seen(View(findings, 1))
+    stands = answer.account
+    assert stands is not None
+    assert (stands.due, stands.unanswered) == (60_000, 17_421)
+    places = (stands.acknowledged, stands.failed, stands.unknown, stands.dropped, stands.unanswered)
+    assert stands.due == sum(place or 0 for place in places)
 
 
 def test_the_scenario_says_whether_it_has_drained() -> None:
