@@ -5,8 +5,8 @@
     add_arrival(...)       afterwards: figures `reached`, `reached_per_s`, `short_s`, the verdict `load_reached`,
                            and what limited the load, which the record keeps beside how the load came
 
-The probes have a thread of their own, since others ask the server questions that it answers late when it is full;
-a full server is what these are for.
+The probes have threads of their own, one for what asks the server and one for what does not: others ask questions
+that a server answers late, or not at all, when it is full or away, and that is what these are for.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from harness.history import FaultWindow, History, Reading
 from harness.load.settings import PumpResult
 from harness.measure.curves import SECOND_NS, curve_of, interpolated
 from harness.measure.reached import CoreOf, Reached
-from harness.probes import PERIOD_NS, Gauge, Probe, Sampler
+from harness.probes import PERIOD_NS, Probe, Sampler
 from harness.recording import Histogram, LatencyLog
 from harness.servers import Server
 
@@ -54,7 +54,7 @@ class Arriving:
         history: gets the readings.
         origin_ns: of the history.
         on_error: told of a probe that has failed.
-        counts: more that is to be looked at in the same moments: numbers of events by the name of the reading.
+        counting: more that is to be looked at, and that asks no server.
         trims: whether something removes events from the streams meanwhile.
         load: which of several loads it is; empty: the only one.
     """
@@ -68,7 +68,7 @@ class Arriving:
         history: History,
         origin_ns: int,
         on_error: Callable[[str], None],
-        counts: dict[str, Callable[[], float | None]] | None = None,
+        counting: Sequence[Probe] = (),
         trims: bool = False,
         load: str = "",
     ) -> None:
@@ -77,17 +77,17 @@ class Arriving:
         self._origin_ns = origin_ns
         self._stack = contextlib.ExitStack()
         self._reached = Reached(server.url, streams, trims=trims, load=load)
-        labels = {"load": load} if load else {}
-        probes: list[Probe] = [self._reached, CoreOf(lambda: server.pid, stage.clock)]
-        probes += [Gauge(name, "events", count, **labels) for name, count in (counts or {}).items()]
-        self._sampler = Sampler(
-            probes, clock=stage.clock, origin_ns=origin_ns, history=history, on_error=on_error, period_ns=PERIOD_NS
-        )
+        asking: list[Probe] = [self._reached]
+        self._samplers = [
+            Sampler(probes, clock=stage.clock, origin_ns=origin_ns, history=history, on_error=on_error)
+            for probes in (asking, [CoreOf(lambda: server.pid, stage.clock), *counting])
+        ]
 
     def __enter__(self) -> Self:
         self._reached.begin()
         self._stack.callback(self._reached.close)
-        self._stack.enter_context(self._sampler)
+        for sampler in self._samplers:
+            self._stack.enter_context(sampler)
         return self
 
     def __exit__(

@@ -463,14 +463,19 @@ class Line:
         """The streams that the load is appended to, and that the consumers read."""
         return [self.keys.stream(topic, action) for topic, action in SOURCES]
 
-    def probes(self) -> list[Probe]:
-        """What to sample while the line is under load."""
-        streams = self.streams
-        client = self._stack.enter_context(contextlib.closing(self.server.client(timeout_s=0.5)))
-        probes: list[Probe] = [
+    def counting(self) -> list[Probe]:
+        """What to sample of our own counts, whatever the server does."""
+        return [
+            Gauge("load.applied", "events", lambda: self.ledger.applied),
             Gauge("lag.events", "events", lambda: self.unapplied, group=GROUP),
             Gauge("lag.unanswered", "events", lambda: self.unanswered, group=GROUP),
         ]
+
+    def probes(self) -> list[Probe]:
+        """What to sample of the server and the host while the line is under load."""
+        streams = self.streams
+        client = self._stack.enter_context(contextlib.closing(self.server.client(timeout_s=0.5)))
+        probes: list[Probe] = []
         if self.settings.delivery != "seed":
             probes.append(GroupLag(client, streams, GROUP, lambda raw: EventId.parse(raw).epoch_s))
         return [*probes, ServerLoad(client, lambda: self.server.pid, self.stage.clock), HostLoad()]
@@ -507,7 +512,7 @@ class Line:
             history=findings.history,
             origin_ns=self.origin_ns,
             on_error=findings.probe_failed,
-            counts={"load.applied": lambda: self.ledger.applied},
+            counting=self.counting(),
             trims=self.settings.is_trimmed,
         )
         self._stack.enter_context(self.arriving)
