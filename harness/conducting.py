@@ -38,6 +38,7 @@ from harness.host import cgroup
 from harness.host.neighbors import Neighbors, Snapshot, in_words, neighbors, snapshot
 from harness.ledger import Account
 from harness.load.settings import SPIN_SHARE, PumpError, PumpResult
+from harness.measure.curves import add_curve, readings_of
 from harness.measure.floor import COLUMNS, Floor
 from harness.record.alive import alive
 from harness.recording import KINDS, READING_LAG, Histogram, Interval, LatencyLog, SlowOperation
@@ -48,8 +49,10 @@ from harness.servers import ServerError
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
 # What `Findings.pumped` and `host_steal` add, for `figure_names`.
 PUMPED = """
-    1/s     {offered,achieved}_per_s
-    events  ok failed unknown dropped unseen
+    1/s     {offered,achieved,reached}_per_s
+    events  ok failed unknown dropped unseen reached
+    s       short_s by_hand.*.lasted_s
+    faults  by_hand
     µs      {response,service,send_lag,reading_lag}.{p50,p90,p99,p99.9,max} gc_pause_max
     µs      floor.{xadd,ping}.{send_lag,service,read}.{p50,p90,p99,max}
     values  out_of_range
@@ -188,6 +191,16 @@ class Findings:
             for interval in result.intervals
         ]
         self.intervals += shifted
+        add_curve(
+            self.history,
+            "offered",
+            list(readings_of(result.offered_in_s, scheduled_ns=result.scheduled_ns or None)),
+            offset_ns=offset_ns,
+            load=name,
+        )
+        add_curve(
+            self.history, "answered", list(readings_of(result.answered_in_s)), offset_ns=offset_ns, load=name
+        )
         self.slowest += [msgspec.structs.replace(slow, due_ns=slow.due_ns + offset_ns) for slow in result.slowest]
         log = LatencyLog(shifted)
         dot = f"{name}." if name else ""
@@ -521,9 +534,9 @@ def _dated_by(pumps: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def with_cause(verdict: Verdict, who: Neighbors | None) -> Verdict:
-    """A verdict on an instrument that fell behind, with whoever had the machine meanwhile; any other as it is."""
+    """A verdict on what fell behind, with whoever had the machine meanwhile; any other as it is."""
     disturbed = in_words(who)
-    if verdict.status != "UNKNOWN" or not verdict.name.endswith("send_lag") or not disturbed:
+    if verdict.status != "UNKNOWN" or not verdict.name.endswith(("send_lag", "load_reached")) or not disturbed:
         return verdict
     return msgspec.structs.replace(verdict, detail=f"{verdict.detail}; meanwhile {disturbed}")
 

@@ -278,7 +278,7 @@ class _Patient:
         """From now on faults can be done."""
         self._is_playing = True
 
-    def inject(self, fault: Fault) -> FaultWindow:
+    def inject(self, fault: Fault, *, by_hand: bool = False) -> FaultWindow:
         """Do a fault; afterwards it is open, also where it failed half-way.
 
         Raises:
@@ -290,7 +290,9 @@ class _Patient:
         try:
             if self.open is not None or not self._is_playing:
                 raise FaultRefusedError(f"{fault.name} was not done to {self.name}: {self._what_is_open()}")
-            opened = FaultWindow(name=fault.name, target=self.name, start_ns=self._now_ns(), end_ns=None)
+            opened = FaultWindow(
+                name=fault.name, target=self.name, start_ns=self._now_ns(), end_ns=None, by_hand=by_hand
+            )
             self.open = opened
             injection = self.faults[fault.name]
             try:
@@ -427,12 +429,13 @@ class Nemesis:
         """What is broken at this moment; the windows have no end yet."""
         return [patient.open for patient in self._patients.values() if patient.open is not None]
 
-    def inject_now(self, name: FaultName, target: str = "", **options: Option) -> None:
+    def inject_now(self, name: FaultName, target: str = "", *, by_hand: bool = True, **options: Option) -> None:
         """Do a fault by hand; it stays open until it is healed by hand or the nemesis is left.
 
         Args:
             name: what is done.
             target: the name of a target; may be left out where there is one only.
+            by_hand: whether a person does it; not so where a scenario does.
             options: how.
 
         Raises:
@@ -443,7 +446,7 @@ class Nemesis:
         fault = Fault(name=name, at_ns=0, for_ns=0, target=target, options=options)
         patient = self._checked(fault)
         try:
-            patient.inject(fault)
+            patient.inject(fault, by_hand=by_hand)
         except FaultRefusedError:
             raise
         except FaultError:

@@ -5,6 +5,7 @@ timeline:
 
     Reading       a number that a probe took:         lag.events = 812 {group: crm}
     FaultWindow   a fault, from injection to healing: kill crm, 8.00 s to 16.00 s
+    Phase         a part of the load:                 burst, 4.00 s to 8.00 s
     Mark          a moment with a name:               drained, 18.73 s
     ServerEvent   what the server did by itself:      fork for a snapshot, 12.3 s, 38 ms long
 
@@ -34,13 +35,27 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True, tag="reading", omit_def
     labels: dict[str, str] = {}
 
 
-class FaultWindow(msgspec.Struct, frozen=True, kw_only=True, tag="fault"):
-    """A fault, from its injection to its healing. `end_ns` is None where it never healed."""
+class FaultWindow(msgspec.Struct, frozen=True, kw_only=True, tag="fault", omit_defaults=True):
+    """A fault, from its injection to its healing.
+
+    Attributes:
+        end_ns: None where it never healed.
+        by_hand: whether somebody has done it meanwhile, as with a button, where no plan had it.
+    """
 
     name: str
     target: str
     start_ns: int
     end_ns: int | None
+    by_hand: bool = False
+
+
+class Phase(msgspec.Struct, frozen=True, kw_only=True, tag="phase"):
+    """A part of the load that has a name, such as a burst, from its start to its end."""
+
+    name: str
+    start_ns: int
+    end_ns: int
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True, tag="mark"):
@@ -78,7 +93,7 @@ class ServerEvent(msgspec.Struct, frozen=True, kw_only=True, tag="server", omit_
     count: int = 1
 
 
-Entry = Reading | FaultWindow | Mark | SlowMark | ServerEvent
+Entry = Reading | FaultWindow | Mark | SlowMark | ServerEvent | Phase
 
 
 class History:
@@ -106,6 +121,11 @@ class History:
     def faults(self) -> list[FaultWindow]:
         """The fault windows, in the order of their start."""
         return sorted((e for e in self.entries if isinstance(e, FaultWindow)), key=lambda f: f.start_ns)
+
+    @property
+    def phases(self) -> list[Phase]:
+        """The parts of the load that have a name, in the order of their start."""
+        return sorted((e for e in self.entries if isinstance(e, Phase)), key=lambda p: p.start_ns)
 
     @property
     def marks(self) -> list[Mark]:

@@ -145,9 +145,11 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """The account as it stands.
+    """The account as it stands: due = acknowledged + failed + unknown + dropped + unanswered.
 
     Attributes:
+        due: arrivals so far; the next five, what became of them. None where nobody counts them.
+        unanswered: on their way, or waiting for the server or the instrument.
         waiting: acknowledged, and no effect yet.
         unexpected: None until the load has ended, for before it is not told which events were attempted.
         lost: None until everything has drained: what waits is not lost.
@@ -157,6 +159,11 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     acknowledged: int
     applied: int
     waiting: int
+    due: int | None = None
+    failed: int | None = None
+    unknown: int | None = None
+    dropped: int | None = None
+    unanswered: int | None = None
     duplicated: int
     unexpected: int | None
     lost: int | None
@@ -211,6 +218,11 @@ def standing(account: Account, counts: Counts | None, *, has_drained: bool | Non
         duplicated=account.duplicated,
         unexpected=account.unexpected if is_closed else None,
         lost=account.lost if is_closed and has_drained else None,
+        due=None if counts is None else counts.arrivals,
+        failed=None if counts is None else counts.failed,
+        unknown=None if counts is None else counts.unknown,
+        dropped=None if counts is None else counts.dropped,
+        unanswered=None if counts is None else counts.unanswered,
     )
 
 

@@ -43,6 +43,7 @@ import contextlib
 import functools
 import gc
 import importlib
+import itertools
 import random
 import uuid
 import weakref
@@ -59,6 +60,7 @@ from harness.clock import Clock, SystemClock
 from harness.driving import Journeys
 from harness.host.gc_pauses import GcPauses
 from harness.load.settings import PumpError, PumpResult
+from harness.measure.curves import SECOND_NS
 from harness.measure.failures import Failures
 from harness.measure.outcomes import FAILED, OK, UNKNOWN
 from harness.pacing import ClosedLoop, Pacer
@@ -316,6 +318,7 @@ class UserPool:
         self._count = 0
         self._counts = [0] * 4
         self._failures = Failures()
+        self._answered: collections.Counter[int] = collections.Counter()
         self._recorder = Recorder()
         self._pauses = GcPauses(clock)
         self._measuring = contextlib.ExitStack()
@@ -382,6 +385,8 @@ class UserPool:
         """Record a step: when it was due, started and done; and how it went."""
         self._counts[outcome] += 1
         self._last_done_ns = times_ns[2]
+        if outcome == OK:
+            self._answered[(times_ns[2] - self._origin_ns) // SECOND_NS] += 1
         if reason:
             self._failures.note(reason, (times_ns[2] - self._origin_ns) / 1e9, kind=reason)
         if outcome != UNKNOWN:
@@ -459,7 +464,17 @@ class UserPool:
             gc_pauses=self._pauses.count,
             gc_pause_max_ns=self._pauses.longest_ns,
             told=dict(self.told),
+            offered_in_s=self._offered_in_s(),
+            answered_in_s=[self._answered[s] for s in range(max(self._answered, default=-1) + 1)],
         )
+
+    def _offered_in_s(self) -> list[int]:
+        """How many were due in each second of the schedule; none where there is no schedule."""
+        if not self._pacer.total:
+            return []
+        ends_ns = range(SECOND_NS, self._until_ns + SECOND_NS, SECOND_NS)
+        due = [0, *(self._due_before(min(end_ns, self._until_ns)) for end_ns in ends_ns)]
+        return [after - before for before, after in itertools.pairwise(due)]
 
     def _due_before(self, until_ns: int) -> int:
         """How many arrivals of the seats here are due before a time of the schedule."""

@@ -21,7 +21,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from harness.history import FaultWindow, Mark
+from harness.history import FaultWindow, Mark, Phase
 from harness.recording import HIGHEST_US
 from reports.findings import printable
 
@@ -188,6 +188,33 @@ def fault_layers(faults: Sequence[FaultWindow], span: tuple[float, float], *, na
         ],
         "mark": _text("var(--fault-ink)", bold=True) | {"dy": {"expr": "14 * datum.row"}},
         "encoding": {"x": time_axis(span), "y": {"value": 10}, "text": {"field": "label"}},
+    }
+    return [shade, name]
+
+
+def phase_layers(phases: Sequence[Phase], span: tuple[float, float], *, named: bool) -> list[Part]:
+    """Parts of the load, such as a burst, as shaded spans of time from start to end, named at the foot."""
+    rows = [
+        {"t": phase.start_ns / 1e9, "end": phase.end_ns / 1e9, "label": printable(phase.name)} for phase in phases
+    ]
+    if not rows:
+        return []
+    data: Part = {"values": rows}
+    shade: Part = {
+        "data": data,
+        "mark": {"type": "rect", "clip": True, "color": "var(--phase)", "aria": False},
+        "encoding": {"x": time_axis(span), "x2": {"field": "end"}},
+    }
+    if not named:
+        return [shade]
+    name: Part = {
+        "data": data,
+        "transform": [
+            {"filter": "datum.end >= from && datum.t <= to"},
+            {"calculate": "max(datum.t, from)", "as": "t"},
+        ],
+        "mark": _text("var(--phase-ink)", bold=True),
+        "encoding": {"x": time_axis(span), "y": {"value": {"expr": "height - 10"}}, "text": {"field": "label"}},
     }
     return [shade, name]
 

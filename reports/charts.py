@@ -4,7 +4,8 @@
 specification with what the page around it needs: a caption, the series of its legend, a table of its data.
 
     latency     percentile curves per operation; p50, p99, max over time; time x latency as a heat map
-    throughput  replies per second, of success or refusal
+    throughput  what was due, reached the server, was answered and had its effect, second by second; where a
+                record does not have that: replies per second, of success or refusal
     lag         events not applied, pending, and the age of the oldest, per consumer group
     drain       what waits after a restart: as measured, and as the rates predict it
     events      outcomes by kind; the ledger, attempted -> acknowledged -> applied
@@ -39,6 +40,7 @@ import msgspec
 import numpy as np
 
 from harness.history import History, Reading
+from harness.measure import curves
 from harness.recording import KINDS, Histogram, Int64s, LatencyLog, highest_at
 from harness.run import Record, Run
 from reports import axes
@@ -65,6 +67,10 @@ _COLORS = {
     "p99": "var(--c-1)",
     "max": "var(--c-2)",
     "answered or refused": "var(--c-1)",
+    "offered": "var(--c-7)",
+    "reached": "var(--c-2)",
+    "answered": "var(--c-1)",
+    "applied": "var(--c-3)",
 }
 _DASHES = {
     "predicted": [6, 4],
@@ -72,6 +78,10 @@ _DASHES = {
     "service": [4, 4],
     "max": [2, 2],
     "pending": [4, 3],
+    "not answered": [1, 2],
+    "offered": [6, 3],
+    "answered": [4, 3],
+    "applied": [1, 2],
 }
 _PERCENTILES = (0.5, 0.75, 0.9, 0.99, 0.999, 0.9999, 1.0)
 _HEAT_LEVELS = 7
@@ -146,7 +156,7 @@ def charts(record: Record, intervals: int = 300) -> list[Chart]:
     return [
         *percentile_charts(record),
         *(c for o in _drawn(log)[:_MOST_OPERATIONS] for c in latency_charts(log, o, view)),
-        *throughput_chart(log, view),
+        *(load_chart(history, view) or throughput_chart(log, view)),
         *lag_charts(history, view),
         *drain_chart(record),
         *ledger_charts(record),
@@ -185,6 +195,7 @@ class _View:
         self.reading_width_s: float = next(finer, self.width_s)
         self.faults = record.history.faults
         self.marks = record.history.marks
+        self.phases = record.history.phases
 
     def merged(self, what: str) -> str:
         """A sentence on merged seconds, empty where none were."""
@@ -194,6 +205,7 @@ class _View:
         """A chart over time: faults behind the layers, marks and the reader's pointer before them."""
         return flat_spec(
             [
+                *axes.phase_layers(self.phases, self.span, named=named),
                 *axes.fault_layers(self.faults, self.span, named=named),
                 *layers,
                 *axes.mark_layers(self.marks, self.span, named=named, below=axes.fault_rows(self.faults)),
@@ -464,6 +476,61 @@ def _levels(most: int) -> list[int]:
 # --- throughput ------------------------------------------------------------------------------------------
 
 
+_LOAD_WORDS = {
+    "offered": "due by the schedule",
+    "reached": "taken by the server, by its own count",
+    "answered": "acknowledged to the producer",
+    "applied": "first effects at the end of the line",
+}
+
+
+def load_chart(history: History, view: _View) -> list[Chart]:
+    """What was due, arrived, was answered and had its effect, each in the second in which it happened."""
+    rows: list[Row] = []
+    found = []
+    for kind in curves.KINDS:
+        loads = sorted({r.labels.get("load", "") for r in history.readings(f"load.{kind}")})
+        by_load = [
+            curves.per_second(curves.curve_of(history, kind, load=load), width_s=float(view.width_s))
+            for load in loads
+        ]
+        mine: dict[float, float | None] = {}
+        # Probes look before the load begins, too.
+        for t, rate in (each for each in itertools.chain.from_iterable(by_load) if each[0] >= 0):
+            before = mine.get(t)
+            # Two loads may share a second, one ending in it and one beginning.
+            mine[t] = rate if before is None else before + (rate or 0.0)
+        if mine:
+            found.append(kind)
+            known = sorted([*mine, *holes(dict.fromkeys(mine), view.width_s)])
+            rows += [{"t": t, "v": _rounded(mine.get(t)), "s": kind} for t in known]
+    if not {"offered", "answered"} <= set(found):
+        return []
+    series = named_series(found)
+    line = lines(
+        axes.time_axis(view.span), axes.amount_axis("events per second (1/s)"), series, rows, step="step-after"
+    )
+    told = ", ".join(f"{kind} is {_LOAD_WORDS[kind]}" for kind in found)
+    return [
+        Chart(
+            key="throughput",
+            section="throughput",
+            title="Events per second: due, arrived, done",
+            caption=f"Each in the second in which it happened: {told}. Where these lie on one another the load "
+            f"arrived as it was due.{view.merged('the mean')}",
+            spec=view.spec(line, rows, 240, named=True),
+            unit="1/s",
+            series=series,
+            timed=True,
+            size="wide",
+        )
+    ]
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
+
+
 def throughput_chart(log: LatencyLog, view: _View) -> list[Chart]:
     """Replies per second; 0 where a load got none, nothing where no load ran."""
     answered: dict[float, int] = {}
@@ -557,7 +624,13 @@ def _not_drawn(count: int, what: str) -> str:
 
 # The charts of lag: key, title, unit, title of the axis, and the reading behind each kind of line.
 _LAGS: tuple[tuple[str, str, str, str, dict[str, str]], ...] = (
-    ("lag-events", "Events waiting", "events", "events", {"not applied": "lag.events", "pending": "lag.pending"}),
+    (
+        "lag-events",
+        "Events waiting",
+        "events",
+        "events",
+        {"not applied": "lag.events", "pending": "lag.pending", "not answered": "lag.unanswered"},
+    ),
     ("lag-seconds", "Age of the oldest event not yet applied", "s", "seconds (s)", {"age": "lag.seconds"}),
 )
 

@@ -57,8 +57,11 @@ def drain_of(record: Record) -> Drain | None:
         RunError: the timeline cannot be read.
     """
     run, history = record.run, record.history
-    names = ("backlog_events", "drain_rate_per_s", "predicted_drain_s", "first_effect_s")
+    names = ("backlog_at_restart_events", "drain_rate_per_s", "predicted_drain_s", "first_effect_s")
     backlog, drain_per_s, end_s, first_s = (run.figure(f"{run.scenario}.{name}") for name in names)
+    if backlog is None:
+        # Earlier records have no other.
+        backlog = run.figure(f"{run.scenario}.backlog_events")
     restart_ns, load_s, arrival_per_s = history.mark("restart"), _load_s(run), run.parameters.get("rate_per_s")
     if restart_ns is None or not backlog or drain_per_s is None:
         return None

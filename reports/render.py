@@ -54,6 +54,9 @@ _EXPECTED: dict[str, tuple[Section, ...]] = {
     "retention": ("latency", "throughput", "lag", "events"),
 }
 
+# What any run may leave; of the rest a scenario that is about something else has nothing to say.
+_OF_EVERY_RUN: frozenset[Section] = frozenset({"events", "machine"})
+
 
 class Block(msgspec.Struct, frozen=True):
     """A section of charts: its title, its charts, and what to say where it has none."""
@@ -162,7 +165,7 @@ def _view(record: Record, identity: str, intervals: int) -> View:
         absent=[
             _SECTIONS[s][1]
             for s, found in by_section.items()
-            if not found and s not in expected and record.run.scenario != "gate"
+            if not found and s not in expected and s in _OF_EVERY_RUN and record.run.scenario != "gate"
         ],
         timed=any(c.timed for c in drawn),
         steps=_steps(record),

@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import checking
+from harness.check.load_reached import Seconds
 from harness.conducting import Findings, answered
 from harness.history import History
 from harness.measure.outcomes import OK
+from scenarios.arrival import Judged, add_arrival
 from scenarios.line import Evidence, Line
 
 Int64s = NDArray[np.int64]
@@ -34,7 +36,10 @@ def caught_up_ns(line: Line, until_ns: int) -> int | None:
         return None
     due_ns = line.pacer.due_ns(0, outcomes.size)
     waited = np.flatnonzero((outcomes == OK) & (due_ns < until_ns))
-    return applied_at_ns(line.effects.sequences, line.applied_at, np.setdiff1d(waited, line.ledger.lost()))
+    if line.has_drained:
+        # Before that, what has had no effect is not lost: it waits.
+        waited = np.setdiff1d(waited, line.ledger.lost())
+    return applied_at_ns(line.effects.sequences, line.applied_at, waited)
 
 
 def applied_at_ns(seen: Int64s, applied: Sequence[tuple[int, int]], events: Int64s) -> int | None:
@@ -64,6 +69,18 @@ ACCOUNT = """
 """
 
 
+def add_line_arrival(findings: Findings, line: Line, *, budget_ms: float, until_ns: int | None = None) -> Seconds:
+    """The figures and the verdict on whether the load of a line reached its server.
+
+    Args:
+        budget_ms: what the instrument may be late.
+        until_ns: up to when the load is judged; None: all of it.
+    """
+    if line.arriving is not None:
+        line.arriving.end()
+    return add_arrival(findings, findings.history, line.result, Judged(budget_ms=budget_ms, until_ns=until_ns))
+
+
 def add_account(
     findings: Findings, line: Line, *, is_drained: bool, timeout_s: float, leave_out: Collection[str] = ()
 ) -> Evidence:
@@ -78,9 +95,11 @@ def add_account(
     account, result = line.ledger.account(), line.result
     evidence = line.evidence()
     for name in ("attempted", "acknowledged", "applied", "lost", "duplicated", "unexpected", "recovered"):
-        findings.figure(name, getattr(account, name), "events")
+        # What waits is not lost: before all that waited was handled, nobody knows.
+        is_known = is_drained or not name.startswith("lost")
+        findings.figure(name, getattr(account, name) if is_known else None, "events")
     for where, count in evidence.losses.counts.items():
-        findings.figure(f"lost.{where}", count, "events")
+        findings.figure(f"lost.{where}", count if is_drained else None, "events")
     findings.figure("stored", evidence.stored, "events")
     findings.figure("parked", evidence.parked, "events")
     findings.figure("disordered", evidence.order.disordered, "events")

@@ -30,9 +30,11 @@ from harness.recording import LatencyLog
 from harness.server.named import is_url
 from harness.server.url import ServerUrl
 from harness.servers import Durability
+from scenarios.arrival import Arriving, Judged, add_arrival
 from scenarios.commands import PRODUCERS
 from scenarios.load import Load
 from scenarios.shop import LEAD_NS, durability_in_words, floor_before, producer_of, run_pump, server_for
+from scenarios.told import has_arrived, limit_said, told_of
 
 Choice = Literal["everysec", "always", "none", "all"]
 
@@ -158,6 +160,15 @@ def _measure(
         origin_ns = stage.clock.now_ns() + LEAD_NS
         probes: list[Probe] = [*server_probes(server, client, stage.clock), HostLoad()]
         history = History()
+        arriving = Arriving(
+            stage,
+            server,
+            chosen.stream_names(server),
+            history=history,
+            origin_ns=run_origin_ns,
+            on_error=findings.probe_failed,
+            load=label,
+        )
         stack.callback(lambda: findings.history.entries.extend(history.entries))
         stack.enter_context(
             Sampler(
@@ -168,6 +179,7 @@ def _measure(
                 on_error=findings.probe_failed,
             )
         )
+        stack.enter_context(arriving)
         result = run_pump(
             stage,
             pump,
@@ -178,7 +190,12 @@ def _measure(
                 findings.pumped(operation, done, offset_ns=origin_ns - run_origin_ns, name=label)
             ),
         )
+        arriving.end()
     findings.host_steal(history, name=label)
+    how = Judged(
+        budget_ms=chosen.send_lag_budget_ms, name=label, operation=operation, offset_ns=origin_ns - run_origin_ns
+    )
+    add_arrival(findings, history, result, how)
     name = f"append.{label}." if label else "append."
     findings.verdicts += [
         checking.instrument_kept_up(
@@ -198,22 +215,28 @@ def _pacer(stage: Stage, chosen: AppendParameters) -> Pacer:
 def _headline(
     chosen: AppendParameters, findings: Findings, durabilities: list[Durability], results: list[PumpResult]
 ) -> str:
+    told = told_of(findings)
     values = {figure.name: figure.value for figure in findings.figures}
-    parts = []
+    parts, limits = [], []
     for at, durability in enumerate(durabilities):
         label = "append" if at == 0 else f"append.{durability}"
         p50, p99 = values.get(f"{label}.response.p50"), values.get(f"{label}.response.p99")
         if p50 is not None and p99 is not None:
             said = durability_in_words(durability, findings.server)
             where = "on this server" if not findings.server.get("owned") else said
+            limit = limit_said(told, "" if at == 0 else durability)
+            limits += [f" {where[0].upper()}{where[1:]}, {limit}."] if limit else []
             parts.append(f"{where} {p50 / 1000:.2f} ms at the median and {p99 / 1000:.2f} ms at p99")
     total = sum(result.ok for result in results)
+    # A rate that did not arrive was due, and no more.
+    is_there = all(has_arrived(told, "" if at == 0 else each) for at, each in enumerate(durabilities))
+    at_rate = "at" if is_there else "due at"
     what = "bare XADDs" if chosen.path == "xadd" else "appends"
     up_to = "" if chosen.shape == "steady" else f"in {chosen.shape}, up to "
     lines = "1 connection" if chosen.connections == 1 else f"{chosen.connections} connections"
     return (
-        f"{total:,} {what} at {up_to}{chosen.rate_per_s:,.0f}/s (open loop, {lines}), "
-        f"counted from when each was due: {'; '.join(parts)}."
+        f"{total:,} {what} {at_rate} {up_to}{chosen.rate_per_s:,.0f}/s (open loop, {lines}), "
+        f"counted from when each was due: {'; '.join(parts)}.{''.join(limits)}"
     )
 
 

@@ -49,11 +49,12 @@ from harness.recording import LatencyLog
 from harness.run import Verdict
 from ordershop.services.crm import SOURCES
 from ordershop.supervisor import SupervisorError
-from scenarios.account import ACCOUNT, add_account, add_lag
+from scenarios.account import ACCOUNT, add_account, add_lag, add_line_arrival
 from scenarios.commands import CONSUMERS, PRODUCERS
 from scenarios.counting_crm import handled_path
 from scenarios.line import Delivery, Line, LineSettings
 from scenarios.shop import GROUP
+from scenarios.told import Told, arrived_said, by_hand_said, has_arrived, lost_said, told_of
 
 How = Literal["stop", "kill", "freeze"]
 
@@ -292,7 +293,7 @@ class Operator:
         name, how = _name_of(number), self._chosen.how
         nemesis = self._nemesis()
         fault: FaultName = how
-        nemesis.inject_now(fault, name)
+        nemesis.inject_now(fault, name, by_hand=False)
         self._wait_s(self._chosen.away_s)
         before_ns = self._now_ns()
         nemesis.heal_now(name)
@@ -411,6 +412,8 @@ def claimed_s(history: History) -> list[tuple[int, float]]:
     """
     found = []
     for fault in history.faults:
+        if fault.by_hand:
+            continue
         consumer = fault.target.removeprefix("crm-") if fault.target != "crm" else "1"
         end_ns = fault.end_ns if fault.end_ns is not None else fault.start_ns
         readings = [
@@ -455,7 +458,7 @@ def _conclude(
     chosen: ConsumersParameters, line: Line, operator: Operator, findings: Findings, *, is_drained: bool
 ) -> None:
     history, shares = findings.history, _shares(line, chosen.consumers + 1)
-    first_ns = history.faults[0].start_ns
+    first_ns = next(fault for fault in history.faults if not fault.by_hand).start_ns
     rolled_ns = operator.rolled_ns or first_ns
     for name, from_ns, to_ns in (
         ("before", 0, first_ns),
@@ -481,34 +484,39 @@ def _conclude(
     findings.verdicts.append(
         checking.instrument_kept_up("consumers.send_lag", log.total("append.send_lag"), budget_us)
     )
+    add_line_arrival(findings, line, budget_ms=chosen.send_lag_budget_ms)
     add_account(findings, line, is_drained=is_drained, timeout_s=chosen.drain_timeout_s)
     if chosen.delivery != "seed":
         name = "consumers.removed_clean"
         findings.verdicts.append(checking.checked(name, lambda: removed_clean(name, operator.deleted_with)))
     worked = "consumers.all_worked"
     findings.verdicts.append(checking.checked(worked, lambda: all_worked(worked, shares)))
-    findings.headline = _headline(chosen, line, operator, claims, shares)
+    findings.headline = headline(chosen, told_of(findings))
 
 
-def _headline(
-    chosen: ConsumersParameters, line: Line, operator: Operator, claims: list[tuple[int, float]], shares: Shares
-) -> str:
-    account = line.ledger.account()
-    lost = "none was lost" if not account.lost else f"{account.lost:,} were lost"
-    again = (
+def headline(chosen: ConsumersParameters, told: Told) -> str:
+    """What came out, in a sentence.
+
+    Args:
+        told: of a run with these parameters.
+    """
+    again, duplicated = told.value("handled_again"), told.value("duplicated")
+    twice = (
         "none was handled twice"
-        if not shares.again
-        else f"{shares.again:,} were handled again, {account.duplicated or 'none'} of them with a second effect"
+        if not again
+        else f"{again:,.0f} were handled again, {f'{duplicated:,.0f}' if duplicated else 'none'} of them "
+        "with a second effect"
     )
-    all_claims_s = [seconds for _, seconds in claims]
-    if operator.claimed_s is not None and chosen.delivery == "at_least_once" and chosen.how != "stop":
-        all_claims_s.append(operator.claimed_s)
-    claimed = ""
-    if all_claims_s:
-        claimed = f"; what one had in hand was another's after {max(all_claims_s):.2f} s at most"
+    # One that is stopped finishes what it has in hand, and only at least once claims what another had.
+    is_claimed = chosen.delivery == "at_least_once" and chosen.how != "stop"
+    claims_s = [told.value("roll.claimed_s.max"), told.value("removed.claimed_s") if is_claimed else None]
+    known_s = [seconds for seconds in claims_s if seconds is not None]
+    claimed = f"; what one had in hand was another's after {max(known_s):.2f} s at most" if known_s else ""
+    load = f", at {chosen.rate_per_s:,.0f}/s" if has_arrived(told) else ""
     return (
         f"{chosen.consumers} consumers were {_SAID[chosen.how]} one by one and came back, one was removed and one "
-        f"added, at {chosen.rate_per_s:,.0f}/s: of {account.acknowledged:,} events {lost}, {again}{claimed}."
+        f"added{load}{by_hand_said(told)}: of {told.value('acknowledged') or 0:,.0f} events {lost_said(told)}, "
+        f"{twice}{claimed}{arrived_said(told)}."
     )
 
 

@@ -6,6 +6,7 @@ for a while, heals, and the CRM drains what waits. Then every event is accounted
     before_s          | outage_s             | after_s                     | the rest of the drain
     producers go on  ------------------------------------------------------+
     lag in its band   | fault -> lag rises   | healed -> first effect -> drained, lag back in its band
+                                             |<- starting ->|<- draining ->|     what waits is highest at the first
 
     fault             done to          and what goes with it
     kill, stop        the CRM          it is started again
@@ -36,8 +37,10 @@ import math
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from msgspec import Meta, Struct
 from msgspec.structs import replace
+from numpy.typing import NDArray
 
 from harness import checking
 from harness.bootstrap import Ratio, ratios, seconds_of
@@ -45,12 +48,13 @@ from harness.conduct.figures import figure_names
 from harness.conducting import PUMPED, Findings, ParameterError, ScenarioError, Stage
 from harness.faults import Fault, FaultName, Option
 from harness.history import FaultWindow, History, Mark
+from harness.measure.outcomes import OK, UNKNOWN
 from harness.pacing import constant
 from harness.probes import InHand, Sampler
 from harness.recording import LatencyLog
 from harness.server.named import is_url
 from ordershop.services.crm import SOURCES
-from scenarios.account import ACCOUNT, add_account, add_lag
+from scenarios.account import ACCOUNT, add_account, add_lag, add_line_arrival
 from scenarios.commands import CONSUMERS, PRODUCERS
 from scenarios.line import Delivery, Line, LineSettings
 from scenarios.recovery import (
@@ -60,10 +64,14 @@ from scenarios.recovery import (
     count_at,
     detected_s,
     excess_lag_event_s,
+    highest_lag,
     predicted_drain_s,
     recovery,
 )
 from scenarios.shop import GROUP
+from scenarios.told import Told, arrived_said, by_hand_said, lost_said, told_of, twice_said
+
+Int64s = NDArray[np.int64]
 
 Way = Literal[
     "kill",
@@ -210,8 +218,8 @@ class CrmOutage:
         "crm_outage",
         PUMPED,
         ACCOUNT,
-        "s       {outage,detected,first_effect,back_in_band,drained,caught_up,predicted_drain}_s",
-        "events  backlog_events in_hand_events",
+        "s       {outage,detected,first_effect,back_in_band,drained,draining,caught_up,predicted_drain}_s",
+        "events  backlog_events backlog_at_restart_events in_hand_events",
         "1/s     drain_rate_per_s",
         "event_seconds excess_lag_event_s",
         "share   prediction_error",
@@ -289,7 +297,8 @@ class _Drain(Struct, frozen=True, kw_only=True):
     """The end of an outage as it was, and as the rates predict it; times count from the restart."""
 
     restart_ns: int
-    backlog: int
+    backlog: float | None
+    at_restart: int
     found: Recovery
     caught_up_s: float | None
     predicted_s: float | None
@@ -302,12 +311,19 @@ class _Drain(Struct, frozen=True, kw_only=True):
             return None
         return (self.predicted_s - first_s) / (self.caught_up_s - first_s) - 1
 
+    @property
+    def draining_s(self) -> float | None:
+        """From the first effect until what waited then was applied."""
+        if self.found.drained_s is None or self.found.first_effect_s is None:
+            return None
+        return self.found.drained_s - self.found.first_effect_s
+
 
 def _conclude(chosen: OutageParameters, line: Line, findings: Findings, *, is_drained: bool) -> None:
-    fault = next(iter(findings.history.faults), None)
+    fault = next((fault for fault in findings.history.faults if not fault.by_hand), None)
     if fault is None or fault.end_ns is None:
         raise ScenarioError(f"the load ended before {chosen.fault} was done and healed")
-    drain = _drain(chosen, line, findings, fault.end_ns)
+    drain = _drain(chosen, line, findings, fault)
     _add_recovery(findings, fault, drain)
     log = LatencyLog(findings.intervals)
     findings.verdicts.append(
@@ -315,52 +331,62 @@ def _conclude(chosen: OutageParameters, line: Line, findings: Findings, *, is_dr
             "crm_outage.send_lag", log.total("append.send_lag"), chosen.send_lag_budget_ms * 1000
         )
     )
+    add_line_arrival(findings, line, budget_ms=chosen.send_lag_budget_ms)
     _add_producers(chosen, findings, fault, drain)
     if chosen.fault == "kill_in_batch" and chosen.delivery == "at_least_once":
         _add_in_hand(findings, fault)
     # Without a server there is no answer; with an empty one, no script.
     leave_out = {"answered"} if chosen.fault == "restart_empty" else ()
     add_account(findings, line, is_drained=is_drained, timeout_s=chosen.drain_timeout_s, leave_out=leave_out)
-    findings.headline = _headline(chosen, line, drain, (drain.restart_ns - fault.start_ns) / 1e9)
+    findings.headline = headline(chosen, told_of(findings))
 
 
-def _drain(chosen: OutageParameters, line: Line, findings: Findings, restart_ns: int) -> _Drain:
-    history = findings.history
-    # Arrivals due before the restart, less what had its effect by then, waited for the CRM.
-    due_until_restart = _due_at(chosen, line, restart_ns)
-    backlog = max(0, due_until_restart - count_at(line.applied_at, restart_ns))
-    found = recovery(line.applied_at, history, restart_ns=restart_ns, backlog_until=due_until_restart)
+def _drain(chosen: OutageParameters, line: Line, findings: Findings, fault: FaultWindow) -> _Drain:
+    history, restart_ns = findings.history, fault.end_ns or fault.start_ns
+    accepted_ns = _accepted_ns(line)
+
+    def accepted_by(t_ns: int) -> int:
+        return int(np.searchsorted(accepted_ns, t_ns, "right"))
+
+    found = recovery(line.applied_at, history, restart_ns=restart_ns, backlog_until=accepted_by)
     if line.ledger.account().lost:
         # A count of effects says when a backlog was applied only where nothing of it is missing.
         found = replace(found, back_in_band_s=None, drained_s=None, drain_rate_per_s=None)
     caught_up_s = predicted_s = None
     if found.first_effect_s is not None and found.drain_rate_per_s is not None:
         first_ns = restart_ns + round(found.first_effect_s * 1e9)
-        caught_ns = caught_up_ns(
-            line.applied_at, lambda ns: _due_at(chosen, line, ns), from_ns=first_ns, within=band(history) or 0.0
-        )
+        caught_ns = caught_up_ns(line.applied_at, accepted_by, from_ns=first_ns, within=band(history) or 0.0)
         caught_up_s = (caught_ns - restart_ns) / 1e9 if caught_ns is not None else None
         predicted_s = predicted_drain_s(
             # The first look that saw an effect may have seen a whole batch: that waits no more.
-            max(0, _due_at(chosen, line, first_ns) - count_at(line.applied_at, first_ns)),
+            max(0, accepted_by(first_ns) - count_at(line.applied_at, first_ns)),
             drain_per_s=found.drain_rate_per_s,
             arrival_per_s=chosen.rate_per_s,
             arriving_s=line.pacer.duration_ns / 1e9 - first_ns / 1e9,
         )
     return _Drain(
         restart_ns=restart_ns,
-        backlog=backlog,
+        backlog=highest_lag(history, fault.start_ns),
+        at_restart=max(0, accepted_by(restart_ns) - count_at(line.applied_at, restart_ns)),
         found=found,
         caught_up_s=caught_up_s,
         predicted_s=predicted_s + (found.first_effect_s or 0.0) if predicted_s is not None else None,
     )
 
 
-def _due_at(chosen: OutageParameters, line: Line, t_ns: int) -> int:
-    """How many arrivals were due by a time of the run; a schedule that somebody has ended has no more."""
-    load_s = chosen.before_s + chosen.outage_s + chosen.after_s
-    due = int(chosen.rate_per_s * min(max(0.0, t_ns / 1e9), load_s))
-    return due if line.result is None else min(due, line.result.arrivals)
+def _accepted_ns(line: Line) -> Int64s:
+    """When each event was due that was acknowledged, or may have been taken all the same; what was refused waits
+    for nobody.
+    """
+    outcomes = line.result.outcomes
+    if outcomes is None:
+        raise ScenarioError("the pump has kept no outcomes")
+    due_ns = line.pacer.due_ns(0, outcomes.size)
+    applied = np.zeros(outcomes.size, bool)
+    seen = line.effects.sequences
+    applied[seen[seen < outcomes.size]] = True
+    accepted: Int64s = due_ns[(outcomes == OK) | ((outcomes == UNKNOWN) & applied)]
+    return accepted
 
 
 def _add_recovery(findings: Findings, fault: FaultWindow, drain: _Drain) -> None:
@@ -379,9 +405,11 @@ def _add_recovery(findings: Findings, fault: FaultWindow, drain: _Drain) -> None
             history.add(Mark(t_ns=drain.restart_ns + int(seconds * 1e9), name=name))
     findings.figure("outage_s", (drain.restart_ns - fault.start_ns) / 1e9, "s")
     findings.figure("backlog_events", drain.backlog, "events")
+    findings.figure("backlog_at_restart_events", drain.at_restart, "events")
     findings.figure("detected_s", detected, "s")
     findings.figure("first_effect_s", found.first_effect_s, "s")
     findings.figure("back_in_band_s", found.back_in_band_s, "s")
+    findings.figure("draining_s", drain.draining_s, "s")
     findings.figure("drained_s", found.drained_s, "s")
     findings.figure("drain_rate_per_s", found.drain_rate_per_s, "1/s")
     findings.figure("excess_lag_event_s", excess_lag_event_s(history), "event seconds")
@@ -463,22 +491,38 @@ def in_hand(history: History, fault: FaultWindow) -> float | None:
     return max(pending, default=None)
 
 
-def _headline(chosen: OutageParameters, line: Line, drain: _Drain, outage_s: float) -> str:
-    account = line.ledger.account()
+def headline(chosen: OutageParameters, told: Told) -> str:
+    """What came out, in a sentence.
+
+    Args:
+        told: of a run with these parameters.
+    """
     said = _SAID[chosen.fault].format(link=chosen.link, ms=chosen.delay_ms)
-    lost = "none was lost" if not account.lost else f"{account.lost:,} were lost"
-    twice = (
-        "none had its effect twice" if not account.duplicated else f"{account.duplicated:,} effects happened twice"
+    backlog = told.value("backlog_events")
+    waited = "what waited was not seen" if backlog is None else f"{backlog:,.0f} events waited at most"
+    return (
+        f"{said} for {told.value('outage_s') or 0:.1f} s{by_hand_said(told)}; {waited}; "
+        f"{lost_said(told)}, {twice_said(told)}; {_caught_said(told)}{arrived_said(told)}."
     )
-    caught = "it did not catch up"
-    if drain.found.drained_s is not None:
-        caught = f"it had caught up {drain.found.drained_s:.2f} s after it came back"
-    predicted = ""
-    if drain.predicted_s is not None and drain.caught_up_s is not None:
-        predicted = (
-            f", and with what came meanwhile after {drain.caught_up_s:.2f} s ({drain.predicted_s:.2f} s predicted)"
-        )
-    return f"{said} for {outage_s:.1f} s; {drain.backlog:,} events waited; {lost}, {twice}; {caught}{predicted}."
+
+
+def _caught_said(told: Told) -> str:
+    first_s, draining_s = told.value("first_effect_s"), told.value("draining_s")
+    if told.value("lost") is None:
+        return "it had not caught up when it was waited for no longer"
+    if draining_s is None or first_s is None:
+        # With events missing nobody can tell from counts when the rest was applied.
+        return "when it had caught up is not known"
+    said = (
+        f"the first effect came {first_s:.2f} s after it came back, "
+        f"and what waited then was drained {draining_s:.2f} s later"
+    )
+    caught_up_s, predicted_s = told.value("caught_up_s"), told.value("predicted_drain_s")
+    if caught_up_s is None or predicted_s is None:
+        return said
+    return (
+        f"{said}, and what came meanwhile {caught_up_s:.2f} s after it came back ({predicted_s:.2f} s predicted)"
+    )
 
 
 scenario = CrmOutage()

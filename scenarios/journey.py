@@ -44,10 +44,14 @@ from ordershop.services.crm import SOURCES
 from ordershop.shop import shop_ports, shop_services, url_of
 from ordershop.supervisor import Supervisor, SupervisorError
 from scenarios.account import largest
+from scenarios.arrival import Judged, add_arrival
 from scenarios.books import Held, check_books, held_by_report, held_in
 from scenarios.commands import CONSUMERS, PRODUCERS, READERS
 from scenarios.shop import GROUP, LEAD_NS, as_scenario_errors, run_pump, server_for
+from scenarios.told import Told, has_arrived, told_of
 
+# How long after the end of a second the steps that were due in it may be answered.
+PATIENCE_MS = 1_000.0
 # As many as the services take in one request.
 _CHUNK = 1_000
 _TIMEOUT_S = 60.0
@@ -94,7 +98,7 @@ class Journey:
     parameters = JourneyParameters
     commands = PRODUCERS | READERS | CONSUMERS
     figures = (
-        *figure_names("journey", PUMPED, "s crm_lag.seconds.max", "events crm_lag.undelivered.max"),
+        *figure_names("journey", PUMPED, "s crm_lag.seconds.max", "events crm_lag.undelivered.max", "users users"),
         *figure_names("journey", PUMPED_PART, within="*."),
     )
     profiles: dict[str, dict[str, Any]] = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
@@ -374,19 +378,51 @@ def _conclude(chosen: JourneyParameters, findings: Findings, result: PumpResult)
             send_lag, detail=f"more users: these were busy when something was due; {send_lag.detail}"
         )
     findings.verdicts += [answered("journey.answered", result), send_lag]
-    values = {figure.name.removeprefix("journey."): figure.value for figure in findings.figures}
-    p50, p99 = values["response.p50"], values["response.p99"]
-    if p50 is None or p99 is None:
-        return
-    steps = [name.removesuffix(".answered") for name in values if name.endswith(".answered")]
-    slowest = max(steps, key=lambda step: values[f"{step}.response.p99"] or 0)
-    slowest_p99 = values[f"{slowest}.response.p99"] or 0
-    up_to = "" if chosen.shape == "steady" else f"in {chosen.shape}, up to "
-    findings.headline = (
-        f"{result.ok:,} steps of {findings.load['users']:,} users at {up_to}{chosen.rate_per_s:,.0f}/s, "
-        f"counted from when each was due: {p50 / 1000:.2f} ms at the median and {p99 / 1000:.2f} ms at p99; "
-        f"slowest is {slowest!r}, {slowest_p99 / 1000:.2f} ms at p99."
+    findings.figure("users", findings.load.get("users"), "users")
+    add_arrival(
+        findings,
+        findings.history,
+        result,
+        Judged(
+            budget_ms=PATIENCE_MS,
+            operation="journey",
+            reached="answered",
+            users=int(findings.load.get("users", chosen.users)),
+        ),
     )
+    findings.headline = headline(chosen, told_of(findings))
+
+
+def headline(chosen: JourneyParameters, told: Told) -> str:
+    """What came out, in a sentence; empty where nothing was answered.
+
+    Args:
+        told: of a run with these parameters.
+    """
+    p50, p99, ok = (told.value(name) for name in ("response.p50", "response.p99", "ok"))
+    if p50 is None or p99 is None:
+        return ""
+    names = [name.removesuffix(".answered") for name in told.figures if name.endswith(".answered")]
+    slowest = max(names, key=lambda step: told.value(f"{step}.response.p99") or 0, default="")
+    slowest_p99 = told.value(f"{slowest}.response.p99")
+    up_to = "" if chosen.shape == "steady" else f"in {chosen.shape}, up to "
+    load = f" at {up_to}{chosen.rate_per_s:,.0f}/s" if has_arrived(told) else ""
+    said = (
+        f"{ok or 0:,.0f} steps of {told.value('users') or chosen.users:,.0f} users{load}, "
+        f"counted from when each was due: {p50 / 1000:.2f} ms at the median and {p99 / 1000:.2f} ms at p99"
+    )
+    if slowest_p99 is not None:
+        said += f"; slowest is {slowest!r}, {slowest_p99 / 1000:.2f} ms at p99"
+    return f"{said}{steps_said(told)}."
+
+
+def steps_said(told: Told) -> str:
+    """A part of a sentence on steps that were not answered in time; empty where all were."""
+    words = told.limited_by.get("")
+    if words is None:
+        return ""
+    offered, answered_per_s = told.value("offered_per_s"), told.value("achieved_per_s")
+    return f"; {offered or 0:,.0f} steps/s were due, {answered_per_s or 0:,.0f}/s were answered: {words}"
 
 
 scenario = Journey()

@@ -15,6 +15,7 @@ group where each lost event stopped, and whether effects came in the order of th
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import http.client
 import socket
@@ -60,6 +61,7 @@ from ordershop.event_store import APPEND_LUA, EventStore, connect
 from ordershop.events import Event, EventId, Keys
 from ordershop.services.crm import SOURCES
 from ordershop.supervisor import Service, Supervisor, SupervisorError, free_port
+from scenarios.arrival import Arriving
 from scenarios.load import EVENT_BYTES, lifecycle, load_script
 from scenarios.shop import GROUP, LEAD_NS, floor_before, producer_of, run_pump, server_for
 
@@ -75,7 +77,7 @@ PAGE = 2_000
 # The mail service refuses this address for good: an event that carries it always fails.
 POISONED = "poison@ordershop.example"
 # What the probes ask of the server; the shop itself asks few of these. Before Redis 7 XINFO counts as one command.
-_ASKED_BY_PROBES = ("info", "time", "xinfo", "xinfo|groups", "xpending", "xrange")
+_ASKED_BY_PROBES = ("info", "time", "xinfo", "xinfo|groups", "xinfo|stream", "xlen", "xpending", "xrange")
 
 
 class LineSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -91,6 +93,7 @@ class LineSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         mail_delay_ms: how long the mail service takes for a request.
         is_idempotent: whether the mail service leaves out what it has sent already.
         has_links: whether the first consumer reaches Redis and the mail service through proxies.
+        is_trimmed: whether something removes events from the streams meanwhile.
         consumer: the module that is started as a consumer.
     """
 
@@ -103,6 +106,7 @@ class LineSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     mail_delay_ms: Annotated[float, Meta(ge=0, le=60_000)] = 0
     is_idempotent: bool = True
     has_links: bool = False
+    is_trimmed: bool = False
     consumer: str = "ordershop.services.crm"
 
 
@@ -292,6 +296,9 @@ class Line:
         self._stack = contextlib.ExitStack()
         self._pump: Drive | None = None
         self._planted = 0
+        self._has_ended = False
+        self.has_drained = False
+        self.arriving: Arriving | None = None
 
     def __enter__(self) -> Self:
         with self._stack:
@@ -451,11 +458,40 @@ class Line:
         """How many events are appended and have had no effect yet."""
         return max(0, self.appended - self.ledger.applied)
 
+    @property
+    def unanswered(self) -> int:
+        """How many events are due and not answered yet: on their way, or waiting for the server or the pump."""
+        if self._pump is None:
+            return 0
+        begun, *ended = (int(count) for count in self._pump.progress)
+        # A pump that is kept from its core has not begun all that is due.
+        due = begun if self._has_ended else max(begun, self._due_by(self.stage.clock.now_ns() - self.origin_ns))
+        return max(0, due - sum(ended))
+
+    def _due_by(self, t_ns: int) -> int:
+        """How many arrivals are due by a moment of the run."""
+        return bisect.bisect_right(
+            range(self.pacer.total), t_ns, key=lambda number: int(self.pacer.due_ns(number, 1)[0])
+        )
+
+    @property
+    def streams(self) -> list[str]:
+        """The streams that the load is appended to, and that the consumers read."""
+        return [self.keys.stream(topic, action) for topic, action in SOURCES]
+
+    def counting(self) -> list[Probe]:
+        """What to sample of our own counts, whatever the server does."""
+        return [
+            Gauge("load.applied", "events", lambda: self.ledger.applied),
+            Gauge("lag.events", "events", lambda: self.unapplied, group=GROUP),
+            Gauge("lag.unanswered", "events", lambda: self.unanswered, group=GROUP),
+        ]
+
     def probes(self) -> list[Probe]:
-        """What to sample while the line is under load."""
-        streams = [self.keys.stream(topic, action) for topic, action in SOURCES]
+        """What to sample of the server and the host while the line is under load."""
+        streams = self.streams
         client = self._stack.enter_context(contextlib.closing(self.server.client(timeout_s=0.5)))
-        probes: list[Probe] = [Gauge("lag.events", "events", lambda: self.unapplied, group=GROUP)]
+        probes: list[Probe] = []
         if self.settings.delivery != "seed":
             probes.append(GroupLag(client, streams, GROUP, lambda raw: EventId.parse(raw).epoch_s))
         return [*probes, *server_probes(self.server, client, self.stage.clock), HostLoad()]
@@ -485,6 +521,17 @@ class Line:
             history=findings.history,
             on_error=findings.probe_failed,
         )
+        self.arriving = Arriving(
+            self.stage,
+            self.server,
+            self.streams,
+            history=findings.history,
+            origin_ns=self.origin_ns,
+            on_error=findings.probe_failed,
+            counting=self.counting(),
+            trims=self.settings.is_trimmed,
+        )
+        self._stack.enter_context(self.arriving)
         self._stack.enter_context(self.sampler)
         errors: list[str] = []
         nemesis = Nemesis(
@@ -523,6 +570,7 @@ class Line:
 
     def stop_load(self) -> None:
         """End the schedule now, from any thread; what was due by then is answered and accounted for."""
+        self._has_ended = True
         if self._pump is not None:
             self._pump.stop()
 
@@ -542,6 +590,7 @@ class Line:
             self.probe_share = (after_us - before_us) / took_us
 
     def _close_attempts(self, result: PumpResult) -> None:
+        self._has_ended = True
         outcomes = result.outcomes
         if outcomes is None:
             raise ScenarioError("the pump has kept no outcomes")
@@ -559,6 +608,10 @@ class Line:
         and so nothing that waits), and for `quiet_s` no effect has come, nor was there one at a look since then:
         what is acknowledged has had its effect, and whoever looks for effects may be behind.
         """
+        self.has_drained = self._wait_until_drained(timeout_s, quiet_s)
+        return self.has_drained
+
+    def _wait_until_drained(self, timeout_s: float, quiet_s: float) -> bool:
         clock = self.stage.clock
         deadline_ns = clock.now_ns() + int(timeout_s * 1e9)
         quiet_since_ns, count = clock.now_ns(), self.effects.count

@@ -33,7 +33,7 @@ from harness.workload import (
     payload_sizes,
     placeholder,
 )
-from ordershop.entities import Customer, Product
+from ordershop.entities import Customer, Product, Topic
 from ordershop.event_store import APPEND_LUA, PROJECT, EventStore, StoreError, append_arguments, connect
 from ordershop.events import Action, Event, Keys, entity_json
 
@@ -123,6 +123,15 @@ class Load(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         action: Action = "updated" if self.entities else "created"
         arguments = append_arguments(Keys(server.namespace), [Event(action, entity, mark)], mode=PROJECT)
         return ["EVALSHA", sha, 0, *arguments]
+
+    def stream_names(self, server: Server) -> list[str]:
+        """The streams that the load is appended to."""
+        if self.path == "xadd":
+            return [f"{server.namespace}xadd:{stream}" for stream in range(self.streams)]
+        keys = Keys(server.namespace)
+        action: Action = "updated" if self.entities else "created"
+        topics: list[Topic] = ["customer", "product"]
+        return [keys.stream(topic, action) for topic in topics[: self.streams]]
 
     def create_entities(self, server: Server, producer: int) -> None:
         """Create the entities that are to be updated.

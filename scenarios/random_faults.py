@@ -38,9 +38,10 @@ from harness.faults import Fault, FaultName, Option, random_plan
 from harness.history import FaultWindow, History
 from harness.pacing import Pacer, constant
 from harness.recording import LatencyLog
-from scenarios.account import ACCOUNT, add_account, add_lag
+from scenarios.account import ACCOUNT, add_account, add_lag, add_line_arrival
 from scenarios.line import Delivery, Line, LineSettings
 from scenarios.recovery import back_after_s, excess_lag_event_s
+from scenarios.told import Told, arrived_said, by_hand_said, lost_said, told_of, twice_said
 
 Int64s = NDArray[np.int64]
 
@@ -184,7 +185,7 @@ def _conclude(
     chosen: RandomFaultsParameters, line: Line, findings: Findings, plan: list[Fault], *, is_drained: bool
 ) -> None:
     history = findings.history
-    healed = [fault for fault in history.faults if fault.end_ns is not None]
+    healed = [fault for fault in history.faults if fault.end_ns is not None and not fault.by_hand]
     _add_faults(findings, healed)
     down_due, down_lost = while_down(healed, line.pacer, line.ledger.lost())
     # Of several consumers one is enough, so that the events of such a time are not those of a group that is down.
@@ -193,6 +194,7 @@ def _conclude(
     findings.figure("longest_recovery_s", _longest_recovery_s(history, healed), "s")
     findings.figure("excess_lag_event_s", excess_lag_event_s(history), "event seconds")
     add_lag(findings)
+    add_line_arrival(findings, line, budget_ms=chosen.send_lag_budget_ms)
     log = LatencyLog(findings.intervals)
     findings.verdicts.append(
         checking.instrument_kept_up(
@@ -221,12 +223,19 @@ def _conclude(
         timeout_s=chosen.drain_timeout_s,
         leave_out={"nothing_lost"} if expects_loss else (),
     )
-    lost = "none was lost" if not account.lost else f"{account.lost:,} were lost"
-    twice = (
-        "none had its effect twice" if not account.duplicated else f"{account.duplicated:,} effects happened twice"
-    )
-    findings.headline = (
-        f"{len(healed)} outages at random while {account.acknowledged:,} events were appended: {lost}, {twice}."
+    findings.headline = headline(chosen, told_of(findings))
+
+
+def headline(chosen: RandomFaultsParameters, told: Told) -> str:  # noqa: ARG001 - as every scenario has it
+    """What came out, in a sentence.
+
+    Args:
+        told: of a run with these parameters.
+    """
+    return (
+        f"{told.value('outages') or 0:,.0f} outages at random{by_hand_said(told)} "
+        f"while {told.value('acknowledged') or 0:,.0f} events were appended: "
+        f"{lost_said(told)}, {twice_said(told)}{arrived_said(told)}."
     )
 
 

@@ -43,7 +43,10 @@ Applied = Sequence[tuple[int, int]]
 
 
 class Recovery(Struct, frozen=True, kw_only=True):
-    """How a consumer came back; each time counts from its restart, None where it did not happen."""
+    """How a consumer came back; each time counts from its restart, None where it did not happen.
+
+    Until the first effect it starts; from then on it drains.
+    """
 
     first_effect_s: float | None
     back_in_band_s: float | None
@@ -57,19 +60,23 @@ def count_at(applied: Applied, t_ns: int) -> int:
     return applied[at - 1][1] if at else 0
 
 
-def recovery(applied: Applied, history: History, *, restart_ns: int, backlog_until: int) -> Recovery:
+def recovery(
+    applied: Applied, history: History, *, restart_ns: int, backlog_until: Callable[[int], int]
+) -> Recovery:
     """How a consumer came back.
 
     Args:
         applied: effects over time.
         history: with readings of `lag.events`.
         restart_ns: when it was asked to come back.
-        backlog_until: how many effects there are once all that had been appended by then is applied.
+        backlog_until: how many effects there are once all that had been appended by a moment is applied. What
+            waits is what had been appended by the first effect: until then it grows.
     """
     before = count_at(applied, restart_ns)
     after = [(at_ns, count) for at_ns, count in applied if at_ns > restart_ns and count > before]
     first = after[0] if after else None
-    last = next(((at_ns, count) for at_ns, count in after if count >= backlog_until), None)
+    until = backlog_until(first[0]) if first else 0
+    last = next(((at_ns, count) for at_ns, count in after if count >= until), None)
     rate = None
     # From the first effect seen to the last of the backlog; what one look has seen at once gives no rate.
     if first and last and last[0] > first[0]:
@@ -84,7 +91,7 @@ def recovery(applied: Applied, history: History, *, restart_ns: int, backlog_unt
 
 def _back_in_band_s(history: History, restart_ns: int) -> float | None:
     """When lag is back where it was before the first fault, and stays there."""
-    fault_ns = history.faults[0].start_ns if history.faults else restart_ns
+    fault_ns = first_fault_ns(history) if history.faults else restart_ns
     readings = [(r.t_ns, r.value) for r in history.readings("lag.events") if r.value is not None]
     before = [value for t_ns, value in readings if t_ns < fault_ns]
     after = [(t_ns, value) for t_ns, value in readings if t_ns >= restart_ns]
@@ -111,12 +118,27 @@ def highest_rate_per_s(applied: Applied, *, over_ns: int, from_ns: int, to_ns: i
     return best
 
 
+def first_fault_ns(history: History) -> int:
+    """When the first fault began that was planned; where only faults by hand were done, the first of those.
+
+    Raises:
+        IndexError: there was none.
+    """
+    planned = (fault for fault in history.faults if not fault.by_hand)
+    return next(planned, history.faults[0]).start_ns
+
+
 def band(history: History) -> float | None:
     """The highest lag in events before the first fault; None where nobody looked before it, or there was none."""
     if not history.faults:
         return None
     fault_ns = history.faults[0].start_ns
     return max((value for t_ns, value in _lag(history) if t_ns < fault_ns), default=None)
+
+
+def highest_lag(history: History, from_ns: int) -> float | None:
+    """The most events that waited from a moment on; None where nobody looked."""
+    return max((value for t_ns, value in _lag(history) if t_ns >= from_ns), default=None)
 
 
 def _lag(history: History) -> list[tuple[int, float]]:
@@ -128,7 +150,7 @@ def detected_s(history: History) -> float | None:
     highest = band(history)
     if highest is None:
         return None
-    fault_ns = history.faults[0].start_ns
+    fault_ns = first_fault_ns(history)
     return next(((t_ns - fault_ns) / 1e9 for t_ns, v in _lag(history) if t_ns >= fault_ns and v > highest), None)
 
 
@@ -140,7 +162,7 @@ def excess_lag_event_s(history: History) -> float | None:
     highest = band(history)
     if highest is None:
         return None
-    fault_ns = history.faults[0].start_ns
+    fault_ns = first_fault_ns(history)
     after = [(t_ns / 1e9, max(0.0, value - highest)) for t_ns, value in _lag(history) if t_ns >= fault_ns]
     return sum(
         (later_s - at_s) * (value + next_value) / 2

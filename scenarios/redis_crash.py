@@ -35,7 +35,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -47,7 +47,7 @@ from harness.clock import Clock
 from harness.conduct.figures import figure_names
 from harness.conducting import PUMPED, Findings, ParameterError, ScenarioError, Stage
 from harness.faults import Fault
-from harness.history import Entry, FaultWindow, History, Mark, SlowMark
+from harness.history import Entry, FaultWindow, History, Mark, Phase, Reading, SlowMark
 from harness.ledger import Account, Losses
 from harness.measure.outcomes import OK, UNKNOWN
 from harness.pacing import constant
@@ -55,9 +55,11 @@ from harness.recording import LatencyLog
 from harness.run import Verdict
 from harness.server.named import is_url
 from harness.servers import Durability
-from scenarios.account import ACCOUNT, add_account, caught_up_ns
+from scenarios.account import ACCOUNT, add_account, add_line_arrival, caught_up_ns
 from scenarios.line import Delivery, Line, LineSettings
+from scenarios.recovery import first_fault_ns
 from scenarios.shop import durability_in_words
+from scenarios.told import Told, arrived_said, by_hand_said, told_of
 
 DURABILITIES: tuple[Durability, ...] = ("always", "everysec", "none")
 # The log is synced each second, and Redis lets one sync be late by another before it waits for it.
@@ -132,15 +134,14 @@ class RedisCrash:
             raise ScenarioError(
                 "redis_crash kills the server: it wants one that it starts itself, not one at a URL"
             )
-        crashes = []
         for at, durability in enumerate(chosen.durabilities):
             part = _PartOfFindings(findings, durability)
             doing = replace(stage, progress=_share_of(stage, at, len(chosen.durabilities), durability))
             try:
-                crashes.append(_crash(doing, chosen, durability, part))
+                _crash(doing, chosen, durability, part)
             finally:
                 part.hand_over()
-        findings.headline = _headline(crashes, findings.server)
+        findings.headline = headline(chosen, told_of(findings))
 
     def lasting(self, parameters: CrashParameters, duration_s: float, _: str) -> CrashParameters:
         """The parameters with which the loads of all durabilities take some seconds; the time after gives way.
@@ -195,7 +196,10 @@ class _PartOfFindings(Findings):
         whole.figures += self.figures
         whole.verdicts += self.verdicts
         whole.server = whole.server or self.server
-        whole.load = self.load
+        limited_by = whole.load.get("limited_by", {})
+        if "limited_by" in self.load:
+            limited_by = {**limited_by, self._durability: self.load["limited_by"][""]}
+        whole.load = {**self.load, **({"limited_by": limited_by} if limited_by else {})}
         for interval in self.intervals:
             kind = interval.tag.rpartition(".")[2]
             start_s = interval.start_s + offset_ns / 1e9
@@ -225,6 +229,13 @@ class _PartOfHistory(History):
             end_ns = None if entry.end_ns is None else entry.end_ns + self.offset_ns
             target = f"{entry.target} ({self._durability})"
             self._whole.add(replace(entry, target=target, start_ns=entry.start_ns + self.offset_ns, end_ns=end_ns))
+        elif isinstance(entry, Phase):
+            start_ns, end_ns = entry.start_ns + self.offset_ns, entry.end_ns + self.offset_ns
+            self._whole.add(replace(entry, start_ns=start_ns, end_ns=end_ns))
+        elif isinstance(entry, Reading) and entry.name.startswith("load."):
+            # The counts of each load begin anew.
+            labels = {**entry.labels, "load": self._durability}
+            self._whole.add(replace(entry, t_ns=entry.t_ns + self.offset_ns, labels=labels))
         elif isinstance(entry, SlowMark):
             self._whole.add(replace(entry, due_ns=entry.due_ns + self.offset_ns))
         else:
@@ -304,7 +315,7 @@ class Acknowledgements:
         return next((at_ns for at_ns, _ in self.seen if at_ns > t_ns), None)
 
 
-def _crash(stage: Stage, chosen: CrashParameters, durability: Durability, findings: Findings) -> Crash:
+def _crash(stage: Stage, chosen: CrashParameters, durability: Durability, findings: Findings) -> None:
     pacer = constant(chosen.rate_per_s, chosen.before_s + chosen.outage_s + chosen.after_s)
     plan = [
         Fault(
@@ -322,14 +333,13 @@ def _crash(stage: Stage, chosen: CrashParameters, durability: Durability, findin
         is_drained = line.wait_until_drained(chosen.drain_timeout_s, QUIET_S)
         crash = _look(durability, line, findings.history, answers)
         _conclude(chosen, line, crash, findings, is_drained=is_drained)
-    return crash
 
 
 def _look(durability: Durability, line: Line, history: History, answers: Acknowledgements) -> Crash:
     restart_ns, outcomes = history.mark("restart"), line.result.outcomes
     if restart_ns is None or outcomes is None:
         raise ScenarioError("the load ended before Redis was killed and asked to come back")
-    killed_ns = history.faults[0].start_ns
+    killed_ns = first_fault_ns(history)
     gone = line.gone()
     due_ns = line.pacer.due_ns(0, line.pacer.total)
     before_s = (killed_ns - due_ns[gone]) / 1e9
@@ -405,6 +415,7 @@ def _conclude(chosen: CrashParameters, line: Line, crash: Crash, findings: Findi
             f"{prefix}.send_lag", log.total("append.send_lag"), chosen.send_lag_budget_ms * 1000
         )
     )
+    add_line_arrival(findings, line, budget_ms=chosen.send_lag_budget_ms)
     # Appends in flight when the server was killed have no answer, and where nothing is promised all may be lost.
     leave_out = {"answered"} if crash.durability == "always" else {"answered", "nothing_lost"}
     evidence = add_account(
@@ -424,18 +435,29 @@ def _conclude(chosen: CrashParameters, line: Line, crash: Crash, findings: Findi
         findings.verdicts.append(check)
 
 
-def _headline(crashes: Sequence[Crash], server: Mapping[str, Any]) -> str:
+def headline(chosen: CrashParameters, told: Told) -> str:
+    """What came out, in a sentence.
+
+    Args:
+        told: of a run with these parameters.
+    """
     parts = []
-    for crash in crashes:
-        gone = f"{crash.gone:,}" if crash.gone else "none"
-        said = f"{durability_in_words(crash.durability, server)}, {gone} of {crash.acknowledged:,} were gone"
-        if crash.gone_from_s is not None and crash.gone_until_s is not None:
-            said += f", from {crash.gone_from_s:.2f} s to {max(0.0, crash.gone_until_s):.2f} s before the kill"
-        if crash.restart_s is not None:
-            said += f", and appends were answered {crash.restart_s:.2f} s after the restart"
-        parts.append(said)
+    for durability in chosen.durabilities:
+        acknowledged, gone = told.value(f"{durability}.acknowledged"), told.value(f"{durability}.gone")
+        if acknowledged is None or gone is None:
+            continue
+        of = f"{f'{gone:,.0f}' if gone else 'none'} of {acknowledged:,.0f}"
+        said = f"{durability_in_words(durability, told.server)}, {of} were gone"
+        from_s, until_s = told.value(f"{durability}.gone_from_s"), told.value(f"{durability}.gone_until_s")
+        if from_s is not None and until_s is not None:
+            until = f"{until_s:.2f} s before" if until_s > 0 else "the moment of"
+            said += f", from {from_s:.2f} s to {until} the kill"
+        restart_s = told.value(f"{durability}.restart_s")
+        if restart_s is not None:
+            said += f", and appends were answered {restart_s:.2f} s after the restart"
+        parts.append(said + arrived_said(told, durability))
     return (
-        f"Redis was killed under load. Of the acknowledged events, {'; '.join(parts)}. "
+        f"Redis was killed under load{by_hand_said(told)}. Of the acknowledged events, {'; '.join(parts)}. "
         "A killed process is no lost power: what it had written, the kernel has kept."
     )
 

@@ -49,9 +49,10 @@ from harness.recording import LatencyLog
 from harness.run import Verdict
 from ordershop.event_store import EventStore, StoreError, UnavailableError, connect
 from ordershop.services.crm import SOURCES
-from scenarios.account import ACCOUNT, add_account, add_lag, caught_up_ns
+from scenarios.account import ACCOUNT, add_account, add_lag, add_line_arrival, caught_up_ns
 from scenarios.commands import CONSUMERS, PRODUCERS
 from scenarios.line import Delivery, Line, LineSettings
+from scenarios.told import Told, arrived_said, by_hand_said, lost_said, told_of
 
 Policy = Literal["acknowledged", "maxlen", "none"]
 
@@ -161,7 +162,10 @@ class Retention:
                 for_ns=int(chosen.away_s * 1e9),
             )
         ]
-        with Line(stage, pacer, LineSettings(delivery=chosen.delivery, durability=chosen.durability)) as line:
+        settings = LineSettings(
+            delivery=chosen.delivery, durability=chosen.durability, is_trimmed=chosen.policy != "none"
+        )
+        with Line(stage, pacer, settings) as line:
             findings.server = line.server.describe()
             trimmer = Trimmer(chosen, line)
             with contextlib.ExitStack() as trimming:
@@ -341,10 +345,10 @@ def _conclude(
     chosen: RetentionParameters, line: Line, trimmer: Trimmer, findings: Findings, *, is_drained: bool
 ) -> None:
     history = findings.history
-    restart_ns = history.mark("restart")
-    if restart_ns is None:
+    fault = next((fault for fault in history.faults if not fault.by_hand), None)
+    if fault is None or fault.end_ns is None:
         raise ScenarioError("the load ended before the consumer was taken away and asked to come back")
-    fault_ns = history.faults[0].start_ns
+    fault_ns, restart_ns = fault.start_ns, fault.end_ns
     back_ns = caught_up_ns(line, restart_ns)
     back_ns = None if back_ns is None else max(back_ns, restart_ns)
     # After it has caught up the trimmer needs a round.
@@ -371,28 +375,34 @@ def _conclude(
     findings.verdicts.append(
         checking.instrument_kept_up("retention.send_lag", log.total("append.send_lag"), budget_us)
     )
+    add_line_arrival(findings, line, budget_ms=chosen.send_lag_budget_ms)
     add_account(findings, line, is_drained=is_drained, timeout_s=chosen.drain_timeout_s, leave_out={"in_order"})
     name = "retention.bounded"
     findings.verdicts.append(checking.checked(name, lambda: bounded(name, there, chosen.bound_events)))
-    findings.headline = _headline(chosen, line, trimmer, findings)
+    findings.headline = headline(chosen, told_of(findings))
 
 
 def _between(history: History, name: str, from_ns: int, to_ns: int) -> list[float]:
     return [r.value for r in history.readings(name) if from_ns <= r.t_ns < to_ns and r.value is not None]
 
 
-def _headline(chosen: RetentionParameters, line: Line, trimmer: Trimmer, findings: Findings) -> str:
-    account = line.ledger.account()
-    values = {figure.name: figure.value for figure in findings.figures}
+def headline(chosen: RetentionParameters, told: Told) -> str:
+    """What came out, in a sentence.
+
+    Args:
+        told: of a run with these parameters.
+    """
     lengths = [
         f"{value:,.0f} {said}"
         for name, said in _WHEN.items()
-        if (value := values.get(f"retention.{name}.length.max")) is not None
+        if (value := told.value(f"{name}.length.max")) is not None
     ]
-    lost = "none was lost" if not account.lost else f"{account.lost:,} were lost"
+    held = (
+        f"the streams held at most {', '.join(lengths)}" if lengths else "how long the streams were was not seen"
+    )
     return (
-        f"{_SAID[chosen.policy]}, {trimmer.removed:,} events in all: the streams held at most "
-        f"{', '.join(lengths)}; of {account.acknowledged:,} acknowledged events {lost}."
+        f"{_SAID[chosen.policy]}{by_hand_said(told)}, {told.value('trimmed') or 0:,.0f} events in all: {held}; "
+        f"of {told.value('acknowledged') or 0:,.0f} acknowledged events {lost_said(told)}{arrived_said(told)}."
     )
 
 

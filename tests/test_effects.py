@@ -73,7 +73,7 @@ def test_a_repeated_effect_is_no_progress(seen: list[list[int]], restart_s: int,
     assert effects.count == sum(map(len, seen))
     assert effects.sequences.tolist() == [each for batch in seen for each in batch]
     found, wanted = (
-        recovery(applied, History(), restart_ns=restart_s * S, backlog_until=backlog_until)
+        recovery(applied, History(), restart_ns=restart_s * S, backlog_until=lambda _: backlog_until)
         for applied in (told, expected)
     )
     assert wanted == found

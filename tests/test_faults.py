@@ -409,14 +409,14 @@ def test_by_hand_a_fault_is_on_the_timeline_as_a_planned_one(
     """From before its injection to the moment at which the target is asked to come back, with a mark."""
     playing, target, history = by_hand
     playing.inject_now("kill", "crm")
-    assert playing.open_faults == [FaultWindow(name="kill", target="crm", start_ns=0, end_ns=None)]
+    assert playing.open_faults == [FaultWindow(name="kill", target="crm", start_ns=0, end_ns=None, by_hand=True)]
     playing.heal_now("crm")
 
     assert playing.open_faults == []
     assert target.done == ["kill", "start"]
     assert history.entries == [
         Mark(t_ns=2 * S, name="restart"),
-        FaultWindow(name="kill", target="crm", start_ns=0, end_ns=2 * S),
+        FaultWindow(name="kill", target="crm", start_ns=0, end_ns=2 * S, by_hand=True),
     ]
 
 

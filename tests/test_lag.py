@@ -18,6 +18,7 @@ S = 1_000_000_000
 
 
 def parameters(**given: Any) -> LagParameters:
+    given = {"peak_per_s": 12_000} | given
     found = parameters_of(scenario, "quick", {name: str(value) for name, value in given.items()})
     assert isinstance(found, LagParameters)
     return found

@@ -242,6 +242,18 @@ def test_what_waits_is_not_lost(
     )
 
 
+def test_each_arrival_has_a_place() -> None:
+    """What was due is acknowledged, failed, unknown, dropped, or not answered yet; while the load lasts, too."""
+    findings = findings_with()
+    findings.progress, findings.account = lambda: [60_000, 42_573, 3, 2, 1], lambda: NOTHING
+    [answer] = seen(View(findings, 1))
+    stands = answer.account
+    assert stands is not None
+    assert (stands.due, stands.unanswered) == (60_000, 17_421)
+    places = (stands.acknowledged, stands.failed, stands.unknown, stands.dropped, stands.unanswered)
+    assert stands.due == sum(place or 0 for place in places)
+
+
 def test_the_scenario_says_whether_it_has_drained() -> None:
     """The ledger's own numbers, and the verdict on the drain."""
     findings = findings_with()

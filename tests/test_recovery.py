@@ -48,7 +48,7 @@ def lag(*points: tuple[float, float | None], fault_s: float | None = 3.0) -> His
 
 
 def back_in_band_s(history: History) -> float | None:
-    return recovery([], history, restart_ns=5 * S, backlog_until=1).back_in_band_s
+    return recovery([], history, restart_ns=5 * S, backlog_until=lambda _: 1).back_in_band_s
 
 
 @pytest.mark.parametrize(("at_ns", "count"), [(0, 0), (S - 1, 0), (S, 100), (5 * S, 300), (99 * S, 900)])
@@ -62,7 +62,7 @@ def test_an_outage_whole() -> None:
     history = lag((1, 4), (2, 6), (4, 150), (5, 240), (6, 180), (7, 90), (8, 6), (9, 3))
     expected = Recovery(first_effect_s=1.0, back_in_band_s=3.0, drained_s=3.0, drain_rate_per_s=100.0)
 
-    assert expected == recovery(APPLIED, history, restart_ns=5 * S, backlog_until=500)
+    assert expected == recovery(APPLIED, history, restart_ns=5 * S, backlog_until=lambda _: 500)
 
 
 def test_it_never_came_back() -> None:
@@ -70,26 +70,26 @@ def test_it_never_came_back() -> None:
     history = lag((1, 4), (4, 150), (6, 300))
     expected = Recovery(first_effect_s=None, back_in_band_s=None, drained_s=None, drain_rate_per_s=None)
 
-    assert expected == recovery(APPLIED[:3], history, restart_ns=5 * S, backlog_until=500)
+    assert expected == recovery(APPLIED[:3], history, restart_ns=5 * S, backlog_until=lambda _: 500)
 
 
 def test_an_unchanged_count_is_no_effect() -> None:
     """A look after the restart that finds what there was before is no first effect."""
     applied = [(3 * S, 300), (6 * S, 300), (7 * S, 301)]
 
-    assert recovery(applied, History(), restart_ns=5 * S, backlog_until=999).first_effect_s == 2.0
+    assert recovery(applied, History(), restart_ns=5 * S, backlog_until=lambda _: 999).first_effect_s == 2.0
 
 
 def test_it_came_back_and_did_not_catch_up() -> None:
     """A backlog that was not applied to its end has no time and no rate."""
-    found = recovery(APPLIED, History(), restart_ns=5 * S, backlog_until=901)
+    found = recovery(APPLIED, History(), restart_ns=5 * S, backlog_until=lambda _: 901)
 
     assert (found.first_effect_s, found.drained_s, found.drain_rate_per_s) == (1.0, None, None)
 
 
 def test_what_one_look_has_seen_at_once_has_no_rate() -> None:
     """Where the first look after the restart finds the whole backlog applied there is a time and no rate."""
-    found = recovery([(3 * S, 300), (6 * S, 700)], History(), restart_ns=5 * S, backlog_until=500)
+    found = recovery([(3 * S, 300), (6 * S, 700)], History(), restart_ns=5 * S, backlog_until=lambda _: 500)
 
     assert (found.first_effect_s, found.drained_s, found.drain_rate_per_s) == (1.0, 1.0, None)
 

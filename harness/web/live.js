@@ -669,6 +669,8 @@
       if (!account) return;
       const undrained = live.has_drained === false ? "open: not drained" : "open until drained";
       const rows = [
+        // What was due, and the five that it adds up to.
+        ...["due", "failed", "unknown", "dropped", "unanswered"].filter((name) => account[name] !== null).map((name) => [name, account[name]]),
         ["attempted", account.attempted], ["acknowledged", account.acknowledged], ["applied", account.applied], ["waiting", account.waiting],
         ["duplicated", account.duplicated], ["unexpected", account.unexpected, "open until the load ends"], ["lost", account.lost, undrained],
       ];

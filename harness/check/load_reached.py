@@ -1,0 +1,302 @@
+"""Did the load that was due reach the server, and if not: what was the limit? Frozen counts in, a verdict out.
+
+A server that is full hides in an open loop as a queue that grows: latencies rise to seconds, and a report that
+speaks of the rate that was due speaks of a load that never was. So, second by second:
+
+    due by a second's end  ----------+        all but 2 % of what was due in the second has to be there,
+    taken by the server    ----+     |        a little after its end (the allowance)
+                               v     v
+      D |          . -    short by D(end) - R(end + allowance)      more than 2 %: the second is short
+        |      . - _ - R
+        |  . _ -
+
+The counts are cumulative, so that an arrival that is due at 0.9999 s and is there in the next second is no fault,
+and an overload of a few percent is found once it has added up to more than the allowance holds. The allowance is
+the probe's period and what the instrument may be late. Seconds in which a fault of the server lasted are excused,
+with a second after it to settle; what is missing by then is not held against those that follow. Of a second in
+which a fault begins what was due an allowance before it is judged. Where a
+look is missing, a second counts only if the looks around it leave no doubt; if more than one in ten is in doubt,
+nothing is decided. A load that is meant to overload is judged up to `until_ns`.
+
+What the limit was (`limit_of`) is asked of the seconds that were short, in this order; whether it was sent late,
+of those with which it began, since what was sent late all at once is then answered late, too:
+
+    sent late, rather than answered late?     yes: the instrument, or who kept it from its core       UNKNOWN
+    did the server have its core (>= 0.9)?    yes: the server was full                                FAIL
+    did it want its core, and wait for it?    yes: the host was the limit                             UNKNOWN
+    else                                      the server, waiting for what is no core: its disk       FAIL
+
+The order of the questions is the point: a machine is full whenever a server on it is, so that a full machine alone
+proves nothing against the server or for it. Where the kernel does not say who waits for a core, a server whose
+core was not full on a machine that was full, or was given to others, was kept from working.
+
+Rejected: rates, second against second. A backlog that drains has more than it should in one second and hides what
+was missing in another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from msgspec import Struct
+
+from harness.measure.curves import SECOND_NS, Curve, bounds
+from harness.run import Verdict
+
+LEAST_SHARE = 0.98
+# After a fault, until what it has left is not the load's own affair.
+SETTLE_NS = SECOND_NS
+MOST_UNSEEN_SHARE = 0.1
+# A shorter part of a second says nothing.
+_LEAST_NS = SECOND_NS // 4
+# From these shares on a core is full, a thread was kept from its core, a machine was full, or others' meanwhile.
+FULL, KEPT_WAITING, MACHINE_FULL, TAKEN_AWAY = 0.9, 0.1, 0.95, 0.05
+
+Place = Literal["server", "host", "instrument", "nobody knows"]
+
+
+class LoadCounts(Struct, frozen=True, kw_only=True):
+    """What was due, and what the server had taken of it, of one load.
+
+    Attributes:
+        offered_in_s: how many were due in each second of the schedule.
+        scheduled_ns: the schedule's length.
+        reached: looks at how many the server had taken, from the schedule's origin.
+        is_final: whether the last look was taken when nothing more could come.
+        allowance_ns: how long after the end of a second what was due in it may reach the server.
+        excused: from when to when faults of the server lasted.
+        until_ns: up to when the load is judged; None: all of it.
+        refused: how many the server has answered with an error.
+    """
+
+    offered_in_s: tuple[int, ...]
+    scheduled_ns: int
+    reached: tuple[tuple[int, float], ...]
+    is_final: bool
+    allowance_ns: int
+    excused: tuple[tuple[int, int], ...] = ()
+    until_ns: int | None = None
+    refused: int = 0
+
+
+class Surroundings(Struct, frozen=True, kw_only=True):
+    """What was to be seen around a load in some seconds of it; None where nobody looked.
+
+    Attributes:
+        send_lag_us, service_us: at p98, of what was due in the seconds in which it began.
+        server_core: the share of a core that the server had.
+        server_wait: the share of the time for which it wanted a core and had none.
+        host_busy, steal: shares of all cores' time, at work and given to others.
+        throttled: the share of the time for which a quota kept our processes from working.
+        instrument_core: the share of a core that the instrument had.
+        instrument_wait: the share of the time for which it wanted one and had none.
+        users_busy: the share of the users that were busy, where each does one thing at a time.
+    """
+
+    send_lag_us: float | None = None
+    service_us: float | None = None
+    server_core: float | None = None
+    server_wait: float | None = None
+    host_busy: float | None = None
+    steal: float | None = None
+    throttled: float | None = None
+    instrument_core: float | None = None
+    instrument_wait: float | None = None
+    users_busy: float | None = None
+
+
+class Seconds(Struct, frozen=True, kw_only=True):
+    """The seconds of a load, by what became of what was due in them; numbers of seconds from its origin.
+
+    Attributes:
+        short: too little of it reached the server in time.
+        judged: that count, short ones included.
+        unseen: of which nobody can say.
+    """
+
+    short: tuple[int, ...]
+    judged: int
+    unseen: int
+
+
+class Limit(Struct, frozen=True):
+    """What limited a load: where, and in words that follow "arrived:"."""
+
+    place: Place
+    words: str
+
+
+def seconds_of(counts: LoadCounts) -> Seconds:
+    """Which seconds of a load were short, by the rule above."""
+    short: list[int] = []
+    judged = unseen = 0
+    forgiven = 0.0
+    was_excused = False
+    due_before = 0.0
+    for second, (end_ns, due_by_end) in enumerate(_due_by(counts.offered_in_s, counts.scheduled_ns)):
+        if counts.until_ns is not None and end_ns > counts.until_ns:
+            break
+        from_ns, due_by_start, due_before = second * SECOND_NS, due_before, due_by_end
+        judged_ns = _judged_until(counts, from_ns, end_ns)
+        if judged_ns is None:
+            was_excused = True
+            continue
+        if was_excused:
+            was_excused = False
+            forgiven = _missing_at(counts, from_ns, due_by_start)
+        mine = (due_by_end - due_by_start) * (judged_ns - from_ns) / max(1, end_ns - from_ns)
+        low, high = bounds(counts.reached, judged_ns + counts.allowance_ns)
+        if high is None and counts.is_final:
+            high = low
+        # Where few are due, 2 % of them is less than an event.
+        may_miss = max(1.0, (1 - LEAST_SHARE) * mine) + forgiven
+        if high is not None and due_by_start + mine - high > may_miss:
+            short.append(second)
+            judged += 1
+        elif low is not None and due_by_start + mine - low <= may_miss:
+            judged += 1
+        else:
+            unseen += 1
+    return Seconds(short=tuple(short), judged=judged, unseen=unseen)
+
+
+def _judged_until(counts: LoadCounts, from_ns: int, end_ns: int) -> int | None:
+    """Up to when a second can be judged: to its end, or to an allowance before a fault; None: not at all."""
+    until_ns = end_ns
+    for start_ns, heal_ns in counts.excused:
+        if from_ns < heal_ns + SETTLE_NS and end_ns + counts.allowance_ns > start_ns:
+            until_ns = min(until_ns, start_ns - counts.allowance_ns)
+    return until_ns if until_ns == end_ns or until_ns - from_ns >= _LEAST_NS else None
+
+
+def _due_by(offered_in_s: Sequence[int], scheduled_ns: int) -> list[tuple[int, int]]:
+    """The end of each second of a schedule, and how many were due by then."""
+    ends = []
+    so_far = 0
+    for second, count in enumerate(offered_in_s, 1):
+        so_far += count
+        ends.append((min(second * SECOND_NS, max(scheduled_ns, (second - 1) * SECOND_NS)), so_far))
+    return ends
+
+
+def _missing_at(counts: LoadCounts, t_ns: int, due_by: float) -> float:
+    """How many of those that were due by a moment were not there then."""
+    low, _ = bounds(counts.reached, t_ns)
+    return max(0.0, due_by - low) if low is not None else 0.0
+
+
+def limit_of(around: Surroundings, *, refused: bool = False) -> Limit:
+    """What the limit was, by what was to be seen in the seconds that were short."""
+    # 1. Nothing late about the server: it was asked, and would not.
+    if refused:
+        return Limit("server", "the server refused the rest")
+    lag, service = around.send_lag_us, around.service_us
+    # 2. Sent late, rather than answered late.
+    if lag is not None and service is not None and lag > service:
+        return _limit_of_sending(around)
+    if service is None and around.server_core is None:
+        return Limit("nobody knows", "what limited it is not known")
+    # 3. The server had its core to itself.
+    if _share(around.server_core) >= FULL:
+        return Limit("server", "the server's core was full")
+    # 4. It wanted a core, and waited for it; or who had the machine is all that is known.
+    kept = _kept_from_working(around)
+    if kept:
+        return Limit("host", kept)
+    if around.server_core is None:
+        return Limit("server", "they waited at the server")
+    return Limit("server", "they waited at the server, whose core was not full")
+
+
+def _kept_from_working(around: Surroundings) -> str:
+    """What kept a server from its core, in words; empty where nothing did."""
+    taken = _taken_away(around)
+    if around.server_core is None or around.server_wait is None:
+        return taken
+    wanted = around.server_core + around.server_wait
+    if wanted >= FULL and around.server_wait >= KEPT_WAITING:
+        return f"the server waited for a core: {taken or 'all cores of this machine were busy'}"
+    # The kernel of a guest does not see all that its host takes from it.
+    is_taken = _share(around.throttled) >= TAKEN_AWAY or _share(around.steal) >= 2 * TAKEN_AWAY
+    return taken if is_taken else ""
+
+
+def limit_of_steps(around: Surroundings) -> Limit:
+    """What the limit of users was who do one thing at a time: whoever waits for an answer sends nothing."""
+    if around.instrument_core is not None and around.instrument_core >= FULL:
+        return Limit("instrument", "the instrument's own core was full")
+    taken = _taken_away(around)
+    if taken:
+        return Limit("host", taken)
+    if around.users_busy is not None and around.users_busy >= FULL:
+        # With more users it would be told whether it is these or the shop.
+        return Limit("nobody knows", "each user still waited for an answer when the next step was due")
+    return Limit("nobody knows", "what limited it is not known")
+
+
+def _limit_of_sending(around: Surroundings) -> Limit:
+    if around.instrument_core is not None and around.instrument_core >= FULL:
+        return Limit("instrument", "the instrument's own core was full")
+    taken = _taken_away(around)
+    waited = _share(around.instrument_wait) >= KEPT_WAITING
+    if waited or (taken and around.instrument_wait is None) or _share(around.throttled) >= TAKEN_AWAY:
+        return Limit("host", f"the instrument waited for a core: {taken or 'others had it'}")
+    return Limit("instrument", "the instrument could not send it in time")
+
+
+def _taken_away(around: Surroundings) -> str:
+    """What kept processes from working, in words; empty where nothing is known to have."""
+    if _share(around.throttled) >= TAKEN_AWAY:
+        return "its quota of CPU time was used up"
+    if _share(around.steal) >= TAKEN_AWAY:
+        return "a part of this machine was given to others (steal)"
+    if _share(around.host_busy) >= MACHINE_FULL:
+        return "all cores of this machine were busy"
+    return ""
+
+
+def _share(value: float | None) -> float:
+    return 0.0 if value is None else value
+
+
+def load_reached(
+    name: str, counts: LoadCounts, seconds: Seconds, limit: Limit, *, arrived: str = "reached the server"
+) -> Verdict:
+    """Whether what was due reached the server, second by second.
+
+    Args:
+        seconds: as `seconds_of` has found them.
+        limit: of the short ones; of no meaning where there are none.
+        arrived: what it is called where it is not the server's own count.
+    """
+    due = sum(counts.offered_in_s)
+    if not due or not counts.reached or not seconds.judged:
+        detail = f"nobody saw how much of the load had {arrived}"
+        if not due:
+            detail = "nothing was due"
+        elif not seconds.unseen:
+            detail = "there is no second without a fault of the server to judge it by"
+        return Verdict(name=name, status="UNKNOWN", detail=detail)
+    in_all = f"of {due:,} that were due {max(0.0, counts.reached[-1][1]):,.0f} had {arrived}"
+    if seconds.short:
+        detail = (
+            f"in {len(seconds.short)} of {seconds.judged} s less than {LEAST_SHARE:.0%} of what was due "
+            f"had {arrived} {counts.allowance_ns / 1e9:.2f} s later: {limit.words}; {in_all} in the end"
+        )
+        return Verdict(name=name, status="FAIL" if limit.place == "server" else "UNKNOWN", detail=detail)
+    if seconds.unseen > MOST_UNSEEN_SHARE * (seconds.judged + seconds.unseen):
+        of = seconds.judged + seconds.unseen
+        detail = f"in {seconds.unseen} of {of} s nobody saw how much had {arrived}"
+        return Verdict(name=name, status="UNKNOWN", detail=detail)
+    detail = (
+        f"in each of {seconds.judged} s at least {LEAST_SHARE:.0%} of what was due had {arrived} "
+        f"{counts.allowance_ns / 1e9:.2f} s later; {in_all}"
+    )
+    return Verdict(name=name, status="PASS", detail=detail)
+
+
+def reached_by(curve: Curve, t_ns: int) -> float | None:
+    """How many the server had taken by a moment, as far as a look tells; None where none does."""
+    low, high = bounds(curve, t_ns)
+    return low if low is not None else high

@@ -1,0 +1,185 @@
+"""Headlines: each sentence that one can say, from figures; and no number in any that is not the record's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.conducting import parameters_of
+from harness.history import FaultWindow
+from scenarios import consumers, crm_outage, journey, lag, random_faults, redis_crash, retention
+from scenarios.told import Told
+
+S = 1_000_000_000
+FULL = {"": "the server's core was full"}
+KILLED = FaultWindow(name="kill", target="crm", start_ns=5 * S, end_ns=8 * S + S // 10, by_hand=True)
+HANDLED = {"acknowledged": 20_000.0, "lost": 0.0, "duplicated": 0.0, "short_s": 0.0}
+WAITS = HANDLED | {"lost": None}
+
+
+def said(
+    module: Any, figures: dict[str, float | None], *, told: dict[str, Any] | None = None, **given_: Any
+) -> str:
+    chosen = parameters_of(module.scenario, "quick", {name: str(value) for name, value in given_.items()})
+    headline: Callable[..., str] = module.headline
+    return headline(chosen, Told(prefix=module.scenario.name, figures=figures, **(told or {})))
+
+
+BURST = HANDLED | {"events.max": 4_330.0, "seconds.max": 0.69, "drain_s": 2.48}
+LIMITED = {
+    "short_s": 6.0,
+    "burst.offered_per_s": 12_000.0,
+    "burst.reached_per_s": 6_900.4,
+    "burst.arrived_s": 2.18,
+}
+OUTAGE = HANDLED | {
+    "outage_s": 10.0, "backlog_events": 10_660.0, "first_effect_s": 1.3, "draining_s": 0.42, "caught_up_s": 1.95,
+    "predicted_drain_s": 1.9,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("module", "figures", "more", "sentence"),
+    [
+        (lag, BURST, {"base_per_s": 1000, "peak_per_s": 12000},
+         "In a burst of 12,000/s for 4 s the CRM fell 4,330 events behind, 0.69 s; it had caught up 2.48 s "
+         "after the burst; of the events none was lost."),
+        (lag, BURST | LIMITED, {"told": {"limited_by": FULL}, "peak_per_s": 12000},
+         "In a burst of 4 s 12,000/s were due; 6,900/s arrived: the server's core was full; the CRM fell "
+         "4,330 events behind, 0.69 s; the last of it arrived 2.18 s after its end, and it had caught up "
+         "2.48 s after the burst; of the events none was lost."),
+        (lag, BURST | {"by_hand": 1.0, "by_hand.1.lasted_s": 3.1},
+         {"told": {"by_hand": (KILLED,)}, "peak_per_s": 12000},
+         "In a burst of 12,000/s for 4 s the CRM fell 4,330 events behind, 0.69 s, with 1 fault by hand "
+         "(kill, 3.1 s); it had caught up 2.48 s after the burst; of the events none was lost."),
+        (lag, BURST | {"short_s": None}, {"peak_per_s": 12000},
+         "In a burst in which 12,000/s were due for 4 s the CRM fell 4,330 events behind, 0.69 s; it had "
+         "caught up 2.48 s after the burst; of the events none was lost."),
+        (lag, WAITS | {"events.max": 9.0, "drain_s": None}, {"peak_per_s": 12000},
+         "In a burst of 12,000/s for 4 s the CRM fell 9 events behind; it had not caught up when it was "
+         "waited for no longer; of the events whether any was lost is not known, since not all that waited "
+         "was handled."),
+        (lag, BURST | {"growth_per_s": 3.0}, {"shape": "steady", "base_per_s": 1000},
+         "At 1,000/s lag did not grow; it had caught up 2.48 s after the load; of the events none was lost."),
+        (lag, BURST | {"growth_per_s": 300.0, "lost": 2.0}, {"shape": "steady", "base_per_s": 1000},
+         "At 1,000/s lag grew by 300 events a second; it had caught up 2.48 s after the load; of the events "
+         "2 were lost."),
+        (lag, BURST | {"growth_per_s": 3.0, "short_s": 6.0, "offered_per_s": 20_000.0, "reached_per_s": 6_900.0},
+         {"shape": "steady", "base_per_s": 20000, "told": {"limited_by": FULL}},
+         "20,000/s were due; 6,900/s arrived: the server's core was full; of what arrived lag did not grow; "
+         "it had caught up 2.48 s after the load; of the events none was lost."),
+        (lag, BURST | {"growth_per_s": 3.0, "short_s": None}, {"shape": "steady", "base_per_s": 1000},
+         "1,000/s were due, and nobody saw how many arrived; lag did not grow; it had caught up 2.48 s after"
+         " the load; of the events none was lost."),
+        (lag, BURST | {"capacity_per_s": 7_012.0, "ramped_to_per_s": 9_000.0}, {"shape": "ramp"},
+         "The CRM bears 7,012 events a second: from there on lag grew without bound; it had caught up 2.48 s"
+         " after the load; of the events none was lost."),
+        (lag, BURST | {"capacity_per_s": None, "ramped_to_per_s": 6_800.0, "short_s": 4.0},
+         {"shape": "ramp", "told": {"limited_by": FULL}},
+         "The CRM bears at least 6,800 events a second: beyond it not all arrived that was due: the server's"
+         " core was full; it had caught up 2.48 s after the load; of the events none was lost."),
+        (crm_outage, OUTAGE, {},
+         "The CRM was killed and away for 10.0 s; 10,660 events waited at most; none was lost, none had its "
+         "effect twice; the first effect came 1.30 s after it came back, and what waited then was drained "
+         "0.42 s later, and what came meanwhile 1.95 s after it came back (1.90 s predicted)."),
+        (crm_outage, OUTAGE | {"lost": 2.0, "duplicated": 3.0, "draining_s": None}, {"fault": "stop"},
+         "The CRM was stopped for 10.0 s; 10,660 events waited at most; 2 were lost, 3 effects happened "
+         "twice; when it had caught up is not known."),
+        (crm_outage, OUTAGE | {"lost": None, "draining_s": None}, {},
+         "The CRM was killed and away for 10.0 s; 10,660 events waited at most; whether any was lost is not "
+         "known, since not all that waited was handled, no effect had happened twice until then; it had not "
+         "caught up when it was waited for no longer."),
+        (crm_outage, OUTAGE | {"offered_per_s": 20_000.0, "reached_per_s": 6_900.0, "caught_up_s": None},
+         {"told": {"limited_by": FULL}},
+         "The CRM was killed and away for 10.0 s; 10,660 events waited at most; none was lost, none had its "
+         "effect twice; the first effect came 1.30 s after it came back, and what waited then was drained "
+         "0.42 s later; of the load, 20,000/s were due; 6,900/s arrived: the server's core was full."),
+        (random_faults, HANDLED | {"outages": 8.0}, {},
+         "8 outages at random while 20,000 events were appended: none was lost, none had its effect twice."),
+        (consumers, HANDLED | {"handled_again": 0.0, "removed.claimed_s": 0.52}, {"rate_per_s": 500},
+         "3 consumers were killed one by one and came back, one was removed and one added, at 500/s: of "
+         "20,000 events none was lost, none was handled twice; what one had in hand was another's after 0.52"
+         " s at most."),
+        (consumers,
+         HANDLED | {"handled_again": 4.0, "short_s": 1.0, "offered_per_s": 500.0, "reached_per_s": 90.0},
+         {"told": {"limited_by": FULL}},
+         "3 consumers were killed one by one and came back, one was removed and one added: of 20,000 events "
+         "none was lost, 4 were handled again, none of them with a second effect; of the load, 500/s were "
+         "due; 90/s arrived: the server's core was full."),
+        (retention, HANDLED | {"trimmed": 19_000.0, "before.length.max": 59.0}, {},
+         "What every group had acknowledged was trimmed, 19,000 events in all: the streams held at most 59 "
+         "before the CRM went away; of 20,000 acknowledged events none was lost."),
+        (redis_crash, {"always.acknowledged": 399.0, "always.gone": 0.0, "always.restart_s": 0.1},
+         {"durability": "always"},
+         "Redis was killed under load. Of the acknowledged events, synced before each answer, none of 399 "
+         "were gone, and appends were answered 0.10 s after the restart. A killed process is no lost power: "
+         "what it had written, the kernel has kept."),
+        (journey, {"ok": 2_400.0, "users": 50.0, "response.p50": 4_010.0, "response.p99": 11_520.0, "short_s": 0.0,
+                   "browse.answered": 9.0, "browse.response.p99": 11_940.0}, {"rate_per_s": 200},
+         "2,400 steps of 50 users at 200/s, counted from when each was due: 4.01 ms at the median and 11.52 "
+         "ms at p99; slowest is 'browse', 11.94 ms at p99."),
+        (journey, {"ok": 900.0, "users": 50.0, "response.p50": 4e6, "response.p99": 9e6, "short_s": 9.0,
+                   "offered_per_s": 600.0, "achieved_per_s": 190.0}, {"told": {"limited_by": FULL}},
+         "900 steps of 50 users, counted from when each was due: 4000.00 ms at the median and 9000.00 ms at "
+         "p99; 600 steps/s were due, 190/s were answered: the server's core was full."),
+    ],
+)  # fmt: skip
+def test_what_a_headline_says(
+    module: Any, figures: dict[str, float | None], more: dict[str, Any], sentence: str
+) -> None:
+    """The sentence that these figures make, word by word."""
+    assert said(module, figures, **more) == sentence
+
+
+NUMBER = re.compile(r"(?<![\w.,])\d[\d,]*(?:\.\d+)?(?![\w])|(?<![\w.,])\d[\d,]*(?:\.\d+)?(?=/s)")
+# Names of quantiles hold numbers, too.
+NAMES = re.compile(r"\bp\d+(?:\.\d+)?\b")
+FIGURES = (
+    "events.max", "seconds.max", "drain_s", "growth_per_s", "capacity_per_s", "ramped_to_per_s", "offered_per_s",
+    "reached_per_s", "burst.offered_per_s", "burst.reached_per_s", "burst.arrived_s", "acknowledged", "lost",
+    "duplicated", "short_s", "outage_s", "backlog_events", "first_effect_s", "draining_s", "caught_up_s",
+    "predicted_drain_s", "outages", "handled_again", "roll.claimed_s.max", "removed.claimed_s", "trimmed",
+    "before.length.max", "away.length.max", "after.length.max", "ok", "users", "response.p50", "response.p99",
+    "browse.answered", "browse.response.p99", "achieved_per_s", "by_hand", "by_hand.1.lasted_s",
+    *(f"{durability}.{name}" for durability in ("always", "everysec", "none")
+      for name in ("acknowledged", "gone", "gone_from_s", "gone_until_s", "restart_s", "offered_per_s",
+                   "reached_per_s")),
+)  # fmt: skip
+
+
+def forms_of(value: float) -> set[str]:
+    """How a headline may write a number."""
+    return {f"{value:,.0f}", f"{value:.1f}", f"{value:.2f}", f"{value:g}", f"{value / 1000:.2f}"}
+
+
+@pytest.mark.parametrize("module", [lag, crm_outage, random_faults, consumers, retention, redis_crash, journey])
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_no_number_that_is_not_the_record_s(module: Any, data: st.DataObject) -> None:
+    """Whatever was measured or was not, each number in a headline is a figure or a parameter of its record."""
+    values = st.none() | st.just(0.0) | st.floats(0.001, 9e6)
+    figures = {name: data.draw(values, label=name) for name in FIGURES}
+    limited = data.draw(st.sampled_from([{}, FULL, {"always": "so it was"}]))
+    by_hand = data.draw(st.sampled_from([(), (KILLED,)]))
+    # Of a fault by hand there is always the count.
+    figures["by_hand"] = float(len(by_hand))
+    more = {"shape": data.draw(st.sampled_from(["burst", "ramp", "steady"]))} if module is lag else {}
+    chosen = parameters_of(module.scenario, "quick", more)
+    sentence = module.headline(
+        chosen, Told(prefix=module.scenario.name, figures=figures, limited_by=limited, by_hand=by_hand)
+    )
+    known = {form for value in figures.values() if value is not None for form in forms_of(value)}
+    known |= {form for name in chosen.__struct_fields__ for form in _of_parameter(getattr(chosen, name))}
+    # What could not be counted is counted as none.
+    known.add("0")
+    known.add("0.0")
+    assert [n for n in NUMBER.findall(NAMES.sub("", sentence)) if n not in known] == [], sentence
+
+
+def _of_parameter(value: Any) -> set[str]:
+    return forms_of(float(value)) if isinstance(value, int | float) else set()

@@ -1,0 +1,142 @@
+"""Whether a load reached a server of a known capacity, end to end: the verdict, the limit, the sentence."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from harness.conducting import Findings, parameters_of
+from harness.driving import Drive, OwnProcesses
+from harness.load.pump_process import PumpProcess
+from harness.load.settings import PumpSettings
+from harness.pacing import Pacer
+from harness.run import Verdict
+from harness.workload import Source
+from scenarios.append import scenario
+from tests.known_capacity import program_of
+from tests.lines import stage_in
+
+CAPACITY_PER_S = 1_000.0
+
+
+def appended(
+    directory: Path, rate_per_s: float, *, server: str = "", driver: OwnProcesses | None = None
+) -> Findings:
+    findings = Findings("append")
+    stage = replace(
+        stage_in(directory),
+        server=server or program_of(directory, service_us=1e6 / CAPACITY_PER_S),
+        driver=driver or OwnProcesses(),
+    )
+    given = {"path": "xadd", "durability": "none", "rate_per_s": str(rate_per_s), "duration_s": "3"}
+    scenario.run(stage, parameters_of(scenario, "smoke", given), findings)
+    return findings
+
+
+def verdict_of(findings: Findings) -> Verdict:
+    return next(verdict for verdict in findings.verdicts if verdict.name.endswith("load_reached"))
+
+
+def figure_of(findings: Findings, end: str) -> float:
+    value = next(figure.value for figure in findings.figures if figure.name.endswith(end))
+    assert value is not None
+    return value
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_a_load_below_the_capacity_arrives(tmp_path: Path, share: float) -> None:
+    """What a server can take reaches it, second by second, and the headline names the rate."""
+    findings = appended(tmp_path, share * CAPACITY_PER_S)
+    assert verdict_of(findings).status == "PASS", verdict_of(findings).detail
+    assert f"at {share * CAPACITY_PER_S:,.0f}/s" in findings.headline
+    assert "due at" not in findings.headline
+    assert figure_of(findings, "reached_per_s") == pytest.approx(share * CAPACITY_PER_S, rel=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [1.5, 3])
+def test_a_load_beyond_the_capacity_does_not_arrive(tmp_path: Path, share: float) -> None:
+    """What arrived is what the server takes; the server was the limit, though its core was idle; it is said."""
+    findings = appended(tmp_path, share * CAPACITY_PER_S)
+    assert verdict_of(findings).status == "FAIL", verdict_of(findings).detail
+    arrived = figure_of(findings, "reached_per_s")
+    assert arrived == pytest.approx(CAPACITY_PER_S, rel=0.15)
+    due = share * CAPACITY_PER_S
+    assert f"due at {due:,.0f}/s" in findings.headline
+    limit = f"{due:,.0f}/s were due; {arrived:,.0f}/s arrived: they waited at the server, whose core was not full"
+    assert limit in findings.headline
+
+
+@pytest.mark.slow
+def test_a_server_that_works_is_full_or_kept_from_its_core(tmp_path: Path) -> None:
+    """A server that is busy with each event is full at three times its capacity, or was kept from its core."""
+    server = program_of(tmp_path, service_us=1e6 / CAPACITY_PER_S, is_working=True)
+    findings = appended(tmp_path, 3 * CAPACITY_PER_S, server=server)
+    cores = [reading.value or 0.0 for reading in findings.history.readings("server.core_share")]
+    had = sum(cores) / len(cores)
+    verdict = verdict_of(findings)
+    assert verdict.status in {"FAIL", "UNKNOWN"}
+    expected = "the server's core was full" if verdict.status == "FAIL" else "the server waited for a core"
+    assert expected in verdict.detail
+    if verdict.status == "UNKNOWN":
+        assert had < 0.95
+
+
+@pytest.fixture
+def core() -> Iterator[int]:
+    """A core on which a process is busy."""
+    at = min(os.sched_getaffinity(0))
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    os.sched_setaffinity(busy.pid, {at})
+    yield at
+    busy.kill()
+    busy.wait()
+
+
+@pytest.mark.slow
+def test_a_server_beside_a_busy_neighbor(tmp_path: Path, core: int) -> None:
+    """A server that works, and shares its only core with somebody else, waits for it: the host is the limit."""
+    server = program_of(tmp_path, service_us=1e6 / CAPACITY_PER_S, is_working=True, core=core)
+    findings = appended(tmp_path, CAPACITY_PER_S, server=server)
+    verdict = verdict_of(findings)
+    assert verdict.status == "UNKNOWN", verdict.detail
+    assert "the server waited for a core" in verdict.detail
+
+
+class _Stalling(OwnProcesses):
+    """Pumps that stand still for a while in the middle of their load."""
+
+    def pump(self, settings: PumpSettings, pacer: Pacer, source: Source) -> Drive:
+        pump = super().pump(settings, pacer, source)
+        assert isinstance(pump, PumpProcess)
+        pid = pump.pid
+        begin = pump.begin
+
+        def stalled(origin_ns: int) -> None:
+            begin(origin_ns)
+            for after_s, what in ((1.0, signal.SIGSTOP), (2.8, signal.SIGCONT)):
+                timer = threading.Timer(after_s, os.kill, (pid, what))
+                timer.daemon = True
+                timer.start()
+
+        pump.begin = stalled  # type: ignore[method-assign]
+        return pump
+
+
+@pytest.mark.slow
+def test_an_instrument_that_stood_still(tmp_path: Path) -> None:
+    """Where the instrument did not send, neither the server nor the load can be judged, and that is said."""
+    findings = appended(tmp_path, 0.5 * CAPACITY_PER_S, driver=_Stalling())
+    verdict = verdict_of(findings)
+    assert verdict.status == "UNKNOWN", verdict.detail
+    assert "the instrument" in verdict.detail
+    assert "arrived: the instrument" in findings.headline
