@@ -486,24 +486,18 @@ _LOAD_WORDS = {
 
 def load_chart(history: History, view: _View) -> list[Chart]:
     """What was due, arrived, was answered and had its effect, each in the second in which it happened."""
+    loads = sorted({r.labels.get("load", "") for r in history.readings("load.offered")})
+    # Each load has seconds of its own, from the moment in which its schedule began.
+    begins = {load: curves.curve_of(history, "offered", load=load)[0][0] for load in loads}
     rows: list[Row] = []
     found = []
     for kind in curves.KINDS:
-        loads = sorted({r.labels.get("load", "") for r in history.readings(f"load.{kind}")})
-        by_load = [
-            curves.per_second(curves.curve_of(history, kind, load=load), width_s=float(view.width_s))
-            for load in loads
-        ]
-        mine: dict[float, float | None] = {}
-        # Probes look before the load begins, too.
-        for t, rate in (each for each in itertools.chain.from_iterable(by_load) if each[0] >= 0):
-            before = mine.get(t)
-            # Two loads may share a second, one ending in it and one beginning.
-            mine[t] = rate if before is None else before + (rate or 0.0)
+        mine: list[Row] = []
+        for load in sorted(loads, key=begins.__getitem__):
+            mine += _load_rows(history, kind, load, begins[load], view.width_s)
         if mine:
             found.append(kind)
-            known = sorted([*mine, *holes(dict.fromkeys(mine), view.width_s)])
-            rows += [{"t": t, "v": _rounded(mine.get(t)), "s": kind} for t in known]
+            rows += mine
     if not {"offered", "answered"} <= set(found):
         return []
     series = named_series(found)
@@ -527,8 +521,19 @@ def load_chart(history: History, view: _View) -> list[Chart]:
     ]
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 3)
+def _load_rows(history: History, kind: str, load: str, begin_ns: int, width_s: int) -> list[Row]:
+    """A curve of a load as steps, with a gap behind the last."""
+    curve = curves.curve_of(history, kind, load=load, offset_ns=begin_ns)
+    # Probes look before the load begins, too.
+    spans = [span for span in curves.per_second(curve, width_s=float(width_s)) if span[0] >= 0]
+    if not spans:
+        return []
+    begin_s = begin_ns / 1e9
+    rows: list[Row] = [
+        {"t": round(begin_s + t, 3), "v": None if rate is None else round(rate, 3), "s": kind} for t, rate in spans
+    ]
+    end_s = round(begin_s + min(spans[-1][0] + width_s, curve[-1][0] / 1e9), 3)
+    return [*rows, rows[-1] | {"t": end_s}, {"t": end_s, "v": None, "s": kind}]
 
 
 def throughput_chart(log: LatencyLog, view: _View) -> list[Chart]:

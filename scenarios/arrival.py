@@ -149,7 +149,8 @@ def add_arrival(findings: Findings, history: History, result: PumpResult, how: J
         is_final=True,
         allowance_ns=how.allowance_ns,
         excused=excused_by(history.faults, how.offset_ns),
-        refused=result.failed,
+        # A shop that says no has answered.
+        answered_else=result.failed if how.users else 0,
     )
     whole = seconds_of(counts)
     around = surroundings(findings, history, result, whole.short, how)

@@ -18,6 +18,9 @@ from msgspec import structs
 
 from harness.history import FaultWindow, History, Mark, Reading
 from harness.recording import Histogram, Interval, LatencyLog, Recorder, SparseHistogram
+from harness.history import FaultWindow, History, Mark, Phase, Reading
+from harness.measure.curves import add_curve, readings_of
+from harness.recording import Histogram, Interval, LatencyLog, SparseHistogram
 from harness.run import Figure, Record, load, save, save_measurements
 from reports import javascript
 from reports.charts import Chart, charts
@@ -684,3 +687,36 @@ def test_a_part_of_a_handful_is_not_drawn(tmp_path: Path) -> None:
     page = render(record)
     assert ">Steps<" in page
     assert re.search(r"<th scope=\"row\">pay</th><td class=\"n\">6</td><td class=\"n\">1.00 ms", page)
+
+
+def load_run(directory: Path) -> Record:
+    """Two loads one after the other, 0.2 s and 4.4 s after the run's origin; of the second a part arrived late."""
+    history = History()
+    for name, begin_s, reached in (("always", 0.2, [100, 100]), ("none", 4.4, [60, 140])):
+        for kind, counts in (("offered", [100, 100]), ("reached", reached), ("answered", reached)):
+            add_curve(history, kind, list(readings_of(counts)), offset_ns=int(begin_s * 1e9), load=name)
+    history.add(Phase(name="burst", start_ns=1_000_000_000, end_ns=2_000_000_000))
+    return run_with(directory, *history.entries)
+
+
+def test_each_in_the_second_in_which_it_happened(tmp_path: Path) -> None:
+    """Offered and reached are drawn by when they happened, in seconds of each load, with a gap between loads."""
+    drawn = chart(load_run(tmp_path), "throughput")
+    steps = {
+        kind: [(row["t"], row["v"]) for row in drawn.rows if row["s"] == kind] for kind in ("offered", "reached")
+    }
+    assert steps["offered"] == [
+        (0.2, 100), (1.2, 100), (2.2, 100), (2.2, None), (4.4, 100), (5.4, 100), (6.4, 100), (6.4, None),
+    ]  # fmt: skip
+    assert steps["reached"][4:] == [(4.4, 60), (5.4, 140), (6.4, 140), (6.4, None)]
+    assert [series.name for series in drawn.series] == ["offered", "reached", "answered"]
+
+
+def test_a_burst_is_shaded_from_start_to_end(tmp_path: Path) -> None:
+    """A part of the load with a name is a span of time in the charts over time."""
+    [shade] = [
+        layer
+        for layer in chart(load_run(tmp_path), "throughput").spec["layer"]
+        if isinstance(layer["mark"], dict) and layer["mark"].get("color") == "var(--phase)"
+    ]
+    assert shade["data"]["values"] == [{"t": 1.0, "end": 2.0, "label": "burst"}]

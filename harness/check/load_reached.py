@@ -14,7 +14,7 @@ The counts are cumulative, so that an arrival that is due at 0.9999 s and is the
 and an overload of a few percent is found once it has added up to more than the allowance holds. The allowance is
 the probe's period and what the instrument may be late. Seconds in which a fault of the server lasted are excused,
 with a second after it to settle; what is missing by then is not held against those that follow. Of a second in
-which a fault begins what was due an allowance before it is judged. Where a
+which a fault begins what was due an allowance and a look before it is judged. Where a
 look is missing, a second counts only if the looks around it leave no doubt; if more than one in ten is in doubt,
 nothing is decided. A load that is meant to overload is judged up to `until_ns`.
 
@@ -48,6 +48,8 @@ LEAST_SHARE = 0.98
 # After a fault, until what it has left is not the load's own affair.
 SETTLE_NS = SECOND_NS
 MOST_UNSEEN_SHARE = 0.1
+# The last look before a fault is so old at the most.
+_LOOK_NS = SECOND_NS // 10
 # A shorter part of a second says nothing.
 _LEAST_NS = SECOND_NS // 4
 # From these shares on a core is full, a thread was kept from its core, a machine was full, or others' meanwhile.
@@ -67,7 +69,7 @@ class LoadCounts(Struct, frozen=True, kw_only=True):
         allowance_ns: how long after the end of a second what was due in it may reach the server.
         excused: from when to when faults of the server lasted.
         until_ns: up to when the load is judged; None: all of it.
-        refused: how many the server has answered with an error.
+        answered_else: how many were answered, though not well, and so do not count as missing.
     """
 
     offered_in_s: tuple[int, ...]
@@ -77,7 +79,7 @@ class LoadCounts(Struct, frozen=True, kw_only=True):
     allowance_ns: int
     excused: tuple[tuple[int, int], ...] = ()
     until_ns: int | None = None
-    refused: int = 0
+    answered_else: int = 0
 
 
 class Surroundings(Struct, frozen=True, kw_only=True):
@@ -131,7 +133,7 @@ def seconds_of(counts: LoadCounts) -> Seconds:
     """Which seconds of a load were short, by the rule above."""
     short: list[int] = []
     judged = unseen = 0
-    forgiven = 0.0
+    forgiven = float(counts.answered_else)
     was_excused = False
     due_before = 0.0
     for second, (end_ns, due_by_end) in enumerate(_due_by(counts.offered_in_s, counts.scheduled_ns)):
@@ -144,7 +146,7 @@ def seconds_of(counts: LoadCounts) -> Seconds:
             continue
         if was_excused:
             was_excused = False
-            forgiven = _missing_at(counts, from_ns, due_by_start)
+            forgiven = max(forgiven, _missing_at(counts, from_ns, due_by_start))
         mine = (due_by_end - due_by_start) * (judged_ns - from_ns) / max(1, end_ns - from_ns)
         low, high = bounds(counts.reached, judged_ns + counts.allowance_ns)
         if high is None and counts.is_final:
@@ -166,7 +168,7 @@ def _judged_until(counts: LoadCounts, from_ns: int, end_ns: int) -> int | None:
     until_ns = end_ns
     for start_ns, heal_ns in counts.excused:
         if from_ns < heal_ns + SETTLE_NS and end_ns + counts.allowance_ns > start_ns:
-            until_ns = min(until_ns, start_ns - counts.allowance_ns)
+            until_ns = min(until_ns, start_ns - counts.allowance_ns - _LOOK_NS)
     return until_ns if until_ns == end_ns or until_ns - from_ns >= _LEAST_NS else None
 
 
