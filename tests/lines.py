@@ -16,6 +16,7 @@ from harness.pacing import constant
 from harness.run import Status
 from scenarios.account import add_account
 from scenarios.line import Evidence, Line, LineSettings
+from tests.verdicts import settled
 
 ROOT = Path(__file__).parents[1]
 
@@ -57,6 +58,6 @@ def treat(
         line.run_load(findings, plan)
         is_drained = line.wait_until_drained(30.0, quiet_s=0.5)
         evidence = add_account(findings, line, is_drained=is_drained, timeout_s=30.0)
-    bad = {v.name.removeprefix("line."): v.status for v in findings.verdicts if v.status != "PASS"}
+    bad = {v.name.removeprefix("line."): v.status for v in settled(findings.verdicts) if v.status != "PASS"}
     lost = {where: count for where, count in evidence.losses.counts.items() if count}
     return Treated(bad, lost, evidence, line)

@@ -16,11 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from harness.history import FaultWindow, History, Mark, Reading
-from harness.recording import Histogram, Interval, LatencyLog, Recorder, SparseHistogram
 from harness.history import FaultWindow, History, Mark, Phase, Reading
 from harness.measure.curves import add_curve, readings_of
-from harness.recording import Histogram, Interval, LatencyLog, SparseHistogram
+from harness.recording import Histogram, Interval, LatencyLog, Recorder, SparseHistogram
 from harness.run import Figure, Record, load, save, save_measurements
 from reports import javascript
 from reports.charts import Chart, charts

@@ -14,6 +14,7 @@ from harness.run import Status
 from scenarios.consumers import ConsumersParameters, Shares, all_worked, claimed_s, removed_clean, scenario
 from scenarios.counting_crm import handled_path
 from tests.lines import stage_in
+from tests.verdicts import settled
 
 S = 1_000_000_000
 
@@ -31,7 +32,7 @@ def figures(findings: Findings) -> dict[str, float | None]:
 
 
 def bad(findings: Findings) -> dict[str, Status]:
-    return {v.name.removeprefix("consumers."): v.status for v in findings.verdicts if v.status != "PASS"}
+    return {v.name.removeprefix("consumers."): v.status for v in settled(findings.verdicts) if v.status != "PASS"}
 
 
 def in_hand(consumer: str, *points: tuple[float, float | None]) -> list[Reading]:

@@ -29,6 +29,7 @@ from scenarios import append, journey
 from scenarios.books import Held, check_books, held_by_report, word
 from tests.locusts import Locust
 from tests.shop import RunningShop, shop
+from tests.verdicts import settled
 from tests.waiting import until
 
 __all__ = ["shop"]
@@ -217,7 +218,7 @@ def result_of(recorder: Recorder) -> PumpResult:
 
 
 def statuses(record: Record) -> dict[str, str]:
-    return {verdict.name.removeprefix("journey."): verdict.status for verdict in record.run.verdicts}
+    return {verdict.name.removeprefix("journey."): verdict.status for verdict in settled(record.run.verdicts)}
 
 
 def answered(record: Record) -> dict[str, float]:

@@ -28,6 +28,7 @@ from scenarios.redis_crash import (
     scenario,
 )
 from tests.lines import stage_in
+from tests.verdicts import settled
 
 KEPT = Crash(
     durability="always",
@@ -61,7 +62,9 @@ def figures(findings: Findings) -> dict[str, float | None]:
 
 
 def bad(findings: Findings) -> dict[str, Status]:
-    return {v.name.removeprefix("redis_crash."): v.status for v in findings.verdicts if v.status != "PASS"}
+    return {
+        v.name.removeprefix("redis_crash."): v.status for v in settled(findings.verdicts) if v.status != "PASS"
+    }
 
 
 # Verdicts ---------------------------------------------------------------------------------------------------
