@@ -21,6 +21,7 @@ import socket
 import struct
 import sys
 from collections.abc import Iterable
+from typing import Protocol
 
 from harness.clock import Clock
 
@@ -31,7 +32,15 @@ _TIMESPEC = struct.Struct("@ll")
 ANCILLARY_BYTES = 512
 
 
-def ask_for_dates(connection: socket.socket, *, also_of_sent: bool = False) -> bool:
+class HasOptions(Protocol):
+    """A socket, or what stands for one."""
+
+    def setsockopt(self, level: int, option: int, value: int, /) -> None:
+        """Set an option of the socket."""
+        ...
+
+
+def ask_for_dates(connection: HasOptions, *, also_of_sent: bool = False) -> bool:
     """Ask the kernel for dates of what comes; whether it is a kernel that takes such a request.
 
     Args:

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from harness.host.kernel_dates import ANCILLARY_BYTES, ask_for_dates
 from harness.measure.arrival_dates import ArrivalDates
 from harness.server.dial import DialError, ReplyError, open_socket, packed, takes_writes
+from harness.server.tls_stream import Connection
 from harness.server.url import ServerUrl
 
 Int64s = NDArray[np.int64]
 
 _READ_BYTES = 1 << 18
-_TLS_RECORD_BYTES = 1 << 14
 _RECONNECT_NS = (5_000_000, 250_000_000)
 _NOTHING = object()
 
@@ -76,8 +76,7 @@ class Lane:
         self._url = url
         self._dates = dates
         self._buffer = buffer
-        self._is_dated = False
-        self.socket: socket.socket | None = None
+        self.socket: Connection | None = None
         self.reader = self._new_reader()
         self.out: collections.deque[Batch] = collections.deque()
         self.in_flight: collections.deque[Batch] = collections.deque()
@@ -85,7 +84,7 @@ class Lane:
         self._backoff_ns = _RECONNECT_NS[0]
         self._retry_at_ns = 0
         self._connecting: threading.Thread | None = None
-        self._connected: socket.socket | None = None
+        self._connected: Connection | None = None
 
     @staticmethod
     def _new_reader() -> Any:
@@ -99,12 +98,11 @@ class Lane:
         """
         self._adopt(open_socket(self._url))
 
-    def _adopt(self, connected: socket.socket) -> None:
+    def _adopt(self, connected: Connection) -> None:
         self.socket = connected
-        connected.setblocking(False)
-        # An encrypted byte is no reply yet, and `SSLSocket` hands over no date.
-        is_plain = not isinstance(connected, ssl.SSLSocket) and connected.family != socket.AF_UNIX
-        self._is_dated = is_plain and ask_for_dates(connected)
+        connected.settimeout(0)
+        if connected.family != socket.AF_UNIX:
+            ask_for_dates(connected)
 
     def reconnect(self, now_ns: int) -> bool:
         """Go on with a reconnection: in a thread, for TLS and greetings must not hold up the schedule.
@@ -186,12 +184,10 @@ class Lane:
             OSError: the connection is lost; none of it was sent.
         """
         connection = self.socket
-        if connection is None or isinstance(connection, ssl.SSLSocket):
-            batch.start_ns = now_of()
-            self.out.append(batch)
-            self.write(batch.start_ns)
-            return not self.out
         batch.start_ns = now_of()
+        if connection is None:
+            self.out.append(batch)
+            return False
         try:
             written = connection.send(batch.payload)
         except BlockingIOError:
@@ -216,24 +212,17 @@ class Lane:
         """
         while self.out and self.socket is not None:
             batch = self.out[0]
-            piece = batch.payload
-            if isinstance(self.socket, ssl.SSLSocket):
-                # OpenSSL reports a write of several records when all of them are out, though the server may have
-                # read, and answered, the first ones long before. A part of one record says nothing to it yet.
-                piece = piece[:_TLS_RECORD_BYTES]
             try:
-                written = self.socket.send(piece)
-            except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+                written = self.socket.send(batch.payload)
+            except BlockingIOError:
                 return
             if batch.begun_ns is None:
                 batch.begun_ns = now_ns
                 self.in_flight.append(batch)
-            if written == len(batch.payload):
-                self.out.popleft()
-                continue
-            batch.payload = memoryview(batch.payload)[written:]
-            if written < len(piece):
+            if written < len(batch.payload):
+                batch.payload = memoryview(batch.payload)[written:]
                 return
+            self.out.popleft()
 
     def read(self) -> tuple[list[Any], int]:
         """The replies that are there, and when the last of them reached this host.
@@ -244,12 +233,8 @@ class Lane:
         """
         if self.socket is None:
             return [], 0
-        ancillary: list[tuple[int, int, bytes]] = []
         try:
-            if self._is_dated:
-                length, ancillary, _, _ = self.socket.recvmsg_into((self._buffer,), ANCILLARY_BYTES)
-            else:
-                length = self.socket.recv_into(self._buffer)
+            length, ancillary, _, _ = self.socket.recvmsg_into((self._buffer,), ANCILLARY_BYTES)
         except (BlockingIOError, ssl.SSLWantReadError):
             return [], 0
         done_ns = self._dates.done_ns(ancillary)

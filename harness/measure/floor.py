@@ -43,6 +43,7 @@ import msgspec
 from harness.clock import Clock
 from harness.host import kernel_dates
 from harness.server.dial import DialError, ReplyError, open_socket
+from harness.server.tls_stream import Connection
 from harness.server.url import ServerUrl
 
 Dated = Literal["kernel", "clock"]
@@ -216,19 +217,17 @@ def side_by_side(
 class _Line:
     """One blocking connection, and the exchanges on it."""
 
-    def __init__(self, connection: socket.socket, clock: Clock) -> None:
+    def __init__(self, connection: Connection, clock: Clock) -> None:
         self._connection = connection
         self._clock = clock
-        self._is_tls = isinstance(connection, ssl.SSLSocket)
-        self.is_dated = False
+        self._buffer = bytearray(_READ_BYTES)
         self.impossible = 0
-        if not self._is_tls:
-            # Python waits for a socket with a timeout by a call of its own, which would be in each figure.
-            connection.settimeout(None)
-            patience = struct.pack("@ll", _TIMEOUT_S, 0)
-            for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-                connection.setsockopt(socket.SOL_SOCKET, option, patience)
-            self.is_dated = kernel_dates.ask_for_dates(connection)
+        # Python waits for a socket with a timeout by a call of its own, which would be in each figure.
+        connection.settimeout(None)
+        patience = struct.pack("@ll", _TIMEOUT_S, 0)
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            connection.setsockopt(socket.SOL_SOCKET, option, patience)
+        self.is_dated = kernel_dates.ask_for_dates(connection)
         # Whether dates really come shows now; the kernel begins to make them a moment after it was asked.
         dates = [self._date_of_a_ping() for _ in range(_WARM_UP)]
         self.is_dated = dates[-1] is not None
@@ -274,13 +273,16 @@ class _Line:
         return date_ns, moment_ns, read_ns
 
     def _read(self) -> tuple[bytes, list[Any]]:
-        try:
-            if self._is_tls:
-                return self._connection.recv(_READ_BYTES), []
-            chunk, ancillary, _, _ = self._connection.recvmsg(_READ_BYTES, kernel_dates.ANCILLARY_BYTES)
-        except BlockingIOError as error:
-            raise TimeoutError(f"no reply within {_TIMEOUT_S} s") from error
-        return chunk, ancillary
+        while True:
+            try:
+                length, ancillary, _, _ = self._connection.recvmsg_into(
+                    (self._buffer,), kernel_dates.ANCILLARY_BYTES
+                )
+                return bytes(memoryview(self._buffer)[:length]), ancillary
+            except ssl.SSLWantReadError:
+                continue  # a part of a record
+            except BlockingIOError as error:
+                raise TimeoutError(f"no reply within {_TIMEOUT_S} s") from error
 
 
 class _Schedule:
