@@ -149,7 +149,7 @@ def scripted(line: Conversation) -> None:
 
 @linux_only
 def test_below_tls_the_kernel_dates(tmp_path: Path) -> None:
-    """`rediss://` is measured as `redis://` is: to the arrival of a reply's last segment, not to its decryption."""
+    """`rediss://` is measured as `redis://` is: to the arrival of a reply, not to its decryption."""
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
     subprocess.run(
         [

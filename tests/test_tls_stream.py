@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import select
 import shutil
 import socket
@@ -179,6 +180,17 @@ def arrived(connection: Connection, seconds: float = 5) -> tuple[bytes, int | No
     raise AssertionError("nothing arrives")
 
 
+def wait_for_dates(connection: Connection, peer: PlainPeer) -> None:
+    """Ask for dates, and wait until they come: the kernel begins to make them a moment after it was asked."""
+
+    def is_dated() -> bool:
+        peer.send(b"+PONG\r\n")
+        return arrived(connection)[1] is not None
+
+    assert ask_for_dates(connection)
+    until(is_dated, "a date")
+
+
 def sent(connection: Connection, data: bytes) -> int:
     """How much of it counts as sent right now."""
     try:
@@ -228,7 +240,8 @@ def test_a_full_kernel_counts_less_than_all_and_then_nothing(opened: Open) -> No
         assert counts
         assert rest
         assert not select.select([], [connection], [], 0)[1]
-        assert sent(connection, bytes(rest)) == 0
+        with pytest.raises(BlockingIOError):
+            connection.send(bytes(rest))
 
 
 def test_a_silent_peer_has_nothing_to_read(opened: Open) -> None:
@@ -274,13 +287,10 @@ def test_a_date_lies_between_send_and_read(opened: Open) -> None:
     """The kernel dates what arrives: not before it was sent, and not after it was read."""
     clock = SystemClock()
     with opened() as (connection, peer):
-        ask_for_dates(connection)
-        date = None
-        # The kernel begins to make dates a moment after it was asked.
-        for _ in range(50):
-            before_ns = clock.wall_ns()
-            peer.send(b"+PONG\r\n")
-            _, date = arrived(connection)
+        wait_for_dates(connection, peer)
+        before_ns = clock.wall_ns()
+        peer.send(b"+PONG\r\n")
+        _, date = arrived(connection)
         assert date is not None
         assert before_ns <= date <= clock.wall_ns()
 
@@ -310,23 +320,17 @@ def test_the_date_is_that_of_what_completed_a_record(encrypted: tuple[TlsStream,
     """Half a record is no reply. The date is of the other half's arrival, never of the first one's."""
     stream, peer = encrypted
     clock = SystemClock()
-    ask_for_dates(stream)
-    date = None
-    for _ in range(20):
-        wire = peer.packed(b"$5\r\nhello\r\n")
-        peer.raw.sendall(wire[:10])
-        assert select.select([stream], [], [], 5)[0]
-        while True:
-            with pytest.raises((ssl.SSLWantReadError, BlockingIOError)) as nothing:
-                stream.recvmsg_into((bytearray(1 << 16),), ANCILLARY_BYTES)
-            if nothing.type is BlockingIOError:
-                break
-        between_ns = clock.wall_ns()
-        peer.raw.sendall(wire[10:])
-        data, date = arrived(stream)
-        assert data == b"$5\r\nhello\r\n"
-        assert date is None or date >= between_ns
+    wait_for_dates(stream, peer)
+    wire = peer.packed(b"$5\r\nhello\r\n")
+    peer.raw.sendall(wire[:10])
+    assert select.select([stream], [], [], 5)[0]
+    read_nothing(stream)
+    between_ns = clock.wall_ns()
+    peer.raw.sendall(wire[10:])
+    data, date = arrived(stream)
+    assert data == b"$5\r\nhello\r\n"
     assert date is not None
+    assert between_ns <= date <= clock.wall_ns()
 
 
 def test_a_farewell_is_an_end_though_the_line_stays_open(encrypted: tuple[TlsStream, TlsPeer]) -> None:
@@ -435,59 +439,78 @@ def test_a_server_that_does_not_shake_hands(
     assert near.fileno() == -1
 
 
-@pytest.mark.parametrize(
-    ("version", "order", "what"),
-    [
-        ("-tls1_2", b"r", "a new handshake"),
-        ("-tls1_3", b"k", "new keys of the server"),
-        ("-tls1_3", b"K", "new keys of both"),
-    ],
-)
-def test_a_server_may_shake_hands_again(
-    certificate: tuple[Path, Path], version: str, order: bytes, what: str
-) -> None:
-    """OpenSSL's own server asks for new keys: what is said before, meanwhile and after arrives on both sides."""
+@contextlib.contextmanager
+def openssl(certificate: tuple[Path, Path], version: str) -> Iterator[tuple[TlsStream, subprocess.Popen[bytes]]]:
+    """A connection to OpenSSL's own server, which takes orders, and says what it gets; tickets are read."""
     port = free_port()
-    command = [str(OPENSSL), "s_server", "-accept", f"127.0.0.1:{port}", version]
+    command = [str(OPENSSL), "s_server", "-accept", f"127.0.0.1:{port}", version, "-msg"]
     command += ["-cert", str(certificate[0]), "-key", str(certificate[1])]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as server:
-        assert server.stdin is not None
-        assert server.stdout is not None
         try:
-            _until_said(server.stdout, b"ACCEPT")
+            said(server, rb"ACCEPT")
             raw = socket.create_connection(("127.0.0.1", port), 5)
             with TlsStream(raw, client_context(certificate), "127.0.0.1") as stream:
                 stream.settimeout(0)
                 assert stream.send(b"before\n") == 7
-                _until_said(server.stdout, b"before\n")
-                # With the tickets read, what arrives next is what is ordered.
-                server.stdin.write(b"first\n")
+                said(server, rb"before\n")
+                order(server, b"first\n")
                 assert arrived(stream)[0] == b"first\n"
-                server.stdin.write(order + b"\n")
-                rest = b"meanwhile\n"
-                buffer = bytearray(1 << 16)
-
-                def gone_on() -> bool:
-                    nonlocal rest
-                    with contextlib.suppress(BlockingIOError, ssl.SSLWantReadError):
-                        assert stream.recvmsg_into((buffer,), ANCILLARY_BYTES)[0]
-                    rest = rest[sent(stream, rest) :] if rest else rest
-                    return not rest
-
-                assert select.select([stream], [], [], 5)[0]
-                until(gone_on, what)
-                server.stdin.write(b"answer\n")
-                assert arrived(stream)[0] == b"answer\n"
-                _until_said(server.stdout, b"meanwhile\n")
+                yield stream, server
         finally:
             server.kill()
 
 
-def _until_said(output: object, wanted: bytes) -> None:
-    """Read what a program says until it has said something."""
-    said = b""
-    while wanted not in said:
-        assert select.select([output], [], [], 10)[0], said
-        chunk = output.read(4_096)  # type: ignore[attr-defined]
-        assert chunk, said
-        said += chunk
+def order(server: subprocess.Popen[bytes], what: bytes) -> None:
+    """Have it say something, or do what a letter stands for."""
+    assert server.stdin is not None
+    server.stdin.write(what)
+
+
+def said(server: subprocess.Popen[bytes], wanted: bytes) -> None:
+    """Read what it says until it has said something, a pattern."""
+    assert server.stdout is not None
+    output = b""
+    while not re.search(wanted, output):
+        assert select.select([server.stdout], [], [], 10)[0], output
+        chunk = server.stdout.read(4_096)
+        assert chunk, output
+        output += chunk
+
+
+def read_nothing(stream: TlsStream) -> None:
+    """Read what is no data, if there is any."""
+    with contextlib.suppress(BlockingIOError, ssl.SSLWantReadError):
+        pytest.fail(f"{stream.recvmsg_into((bytearray(1 << 16),), ANCILLARY_BYTES)}")
+
+
+@pytest.mark.parametrize(
+    ("version", "letter"),
+    [("-tls1_2", b"r\n"), ("-tls1_3", b"k\n"), ("-tls1_3", b"K\n")],
+    ids=["a new handshake", "new keys of the server", "new keys of both"],
+)
+def test_a_server_may_shake_hands_again(certificate: tuple[Path, Path], version: str, letter: bytes) -> None:
+    """What is said before, meanwhile and after arrives on both sides, once."""
+    with openssl(certificate, version) as (stream, server):
+        order(server, letter)
+        assert select.select([stream], [], [], 5)[0]
+        rest = b"meanwhile\n"
+
+        def is_out() -> bool:
+            nonlocal rest
+            read_nothing(stream)
+            rest = rest[sent(stream, rest) :]
+            return not rest
+
+        until(is_out, "a write")
+        order(server, b"answer\n")
+        assert arrived(stream)[0] == b"answer\n"
+        said(server, rb"meanwhile\n")
+
+
+def test_a_server_is_answered_as_it_is_read(certificate: tuple[Path, Path]) -> None:
+    """Who has nothing to send shakes hands nevertheless, when it reads that the server wants to."""
+    with openssl(certificate, "-tls1_2") as (stream, server):
+        order(server, b"r\n")
+        assert select.select([stream], [], [], 5)[0]
+        read_nothing(stream)
+        said(server, rb"<<<[^\n]*ClientHello")

@@ -11,8 +11,8 @@ so that a wall clock that is set does harm only where it is set between the date
 is read first: whoever loses the CPU between the two readings finds a moment that is too late by as much, never
 too early. A moment that cannot be (before the send, after the read) is not believed (`credible`).
 
-There are none on other systems, on unix sockets, and below TLS by Python's `ssl`. Source: the kernel's
-Documentation/networking/timestamping.rst.
+There are none on other systems, on unix sockets, and below TLS where Python's `SSLSocket` reads by itself
+(`server.tls_stream` does not let it). Source: the kernel's Documentation/networking/timestamping.rst.
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ class Batch:
     """Operations that were started together: numbers, due times, start; `done` of them are answered.
 
     A few have a list of due times, and are recorded one by one; many have an array. `begun_ns` is when the first
-    byte went to the kernel: from then on the server may have them. What the pump asks on its own account
-    (`is_own`) has no due time and is counted nowhere.
+    byte went to the kernel, or was encrypted for it: from then on the server may have them. What the pump asks on
+    its own account (`is_own`) has no due time and is counted nowhere.
     """
 
     __slots__ = ("begun_ns", "count", "done", "due_ns", "first", "is_own", "payload", "start_ns")

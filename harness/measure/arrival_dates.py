@@ -16,6 +16,9 @@ A wall clock that is set while a reply waits to be read would move it by as much
 the wait, too; where it has changed by more than clocks drift, the reply counts as done when it was read. And a
 date is never before the operation's start nor after its reading, whatever the clocks say.
 
+Below TLS the date is that of the segment that completed what was decrypted, or of a later one in the same read
+(`server.tls_stream`); decrypting is reading, and so part of the reading lag.
+
 Where there are no dates (unix sockets, systems other than Linux) `done` is when the reply was read.
 """
 

@@ -20,7 +20,7 @@ Whoever calls goes on with what did not count, as with any socket, and there is 
 kernel has to be waited for. A command is begun with its first encrypted byte.
 
 A server may say more than data at any time: tickets for a next session, new keys, a handshake once more. It is
-answered when that is read; where the kernel takes nothing then, with the next write.
+answered when that is read; new keys, and where the kernel takes nothing then, with the next write.
 
 Rejected: the kernel's own TLS, which would date by itself. Python cannot hand it the keys.
 """
@@ -175,6 +175,7 @@ class TlsStream:
             taken = int(self._is_owed)
             self._is_owed = False
         view, length = memoryview(data), len(data)
+        # Record by record: the server may read, and answer, the first one while the next is encrypted.
         while taken < length:
             try:
                 written = self._tls.write(view[taken : taken + _RECORD_BYTES])
