@@ -409,21 +409,19 @@ def doing(deeds: list[Deed]) -> Callable[[Conversation], None]:
     return script
 
 
-@given(
-    conversations=st.lists(st.lists(DEEDS, max_size=12), min_size=1, max_size=4),
-    arrivals=st.lists(st.integers(0, 25), min_size=1, max_size=60).map(sorted),
-    connections=st.integers(1, 3),
-    max_in_flight=st.integers(1, 80),
-)
-@settings(max_examples=70, deadline=None)
-def test_whatever_a_server_does_no_count_is_lost(
-    conversations: list[list[Deed]], arrivals: list[int], connections: int, max_in_flight: int
+CONVERSATIONS = st.lists(st.lists(DEEDS, max_size=12), min_size=1, max_size=4)
+ARRIVALS = st.lists(st.integers(0, 25), min_size=1, max_size=60).map(sorted)
+
+
+def check_no_count_is_lost(
+    oracle: Oracle, url: str, source: Echo, arrivals: list[int], connections: int, max_in_flight: int
 ) -> None:
-    """Split, merged, malformed, missing and surplus replies: every arrival has one outcome, none is sent twice."""
-    with Oracle([doing(deeds) for deeds in conversations]) as oracle:
+    """Every arrival has one outcome, and none is sent twice."""
+    with oracle:
         result = pumped(
-            oracle.url,
+            url,
             At(*arrivals),
+            source,
             connections=connections,
             max_in_flight=max_in_flight,
             timeout_ns=30 * MS,
@@ -434,6 +432,21 @@ def test_whatever_a_server_does_no_count_is_lost(
     assert len(sent) == len(set(sent))
     assert result.outcomes is not None
     assert not set(sent) & set(np.flatnonzero(result.outcomes == DROPPED).tolist())
+
+
+@given(
+    conversations=CONVERSATIONS,
+    arrivals=ARRIVALS,
+    connections=st.integers(1, 3),
+    max_in_flight=st.integers(1, 80),
+)
+@settings(max_examples=70, deadline=None)
+def test_whatever_a_server_does_no_count_is_lost(
+    conversations: list[list[Deed]], arrivals: list[int], connections: int, max_in_flight: int
+) -> None:
+    """Split, merged, malformed, missing and surplus replies: every arrival has one outcome, none is sent twice."""
+    oracle = Oracle([doing(deeds) for deeds in conversations])
+    check_no_count_is_lost(oracle, oracle.url, Echo(), arrivals, connections, max_in_flight)
 
 
 # Bounds ----------------------------------------------------------------------------------------------------
@@ -889,6 +902,41 @@ def test_tls_writes_more_than_the_kernel_takes(tls: ssl.SSLContext) -> None:
     with Oracle(answering, tls=tls) as oracle:
         assert pumped(f"{oracle.url}?ssl_cert_reqs=none", at_once(3), Echo(b"x" * 4_000_000)).ok == 3
         assert numbers(oracle) == [0, 1, 2]
+
+
+@given(
+    conversations=CONVERSATIONS,
+    arrivals=ARRIVALS,
+    connections=st.integers(1, 3),
+    max_in_flight=st.integers(1, 80),
+    padding=st.sampled_from([0, 0, 20_000, 300_000]),
+)
+@settings(max_examples=20, deadline=None)
+def test_whatever_a_server_does_over_tls_no_count_is_lost(
+    certificate: tuple[Path, Path],
+    conversations: list[list[Deed]],
+    arrivals: list[int],
+    connections: int,
+    max_in_flight: int,
+    padding: int,
+) -> None:
+    """The same below TLS, where replies are split into records, and commands are larger than one."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    oracle = Oracle([doing(deeds) for deeds in conversations], tls=context)
+    url = f"{oracle.url}?ssl_cert_reqs=none"
+    check_no_count_is_lost(oracle, url, Echo(b"x" * padding), arrivals, connections, max_in_flight)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux dates what comes")
+def test_tls_replies_are_dated_by_the_kernel(tls: ssl.SSLContext) -> None:
+    """How late the pump reads and decrypts is in no figure of the server's, but in one of its own."""
+    with Oracle(answering, tls=tls) as oracle:
+        result = pumped(f"{oracle.url}?ssl_cert_reqs=none", constant(1_000, 0.5))
+    assert result.ok == 500
+    assert result.instrument.dated_by_kernel > 0
+    log = LatencyLog(result.intervals)
+    assert sum(log.total(tag).total for tag in log.tags if tag.endswith("reading_lag")) > 0
 
 
 def test_tls_reconnects(tls: ssl.SSLContext) -> None:

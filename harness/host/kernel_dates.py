@@ -11,8 +11,8 @@ so that a wall clock that is set does harm only where it is set between the date
 is read first: whoever loses the CPU between the two readings finds a moment that is too late by as much, never
 too early. A moment that cannot be (before the send, after the read) is not believed (`credible`).
 
-There are none on other systems, on unix sockets, and below TLS by Python's `ssl`. Source: the kernel's
-Documentation/networking/timestamping.rst.
+There are none on other systems, on unix sockets, and below TLS where Python's `SSLSocket` reads by itself
+(`server.tls_stream` does not let it). Source: the kernel's Documentation/networking/timestamping.rst.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import socket
 import struct
 import sys
 from collections.abc import Iterable
+from typing import Protocol
 
 from harness.clock import Clock
 
@@ -31,7 +32,15 @@ _TIMESPEC = struct.Struct("@ll")
 ANCILLARY_BYTES = 512
 
 
-def ask_for_dates(connection: socket.socket, *, also_of_sent: bool = False) -> bool:
+class HasOptions(Protocol):
+    """A socket, or what stands for one."""
+
+    def setsockopt(self, level: int, option: int, value: int, /) -> None:
+        """Set an option of the socket."""
+        ...
+
+
+def ask_for_dates(connection: HasOptions, *, also_of_sent: bool = False) -> bool:
     """Ask the kernel for dates of what comes; whether it is a kernel that takes such a request.
 
     Args:

@@ -21,7 +21,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 Plan = Literal["all", "one", "apart"]
 PLANS: tuple[Plan, ...] = get_args(Plan)
@@ -63,6 +63,14 @@ def placed(plan: Plan) -> Iterator[tuple[int, ...]]:
         os.sched_setaffinity(0, before)
 
 
+class HasOptions(Protocol):
+    """A socket, or what stands for one."""
+
+    def getsockopt(self, level: int, option: int, /) -> int:
+        """An option of the socket."""
+        ...
+
+
 class SameCore:
     """How often what arrives was sent from the core that its reader is on, as far as looked at.
 
@@ -75,7 +83,7 @@ class SameCore:
         self.looked = self.same = 0
         self._here = _core_asker()
 
-    def look(self, connection: socket.socket) -> None:
+    def look(self, connection: HasOptions) -> None:
         """Compare the core that sent last on a connection with the one that this thread is on."""
         if self._here is None:
             return

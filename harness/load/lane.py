@@ -6,7 +6,6 @@ RESP answers in order, so the head of what is in flight is what a reply belongs 
 from __future__ import annotations
 
 import collections
-import socket
 import ssl
 import threading
 from collections.abc import Callable, Sequence
@@ -19,12 +18,12 @@ from numpy.typing import NDArray
 from harness.host.kernel_dates import ANCILLARY_BYTES, ask_for_dates
 from harness.measure.arrival_dates import ArrivalDates
 from harness.server.dial import DialError, ReplyError, open_socket, packed, takes_writes
+from harness.server.tls_stream import Connection
 from harness.server.url import ServerUrl
 
 Int64s = NDArray[np.int64]
 
 _READ_BYTES = 1 << 18
-_TLS_RECORD_BYTES = 1 << 14
 _RECONNECT_NS = (5_000_000, 250_000_000)
 _NOTHING = object()
 
@@ -33,8 +32,8 @@ class Batch:
     """Operations that were started together: numbers, due times, start; `done` of them are answered.
 
     A few have a list of due times, and are recorded one by one; many have an array. `begun_ns` is when the first
-    byte went to the kernel: from then on the server may have them. What the pump asks on its own account
-    (`is_own`) has no due time and is counted nowhere.
+    byte went to the kernel, or was encrypted for it: from then on the server may have them. What the pump asks on
+    its own account (`is_own`) has no due time and is counted nowhere.
     """
 
     __slots__ = ("begun_ns", "count", "done", "due_ns", "first", "is_own", "payload", "start_ns")
@@ -80,7 +79,7 @@ class Lane:
         self._dates = dates
         self._buffer = buffer
         self.is_dated = False
-        self.socket: socket.socket | None = None
+        self.socket: Connection | None = None
         self.reader = self._new_reader()
         self.out: collections.deque[Batch] = collections.deque()
         self.in_flight: collections.deque[Batch] = collections.deque()
@@ -88,7 +87,7 @@ class Lane:
         self._backoff_ns = _RECONNECT_NS[0]
         self._retry_at_ns = 0
         self._connecting: threading.Thread | None = None
-        self._connected: socket.socket | None = None
+        self._connected: Connection | None = None
 
     @staticmethod
     def _new_reader() -> Any:
@@ -102,11 +101,10 @@ class Lane:
         """
         self._adopt(open_socket(self._url))
 
-    def _adopt(self, connected: socket.socket) -> None:
+    def _adopt(self, connected: Connection) -> None:
         self.socket = connected
-        connected.setblocking(False)
-        # An encrypted byte is no reply yet, and `SSLSocket` hands over no date.
-        self.is_dated = not isinstance(connected, ssl.SSLSocket) and ask_for_dates(connected)
+        connected.settimeout(0)
+        self.is_dated = ask_for_dates(connected)
 
     def reconnect(self, now_ns: int) -> bool:
         """Go on with a reconnection: in a thread, for TLS and greetings must not hold up the schedule.
@@ -188,12 +186,10 @@ class Lane:
             OSError: the connection is lost; none of it was sent.
         """
         connection = self.socket
-        if connection is None or isinstance(connection, ssl.SSLSocket):
-            batch.start_ns = now_of()
-            self.out.append(batch)
-            self.write(batch.start_ns)
-            return not self.out
         batch.start_ns = now_of()
+        if connection is None:
+            self.out.append(batch)
+            return False
         try:
             written = connection.send(batch.payload)
         except BlockingIOError:
@@ -218,24 +214,17 @@ class Lane:
         """
         while self.out and self.socket is not None:
             batch = self.out[0]
-            piece = batch.payload
-            if isinstance(self.socket, ssl.SSLSocket):
-                # OpenSSL reports a write of several records when all of them are out, though the server may have
-                # read, and answered, the first ones long before. A part of one record says nothing to it yet.
-                piece = piece[:_TLS_RECORD_BYTES]
             try:
-                written = self.socket.send(piece)
-            except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+                written = self.socket.send(batch.payload)
+            except BlockingIOError:
                 return
             if batch.begun_ns is None:
                 batch.begun_ns = now_ns
                 self.in_flight.append(batch)
-            if written == len(batch.payload):
-                self.out.popleft()
-                continue
-            batch.payload = memoryview(batch.payload)[written:]
-            if written < len(piece):
+            if written < len(batch.payload):
+                batch.payload = memoryview(batch.payload)[written:]
                 return
+            self.out.popleft()
 
     def read(self) -> tuple[list[Any], int]:
         """The replies that are there, and when the last of them reached this host.
@@ -246,12 +235,8 @@ class Lane:
         """
         if self.socket is None:
             return [], 0
-        ancillary: list[tuple[int, int, bytes]] = []
         try:
-            if self.is_dated:
-                length, ancillary, _, _ = self.socket.recvmsg_into((self._buffer,), ANCILLARY_BYTES)
-            else:
-                length = self.socket.recv_into(self._buffer)
+            length, ancillary, _, _ = self.socket.recvmsg_into((self._buffer,), ANCILLARY_BYTES)
         except (BlockingIOError, ssl.SSLWantReadError):
             return [], 0
         if not length:

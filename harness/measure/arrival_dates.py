@@ -19,6 +19,9 @@ never before the operation's start nor after its reading, whatever the clocks sa
 
     wait --- sent --- arrives --- the clock is set --- wait --- read         the last wait alone would not see it
 
+Below TLS the date is that of the segment that completed what was decrypted, or of a later one in the same read
+(`server.tls_stream`); decrypting is reading, and so part of the reading lag.
+
 Where there are no dates (unix sockets, systems other than Linux) `done` is when the reply was read.
 """
 

@@ -8,9 +8,9 @@ run's rate. Nothing is configured, so that an XADD pays for the server's durabil
                     |---------------- as read ---------------------------|
 
 The last moments before a command is due are waited out awake. The date is the kernel's, of the reply's arrival
-(`harness.host.kernel_dates`); where it dates nothing (TLS, unix sockets, other systems), service is as it was
-read, and `dated` says so. A date that cannot be is counted, and the moment of the reading stands for it: late,
-never early.
+(`harness.host.kernel_dates`), below TLS, too; where it dates nothing (unix sockets, other systems), service is as
+it was read, and `dated` says so. A date that cannot be is counted, and the moment of the reading stands for it:
+late, never early.
 
 One exchange at a time cannot keep up with any rate. A due time that passes while an exchange is open is left
 out and counted in `skipped`; what is measured is an exchange, not a load, so a queue of its own would only blur
@@ -43,6 +43,7 @@ import msgspec
 from harness.clock import Clock
 from harness.host import kernel_dates
 from harness.server.dial import DialError, ReplyError, open_socket
+from harness.server.tls_stream import Connection
 from harness.server.url import ServerUrl
 
 Dated = Literal["kernel", "clock"]
@@ -51,7 +52,7 @@ Dated = Literal["kernel", "clock"]
 COLUMNS = ("p50", "p90", "p99", "max")
 
 _AWAKE_NS, _ASLEEP_UNTIL_NS = 150_000, 120_000
-_WARM_UP = 16
+_WARM_UP, _DATED_WITHIN_NS = 16, 200_000_000
 _MOST_EXCHANGES, _MOST_BYTES = 20_000, 64 << 20
 _TIMEOUT_S = 5
 _READ_BYTES = 1 << 16
@@ -216,21 +217,22 @@ def side_by_side(
 class _Line:
     """One blocking connection, and the exchanges on it."""
 
-    def __init__(self, connection: socket.socket, clock: Clock) -> None:
+    def __init__(self, connection: Connection, clock: Clock) -> None:
         self._connection = connection
         self._clock = clock
-        self._is_tls = isinstance(connection, ssl.SSLSocket)
-        self.is_dated = False
+        self._buffer = bytearray(_READ_BYTES)
         self.impossible = 0
-        if not self._is_tls:
-            # Python waits for a socket with a timeout by a call of its own, which would be in each figure.
-            connection.settimeout(None)
-            patience = struct.pack("@ll", _TIMEOUT_S, 0)
-            for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-                connection.setsockopt(socket.SOL_SOCKET, option, patience)
-            self.is_dated = kernel_dates.ask_for_dates(connection)
+        # Python waits for a socket with a timeout by a call of its own, which would be in each figure.
+        connection.settimeout(None)
+        patience = struct.pack("@ll", _TIMEOUT_S, 0)
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            connection.setsockopt(socket.SOL_SOCKET, option, patience)
+        may_be_dated = connection.family != socket.AF_UNIX and kernel_dates.ask_for_dates(connection)
         # Whether dates really come shows now; the kernel begins to make them a moment after it was asked.
+        until_ns = clock.now_ns() + _DATED_WITHIN_NS
         dates = [self._date_of_a_ping() for _ in range(_WARM_UP)]
+        while may_be_dated and dates[-1] is None and clock.now_ns() < until_ns:
+            dates.append(self._date_of_a_ping())
         self.is_dated = dates[-1] is not None
 
     def _date_of_a_ping(self) -> int | None:
@@ -274,13 +276,16 @@ class _Line:
         return date_ns, moment_ns, read_ns
 
     def _read(self) -> tuple[bytes, list[Any]]:
-        try:
-            if self._is_tls:
-                return self._connection.recv(_READ_BYTES), []
-            chunk, ancillary, _, _ = self._connection.recvmsg(_READ_BYTES, kernel_dates.ANCILLARY_BYTES)
-        except BlockingIOError as error:
-            raise TimeoutError(f"no reply within {_TIMEOUT_S} s") from error
-        return chunk, ancillary
+        while True:
+            try:
+                length, ancillary, _, _ = self._connection.recvmsg_into(
+                    (self._buffer,), kernel_dates.ANCILLARY_BYTES
+                )
+                return bytes(memoryview(self._buffer)[:length]), ancillary
+            except ssl.SSLWantReadError:
+                continue  # a part of a record
+            except BlockingIOError as error:
+                raise TimeoutError(f"no reply within {_TIMEOUT_S} s") from error
 
 
 class _Schedule:

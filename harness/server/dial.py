@@ -13,6 +13,7 @@ import hiredis
 
 from harness.server.options import withheld
 from harness.server.tls import TlsError, tls_context
+from harness.server.tls_stream import Connection, TlsStream
 from harness.server.url import ServerUrl, UrlError
 
 
@@ -27,8 +28,8 @@ class ReplyError(Exception):
         super().__init__(withheld(text))
 
 
-def open_socket(url: ServerUrl | str, timeout_s: float = 5.0) -> socket.socket:
-    """A connected, authenticated socket for a `redis://`, `rediss://` or `unix://` URL, blocking.
+def open_socket(url: ServerUrl | str, timeout_s: float = 5.0) -> Connection:
+    """A connected, authenticated connection for a `redis://`, `rediss://` or `unix://` URL, whose calls wait.
 
     Args:
         timeout_s: for connecting, and then for each answer; `socket_connect_timeout` of the URL wins.
@@ -55,16 +56,15 @@ def open_socket(url: ServerUrl | str, timeout_s: float = 5.0) -> socket.socket:
         else:
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, address.options.get("socket_keepalive", False))
-        if context is not None:
-            raw = context.wrap_socket(raw, server_hostname=address.server_hostname)
-        _greet(raw, address)
+        opened: Connection = raw if context is None else TlsStream(raw, context, address.server_hostname)
+        _greet(opened, address)
     except BaseException:
         raw.close()
         raise
-    return raw
+    return opened
 
 
-def _greet(raw: socket.socket, address: ServerUrl) -> None:
+def _greet(raw: Connection, address: ServerUrl) -> None:
     reader = hiredis.Reader(replyError=ReplyError)
     for command in address.greeting():
         packed: tuple[Any, ...] = command
@@ -88,7 +88,7 @@ def packed(*command: str) -> bytes:
     return in_resp
 
 
-def takes_writes(connected: socket.socket) -> bool:
+def takes_writes(connected: Connection) -> bool:
     """Whether what answers on a connection is a primary that has loaded its data, as far as the user may know.
 
     Raises:
