@@ -100,6 +100,15 @@ def test_a_fault_of_the_server_is_excused() -> None:
     assert (found.short, found.judged) == ((), 7)
 
 
+def test_a_fault_soon_after_the_beginning() -> None:
+    """Where the allowance leaves no room before a fault, the first half of the time until then is judged."""
+    counts = counts_of([100] * 3, 1_000, away=(1.0, 2.0), allowance_ns=S, excused=((S, 2 * S),))
+    found = seconds_of(counts)
+    assert (found.short, found.judged, found.unseen) == ((), 1, 0)
+    slow = counts_of([100] * 3, 10, away=(1.0, 2.0), allowance_ns=S, excused=((S, 2 * S),))
+    assert seconds_of(slow).short == (0,)
+
+
 def test_what_a_fault_has_cost_is_not_held_against_what_follows() -> None:
     """Events that never came, since the server was away, are missing ever after and are forgiven."""
     counts = counts_of([100] * 10, 1_000)

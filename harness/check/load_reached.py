@@ -132,7 +132,7 @@ class Limit(Struct, frozen=True):
 def seconds_of(counts: LoadCounts) -> Seconds:
     """Which seconds of a load were short, by the rule above."""
     short: list[int] = []
-    judged = unseen = 0
+    seen = unseen = 0
     forgiven = float(counts.answered_else)
     was_excused = False
     due_before = 0.0
@@ -140,36 +140,44 @@ def seconds_of(counts: LoadCounts) -> Seconds:
         if counts.until_ns is not None and end_ns > counts.until_ns:
             break
         from_ns, due_by_start, due_before = second * SECOND_NS, due_before, due_by_end
-        judged_ns = _judged_until(counts, from_ns, end_ns)
-        if judged_ns is None:
+        judged = _judged_until(counts, from_ns, end_ns)
+        if judged is None:
             was_excused = True
             continue
+        judged_ns, looked_ns = judged
         if was_excused:
             was_excused = False
             forgiven = max(forgiven, _missing_at(counts, from_ns, due_by_start))
         mine = (due_by_end - due_by_start) * (judged_ns - from_ns) / max(1, end_ns - from_ns)
-        low, high = bounds(counts.reached, judged_ns + counts.allowance_ns)
+        low, high = bounds(counts.reached, looked_ns)
         if high is None and counts.is_final:
             high = low
         # Where few are due, 2 % of them is less than an event.
         may_miss = max(1.0, (1 - LEAST_SHARE) * mine) + forgiven
         if high is not None and due_by_start + mine - high > may_miss:
             short.append(second)
-            judged += 1
+            seen += 1
         elif low is not None and due_by_start + mine - low <= may_miss:
-            judged += 1
+            seen += 1
         else:
             unseen += 1
-    return Seconds(short=tuple(short), judged=judged, unseen=unseen)
+    return Seconds(short=tuple(short), judged=seen, unseen=unseen)
 
 
-def _judged_until(counts: LoadCounts, from_ns: int, end_ns: int) -> int | None:
-    """Up to when a second can be judged: to its end, or to an allowance before a fault; None: not at all."""
-    until_ns = end_ns
+def _judged_until(counts: LoadCounts, from_ns: int, end_ns: int) -> tuple[int, int] | None:
+    """Up to when a second can be judged, and when that is looked at; None: not at all.
+
+    Where a fault begins, what was due an allowance before it is judged; or what was due in the first half of the
+    time until then, where the allowance leaves less.
+    """
+    until_ns, looked_ns = end_ns, end_ns + counts.allowance_ns
     for start_ns, heal_ns in counts.excused:
         if from_ns < heal_ns + SETTLE_NS and end_ns + counts.allowance_ns > start_ns:
-            until_ns = min(until_ns, start_ns - counts.allowance_ns - _LOOK_NS)
-    return until_ns if until_ns == end_ns or until_ns - from_ns >= _LEAST_NS else None
+            room_ns = start_ns - _LOOK_NS - from_ns
+            allowance_ns = min(counts.allowance_ns, room_ns // 2)
+            until_ns = min(until_ns, start_ns - _LOOK_NS - allowance_ns)
+            looked_ns = min(looked_ns, until_ns + allowance_ns)
+    return (until_ns, looked_ns) if until_ns == end_ns or until_ns - from_ns >= _LEAST_NS else None
 
 
 def _due_by(offered_in_s: Sequence[int], scheduled_ns: int) -> list[tuple[int, int]]:
