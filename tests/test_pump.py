@@ -833,7 +833,7 @@ def test_by_what_answers_were_dated(kernel: int, clock: int, steps: int, expecte
     assert instrument.dated_by == expected
 
 
-def test_without_dates_what_arrives_while_the_pump_waits_awake_is_read(tls: ssl.SSLContext) -> None:
+def test_what_arrives_over_tls_while_the_pump_waits_awake_counts_from_then(tls: ssl.SSLContext) -> None:
     """Over TLS an answer that comes just before the next is due is not counted from when that one was sent."""
     clock = SystemClock()
 
@@ -849,7 +849,7 @@ def test_without_dates_what_arrives_while_the_pump_waits_awake_is_read(tls: ssl.
         run.pump._waking.estimate_ns, run.pump._waking._most_ns = 30.0 * MS, 30 * MS
         run.start()
         result = run.result()
-    assert (result.ok, result.instrument.dated_by) == (16, "clock")
+    assert result.ok == 16
     assert result.instrument.awake_share > 0.1
     response = LatencyLog(result.intervals).total("echo.response")
     # The last one has none after it.
@@ -894,7 +894,7 @@ def test_tls_with_a_certificate_that_is_trusted(tls: ssl.SSLContext, certificate
 
     with Oracle(wordy, tls=tls) as oracle:
         result = pumped(f"{oracle.url}?ssl_ca_certs={certificate[0]}", constant(1_000, 0.1))
-        assert (result.ok, result.instrument.dated_by) == (100, "clock")
+        assert (result.ok, result.instrument.dated_by_kernel > 0) == (100, True)
 
 
 def test_tls_writes_more_than_the_kernel_takes(tls: ssl.SSLContext) -> None:

@@ -35,6 +35,11 @@ ANCILLARY_BYTES = 512
 class HasOptions(Protocol):
     """A socket, or what stands for one."""
 
+    @property
+    def family(self) -> int:
+        """The family of its address."""
+        ...
+
     def setsockopt(self, level: int, option: int, value: int, /) -> None:
         """Set an option of the socket."""
         ...

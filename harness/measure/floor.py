@@ -227,7 +227,7 @@ class _Line:
         patience = struct.pack("@ll", _TIMEOUT_S, 0)
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             connection.setsockopt(socket.SOL_SOCKET, option, patience)
-        may_be_dated = connection.family != socket.AF_UNIX and kernel_dates.ask_for_dates(connection)
+        may_be_dated = kernel_dates.ask_for_dates(connection)
         # Whether dates really come shows now; the kernel begins to make them a moment after it was asked.
         until_ns = clock.now_ns() + _DATED_WITHIN_NS
         dates = [self._date_of_a_ping() for _ in range(_WARM_UP)]

@@ -24,7 +24,6 @@ that was short could not be told from a stream that was not asked.
 from __future__ import annotations
 
 import contextlib
-import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +33,7 @@ import hiredis
 from harness.clock import Clock
 from harness.probes import Sample
 from harness.server.dial import DialError, ReplyError, open_socket
+from harness.server.tls_stream import Connection
 from harness.server.url import ServerUrl
 
 # A look asks no more streams than this, and XINFO of no more than a few, unless something trims them.
@@ -69,7 +69,7 @@ class Reached:
         self._streams = list(streams)
         self._trims = trims
         self._labels = {"load": load} if load else {}
-        self._socket: socket.socket | None = None
+        self._socket: Connection | None = None
         self._reader = _reader()
         self._before: int | None = 0
         self.counter: Counter = "entries-added" if trims or len(streams) <= _FEW_STREAMS else "length"
