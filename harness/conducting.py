@@ -107,9 +107,13 @@ class Findings:
         self.account: Callable[[], Account] | None = None
         self.nemesis: Nemesis | None = None
 
-    def figure(self, name: str, value: float | None, unit: str) -> None:
-        """Add a figure; its name gets the scenario's in front."""
-        self.figures.append(Figure(name=f"{self.prefix}.{name}", value=value, unit=unit))
+    def figure(self, name: str, value: float | None, unit: str, *, samples: int | None = None) -> None:
+        """Add a figure; its name gets the scenario's in front.
+
+        Args:
+            samples: of how many values a quantile is taken.
+        """
+        self.figures.append(Figure(name=f"{self.prefix}.{name}", value=value, unit=unit, samples=samples))
 
     def probe_failed(self, reason: str) -> None:
         """Note that a probe has failed: its readings are not all there, so the run is not complete."""
@@ -203,7 +207,7 @@ class Findings:
     def _quantiles(self, name: str, histogram: Histogram) -> None:
         values = histogram.quantiles_us(list(QUANTILES.values()))
         for label, value in zip(QUANTILES, values, strict=True):
-            self.figure(f"{name}.{label}", value, "µs")
+            self.figure(f"{name}.{label}", value, "µs", samples=histogram.total)
 
 
 def answered(name: str, result: PumpResult) -> Verdict:

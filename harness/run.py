@@ -3,7 +3,7 @@
     runs/20261123-141502-append/
         run.json         schema, scenario, parameters, environment, figures, verdicts
         latency.hlog     HdrHistogram V2 interval log: a tag per operation and kind, 1 s intervals
-        append.response.hgrm ...    each of these tags as a percentile distribution of the whole run
+        append_always.response.hgrm ...    each of these tags as a percentile distribution of the whole run
         timeline.jsonl   readings, fault windows, marks, the slowest operations
         report.html  summary.md  junit.xml      rendered from the three files above, and from nothing else
 
@@ -37,7 +37,7 @@ from harness.recording import (
     write_hlog,
 )
 
-# Schema 1, 2026-11-23: the first.
+# Schema 1, 2026-11-23: the first. Since then figures have got `samples`; who reads the older ones misses nothing.
 SCHEMA = 1
 
 Status = Literal["PASS", "UNKNOWN", "FAIL"]
@@ -47,12 +47,17 @@ class RunError(Exception):
     """A run directory that cannot be read; its text is one clear line."""
 
 
-class Figure(msgspec.Struct, frozen=True, kw_only=True):
-    """A measured number with a stable name, such as `append.response.p99`, and its unit."""
+class Figure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A measured number with a stable name, such as `append.always.response.p99`, and its unit.
+
+    Attributes:
+        samples: of how many values a quantile is taken; None where it is none, or nobody has counted.
+    """
 
     name: str
     value: float | None
     unit: str
+    samples: int | None = None
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):

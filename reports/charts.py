@@ -39,6 +39,7 @@ import msgspec
 import numpy as np
 
 from harness.history import History, Reading
+from harness.measure.sample_size import enough_samples
 from harness.recording import KINDS, Histogram, Int64s, LatencyLog, highest_at
 from harness.run import Record, Run
 from reports import axes
@@ -351,8 +352,16 @@ def _percentile_table(totals: dict[str, Histogram]) -> Table:
     names = [f"{p * 100:g} %" if p < 1 else "slowest" for p in _PERCENTILES]
     return Table(
         columns=["percentile", *map(_kind_words, totals)],
-        rows=[[name, *(quantity(column[at], "µs") for column in values)] for at, name in enumerate(names)],
+        rows=[
+            [name, *(_told(q, value, total) for value, total in zip(row, totals.values(), strict=True))]
+            for q, name, row in zip(_PERCENTILES, names, zip(*values, strict=True), strict=True)
+        ],
     )
+
+
+def _told(q: float, value: float | None, total: Histogram) -> str:
+    few = value is not None and q < 1 and not enough_samples(q, total.total)
+    return f"{quantity(value, 'µs')}{' (too few values)' if few else ''}"
 
 
 def latency_charts(log: LatencyLog, operation: str, view: _View) -> list[Chart]:

@@ -24,7 +24,7 @@ from xml.etree import ElementTree
 from harness.run import Record, Run, Status, Verdict
 from reports import findings
 from reports.findings import printable
-from reports.quantities import NOT_MEASURED, exact, quantity
+from reports.quantities import NOT_MEASURED, exact
 
 _SIGNS: dict[Status, str] = {"PASS": "✅", "UNKNOWN": "❔", "FAIL": "❌"}
 STYLES: dict[Status, str] = {"PASS": "bold green", "UNKNOWN": "bold yellow", "FAIL": "bold red"}
@@ -272,7 +272,7 @@ def _terminal_figures(run: Run, width: int) -> Iterator[tuple[str, str]]:
     yield "", ""
     column = max(len(one_line(label)) for label, _ in shown)
     for label, figure in shown:
-        text = f"  {one_line(label):{column}}  {quantity(figure.value, one_line(figure.unit))}"
+        text = f"  {one_line(label):{column}}  {one_line(findings.told(figure))}"
         yield "bold", text if len(text) <= width else text[: max(width - 1, 1)] + "…"
 
 

@@ -2,7 +2,15 @@
 
 Customers are created through the shop's one write path (`append.lua`: ID, idempotency, stream entry, entity cache)
 on a schedule, and each response is counted from when the append was due. Durabilities are measured one after the
-other, each on a server of its own; the first is the one that the figures `append.response.*` speak of.
+other, each on a server of its own:
+
+    everysec    written before the answer, synced each second       append.everysec.response.p99
+    always      written and synced before each answer               append.always.response.p99
+    none        in memory only                                      append.none.response.p99
+    given       as a server at a URL has it, which is not ours      append.given.response.p99
+
+The durability stands in the name of each operation (`append_always`), figure and verdict. What is fast because it
+promises less has another name, so that no limit on the one is kept by measuring the other.
 
 What is appended can be chosen (`scenarios.load`): a bare XADD, updates of some entities of which a few are hot,
 payloads of one size or many, one stream or many. All of it follows from the seed, and from the producer's number
@@ -12,6 +20,7 @@ that the record names; both given again, `--seed S --param producer=P`, the same
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
@@ -21,15 +30,24 @@ from harness import checking
 from harness.conducting import Findings, Stage, answered
 from harness.history import History
 from harness.ledger import PRODUCER_BITS
-from harness.load.settings import PumpResult, PumpSettings
+from harness.load.settings import PumpSettings
 from harness.pacing import Pacer, Poisson, Shape, shaped
 from harness.probes import HostLoad, Probe, Sampler, ServerLoad
 from harness.recording import LatencyLog
+from harness.run import Figure
 from harness.servers import Durability
 from scenarios.load import Load
 from scenarios.shop import DURABILITY_IN_WORDS, LEAD_NS, producer_of, run_pump, server_for
 
 Choice = Literal["everysec", "always", "none", "all"]
+# What figures call it.
+Label = Literal["everysec", "always", "none", "given"]
+IN_WORDS: dict[Label, str] = {
+    "everysec": DURABILITY_IN_WORDS["everysec"],
+    "always": DURABILITY_IN_WORDS["always"],
+    "none": DURABILITY_IN_WORDS["none"],
+    "given": "on this server",
+}
 
 
 class AppendParameters(Load, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -72,30 +90,56 @@ class Append:
     }
 
     def run(self, stage: Stage, parameters: Any, findings: Findings) -> None:
-        """Measure each durability; the first one names the figures without a durability."""
+        """Measure each durability, one after the other."""
         chosen: AppendParameters = parameters
-        durabilities = _durabilities(chosen.durability, stage.server)
+        parts = _parts(chosen.durability, stage.server)
         producer = chosen.producer or producer_of(stage)
         arrivals = chosen.arrivals if chosen.shape == "steady" else chosen.shape
         findings.open_loop(connections=chosen.connections, arrivals=arrivals, producer=producer)
         run_origin_ns = stage.clock.now_ns()
-        results = []
-        for at, durability in enumerate(durabilities):
-            results.append(
-                _measure(stage, chosen, findings, durability, producer, run_origin_ns, at, len(durabilities))
-            )
-        findings.headline = _headline(chosen, findings, durabilities, results)
+        for at, (label, durability) in enumerate(parts):
+            doing = replace(stage, progress=_share_of(stage, at, len(parts), label))
+            _measure(doing, chosen, findings, durability, producer, run_origin_ns, label)
+        findings.headline = self.headline(chosen, findings.figures)
+
+    def headline(self, parameters: AppendParameters, figures: Sequence[Figure]) -> str:
+        """What came out, in a sentence.
+
+        Args:
+            figures: of a run with these parameters.
+        """
+        values = {figure.name: figure.value for figure in figures}
+        told = []
+        for label, where in IN_WORDS.items():
+            p50 = values.get(f"append.{label}.response.p50")
+            p99 = values.get(f"append.{label}.response.p99")
+            if p50 is not None and p99 is not None:
+                told.append(f"{where} {p50 / 1000:.2f} ms at the median and {p99 / 1000:.2f} ms at p99")
+        total = sum(values.get(f"append.{label}.ok") or 0 for label in IN_WORDS)
+        what = "bare XADDs" if parameters.path == "xadd" else "appends"
+        up_to = "" if parameters.shape == "steady" else f"in {parameters.shape}, up to "
+        lines = "1 connection" if parameters.connections == 1 else f"{parameters.connections} connections"
+        return (
+            f"{total:,.0f} {what} at {up_to}{parameters.rate_per_s:,.0f}/s (open loop, {lines}), "
+            f"counted from when each was due: {'; '.join(told)}."
+        )
 
     def lasting(self, parameters: AppendParameters, duration_s: float, server: str) -> AppendParameters:
         """The parameters with which all durabilities together take some seconds."""
-        return replace(parameters, duration_s=duration_s / len(_durabilities(parameters.durability, server)))
+        return replace(parameters, duration_s=duration_s / len(_parts(parameters.durability, server)))
 
 
-def _durabilities(choice: Choice, server: str) -> list[Durability]:
+def _parts(choice: Choice, server: str) -> list[tuple[Label, Durability]]:
+    """What is measured one after the other: the name in figures, and what a server of ours is started with."""
     if "://" in server:
         # A server at a URL has a durability of its own, which is not ours to change.
-        return ["everysec"]
-    return ["everysec", "always", "none"] if choice == "all" else [choice]
+        return [("given", "everysec")]
+    every: list[Durability] = ["everysec", "always", "none"]
+    return [(each, each) for each in every if choice in {"all", each}]
+
+
+def _share_of(stage: Stage, at: int, of: int, label: Label) -> Callable[[float, str], None]:
+    return lambda share, _: stage.progress((at + share) / of, f"durability {label}")
 
 
 def _measure(
@@ -105,18 +149,16 @@ def _measure(
     durability: Durability,
     producer: int,
     run_origin_ns: int,
-    at: int,
-    of: int,
-) -> PumpResult:
-    operation = "append" if at == 0 else f"append_{durability}"
-    label = "" if at == 0 else durability
+    label: Label,
+) -> None:
+    operation = f"append_{label}"
     pacer = _pacer(stage, chosen)
     logs: list[LatencyLog] = []
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(server_for(stage, durability))
         described = server.describe()
         findings.server = findings.server or described
-        stage.progress(at / of, f"durability {durability}")
+        stage.progress(0.0, "")
         chosen.create_entities(server, producer)
         source = chosen.source(server, operation, producer, stage.seed)
         settings = PumpSettings(url=server.url, connections=chosen.connections, max_in_flight=chosen.max_in_flight)
@@ -142,47 +184,24 @@ def _measure(
             pump,
             origin_ns,
             pacer.duration_ns,
-            lambda share: stage.progress((at + share) / of, f"durability {durability}"),
+            lambda share: stage.progress(share, ""),
             lambda done: logs.append(
                 findings.pumped(operation, done, offset_ns=origin_ns - run_origin_ns, name=label)
             ),
         )
     findings.host_steal(history, name=label)
-    name = f"append.{label}." if label else "append."
     findings.verdicts += [
         checking.instrument_kept_up(
-            f"{name}send_lag", logs[0].total(f"{operation}.send_lag"), chosen.send_lag_budget_ms * 1000
+            f"append.{label}.send_lag", logs[0].total(f"{operation}.send_lag"), chosen.send_lag_budget_ms * 1000
         ),
-        answered(f"{name}answered", result),
+        answered(f"append.{label}.answered", result),
     ]
-    return result
 
 
 def _pacer(stage: Stage, chosen: AppendParameters) -> Pacer:
     if chosen.arrivals == "poisson":
         return Poisson(chosen.rate_per_s, chosen.duration_s, stage.seed)
     return shaped(chosen.shape, chosen.rate_per_s, chosen.duration_s)
-
-
-def _headline(
-    chosen: AppendParameters, findings: Findings, durabilities: list[Durability], results: list[PumpResult]
-) -> str:
-    values = {figure.name: figure.value for figure in findings.figures}
-    parts = []
-    for at, durability in enumerate(durabilities):
-        label = "append" if at == 0 else f"append.{durability}"
-        p50, p99 = values.get(f"{label}.response.p50"), values.get(f"{label}.response.p99")
-        if p50 is not None and p99 is not None:
-            where = "on this server" if not findings.server.get("owned") else DURABILITY_IN_WORDS[durability]
-            parts.append(f"{where} {p50 / 1000:.2f} ms at the median and {p99 / 1000:.2f} ms at p99")
-    total = sum(result.ok for result in results)
-    what = "bare XADDs" if chosen.path == "xadd" else "appends"
-    up_to = "" if chosen.shape == "steady" else f"in {chosen.shape}, up to "
-    lines = "1 connection" if chosen.connections == 1 else f"{chosen.connections} connections"
-    return (
-        f"{total:,} {what} at {up_to}{chosen.rate_per_s:,.0f}/s (open loop, {lines}), "
-        f"counted from when each was due: {'; '.join(parts)}."
-    )
 
 
 scenario = Append()

@@ -153,19 +153,19 @@ def test_a_run_is_held_to_its_budgets(
 ) -> None:
     """`shopbench run --budget` fails where a limit is broken, keeps the verdict, and appends to the history."""
     budget, history = tmp_path / "slo.toml", tmp_path / "history" / "runs.jsonl"
-    budget.write_text('[[budget]]\nfigure = "append.response.p50"\nat_most = "1 ns"\n')
+    budget.write_text('[[budget]]\nfigure = "append.everysec.response.p50"\nat_most = "1 ns"\n')
     arguments = ["run", "append", "--profile", "smoke", "-p", "duration_s=0.2", "--runs", str(tmp_path / "runs")]
     arguments += ["--budget", str(budget), "--history", str(history)]
     monkeypatch.setattr(sys, "argv", ["shopbench", *arguments])
     with pytest.raises(SystemExit) as caught:
         main()
     assert caught.value.code == 1
-    assert "budget.append.response.p50" in capsys.readouterr().out
+    assert "budget.append.everysec.response.p50" in capsys.readouterr().out
     [directory] = (tmp_path / "runs").glob("*-append")
     assert {v.status for v in load(directory).run.verdicts if v.name.startswith("budget.")} == {"FAIL"}
     [entry] = trend.read_entries(history)
     assert (entry.scenario, entry.status) == ("append", "FAIL")
-    assert entry.figures["append.ok"] > 0
+    assert entry.figures["append.everysec.ok"] > 0
 
 
 # History -----------------------------------------------------------------------------------------------------
