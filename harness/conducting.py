@@ -27,12 +27,15 @@ import msgspec
 import redis
 
 from harness import checking, run
+from harness.check import instrument
 from harness.clock import Clock
 from harness.driving import Driver, OwnProcesses
 from harness.environment import describe_host
 from harness.faults import Nemesis
 from harness.history import History
-from harness.host.neighbors import Neighbors, in_words, neighbors, snapshot
+from harness.host import throttling
+from harness.host.neighbors import Neighbors, neighbors, snapshot
+from harness.host.throttling import Throttled
 from harness.ledger import Account
 from harness.load.settings import SPIN_SHARE, PumpError, PumpResult
 from harness.recording import KINDS, READING_LAG, Histogram, Interval, LatencyLog, SlowOperation
@@ -406,7 +409,7 @@ def conduct(
     )
     ended: BaseException | None = None
     status, reason = "failed", ""
-    before = snapshot()
+    before, held_before = snapshot(), throttling.snapshot(stage.clock)
     try:
         run.save(stage.directory, begun)
         scenario.run(stage, parameters, findings)
@@ -430,12 +433,18 @@ def conduct(
             reason=reason,
         )
         who = neighbors(before, snapshot())
-        late = _written(functools.partial(_save, stage.directory, finished, findings, epoch_s, who))
+        held = throttling.throttled(held_before, throttling.snapshot(stage.clock))
+        late = _written(functools.partial(_save, stage.directory, finished, findings, epoch_s, who, held))
     return run.load(stage.directory), ended or late
 
 
 def _save(
-    directory: Path, finished: Run, findings: Findings, started_epoch_s: float, who: Neighbors | None
+    directory: Path,
+    finished: Run,
+    findings: Findings,
+    started_epoch_s: float,
+    who: Neighbors | None,
+    held: Throttled,
 ) -> None:
     """Write the record of a run that has ended, with what it has found."""
     if finished.status != "complete":
@@ -444,6 +453,7 @@ def _save(
     run.save_measurements(
         directory, findings.intervals, findings.history, findings.slowest, started_epoch_s=started_epoch_s
     )
+    verdicts = instrument.judged(findings.verdicts, findings.figures, finished.parameters, findings.load)
     whole = msgspec.structs.replace(
         finished,
         environment={
@@ -451,10 +461,14 @@ def _save(
             "server": findings.server,
             "load": findings.load,
             "instrument": {**finished.environment["instrument"], "dated_by": _dated_by(findings.pumps)},
-            "meanwhile": {"pumps": findings.pumps, "processes": msgspec.to_builtins(who)},
+            "meanwhile": {
+                "pumps": findings.pumps,
+                "processes": msgspec.to_builtins(who),
+                "limits": msgspec.to_builtins(held),
+            },
         },
         figures=findings.figures,
-        verdicts=[with_cause(verdict, who) for verdict in findings.verdicts],
+        verdicts=[instrument.with_cause(verdict, who, held) for verdict in verdicts],
         headline=findings.headline,
     )
     run.save(directory, whole)
@@ -464,14 +478,6 @@ def _dated_by(pumps: Mapping[str, Mapping[str, Any]]) -> str:
     """By what answers were dated in all of a run: `kernel`, `clock`, `both`; empty where none came."""
     found = {str(pump["dated_by"]) for pump in pumps.values()} - {""}
     return found.pop() if len(found) == 1 else "both" if found else ""
-
-
-def with_cause(verdict: Verdict, who: Neighbors | None) -> Verdict:
-    """A verdict on an instrument that fell behind, with whoever had the machine meanwhile; any other as it is."""
-    disturbed = in_words(who)
-    if verdict.status != "UNKNOWN" or not verdict.name.endswith("send_lag") or not disturbed:
-        return verdict
-    return msgspec.structs.replace(verdict, detail=f"{verdict.detail}; meanwhile {disturbed}")
 
 
 def conduct_suite(

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from harness.clock import Clock
 from harness.conducting import Findings, Stage
+from harness.host import throttling
 from harness.load.pump_process import PumpProcess
 from harness.load.settings import PumpResult, PumpSettings
 from harness.oracle import Oracle, responses_ns
@@ -66,6 +67,7 @@ class SelfCheck:
 
     def run(self, stage: Stage, parameters: Any, findings: Findings) -> None:  # noqa: ARG002
         """Run all checks, one after the other."""
+        held_before = throttling.snapshot(stage.clock)
         stage.progress(0.0, "oracle")
         for at, (name, delays_ns) in enumerate(scripts(stage.seed).items()):
             stage.progress(0.1 * at, f"oracle: {name} delays")
@@ -77,11 +79,22 @@ class SelfCheck:
         stage.progress(0.9, "timer, overhead, round trip")
         _check_timer(stage.clock, findings)
         _check_recording(stage.clock, findings, stage.seed)
+        held = throttling.throttled(held_before, throttling.snapshot(stage.clock))
+        findings.verdicts.append(limits("selfcheck.limits", held))
         passed = sum(verdict.status == "PASS" for verdict in findings.verdicts)
         checks = len(findings.verdicts)
         findings.headline = f"All {checks} checks pass: what the instrument says here can be believed."
         if passed < checks:
             findings.headline = f"{checks - passed} of {checks} checks do not pass on this machine."
+
+
+def limits(name: str, held: throttling.Throttled) -> Verdict:
+    """Whether a quota has stopped the instrument; what it says then is the quota's."""
+    of_it = "no quota" if held.quota_cores is None else f"a quota of {held.quota_cores:.3g} cores"
+    detail = f"it may run on {held.usable_cores} of {held.cores} cores, with {of_it}, and was not stopped"
+    if held.was_stopped:
+        detail = ", ".join(throttling.in_words(held))
+    return Verdict(name=name, status="UNKNOWN" if held.was_stopped else "PASS", detail=detail)
 
 
 ORACLE_RATE_PER_S, ORACLE_S = 250, 4.0

@@ -1,0 +1,1 @@
+"""Pure functions of what a run has recorded."""

@@ -1,0 +1,1 @@
+"""Begins, runs and ends a record."""
