@@ -480,6 +480,9 @@ def _dated_by(pumps: Mapping[str, Mapping[str, Any]]) -> str:
     return found.pop() if len(found) == 1 else "both" if found else ""
 
 
+OnceMore = Callable[[Scenario, msgspec.Struct, Record], tuple[Record, BaseException | None]]
+
+
 def conduct_suite(
     chosen: Sequence[tuple[Scenario, msgspec.Struct]],
     stage_for: Callable[[Scenario, Path], Stage],
@@ -489,11 +492,15 @@ def conduct_suite(
     command: Sequence[str],
     profile: str,
     seed: int,
+    once_more: OnceMore | None = None,
 ) -> tuple[Record, BaseException | None]:
     """Run several scenarios one after the other, each in a directory below the suite's.
 
     The suite's record is written anew after each, because a later one may fail. It ends with the first that is
     interrupted or cannot be carried out.
+
+    Args:
+        once_more: measures again what could not be decided in a member, when all have been; None: nobody does.
     """
     epoch_s, origin_ns = clock.epoch_s(), clock.now_ns()
     suite = Run(
@@ -538,9 +545,35 @@ def conduct_suite(
                 suite = msgspec.structs.replace(suite, status="interrupted", reason=f"interrupted by {ended}")
             break
     else:
-        suite = msgspec.structs.replace(suite, status="complete", headline=_suite_headline(suite))
+        if once_more is not None:
+            ended = _all_once_more(chosen, directory, once_more)
+        suite = _gathered(suite, [run.load(directory / name).run for name in suite.members])
+        duration_s = round((clock.now_ns() - origin_ns) / 1e9, 3)
+        suite = msgspec.structs.replace(
+            suite, status="complete", duration_s=duration_s, headline=_suite_headline(suite)
+        )
     late = _written(functools.partial(run.save, directory, suite))
     return run.load(directory), ended or late
+
+
+def _all_once_more(
+    chosen: Sequence[tuple[Scenario, msgspec.Struct]], directory: Path, once_more: OnceMore
+) -> BaseException | None:
+    for scenario, parameters in chosen:
+        _, ended = once_more(scenario, parameters, run.load(directory / scenario.name))
+        if ended is not None:
+            return ended
+    return None
+
+
+def _gathered(suite: Run, members: Sequence[Run]) -> Run:
+    """A suite with the figures and verdicts that its members have by now."""
+    return msgspec.structs.replace(
+        suite,
+        figures=[figure for member in members for figure in member.figures],
+        verdicts=[verdict for member in members for verdict in member.verdicts],
+        repeats=[repeat for member in members for repeat in member.repeats],
+    )
 
 
 def _suite_headline(suite: Run) -> str:

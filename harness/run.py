@@ -37,7 +37,8 @@ from harness.recording import (
     write_hlog,
 )
 
-# Schema 1, 2026-11-23: the first. Since then figures have got `samples`; who reads the older ones misses nothing.
+# Schema 1, 2026-11-23: the first. Since then figures have got `samples`, and runs `repeats`; who reads the older
+# ones misses nothing.
 SCHEMA = 1
 
 Status = Literal["PASS", "UNKNOWN", "FAIL"]
@@ -90,6 +91,27 @@ class WorkerShare(msgspec.Struct, frozen=True, kw_only=True):
     silent_from_s: float | None = None
 
 
+class Repeat(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a run that was measured once more, since the instrument had fallen behind.
+
+    Attributes:
+        part: what was, as its figures begin: `append.always`, or a scenario's name.
+        reason: why.
+        again: the directory of the second measurement, below the run's; the first record is in `first`.
+        is_judged: whether the second one is judged; then the first one's figures are `<part>.first...`, else the
+            first one is judged still, and the second one's figures are `<part>.again...`.
+        detail: why the second one is not judged; empty where it is.
+        verdicts: of the one that is not judged.
+    """
+
+    part: str
+    reason: str
+    again: str
+    is_judged: bool
+    detail: str = ""
+    verdicts: list[Verdict] = []
+
+
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """The record of a run, as it stands in `run.json`."""
 
@@ -107,6 +129,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     headline: str = ""
     reason: str = ""
     members: list[str] = []
+    repeats: list[Repeat] = []
 
     def figure(self, name: str) -> float | None:
         """The value of a figure, or None where it is missing or could not be measured."""

@@ -178,6 +178,21 @@ def sentence(run: Run) -> str:
     return f"{len(run.verdicts)} {checks}: {', '.join(parts)}."
 
 
+def repeats(run: Run) -> list[str]:
+    """What was measured once more, and which measurement is judged, a sentence or two for each."""
+    told = []
+    for repeat in run.repeats:
+        why = f"{repeat.part} was measured once more, at the end. The first time {repeat.reason}."
+        if repeat.is_judged:
+            how = f"The second is judged; the first stands beside it, as {repeat.part}.first."
+        else:
+            how = (
+                f"The second is not valid either ({repeat.detail}), and stands beside it, as {repeat.part}.again."
+            )
+        told.append(f"{why} {how}")
+    return told
+
+
 def interruption(run: Run) -> str:
     """Why the run did not come to its end, in words; empty for one that did."""
     said = {

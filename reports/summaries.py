@@ -66,6 +66,7 @@ def _markdown_head(run: Run, level: str, members: Sequence[Run] = ()) -> list[st
     ]
     if load := findings.load(run):
         lines += ["", as_markdown(load)]
+    lines += [line for told in _repeats(run, members) for line in ("", as_markdown(told))]
     if interruption := findings.interruption(run):
         reason = f" {as_markdown(run.reason)}" if run.reason else ""
         lines += ["", f"> **{run.status.upper()}** {as_markdown(interruption)}{reason}"]
@@ -77,6 +78,11 @@ def _markdown_head(run: Run, level: str, members: Sequence[Run] = ()) -> list[st
     else:
         lines += ["", "No evidence: this run has no figures."]
     return lines
+
+
+def _repeats(run: Run, members: Sequence[Run]) -> list[str]:
+    """What was measured once more; of a suite its members tell."""
+    return [] if members else findings.repeats(run)
 
 
 def _markdown_verdicts(verdicts: Sequence[Verdict]) -> list[str]:
@@ -243,6 +249,9 @@ def _terminal_head(run: Run, width: int, members: Sequence[Run] = ()) -> Iterato
         yield "", text
     for text in textwrap.wrap(one_line(findings.load(run)), width):
         yield "", text
+    for told in _repeats(run, members):
+        for text in textwrap.wrap(one_line(told), width):
+            yield "", text
     if interruption := findings.interruption(run):
         words = f"{run.status.upper()}: {interruption} {one_line(run.reason)}".strip()
         for text in textwrap.wrap(words, width):

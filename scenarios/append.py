@@ -124,6 +124,12 @@ class Append:
             f"counted from when each was due: {'; '.join(told)}."
         )
 
+    def alone(self, parameters: AppendParameters, part: str) -> AppendParameters:
+        """The parameters that measure one durability only: `append.always`, or the one that a URL has."""
+        label = part.removeprefix("append.")
+        every: tuple[Durability, ...] = ("everysec", "always", "none")
+        return next((replace(parameters, durability=each) for each in every if each == label), parameters)
+
     def lasting(self, parameters: AppendParameters, duration_s: float, server: str) -> AppendParameters:
         """The parameters with which all durabilities together take some seconds."""
         return replace(parameters, duration_s=duration_s / len(_parts(parameters.durability, server)))

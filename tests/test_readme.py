@@ -100,6 +100,9 @@ def test_command(line: str, where: tuple[Path, str]) -> None:
         # A limit on a latency: whether it is held is up to this machine; that it was checked is not.
         expected = {0, 1, 3}
         assert "budget.append.everysec.response.p99" in done.stdout
+    if "this machine was too busy for" in done.stdout:
+        # Whether it is quiet is not the README's to say.
+        expected |= {3}
     assert done.returncode in expected, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
 

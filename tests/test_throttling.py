@@ -1,4 +1,4 @@
-"""What keeps the instrument from a core: quotas and affinity, as the kernel tells of them and a verdict names them."""
+"""What keeps the instrument from a core: quotas and affinity, as the kernel and then a verdict tell of them."""
 
 from __future__ import annotations
 
