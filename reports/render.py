@@ -14,8 +14,6 @@ How text gets into a page, and why it stays text there, stands in `reports.page`
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from harness.history import FaultWindow, History, Reading
@@ -25,6 +23,7 @@ from reports.charts import Chart, Section, charts, label_of
 from reports.gates import GateRow, gate_rows
 from reports.page import drawing, libraries, page, static
 from reports.quantities import quantity
+from reports.trust import Trust, trust
 
 # Points in time per chart: of a single run, and of each member of a suite.
 INTERVALS = 300
@@ -77,7 +76,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     sentence: str
     interruption: str
     key: list[tuple[str, Figure]]
-    trust: tuple[list[Any], list[Figure]]
+    trust: Trust
     load: str
     workers: list[findings.WorkerRow]
     blocks: list[Block]
@@ -142,7 +141,7 @@ def _view(record: Record, identity: str, intervals: int) -> View:
         sentence=findings.sentence(record.run),
         interruption=findings.interruption(record.run),
         key=findings.key_figures(record.run),
-        trust=findings.validity(record.run),
+        trust=trust(record.run),
         load=findings.load(record.run),
         workers=findings.workers(record.run),
         blocks=[
