@@ -104,6 +104,8 @@ class Findings:
         self.load: dict[str, Any] = {}
         # What the pumps know of themselves, each by the first part of its figures' names.
         self.pumps: dict[str, Any] = {}
+        # Why the load was ended before its schedule; empty where it was not. What was measured until then stands.
+        self.cut_short = ""
         # What can be looked at, and done by hand, while the scenario runs; None where it has no such thing.
         self.origin_ns: int | None = None
         self.progress: Callable[[], Any] | None = None
@@ -414,6 +416,10 @@ def conduct(
         run.save(stage.directory, begun)
         scenario.run(stage, parameters, findings)
         status = "complete"
+        if findings.cut_short:
+            # It came to its end, and not to that of its schedule: what it says of the whole is not known.
+            status, reason, findings.headline = "interrupted", findings.cut_short, ""
+            ended = Interrupted(reason)
     except Interrupted as error:
         ended, status, reason = error, "interrupted", f"interrupted by {error}"
     except (ServerError, PumpError, ScenarioError) as error:

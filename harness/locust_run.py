@@ -151,6 +151,11 @@ class Spread:
         for load in self._loads.values():
             load.stop()
 
+    @property
+    def is_loading(self) -> bool:
+        """Whether any load has not ended yet."""
+        return any(not load.is_done() for load in self._loads.values())
+
     def pump(self, settings: PumpSettings, pacer: Pacer, source: Source) -> Drive:
         """Commands on a schedule, from every worker that has users."""
         return self._load(PumpWork(settings, pacer, source), pacer, settings.keep_outcomes)
@@ -637,6 +642,11 @@ class Session:
         if self.is_running:
             self.spread.cut()
 
+    def note_interrupt(self, why: str) -> None:
+        """Take note that somebody ends the test: a load that still goes on is cut short by that."""
+        if self.is_running and self.findings is not None and self.spread.is_loading:
+            self.findings.cut_short = why
+
     def finish(self, patience_s: float) -> None:
         """See to it that the record is complete: wait for the drain for a while, then interrupt it."""
         greenlet = self._greenlet
@@ -725,7 +735,7 @@ def locustfile(
 
     @events.init.add_listener  # type: ignore[untyped-decorator]
     def _(environment: Environment, runner: Any, web_ui: Any, **_: Any) -> None:
-        _take_ctrl_c(runner)
+        _take_ctrl_c(runner, sessions)
         if not isinstance(runner, MasterRunner):
             end = WorkerEnd(environment)
             environment.events.quitting.add_listener(lambda **_: end.end(5.0))
@@ -751,7 +761,7 @@ def locustfile(
     return type(f"{name}User", (user_class,), {"abstract": False})
 
 
-def _take_ctrl_c(runner: Any) -> None:
+def _take_ctrl_c(runner: Any, sessions: Sequence[Session]) -> None:
     """Let the first Ctrl-C end Locust with its record, and only a third one without.
 
     Python itself would raise KeyboardInterrupt in whatever runs: a user's step, the scenario, or the very end, in
@@ -763,6 +773,8 @@ def _take_ctrl_c(runner: Any) -> None:
     def interrupt() -> None:
         asked.append(True)
         if len(asked) == 1:
+            for session in sessions:
+                session.note_interrupt("interrupted by SIGINT before the end of its schedule")
             gevent.kill(main, KeyboardInterrupt())
         elif len(asked) > 2:
             gevent.kill(main, SystemExit(checking.EXIT_USAGE))

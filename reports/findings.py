@@ -182,7 +182,9 @@ def repeats(run: Run) -> list[str]:
     """What was measured once more, and which measurement is judged, a sentence or two for each."""
     told = []
     for repeat in run.repeats:
-        why = f"{repeat.part} was measured once more, at the end. The first time {repeat.reason}."
+        # Who had the machine stands in the verdict, where the first one is judged still.
+        reason = repeat.reason if repeat.is_judged else repeat.reason.partition("; meanwhile ")[0]
+        why = f"{repeat.part} was measured once more, at the end. The first time {reason}."
         if repeat.is_judged:
             how = f"The second is judged; the first stands beside it, as {repeat.part}.first."
         else:

@@ -69,7 +69,7 @@ def trust(run: Run) -> Trust:
     verdicts = findings.validity(run)[0]
     doubts = [verdict for verdict in verdicts if verdict.status != "PASS"]
     if doubts:
-        sentence = "Not all of it. " + "; ".join(f"{verdict.name}: {verdict.detail}" for verdict in doubts) + "."
+        sentence = f"Not all of it. {_told_once([(verdict.name, verdict.detail) for verdict in doubts])}."
     elif verdicts:
         sentence = f"Yes: {_held(table)}."
     else:
@@ -90,6 +90,17 @@ def trust(run: Run) -> Trust:
     ]
     status = max((verdict.status for verdict in verdicts), key=_WORST.index, default=None)
     return Trust(status, sentence, _facts(run), columns, rows)
+
+
+def _told_once(doubts: list[tuple[str, str]]) -> str:
+    """Doubts with their reasons; who had the machine meanwhile, only once where it is the same for all."""
+    split = [(name, *detail.partition("; meanwhile ")[::2]) for name, detail in doubts]
+    causes = {cause for *_, cause in split}
+    if len(causes) > 1:
+        return "; ".join(f"{name}: {detail}" for name, detail in doubts)
+    told = "; ".join(f"{name}: {reason}" for name, reason, _ in split)
+    cause = causes.pop()
+    return f"{told}. Meanwhile {cause}" if cause else told
 
 
 _Table = dict[str, dict[str, dict[str, Figure]]]
@@ -154,9 +165,12 @@ def _facts(run: Run) -> list[str]:
         ("gc_pause_max", "the longest garbage collection of the load took {}"),
         ("host_steal_share", "{} of the CPU time was stolen from the host"),
     ):
-        if name in worst:
+        if name in worst and worst[name].value:
             told.append(words.format(findings.told(worst[name])))
     dropped = [f.value for f in findings.validity(run)[1] if f.name.endswith(".dropped") and f.value is not None]
     if dropped:
-        told.append(f"{sum(dropped):,.0f} operations that were due were not sent")
+        count = sum(dropped)
+        told.append(
+            f"{count:,.0f} operations that were due were not sent" if count else "all that was due was sent"
+        )
     return [each for each in told if each]

@@ -112,3 +112,17 @@ def test_the_page_has_one_sentence_and_one_table(tmp_path: Path) -> None:
     [section] = re.findall(r'(?s)<section class="trust">.*?</section>', page)
     assert (section.count("<table"), section.count("<dl")) == (1, 0)
     assert section.count('class="answer"') == 1
+
+
+def test_who_had_the_machine_is_told_once() -> None:
+    """Where all doubts have one cause, it stands at their end."""
+    doubts = [
+        Verdict(
+            name=f"append.{name}.send_lag", status="UNKNOWN", detail=f"{name} was late; meanwhile cc1 used it all"
+        )
+        for name in ("always", "none")
+    ]
+    assert trust(run_with(*ALWAYS, verdicts=doubts)).sentence == (
+        "Not all of it. append.always.send_lag: always was late; append.none.send_lag: none was late. "
+        "Meanwhile cc1 used it all."
+    )
