@@ -69,7 +69,17 @@ def test_headless_with_locusts_own_options(tmp_path: Path) -> None:
 
 def test_two_processes_count_what_each_has_sent(tmp_path: Path) -> None:
     """The stream, the ledger and the record agree: two workers' shares are one load, nothing twice or missing."""
-    options = ["--processes", "2", *TWO, "--profile", "smoke", "--json-file", "stats"]
+    options = [
+        "--processes",
+        "2",
+        *TWO,
+        "--profile",
+        "smoke",
+        "--send-lag-budget-ms",
+        "60000",
+        "--json-file",
+        "stats",
+    ]
     with Locust(tmp_path, "crm_outage", *QUIET, *options) as locust:
         assert locust.wait() == 0, locust.output
     record = locust.record()
@@ -175,7 +185,7 @@ def test_ctrl_c_ends_the_schedule_and_keeps_the_account(tmp_path: Path, processe
 
 def test_verdicts_make_the_exit_code(tmp_path: Path) -> None:
     """A run that loses events ends with 1: here one whose CRM subscribes as the seed's does."""
-    options = ["--profile", "smoke", "--delivery", "seed"]
+    options = ["--profile", "smoke", "--delivery", "seed", "--send-lag-budget-ms", "60000"]
     with Locust(tmp_path, "crm_outage", *QUIET, *options) as locust:
         assert locust.wait() == 1, locust.output
     assert statuses(locust.record())["crm_outage.nothing_lost"] == "FAIL"
