@@ -244,6 +244,6 @@ def test_a_server_of_somebody_else(tmp_path: Path, own_server: OwnServer) -> Non
     options = ["-t", "1s", *APPEND[2:], "--server", own_server.url]
     with Locust(tmp_path, "append", *QUIET, *options) as locust:
         assert locust.wait() == 0, locust.output
-    assert figures(locust.record(), "ok") == [1000]
+    assert figures(locust.record(), "given.ok") == [1000]
     with own_server.client() as client:
         assert client.dbsize() == 0
