@@ -34,6 +34,7 @@ from harness.bootstrap import Ratio, Seconds, ratios, seconds_of
 from harness.recording import KINDS, LatencyLog
 from harness.run import Record, Run, Status
 from reports import findings
+from reports.failures import Refusal, refusals
 from reports.findings import printable
 from reports.latencies import intervals_of, operations, total_of
 from reports.quantities import significant
@@ -131,7 +132,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """Runs of one scenario, set against the first of them.
 
     `same` are the facts in which they agree; `key` the figures that matter, `latency` those of each operation
-    and kind, `others` all the rest.
+    and kind, `others` all the rest; `refused` is what was answered with an error, by kind.
     """
 
     scenario: str
@@ -141,6 +142,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     key: list[Line]
     latency: dict[str, list[Line]]
     others: list[Line]
+    refused: list[Refusal]
 
     @property
     def invalid(self) -> list[Difference]:
@@ -320,6 +322,7 @@ def _compared(sides: list[Side], seed: int) -> Comparison:
         key=key,
         latency=latency,
         others=[_line(sides, "", name, unit, latency) for name, unit in first.items() if name not in taken],
+        refused=refusals([side.run for side in sides]),
     )
 
 

@@ -215,6 +215,9 @@ def comparison_markdown(comparisons: Comparisons) -> str:
         if part.differences:
             out += ["", _cells(["differs", *letters_of, "weight", "why"]), "|---" * (len(letters_of) + 3) + "|"]
             out += [_cells([d.name, *d.values, d.weight, d.why]) for d in part.differences]
+        if part.refused:
+            out += ["", _cells(["failed", *letters_of, "example"]), "|---" * (len(letters_of) + 2) + "|"]
+            out += [_cells([f"{each.load} {each.kind}", *each.values, each.text]) for each in part.refused]
         out += ["", *_markdown_lines(part, part.key)]
         for operation, found in part.latency.items():
             out += ["", f"<details><summary>Latency of {as_markdown(operation)}</summary>", ""]
@@ -277,6 +280,9 @@ class TerminalComparison:
             for d in part.differences:
                 text = f"  {d.weight:9}{one_line(d.name)}: {one_line(' | '.join(d.values))} ({d.why})"
                 yield from _wrapped("" if d.weight == "weakens" else STYLES["FAIL"], text, width, 11)
+            for each in part.refused:
+                text = f"  failed   {one_line(each.load)} {one_line(each.kind)}: {' | '.join(each.values)} ({one_line(each.text)})"
+                yield from _wrapped(STYLES["FAIL"], text, width, 11)
             yield "", ""
             yield from _terminal_lines(part, width)
         if not self.comparisons.parts:

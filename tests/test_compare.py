@@ -14,6 +14,7 @@ from msgspec import to_builtins
 from rich.console import Console
 from test_render import Page
 
+from harness.measure.failures import Failure
 from harness.recording import LatencyLog, Recorder
 from harness.run import Figure, Record, RunError, Verdict, WorkerShare, load, save
 from reports.compare import Comparison, compare, judged, listed, question, told_ratio, weight_of
@@ -433,3 +434,40 @@ def test_runs_without_anything(tmp_path: Path) -> None:
     records = [report_runs.empty_run(tmp_path / name) for name in "ab"]
     words = Page(render_comparison(compare(records), tmp_path)).words
     assert ("these runs have no figures" in words, "no operation was recorded" in words) == (True, True)
+
+
+# --- what failed -----------------------------------------------------------------------------------------
+
+
+def refusing(*failures: Failure, **more: Any) -> dict[str, Any]:
+    """An environment in which a pump was answered with errors."""
+    pump = {"failures": to_builtins(list(failures)), "silent_since_s": None, "away": "", "dated_by": "kernel"}
+    return environment(meanwhile={"pumps": {"append": pump | more}, "processes": None})
+
+
+OOM = Failure(kind="OOM", count=8_355, text="OOM command not allowed <b>", first_s=0.2, last_s=4.9)
+
+
+def test_failures_stand_side_by_side(tmp_path: Path) -> None:
+    """By kind, with count, time and an example, in page, Markdown and terminal; also since when one was silent."""
+    made = [refusing(OOM), refusing(silent_since_s=4.2, away="Connection refused"), environment()]
+    records = [report_runs.append_run(tmp_path / str(n), 2, 10, environment=e) for n, e in enumerate(made)]
+    compared = compare(records)
+    page = Page(render_comparison(compared, tmp_path))
+    for told in (page.words, comparison_markdown(compared), str(comparison_terminal(compared)).replace("\n", " ")):
+        one_line = re.sub(r"\s+", " ", told)
+        for said in ("8,355 (from 0.2 to 4.9 s)", "OOM command not allowed", "since 4.2 s", "Connection refused"):
+            assert said in one_line
+    assert page.count("b") == 0
+    assert [each.values for each in compared.parts[0].refused] == [
+        ["8,355 (from 0.2 to 4.9 s)", "none", "not recorded"],
+        ["none", "since 4.2 s", "not recorded"],
+    ]
+
+
+@pytest.mark.parametrize("pumps", ["many", {"append": "x"}, {"append": {"failures": 7}}, {"append": {}}])
+def test_where_nothing_failed_nothing_is_said(tmp_path: Path, pumps: Any) -> None:
+    """Runs without failures, or whose record is of another shape, have no such part."""
+    records = runs(tmp_path, environment=environment(meanwhile={"pumps": pumps}))
+    assert compare(records).parts[0].refused == []
+    assert "failed" not in comparison_markdown(compare(records))

@@ -77,14 +77,15 @@ def in_words(failures: Sequence[Failure]) -> str:
     """The commonest failures as a part of a sentence, each with its example; empty where there are none."""
     commonest = sorted(failures, key=lambda failure: -failure.count)
     told = [
-        f"{each.count:,} × {' '.join(each.text.split()) or 'an error without a word'}{_when(each)}"
+        f"{each.count:,} × {' '.join(each.text.split()) or 'an error without a word'}{seen_at(each)}"
         for each in commonest[:_MOST_TOLD]
     ]
     rest = len(commonest) - _MOST_TOLD
     return "; ".join([*told, *([f"{rest} more kinds"] if rest > 0 else [])])
 
 
-def _when(failure: Failure) -> str:
+def seen_at(failure: Failure) -> str:
+    """When a kind was seen, in brackets, with a space in front."""
     if failure.count == 1 or failure.last_s - failure.first_s < 0.1:
         return f" (at {failure.first_s:.1f} s)"
     return f" (from {failure.first_s:.1f} to {failure.last_s:.1f} s)"
