@@ -281,7 +281,8 @@ class TerminalComparison:
                 text = f"  {d.weight:9}{one_line(d.name)}: {one_line(' | '.join(d.values))} ({d.why})"
                 yield from _wrapped("" if d.weight == "weakens" else STYLES["FAIL"], text, width, 11)
             for each in part.refused:
-                text = f"  failed   {one_line(each.load)} {one_line(each.kind)}: {' | '.join(each.values)} ({one_line(each.text)})"
+                counts = " | ".join(each.values)
+                text = f"  failed   {one_line(each.load)} {one_line(each.kind)}: {counts} ({one_line(each.text)})"
                 yield from _wrapped(STYLES["FAIL"], text, width, 11)
             yield "", ""
             yield from _terminal_lines(part, width)

@@ -44,7 +44,7 @@ def allow(server: OwnServer, rules: str) -> str:
     """Make a user with some rights; the URL with which they come."""
     with server.client() as admin:
         admin.execute_command("ACL", "SETUSER", "app", "reset", "on", ">pw", *rules.split())
-    return server.url.replace("//", "//app:pw@")
+    return str(server.url).replace("//", "//app:pw@")
 
 
 @pytest.mark.parametrize("transactions", ["+@transaction", "-@transaction"])
@@ -112,7 +112,7 @@ def doctor(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_command_ends_with_0_or_2(own_server: OwnServer, tmp_path: Path) -> None:
     """Fit: 0. Somebody else's keys, a missing right, nobody there, no URL: 2, with a line that says so."""
-    fit = doctor("append", "--server", own_server.url)
+    fit = doctor("append", "--server", str(own_server.url))
     assert (fit.returncode, fit.stderr) == (0, "")
     assert "can run here: append" in fit.stdout
     assert "loopback, not encrypted" in fit.stdout
@@ -121,7 +121,7 @@ def test_the_command_ends_with_0_or_2(own_server: OwnServer, tmp_path: Path) -> 
     assert (unfit.returncode, unfit.stderr) == (2, "shopbench: append cannot run: this user may not run XADD\n")
     with own_server.client() as client:
         client.set("theirs", "precious")
-        theirs = doctor("append", "--server", own_server.url)
+        theirs = doctor("append", "--server", str(own_server.url))
         assert client.keys() == [b"theirs"]
     assert theirs.returncode == 2
     assert "holds a key that is not ours ('theirs')" in theirs.stderr

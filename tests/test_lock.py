@@ -40,7 +40,7 @@ def allow(server: OwnServer, *rules: str) -> str:
     """Make a user with some rights; the URL with which they come."""
     with server.client() as admin:
         admin.execute_command("ACL", "SETUSER", "app", "reset", "on", ">pw", *rules)
-    return server.url.replace("//", "//app:pw@")
+    return str(server.url).replace("//", "//app:pw@")
 
 
 # One run at a time -------------------------------------------------------------------------------------------
@@ -216,7 +216,7 @@ def test_the_next_run_cleans_after_one_that_was_killed(their_server: OwnServer) 
         admin.select(3)
         admin.set("theirs", "precious")
         admin.select(0)
-        with holder(their_server.url) as process:
+        with holder(str(their_server.url)) as process:
             with pytest.raises(ServerError, match=f"process {process.pid} on"):
                 ForeignServer(their_server.url)
             process.kill()
@@ -259,6 +259,20 @@ def test_of_two_that_find_a_dead_ones_lock_one_takes_it(own_server: OwnServer, c
         second.take()
     assert first.is_ours(client)
     first.give_back(client)
+
+
+def test_a_lock_of_ones_own_that_was_not_given_back_is_taken(own_server: OwnServer, client: redis.Redis) -> None:
+    """Where a server did not answer as it was given back, this very process takes it again; never one it holds."""
+    first, second, third = (Lock(lambda: client_for(own_server.url), LOCK) for _ in range(3))
+    first.take()
+    with pytest.raises(HeldError):
+        second.take()
+    first.stop()
+    second.take()
+    assert second.is_ours(client)
+    with pytest.raises(HeldError):
+        third.take()
+    second.give_back(client)
 
 
 # At the end --------------------------------------------------------------------------------------------------

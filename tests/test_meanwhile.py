@@ -112,7 +112,7 @@ def test_a_user_without_info_leaves_a_gap(own_server: OwnServer) -> None:
     """INFO is forbidden: no event, no reading, no failure, and nobody asks again and again."""
     with own_server.client() as admin:
         admin.execute_command("ACL", "SETUSER", "app", "on", ">pw", "~*", "+@all", "-info")
-    url = own_server.url.replace("//", "//app:pw@")
+    url = str(own_server.url).replace("//", "//app:pw@")
     with redis.Redis.from_url(url) as client:
         probe = ServerEvents(client, SystemClock(), lambda: None)
         assert (probe.read(), probe.read()) == ([], [])
@@ -162,7 +162,7 @@ def test_a_run_on_a_server_that_evicts_fails_by_that_name(own_server: OwnServer,
             "--profile",
             "smoke",
             "--server",
-            own_server.url,
+            str(own_server.url),
         ]
         more = ["-p", "payload_bytes=1000", "-p", "rate_per_s=2000", "--runs", str(tmp_path)]
         ended = subprocess.run([*command, *more], capture_output=True, text=True, timeout=110, check=False)
