@@ -59,4 +59,4 @@ def test_a_run_on_five_hosts(hosts: Hosts, tmp_path: Path) -> None:
     send_lag_us = record.latency.total("append.send_lag").max_us
     assert send_lag_us is not None
     assert send_lag_us < 2_000_000
-    assert record.latency.intervals[-1].start_s < 4
+    assert record.latency.intervals[-1].start_s < 60

@@ -73,7 +73,13 @@ def test_two_crms_are_two_consumers(
 ) -> None:
     """Both are started with the same arguments; one that is killed comes back under the name that it had."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    arguments = ("--server", own_server.url, "--mail", "http://127.0.0.1:1", *(("--state", str(tmp_path)) * kept))
+    arguments = (
+        "--server",
+        str(own_server.url),
+        "--mail",
+        "http://127.0.0.1:1",
+        *(("--state", str(tmp_path)) * kept),
+    )
     stream = Keys("").stream("customer", "created")
     names = {f"{socket.gethostname()}-1", f"{socket.gethostname()}-2"}
     with own_server.client() as client, Supervisor(tmp_path / "log") as supervisor:
