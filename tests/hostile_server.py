@@ -15,8 +15,8 @@ A reply is passed on whole, unless the plan has it
     silent     not passed on, and nothing after it: the connection stays open
 
 and a new connection may be refused (`refused`). The server itself has carried out every command: what a client
-sees of it is what is spoiled. A plan begins after so many replies, so that a run gets as far as the seed wants, ends
-after some time or never, and is about all commands or some.
+sees of it is what is spoiled. A plan begins after so many replies, so that a run gets as far as the seed wants,
+ends after some time or never, and is about all commands or some.
 
 Rejected: a server that is a script from the first byte on. No run gets past its first question there.
 """
@@ -59,13 +59,31 @@ ERRORS = (
     b"ERR \xff\xfe \x1b[31mred\x1b[0m <script>alert(1)</script>",
     b"",
 )
-GARBAGE = (b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x16\x03\x01\x02\x00", b"$-7\r\n", b"*x\r\n", b"\x00" * 64, b"!!\r\n")
-WRONG = (b"$-1\r\n", b"*-1\r\n", b"*0\r\n", b"+OK\r\n", b":0\r\n", b"$3\r\nabc\r\n", b"*2\r\n:1\r\n$1\r\nx\r\n", b"+QUEUED\r\n")
+GARBAGE = (
+    b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    b"\x16\x03\x01\x02\x00",
+    b"$-7\r\n",
+    b"*x\r\n",
+    b"\x00" * 64,
+    b"!!\r\n",
+)
+WRONG = (
+    b"$-1\r\n",
+    b"*-1\r\n",
+    b"*0\r\n",
+    b"+OK\r\n",
+    b":0\r\n",
+    b"$3\r\nabc\r\n",
+    b"*2\r\n:1\r\n$1\r\nx\r\n",
+    b"+QUEUED\r\n",
+)
 # The longest is more than a client of ours waits for.
 LATENESS_S = (0.01, 0.1, 0.7, 3.0)
 LOAD = frozenset((b"EVALSHA", b"XADD"))
 CONSUMING = frozenset((b"XREADGROUP", b"XACK", b"XAUTOCLAIM", b"XCLAIM", b"XPENDING", b"XGROUP"))
-LOOKING = frozenset((b"INFO", b"XRANGE", b"XREVRANGE", b"XLEN", b"XINFO", b"SCAN", b"GET", b"EXISTS", b"TIME", b"CONFIG"))
+LOOKING = frozenset(
+    (b"INFO", b"XRANGE", b"XREVRANGE", b"XLEN", b"XINFO", b"SCAN", b"GET", b"EXISTS", b"TIME", b"CONFIG")
+)
 
 
 class Plan(NamedTuple):
@@ -186,7 +204,9 @@ class HostileServer:
                     self._threads.append(thread)
                     thread.start()
 
-    def _pass_commands(self, client: socket.socket, server: socket.socket, asked: collections.deque[bytes]) -> None:
+    def _pass_commands(
+        self, client: socket.socket, server: socket.socket, asked: collections.deque[bytes]
+    ) -> None:
         buffer = b""
         with contextlib.suppress(OSError, ValueError):
             while data := client.recv(1 << 18):

@@ -261,6 +261,20 @@ def test_of_two_that_find_a_dead_ones_lock_one_takes_it(own_server: OwnServer, c
     first.give_back(client)
 
 
+def test_a_lock_of_ones_own_that_was_not_given_back_is_taken(own_server: OwnServer, client: redis.Redis) -> None:
+    """Where a server did not answer as it was given back, this very process takes it again; never one it holds."""
+    first, second, third = (Lock(lambda: client_for(own_server.url), LOCK) for _ in range(3))
+    first.take()
+    with pytest.raises(HeldError):
+        second.take()
+    first.stop()
+    second.take()
+    assert second.is_ours(client)
+    with pytest.raises(HeldError):
+        third.take()
+    second.give_back(client)
+
+
 # At the end --------------------------------------------------------------------------------------------------
 
 
