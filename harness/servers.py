@@ -378,6 +378,8 @@ class ForeignServer(Server):
             needs = "shopbench needs it to see that a database holds nobody else's keys, and to remove its own"
             why = " ".join(self.url.masked(str(error)).split())
             raise self._given_up(f"{shown}: {why}; {needs}") from error
+        except LockLostError as error:
+            raise self._given_up(f"{shown}: {error}") from error
         except (redis.RedisError, OSError) as error:
             why = self.url.masked(str(error))
             raise self._given_up(f"{shown}: does not answer as a Redis server does ({why})") from error

@@ -9,7 +9,7 @@ A reply is passed on whole, unless the plan has it
     late       held back, up to longer than any client waits
     halves     passed on in two pieces, with a pause between them
     garbage    replaced by bytes that are no RESP
-    wrong      replaced by a whole reply of another kind, as a broken proxy would answer
+    wrong      replaced by a whole reply of another kind, as by a proxy that mixes them up; in no drawn plan
     cut        passed on in part, and the connection closed
     closed     not passed on, and the connection closed
     silent     not passed on, and nothing after it: the connection stays open
@@ -35,7 +35,8 @@ from typing import NamedTuple, Self
 
 from tests.oracle import parse_command
 
-HARMS = ("error", "late", "halves", "garbage", "wrong", "cut", "closed", "silent", "refused")
+# Those of drawn plans: what a server, or what stands in front of it, does do.
+HARMS = ("error", "late", "halves", "garbage", "cut", "closed", "silent", "refused")
 ERRORS = (
     b"OOM command not allowed when used memory > 'maxmemory'.",
     b"NOPERM User app has no permissions to run the 'xadd' command",

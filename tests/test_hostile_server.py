@@ -10,6 +10,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from ordershop.event_store import is_unable
 from tests.hostile_server import CONSUMING, LOAD, WRONG, HostileServer, Plan
 from tests.oracle import Conversation, Oracle
 from tests.processes import Ended, is_alive
+from tests.waiting import until
 
 # What runs at a URL, as short as it can be.
 TINY = {
@@ -176,7 +178,7 @@ def test_bytes_that_are_no_reply_are_no_answer() -> None:
 SHORT: tuple[tuple[str, Plan], ...] = (
     ("append", Plan(1, ("error", "halves", "closed"), 0.3, after=60, commands=LOAD)),
     ("lag", Plan(2, ("garbage", "cut"), 0.2, after=120, lasting_s=0.5, commands=CONSUMING)),
-    ("retention", Plan(3, ("wrong", "error"), 1.0, after=300)),
+    ("retention", Plan(3, ("error", "late"), 0.3, after=300)),
     ("replay", Plan(4, ("silent",), 1.0, after=90)),
 )
 
@@ -205,3 +207,30 @@ def test_a_run_on_a_hostile_server_ends_with_an_account(
             if f":{port}/" in " ".join(each.info["cmdline"] or ())
         ]
         assert not [each for each in left if is_alive(each)]
+
+
+@pytest.mark.slow
+def test_why_a_load_failed_stands_wherever_one_looks(own_server: OwnServer, tmp_path: Path) -> None:
+    """A user who may do less from the middle on: the server's words in verdict, record, pages and on the terminal.
+
+    The run cannot be concluded, and what its load was answered is said all the same.
+    """
+    with own_server.client() as admin:
+        allowed = ("reset", "on", ">pw", "~*", "&*", "+@all")
+        admin.execute_command("ACL", "SETUSER", "app", *allowed)
+
+        def forbid() -> None:
+            until(lambda: admin.info("commandstats").get("cmdstat_evalsha", {}).get("calls", 0) > 40, "a load", 60)
+            admin.execute_command("ACL", "SETUSER", "app", "-evalsha", "-xrange")
+
+        forbidding = threading.Thread(target=forbid)
+        forbidding.start()
+        ended = shopbench("lag", str(own_server.url).replace("//", "//app:pw@"), tmp_path)
+        forbidding.join()
+    assert audit(ended, tmp_path) == []
+    [record] = run.find_runs(tmp_path)
+    [said] = [verdict.detail for verdict in record.run.verdicts if verdict.name == "lag.answered"]
+    assert "NOPERM" in said
+    for page in ("run.json", "report.html", "summary.md", "junit.xml"):
+        assert "NOPERM" in (record.directory / page).read_text(), page
+    assert "NOPERM" in ended.out

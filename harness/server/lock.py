@@ -95,6 +95,17 @@ class Lock:
             NoLockError: this user may not run a command that it needs, or the server has none.
             redis.RedisError: the server does not answer, or not as it should.
         """
+        # Before it is there: nobody else of this process is to find it and think that it was left.
+        _HELD.add(self._token)
+        try:
+            self._take()
+        except BaseException:
+            _HELD.discard(self._token)
+            raise
+        self._thread = threading.Thread(target=self._renew_until_stopped, name="lock", daemon=True)
+        self._thread.start()
+
+    def _take(self) -> None:
         with contextlib.closing(self._dial()) as client:
             try:
                 if not self._set(client):
@@ -106,9 +117,6 @@ class Lock:
                 if not is_refused(error):
                     raise
                 raise NoLockError(" ".join(str(error).split())) from error
-        _HELD.add(self._token)
-        self._thread = threading.Thread(target=self._renew_until_stopped, name="lock", daemon=True)
-        self._thread.start()
 
     def is_ours(self, client: redis.Redis) -> bool:
         """Whether the token in the database is this one.
