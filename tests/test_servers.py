@@ -558,7 +558,7 @@ def test_a_url_that_cannot_be_used_is_one_line_without_its_password(
 def test_a_server_that_wants_a_password_is_told_so(own_server: OwnServer, client: redis.Redis) -> None:
     """No password where one is needed: an error in one line."""
     client.config_set("requirepass", "pw")
-    with pytest.raises(ServerError, match=r"^redis://127.0.0.1:\d+: Authentication required.$"):
+    with pytest.raises(ServerError, match=r"^redis://127.0.0.1:\d+: NOAUTH Authentication required.$"):
         open_server(own_server.url, SystemClock())
 
 
