@@ -345,7 +345,7 @@ def gate_command(  # noqa: PLR0913, PLR0917 - a command has as many options as i
         raise UsageError(f"there is no durability {durability!r}; there are none, everysec and always")
     if cores not in {"one", "all"}:
         raise UsageError(f"a round is measured on one or on all cores, not on {cores!r}")
-    if "://" in server:
+    if is_url(server):
         raise UsageError("a gate starts a server for each side: give it a server program, not a URL")
     if micro is not None:
         _check_micro(

@@ -50,6 +50,7 @@ from harness.locust.form import (
     prefilled,
     taken,
 )
+from harness.server.named import is_url
 from harness.server.url import ServerUrl, without_secrets
 from harness.servers import ServerError, client_for
 
@@ -148,7 +149,7 @@ def check_server(which: ServerUrl | str) -> None:
     Raises:
         ParameterError: neither `embedded`, nor a program that is there, nor a URL of a Redis server.
     """
-    if isinstance(which, ServerUrl) or "://" in which:
+    if isinstance(which, ServerUrl) or is_url(which):
         try:
             client_for(which).close()
         except ServerError as error:

@@ -35,14 +35,13 @@ from harness.host.own_python import own_environment, own_module
 from harness.host.process_group import ProcessGroup
 from harness.server.facts import describe_server, greeting
 from harness.server.lock import HeldError, Lock, NoLockError, is_refused
+from harness.server.named import is_url
+from harness.server.namespace import LOCK, MARKER, NAMESPACE
 from harness.server.tls import TlsError, redis_client
 from harness.server.url import ServerUrl, UrlError, without_secrets
 
 START_TIMEOUT_NS = 20_000_000_000
 KILL_TIMEOUT_NS = 5_000_000_000
-NAMESPACE = "ordershop-bench:"
-MARKER = NAMESPACE + "marker"
-LOCK = NAMESPACE + "lock"
 # For so long, at the end, a server that is away is dialled again, so that our keys can be removed.
 CLOSE_TIMEOUT_NS = 10_000_000_000
 
@@ -524,7 +523,7 @@ def open_server(
             return OwnServer(Path(get_binary_path()), clock, durability=durability, port=port)
         except ValkeyBinaryNotFoundError as error:
             raise ServerError(f"no embedded server for this machine ({error}); give --server a program") from error
-    if isinstance(which, ServerUrl) or "://" in which:
+    if isinstance(which, ServerUrl) or is_url(which):
         return ForeignServer(which, clock)
     found = shutil.which(which)
     if found is None:

@@ -173,11 +173,7 @@ def fault_layers(faults: Sequence[FaultWindow], span: tuple[float, float], *, na
     if not rows:
         return []
     data: Part = {"values": rows}
-    shade: Part = {
-        "data": data,
-        "mark": {"type": "rect", "clip": True, "color": "var(--fault)", "aria": False},
-        "encoding": {"x": time_axis(span), "x2": {"field": "end"}},
-    }
+    shade = _shade(data, span, "var(--fault)")
     if not named or not fault_rows(faults):
         return [shade]
     name: Part = {
@@ -192,6 +188,15 @@ def fault_layers(faults: Sequence[FaultWindow], span: tuple[float, float], *, na
     return [shade, name]
 
 
+def _shade(data: Part, span: tuple[float, float], color: str) -> Part:
+    """Spans of time, from `t` to `end` of each row."""
+    return {
+        "data": data,
+        "mark": {"type": "rect", "clip": True, "color": color, "aria": False},
+        "encoding": {"x": time_axis(span), "x2": {"field": "end"}},
+    }
+
+
 def phase_layers(phases: Sequence[Phase], span: tuple[float, float], *, named: bool) -> list[Part]:
     """Parts of the load, such as a burst, as shaded spans of time from start to end, named at the foot."""
     rows = [
@@ -200,11 +205,7 @@ def phase_layers(phases: Sequence[Phase], span: tuple[float, float], *, named: b
     if not rows:
         return []
     data: Part = {"values": rows}
-    shade: Part = {
-        "data": data,
-        "mark": {"type": "rect", "clip": True, "color": "var(--phase)", "aria": False},
-        "encoding": {"x": time_axis(span), "x2": {"field": "end"}},
-    }
+    shade = _shade(data, span, "var(--phase)")
     if not named:
         return [shade]
     name: Part = {

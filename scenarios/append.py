@@ -151,7 +151,7 @@ def _measure(
             connections=chosen.connections,
             max_in_flight=chosen.max_in_flight,
             scripts=chosen.scripts,
-            floor=floor_before(stage, server, pacer.total / (pacer.duration_ns / 1e9), chosen.middle_bytes),
+            floor=floor_before(stage, server, pacer, chosen.middle_bytes),
         )
         pump = stage.driver.pump(settings, pacer, source)
         stack.callback(pump.close)

@@ -337,9 +337,7 @@ class Line:
             connections=self.settings.connections,
             keep_outcomes=True,
             scripts=(APPEND_LUA,),
-            floor=floor_before(
-                self.stage, self.server, self.pacer.total / (self.pacer.duration_ns / 1e9), EVENT_BYTES
-            ),
+            floor=floor_before(self.stage, self.server, self.pacer, EVENT_BYTES),
         )
         self._pump = self.stage.driver.pump(settings, self.pacer, source)
         self._stack.callback(self._pump.close)

@@ -12,6 +12,7 @@ from harness.conducting import ScenarioError, Stage
 from harness.driving import Drive
 from harness.load.settings import PumpError, PumpResult
 from harness.measure.floor import FloorRequest
+from harness.pacing import Pacer
 from harness.servers import Durability, Server, open_server
 from ordershop.event_store import StoreError
 
@@ -44,15 +45,16 @@ def server_for(stage: Stage, durability: Durability) -> Server:
     return open_server(stage.server, stage.clock, durability=durability, port=stage.port)
 
 
-def floor_before(stage: Stage, server: Server, rate_per_s: float, payload_bytes: int) -> FloorRequest:
+def floor_before(stage: Stage, server: Server, pacer: Pacer, payload_bytes: int) -> FloorRequest:
     """What a bare exchange costs is measured before a load: at its rate, with its size.
 
     Args:
-        rate_per_s: of the load, on average.
+        pacer: of the load.
         payload_bytes: of an event's largest value.
     """
     # Half a second, as little as gives a p99; where all is to be over in seconds, half of that.
     seconds = 0.25 if stage.profile == "smoke" else 0.5
+    rate_per_s = pacer.total / (pacer.duration_ns / 1e9)
     return FloorRequest(
         rate_per_s=rate_per_s, payload_bytes=payload_bytes, key=f"{server.namespace}floor", seconds=seconds
     )

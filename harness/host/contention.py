@@ -60,9 +60,18 @@ class ContentionMeter:
 
 
 def run_queue_wait_ns(process: int | str = "self") -> int | None:
-    """How long a process has been runnable while something else had its core; None where nobody tells.
+    """How long a process has been runnable while something else had its core; None where nobody tells."""
+    spent = spent_ns(process)
+    return None if spent is None else spent[1]
 
-    Source: https://docs.kernel.org/scheduler/sched-stats.html, the second number of `/proc/PID/schedstat`.
+
+def spent_ns(process: int | str) -> tuple[int, int] | None:
+    """For how long a process's first thread has had a core, and waited for one; None where that is not told.
+
+    Source: https://docs.kernel.org/scheduler/sched-stats.html, the first two numbers of `/proc/PID/schedstat`.
     """
-    path = Path(f"/proc/{process}/schedstat")
-    return int(path.read_text(encoding="ascii").split()[1]) if path.exists() else None
+    try:
+        had, waited, *_ = Path(f"/proc/{process}/schedstat").read_text(encoding="ascii").split()
+        return int(had), int(waited)
+    except (OSError, ValueError):
+        return None

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from harness.host.gc_pauses import GcPauses
 from harness.load.lane import Batch
 from harness.load.settings import Instrument, PumpResult
+from harness.measure.curves import SECOND_NS
 from harness.measure.failures import Failures
 from harness.measure.outcomes import DROPPED, FAILED, NOT_DUE, OK, UNKNOWN
 from harness.recording import Recorder
@@ -18,7 +19,6 @@ from harness.server.dial import ReplyError
 
 Int64s = NDArray[np.int64]
 
-_SECOND_NS = 1_000_000_000
 # Many at once are recorded so many at a time.
 _FOLD_EVERY = 4_096
 
@@ -59,13 +59,13 @@ class PumpAccount:
     def offered(self, due_ns: list[int] | Int64s) -> None:
         """Note arrivals that were due."""
         if len(due_ns) == 1:
-            self._offered[(int(due_ns[0]) - self._origin_ns) // _SECOND_NS] += 1
+            self._offered[(int(due_ns[0]) - self._origin_ns) // SECOND_NS] += 1
             return
-        first, last = ((int(due_ns[at]) - self._origin_ns) // _SECOND_NS for at in (0, -1))
+        first, last = ((int(due_ns[at]) - self._origin_ns) // SECOND_NS for at in (0, -1))
         if first == last:
             self._offered[first] += len(due_ns)
             return
-        seconds = (np.asarray(due_ns, np.int64) - self._origin_ns) // _SECOND_NS
+        seconds = (np.asarray(due_ns, np.int64) - self._origin_ns) // SECOND_NS
         for second, count in zip(*np.unique(seconds, return_counts=True), strict=True):
             self._offered[int(second)] += int(count)
 
@@ -91,7 +91,7 @@ class PumpAccount:
                 self.fold()
         self.settle(number, count, OK)
         failed = self._note_failures(number, replies, done_ns) if ReplyError in map(type, replies) else 0
-        self._answered[(done_ns - self._origin_ns) // _SECOND_NS] += count - failed
+        self._answered[(done_ns - self._origin_ns) // SECOND_NS] += count - failed
         return failed
 
     def _note_failures(self, number: int, replies: list[Any], done_ns: int) -> int:

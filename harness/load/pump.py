@@ -56,6 +56,7 @@ from harness.load.lane import Batch, Lane, read_buffer
 from harness.load.schedule import NEVER, Schedule
 from harness.load.settings import Instrument, PumpResult, PumpSettings
 from harness.measure.arrival_dates import ArrivalDates
+from harness.measure.failures import kind_of
 from harness.measure.outcomes import DROPPED, UNKNOWN
 from harness.pacing import Pacer
 from harness.recording import Recorder
@@ -243,7 +244,7 @@ class Pump:
                     now_ns = self._wait_awake(now_ns, due_ns)
             if due_ns <= now_ns:
                 self._start_what_is_due(now_ns)
-            if schedule.next_due_ns == NEVER or is_stopped():
+            if schedule.is_over or is_stopped():
                 return now_ns
             if now_ns >= tend_ns:
                 self._tend(now_ns)
@@ -423,7 +424,7 @@ class Pump:
             if not batch.open:
                 lane.in_flight.popleft()
         if failed:
-            self._refused(lane, {str(reply).partition(" ")[0] for reply in replies if type(reply) is ReplyError})
+            self._refused(lane, {kind_of(str(reply)) for reply in replies if type(reply) is ReplyError})
         elif replies:
             lane.is_well()
         if lane.is_leaving and not lane.in_flight:

@@ -176,14 +176,7 @@ def _floor(settings: PumpSettings) -> tuple[Floor | None, str]:
     if asked is None:
         return None, ""
     try:
-        return measure_floor(
-            settings.url,
-            clock=SystemClock(),
-            rate_per_s=asked.rate_per_s,
-            payload_bytes=asked.payload_bytes,
-            key=asked.key,
-            seconds=asked.seconds,
-        ), ""
+        return measure_floor(settings.url, clock=SystemClock(), **msgspec.structs.asdict(asked)), ""
     except FloorError as error:
         return None, str(error)
 

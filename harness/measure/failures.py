@@ -37,6 +37,11 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     last_s: float
 
 
+def kind_of(text: str) -> str:
+    """The server's own word for an error: its first."""
+    return text.partition(" ")[0][:_LONGEST_KIND]
+
+
 class Failures:
     """Counts failures by kind."""
 
@@ -51,7 +56,7 @@ class Failures:
             at_s: when, from the schedule's origin.
             kind: by which it is counted; its first word unless given.
         """
-        kind = (text.split(" ", 1)[0] if kind is None else kind)[:_LONGEST_KIND]
+        kind = kind_of(text) if kind is None else kind[:_LONGEST_KIND]
         if kind not in self._by_kind and len(self._by_kind) >= _MOST_KINDS:
             kind = OTHER
         known = self._by_kind.get(kind)

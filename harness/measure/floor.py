@@ -42,7 +42,7 @@ import msgspec
 
 from harness.clock import Clock
 from harness.host import kernel_dates
-from harness.server.dial import DialError, ReplyError, open_socket
+from harness.server.dial import DialError, ReplyError, open_socket, packed, read_replies
 from harness.server.tls_stream import Connection
 from harness.server.url import ServerUrl
 
@@ -155,13 +155,13 @@ def measure_floor(
     if not (math.isfinite(rate_per_s) and rate_per_s > 0 and payload_bytes >= 0 and seconds >= 0):
         raise ValueError(f"a floor has a rate above 0 and a size and a time of 0 or more, not {rate_per_s}")
     own = f"{key}:{secrets.token_hex(8)}"
-    xadd = _packed("XADD", own, "*", "event_id", "0" * 36, "entity", "x" * payload_bytes)
+    xadd = packed("XADD", own, "*", "event_id", "0" * 36, "entity", "x" * payload_bytes)
     try:
         with contextlib.closing(open_socket(url, _TIMEOUT_S)) as connection:
             line = _Line(connection, clock)
             schedule = _Schedule(clock, rate_per_s, seconds / 2)
             most = min(_MOST_EXCHANGES, max(1, _MOST_BYTES // len(xadd)))
-            ping = schedule.run(line, _packed("PING"), _MOST_EXCHANGES)
+            ping = schedule.run(line, packed("PING"), _MOST_EXCHANGES)
             try:
                 of_xadd = schedule.run(line, xadd, most)
             finally:
@@ -236,7 +236,7 @@ class _Line:
         self.is_dated = dates[-1] is not None
 
     def _date_of_a_ping(self) -> int | None:
-        self._connection.sendall(_packed("PING"))
+        self._connection.sendall(packed("PING"))
         return self._read_reply()[0]
 
     def exchange(self, command: bytes) -> tuple[int, int, int]:
@@ -337,17 +337,7 @@ class _Schedule:
 def _remove(url: ServerUrl | str, key: str) -> None:
     """Remove the stream, on a connection of its own: the other one may be lost, or have a reply to come."""
     with contextlib.closing(open_socket(url, _TIMEOUT_S)) as connection:
-        connection.sendall(_packed("UNLINK", key))
-        reader = hiredis.Reader(replyError=ReplyError)
-        while (reply := reader.gets()) is False:
-            chunk = connection.recv(_READ_BYTES)
-            if not chunk:
-                raise ConnectionResetError("the server closed the connection")
-            reader.feed(chunk)
+        connection.sendall(packed("UNLINK", key))
+        [reply], _ = read_replies(connection, 1)
     if isinstance(reply, ReplyError):
         raise reply
-
-
-def _packed(*parts: str) -> bytes:
-    # Its stub allows one part only.
-    return bytes(hiredis.pack_command(parts))  # type: ignore[arg-type]

@@ -25,14 +25,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import hiredis
 
 from harness.clock import Clock
+from harness.host.contention import spent_ns
 from harness.probes import Sample
-from harness.server.dial import DialError, ReplyError, open_socket
+from harness.server.dial import DialError, ReplyError, open_socket, packed, read_replies
 from harness.server.tls_stream import Connection
 from harness.server.url import ServerUrl
 
@@ -70,7 +70,6 @@ class Reached:
         self._trims = trims
         self._labels = {"load": load} if load else {}
         self._socket: Connection | None = None
-        self._reader = _reader()
         self._before: int | None = 0
         self.counter: Counter = "entries-added" if trims or len(streams) <= _FEW_STREAMS else "length"
         self._packed = self._pack()
@@ -94,7 +93,7 @@ class Reached:
 
     def _pack(self) -> bytes:
         words = ("XINFO", "STREAM") if self.counter == "entries-added" else ("XLEN",)
-        return b"".join(hiredis.pack_command((*words, stream)) for stream in self._streams)
+        return b"".join(packed(*words, stream) for stream in self._streams)
 
     def _count(self) -> int | None:
         with contextlib.suppress(OSError, DialError, hiredis.ProtocolError):
@@ -124,25 +123,8 @@ class Reached:
         """
         if self._socket is None:
             self._socket = open_socket(self._url, _TIMEOUT_S)
-            self._reader = _reader()
         self._socket.sendall(self._packed)
-        replies: list[Any] = []
-        size = 0
-        while len(replies) < len(self._streams):
-            reply = self._reader.gets()
-            if reply is not False:
-                replies.append(reply)
-                continue
-            chunk = self._socket.recv(1 << 18)
-            if not chunk:
-                raise ConnectionResetError("the server closed the connection")
-            size += len(chunk)
-            self._reader.feed(chunk)
-        return replies, size
-
-
-def _reader() -> hiredis.Reader:
-    return hiredis.Reader(replyError=ReplyError)
+        return read_replies(self._socket, len(self._streams))
 
 
 def _counted(reply: Any) -> int | None:
@@ -184,12 +166,3 @@ class CoreOf:
             Sample("server.core_share", max(0.0, (had_ns - before[2]) / took_ns), "cores"),
             Sample("server.core_wait_share", max(0.0, (waited_ns - before[3]) / took_ns), "cores"),
         ]
-
-
-def spent_ns(pid: int) -> tuple[int, int] | None:
-    """For how long a process's first thread has had a core, and waited for one; None where that is not told."""
-    try:
-        had, waited, *_ = Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()
-        return int(had), int(waited)
-    except (OSError, ValueError):
-        return None

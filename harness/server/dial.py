@@ -16,6 +16,8 @@ from harness.server.tls import TlsError, tls_context
 from harness.server.tls_stream import Connection, TlsStream
 from harness.server.url import ServerUrl, UrlError
 
+_READ_BYTES = 1 << 18
+
 
 class DialError(Exception):
     """A server that refuses the user, the password or the database, or is none; its text is one clear line."""
@@ -65,20 +67,37 @@ def open_socket(url: ServerUrl | str, timeout_s: float = 5.0) -> Connection:
 
 
 def _greet(raw: Connection, address: ServerUrl) -> None:
-    reader = hiredis.Reader(replyError=ReplyError)
     for command in address.greeting():
-        packed: tuple[Any, ...] = command
-        raw.sendall(hiredis.pack_command(packed))
+        raw.sendall(packed(*command))
         try:
-            while (reply := reader.gets()) is False:
-                chunk = raw.recv(4096)
-                if not chunk:
-                    raise ConnectionResetError("the server closed the connection")
-                reader.feed(chunk)
+            [reply], _ = read_replies(raw, 1)
         except hiredis.ProtocolError as error:
             raise DialError(f"what answers {command[0]} is no Redis server: {error}") from error
         if isinstance(reply, ReplyError):
             raise DialError(f"the server refuses {command[0]}: {address.masked(str(reply))}")
+
+
+def read_replies(connection: Connection, count: int) -> tuple[list[Any], int]:
+    """Wait for so many replies; answers them, and how many bytes they were. An error is a `ReplyError` among them.
+
+    Raises:
+        OSError: the connection is lost, or does not answer in the time that it has.
+        hiredis.ProtocolError: what came is no RESP.
+    """
+    reader = hiredis.Reader(replyError=ReplyError)
+    replies: list[Any] = []
+    size = 0
+    while len(replies) < count:
+        reply = reader.gets()
+        if reply is not False:
+            replies.append(reply)
+            continue
+        chunk = connection.recv(_READ_BYTES)
+        if not chunk:
+            raise ConnectionResetError("the server closed the connection")
+        size += len(chunk)
+        reader.feed(chunk)
+    return replies, size
 
 
 def packed(*command: str) -> bytes:
@@ -94,17 +113,8 @@ def takes_writes(connected: Connection) -> bool:
     Raises:
         OSError: the connection is lost, or does not answer in the time that the socket has.
     """
-    reader = hiredis.Reader(replyError=ReplyError)
     connected.sendall(packed("PING") + packed("ROLE"))
-    replies: list[Any] = []
-    while len(replies) < 2:
-        while (reply := reader.gets()) is False:
-            chunk = connected.recv(4096)
-            if not chunk:
-                raise ConnectionResetError("the server closed the connection")
-            reader.feed(chunk)
-        replies.append(reply)
-    ping, role = replies
+    (ping, role), _ = read_replies(connected, 2)
     is_loading = isinstance(ping, ReplyError) and str(ping).startswith(("LOADING", "MASTERDOWN"))
     is_replica = isinstance(role, list) and bool(role) and role[0] == b"slave"
     return not (is_loading or is_replica)

@@ -26,6 +26,7 @@ from msgspec import Struct
 
 from harness.clock import Clock
 from harness.server.lock import is_refused
+from harness.server.namespace import NAMESPACE
 
 Allowed = Literal["allowed", "missing", "not tried"]
 
@@ -41,7 +42,7 @@ LEFT_OUT: Mapping[str, str] = {
     "expire": "the lock: two runs at once would not notice each other",
     "memory|usage": "how large the streams are",
 }
-_KEY = "ordershop-bench:doctor"
+_KEY = NAMESPACE + "doctor"
 _NO_SCRIPT = "0" * 40
 # Each in a form that does nothing, or makes a key that is removed afterwards; `KEY` has the command's name.
 _FORMS: Mapping[str, tuple[str, ...]] = {

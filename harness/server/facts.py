@@ -25,6 +25,7 @@ from harness.clock import Clock
 from harness.host import cgroup
 from harness.host.filesystem import data_directory_of, describe_directory
 from harness.server.lock import is_refused
+from harness.server.namespace import MARKER
 from harness.server.url import ServerUrl
 
 OPTIONS = (
@@ -32,7 +33,6 @@ OPTIONS = (
     *("no-appendfsync-on-rewrite", "auto-aof-rewrite-percentage", "activedefrag", "hz"),
 )
 PINGS = 20
-MARKER = "ordershop-bench:marker"
 
 
 def describe_server(client: redis.Redis, url: ServerUrl, clock: Clock, *, pid: int | None) -> dict[str, Any]:
