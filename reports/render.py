@@ -14,8 +14,6 @@ How text gets into a page, and why it stays text there, stands in `reports.page`
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from harness.check.meanwhile import stalls
@@ -27,6 +25,7 @@ from reports.gates import GateRow, gate_rows
 from reports.latencies import operations
 from reports.page import drawing, libraries, page, static
 from reports.quantities import quantity
+from reports.trust import Trust, trust
 
 # Points in time per chart: of a single run, and of each member of a suite.
 INTERVALS = 300
@@ -83,7 +82,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     interruption: str
     key: list[tuple[str, Figure]]
     doubts: list[findings.Doubt]
-    trust: tuple[list[Any], list[Figure]]
+    trust: Trust
     load: str
     workers: list[findings.WorkerRow]
     blocks: list[Block]
@@ -153,7 +152,7 @@ def _view(record: Record, identity: str, intervals: int) -> View:
         interruption=findings.interruption(record.run),
         key=findings.key_figures(record.run),
         doubts=findings.doubts(record.run),
-        trust=findings.validity(record.run),
+        trust=trust(record.run),
         load=findings.load(record.run),
         workers=findings.workers(record.run),
         blocks=[
