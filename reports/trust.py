@@ -135,7 +135,7 @@ def _told(figure: Figure | None) -> str:
 
 
 def _held(table: _Table) -> str:
-    """That the instrument held its schedule, and how its lateness at p99 compares, in words: two quantiles, no share."""
+    """That the instrument held its schedule, and how late it was beside the response, at p99: no share of it."""
     shares = []
     for values in table.values():
         lag, response = (values.get("p99", {}).get(kind) for kind in ("send_lag", "response"))
