@@ -127,6 +127,8 @@ class Findings:
         self.load: dict[str, Any] = {}
         # What the pumps know of themselves, each by the first part of its figures' names.
         self.pumps: dict[str, Any] = {}
+        # What they have done, by the same names.
+        self.loads: dict[str, PumpResult] = {}
         # What can be looked at, and done by hand, while the scenario runs; None where it has no such thing.
         self.origin_ns: int | None = None
         self.progress: Callable[[], Any] | None = None
@@ -212,6 +214,7 @@ class Findings:
             self._quantiles(f"{dot}{kind}", total_of(log, operation, kind))
         if any(tag.endswith(f".{READING_LAG}") for tag in log.tags):
             self._quantiles(f"{dot}{READING_LAG}", total_of(log, operation, READING_LAG))
+        self.loads[name] = result
         self.pumps[name or self.prefix] = {
             **msgspec.to_builtins(result.instrument),
             "dated_by": result.instrument.dated_by,
@@ -507,6 +510,8 @@ def _save(directory: Path, finished: Run, findings: Findings, started_epoch_s: f
     if finished.status != "complete":
         verdict = Verdict(name=f"{finished.scenario}.finished", status="UNKNOWN", detail=finished.reason)
         findings.verdicts.append(verdict)
+    if finished.status == "failed":
+        findings.verdicts += _not_answered(findings)
     findings.verdicts += server_verdicts(finished.scenario, findings.history, findings.server)
     run.save_measurements(
         directory, findings.intervals, findings.history, findings.slowest, started_epoch_s=started_epoch_s
@@ -525,6 +530,16 @@ def _save(directory: Path, finished: Run, findings: Findings, started_epoch_s: f
         headline=findings.headline,
     )
     run.save(directory, whole)
+
+
+def _not_answered(findings: Findings) -> list[Verdict]:
+    """What a load was answered, where not all was well, of a run that ended before it could say so itself."""
+    said = {verdict.name for verdict in findings.verdicts}
+    found = [
+        answered(".".join(filter(None, (findings.prefix, name, "answered"))), result)
+        for name, result in findings.loads.items()
+    ]
+    return [verdict for verdict in found if verdict.status != "PASS" and verdict.name not in said]
 
 
 def _dated_by(pumps: Mapping[str, Mapping[str, Any]]) -> str:

@@ -70,6 +70,8 @@ TICK_S = 0.05
 # How often a worker hands on what was measured.
 SHIP_NS = 500_000_000
 _FLUSH_EVERY = 256
+# Of what a system says of a failure, so much is kept.
+_BODY_CHARS = 300
 # A connection that was idle for longer is not used again: the other side may be closing it this very moment, and
 # whether a command was lost with it could not be known. Servers wait for 5 s at the least.
 _KEEP_ALIVE_NS = 4_000_000_000
@@ -107,11 +109,13 @@ class StepError(Exception):
     Args:
         reason: what is counted, a few words.
         outcome: FAILED, or UNKNOWN where it may have happened all the same.
+        body: what the system said of it, of which one is kept for each reason.
     """
 
-    def __init__(self, reason: str, outcome: int = FAILED) -> None:
+    def __init__(self, reason: str, outcome: int = FAILED, body: str = "") -> None:
         super().__init__(reason)
         self.outcome = outcome
+        self.body = body
 
 
 _Step = TypeVar("_Step", bound=Callable[..., None])
@@ -204,19 +208,19 @@ class ActingUser(User):  # type: ignore[misc]  # locust comes without types
         start_ns = pool.clock.now_ns()
         self.doing = function.__name__
         self._is_acting = True
-        outcome, reason = UNKNOWN, "the user was ended"
+        outcome, reason, body = UNKNOWN, "the user was ended", ""
         try:
             function(self)
             outcome, reason = OK, ""
         except StepError as error:
-            outcome, reason = error.outcome, str(error)
+            outcome, reason, body = error.outcome, str(error), error.body
         except Exception as error:
             outcome, reason = FAILED, f"{self.doing}: {type(error).__name__}: {error}"
             raise
         finally:
             self._is_acting = False
             operation = self.operation if self.doing == self.operation else f"{self.operation}.{self.doing}"
-            pool.end_step(operation, (self._due_ns, start_ns, pool.clock.now_ns()), outcome, reason)
+            pool.end_step(operation, (self._due_ns, start_ns, pool.clock.now_ns()), outcome, reason, body)
 
     def tell(self, thing: str, state: str) -> None:
         """Note what this user was told of a thing; the last word on it is in the result."""
@@ -270,10 +274,10 @@ class JourneyUser(ActingUser, FastHttpUser):  # type: ignore[misc]  # locust com
         in_doubt = FAILED if method == "GET" else UNKNOWN
         if not response.status_code:
             raise StepError(f"{said}: no answer", in_doubt)
-        if response.status_code >= 500:
-            raise StepError(f"{said}: {response.status_code}", in_doubt)
         if response.status_code != 200:
-            raise StepError(f"{said}: {response.status_code}")
+            outcome = in_doubt if response.status_code >= 500 else FAILED
+            body = " ".join(response.text[:_BODY_CHARS].split())
+            raise StepError(f"{said}: {response.status_code}", outcome, body)
         try:
             return response.json()
         except ValueError as error:
@@ -381,14 +385,17 @@ class UserPool:
         self._begun_steps += 1
         return True
 
-    def end_step(self, operation: str, times_ns: tuple[int, int, int], outcome: int, reason: str) -> None:
-        """Record a step: when it was due, started and done; and how it went."""
+    def end_step(
+        self, operation: str, times_ns: tuple[int, int, int], outcome: int, reason: str, body: str = ""
+    ) -> None:
+        """Record a step: when it was due, started and done; how it went, and what the system said of that."""
         self._counts[outcome] += 1
         self._last_done_ns = times_ns[2]
         if outcome == OK:
             self._answered[(times_ns[2] - self._origin_ns) // SECOND_NS] += 1
         if reason:
-            self._failures.note(reason, (times_ns[2] - self._origin_ns) / 1e9, kind=reason)
+            text = f"{reason}: {body}" if body else reason
+            self._failures.note(text, (times_ns[2] - self._origin_ns) / 1e9, kind=reason)
         if outcome != UNKNOWN:
             self._noted.setdefault(operation, []).append(times_ns)
             self._count += 1

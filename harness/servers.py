@@ -44,6 +44,8 @@ START_TIMEOUT_NS = 20_000_000_000
 KILL_TIMEOUT_NS = 5_000_000_000
 # For so long, at the end, a server that is away is dialled again, so that our keys can be removed.
 CLOSE_TIMEOUT_NS = 10_000_000_000
+# Less is no room for what a server writes at once.
+_NO_ROOM_BYTES = 64 * 1024
 
 Durability = Literal["none", "everysec", "always"]
 
@@ -188,7 +190,14 @@ class OwnServer(Server):
         if status is None or self._is_killed:
             return None
         how = f"by {signal.Signals(-status).name}" if status < 0 else f"with exit status {status}"
-        return f"the server ended {how}; the last of its log: {' / '.join(self.last_lines()) or 'nothing'}"
+        lines = " / ".join(self.last_lines()) or "nothing"
+        return f"the server ended {how}{self._fullness()}; the last of its log: {lines}"
+
+    def _fullness(self) -> str:
+        """Whether there is no room for its data, in words: then there was none for the last of its log, either."""
+        if not self._directory.exists() or shutil.disk_usage(self._directory).free >= _NO_ROOM_BYTES:
+            return ""
+        return ", with no space left where its data and its log are"
 
     def last_lines(self, count: int = 5) -> list[str]:
         """The last lines of its log."""
@@ -377,6 +386,8 @@ class ForeignServer(Server):
             needs = "shopbench needs it to see that a database holds nobody else's keys, and to remove its own"
             why = " ".join(self.url.masked(str(error)).split())
             raise self._given_up(f"{shown}: {why}; {needs}") from error
+        except LockLostError as error:
+            raise self._given_up(f"{shown}: {error}") from error
         except (redis.RedisError, OSError) as error:
             why = self.url.masked(str(error))
             raise self._given_up(f"{shown}: does not answer as a Redis server does ({why})") from error
@@ -420,7 +431,9 @@ class ForeignServer(Server):
         # Ours are few or none, so the first key that is not ours comes soon.
         for key in self._client.scan_iter(count=1000):
             name = key.decode("utf-8", "replace")
-            # Another run of ours may just have begun: its lock comes before its marker.
+            # Another run of ours may just have begun: its lock comes before its marker, and both after we asked.
+            if name.startswith(NAMESPACE) and not marked:
+                marked = self._client.exists(MARKER)
             if not (name == LOCK or (marked and name.startswith(NAMESPACE))):
                 self._client.close()
                 raise ServerError(

@@ -97,6 +97,8 @@ class UnavailableError(StoreError):
     """The server did not answer in time, and an append may or may not have happened; or it cannot serve now."""
 
 
+# No answer came, or bytes that are none: then nothing that follows them on that connection can be read, either.
+_NO_ANSWER = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.InvalidResponse)
 # What a server answers that is there and cannot serve now: restarting, a replica, out of memory, its disk full, a
 # script that does not end, no password. Before Redis 7 it stands behind the place in the script where it happened.
 _UNABLE = re.compile(
@@ -139,15 +141,15 @@ def says_unable(text: str) -> bool:
 
 
 def is_unable(error: redis.RedisError) -> bool:
-    """Whether a server did not answer, or answered that it cannot serve now; another moment it may."""
-    if isinstance(error, (redis.ConnectionError, redis.TimeoutError, *_UNABLE_KINDS)):
+    """Whether a server did not answer, or nothing that can be read, or that it cannot serve now; later it may."""
+    if isinstance(error, (*_NO_ANSWER, *_UNABLE_KINDS)):
         return True
     return says_unable(str(error))
 
 
 def _ours(error: redis.RedisError) -> StoreError:
     """What a store raises for an error of the client library."""
-    if isinstance(error, (redis.ConnectionError, redis.TimeoutError)):
+    if isinstance(error, _NO_ANSWER):
         return UnavailableError(f"no answer from the event store: {error}")
     if is_unable(error):
         return UnavailableError(f"the event store cannot serve now: {error}")
@@ -466,7 +468,7 @@ class EventStore:
         for attempt in range(self._retries + 1):
             try:
                 return append_answer(self._call(self._append, arguments))
-            except (redis.ConnectionError, redis.TimeoutError) as error:
+            except _NO_ANSWER as error:
                 last: redis.RedisError = error
             except redis.ResponseError as error:
                 if not is_elsewhere(error):

@@ -47,7 +47,7 @@ from harness.pacing import constant
 from harness.probes import Sample, Sampler
 from harness.recording import LatencyLog
 from harness.run import Verdict
-from ordershop.event_store import EventStore, StoreError, UnavailableError, connect
+from ordershop.event_store import EventStore, StoreError, UnavailableError, connect, is_unable
 from ordershop.services.crm import SOURCES
 from scenarios.account import ACCOUNT, add_account, add_lag, add_line_arrival, caught_up_ns
 from scenarios.commands import CONSUMERS, PRODUCERS
@@ -298,8 +298,12 @@ class Trimmer:
         before_ns = self._clock.now_ns()
         try:
             self._go_over(store)
-        except (UnavailableError, redis.ConnectionError, redis.TimeoutError):
+        except UnavailableError:
             return  # the server is away, as somebody at the web UI may have it; the next round comes
+        except redis.RedisError as error:
+            if is_unable(error):
+                return
+            raise
         self.rounds += 1
         self.longest_ns = max(self.longest_ns, self._clock.now_ns() - before_ns)
 

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from harness.host.process_identity import is_provably_dead, this_process
 from harness.server.lock import HeldError, Lock, NoLockError
 from harness.servers import LOCK, MARKER, NAMESPACE, ForeignServer, OwnServer, ServerError, client_for, open_server
 from tests.stores import PROGRAMS, open_own
-from tests.waiting import until
+from tests.waiting import in_threads, until
 
 
 @pytest.fixture(params=PROGRAMS)
@@ -91,6 +91,73 @@ def _renamed(*commands: str) -> Iterator[OwnServer]:
         pytest.skip("no redis-server here")
     with Renaming(Path(program), SystemClock()) as server:
         yield server
+
+
+def _idle_for_two_seconds(server: OwnServer) -> str:
+    with server.client() as admin:
+        admin.config_set("timeout", 2)
+    return str(server.url)
+
+
+# How a server may be, and the address by which runs then come.
+SERVERS: dict[str, Callable[[OwnServer], str]] = {
+    "plain": lambda server: str(server.url),
+    "timeout 2": _idle_for_two_seconds,
+    "no CLIENT": lambda server: allow(server, "~*", "&*", "+@all", "-client"),
+    "no scripts": lambda server: allow(server, "~*", "&*", "+@all", "-@scripting"),
+    "no INFO, no UNLINK": lambda server: allow(server, "~*", "&*", "+@all", "-info", "-unlink"),
+}
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_of_runs_that_begin_at_once_one_has_the_database(their_server: OwnServer, kind: str) -> None:
+    """Four at the same moment, again and again: one holds it, the others are refused, and its keys stay."""
+    url = SERVERS[kind](their_server)
+    with their_server.client() as admin:
+        for turn in range(3):
+            began: list[ForeignServer] = []
+            refused: list[str] = []
+
+            def begin(_: int, began: list[ForeignServer] = began, refused: list[str] = refused) -> None:
+                try:
+                    began.append(ForeignServer(url))
+                except ServerError as error:
+                    refused.append(str(error))
+
+            in_threads(4, begin)
+            assert len(began) == 1
+            assert ["another run of shopbench" in said for said in refused] == [True] * 3
+            admin.set(f"{NAMESPACE}turn", turn)
+            with pytest.raises(ServerError, match="another run of shopbench"):
+                ForeignServer(url)
+            assert admin.get(f"{NAMESPACE}turn") == b"%d" % turn
+            began[0].close()
+            assert admin.dbsize() == 0
+
+
+@pytest.mark.parametrize(("first", "second"), [("plain", "no CLIENT"), ("no CLIENT", "plain"), ("plain", "plain")])
+def test_whoever_comes_second_is_refused(own_server: OwnServer, first: str, second: str) -> None:
+    """In either order, by users who may do different things; when the first has ended the second can begin."""
+    urls = [SERVERS[kind](own_server) for kind in (first, second)]
+    with own_server.client() as admin:
+        admin.config_set("timeout", 2)
+        with ForeignServer(urls[0]):
+            admin.set(f"{NAMESPACE}mine", 1)
+            with pytest.raises(ServerError, match="another run of shopbench"):
+                ForeignServer(urls[1])
+            assert admin.get(f"{NAMESPACE}mine") == b"1"
+        with ForeignServer(urls[1]) as server:
+            assert server.lock_said == "held"
+            assert not admin.exists(f"{NAMESPACE}mine")
+
+
+def test_a_foreign_key_keeps_every_run_out(own_server: OwnServer, client: redis.Redis) -> None:
+    """Two that come to somebody's data are both refused, and it is as it was."""
+    client.set("theirs", "precious")
+    for _ in range(2):
+        with pytest.raises(ServerError, match="a key that is not ours"):
+            ForeignServer(own_server.url)
+    assert client.keys() == [b"theirs"]
 
 
 @pytest.mark.parametrize("missing", ["-set", "-get", "-expire"])
@@ -259,6 +326,20 @@ def test_of_two_that_find_a_dead_ones_lock_one_takes_it(own_server: OwnServer, c
         second.take()
     assert first.is_ours(client)
     first.give_back(client)
+
+
+def test_a_lock_of_ones_own_that_was_not_given_back_is_taken(own_server: OwnServer, client: redis.Redis) -> None:
+    """Where a server did not answer as it was given back, this very process takes it again; never one it holds."""
+    first, second, third = (Lock(lambda: client_for(own_server.url), LOCK) for _ in range(3))
+    first.take()
+    with pytest.raises(HeldError):
+        second.take()
+    first.stop()
+    second.take()
+    assert second.is_ours(client)
+    with pytest.raises(HeldError):
+        third.take()
+    second.give_back(client)
 
 
 # At the end --------------------------------------------------------------------------------------------------

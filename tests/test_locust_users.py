@@ -140,6 +140,9 @@ def test_every_arrival_has_an_outcome(site: Site, method: str, ok: int, failed: 
         f"{method} /cut: no answer": 20,
         "visit: LookupError: unbearable": 20,
     }
+    # One example of what the system said of it.
+    [broken] = [each.text for each in result.failures if each.kind == f"{method} /broken: 500"]
+    assert broken == f'{method} /broken: 500: {{"page": "broken"}}'
     # What is not known to be done has no latency.
     assert [total(result, kind).total for kind in ("response", "service", "send_lag")] == [ok + failed] * 3
     assert {interval.sparse.out_of_range for interval in result.intervals} == {0}

@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,7 @@ from harness.servers import (
 )
 from tests.oracle import Conversation, Oracle
 from tests.processes import is_alive
+from tests.stores import open_own
 from tests.waiting import until
 
 
@@ -556,7 +558,7 @@ def test_a_url_that_cannot_be_used_is_one_line_without_its_password(
 def test_a_server_that_wants_a_password_is_told_so(own_server: OwnServer, client: redis.Redis) -> None:
     """No password where one is needed: an error in one line."""
     client.config_set("requirepass", "pw")
-    with pytest.raises(ServerError, match=r"^redis://127.0.0.1:\d+: Authentication required.$"):
+    with pytest.raises(ServerError, match=r"^redis://127.0.0.1:\d+: NOAUTH Authentication required.$"):
         open_server(own_server.url, SystemClock())
 
 
@@ -597,3 +599,23 @@ def test_a_client_retries_nothing(own_server: OwnServer) -> None:
         with pytest.raises(redis.TimeoutError):
             client.xadd("s", {"a": 1})
         assert [command[0] for command in oracle.commands].count(b"XADD") == 1
+
+
+def test_a_server_that_ends_for_want_of_room_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its log has no room, either, so its last words may be missing; that there is none left is said."""
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2500k", "tmpfs", str(tmp_path)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("no file system of one's own can be mounted here")
+    try:
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        with open_own(durability="always") as server, server.client() as client:
+            assert server.end is None
+            with contextlib.suppress(redis.RedisError):
+                for _ in range(1_000):
+                    client.xadd("s", {"v": "x" * 10_000})
+            until(lambda: server.end, "the end of the server")
+            assert "no space left" in (server.end or "")
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)

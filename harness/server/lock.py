@@ -6,8 +6,8 @@
 
 A token in the database lives as long as its run: it survives an idle connection that the server ends, a
 failover behind the address, and a user who may not run CLIENT. It expires when its run is killed. Whoever finds
-the token of a process of this very host that is provably dead (`harness.host.process_identity`) takes its place at
-once, by a script, so that of two who find it only one does.
+the token of a process of this very host that is provably dead (`harness.host.process_identity`), or one of its own
+that it could not give back, takes its place at once, by a script, so that of two who find it only one does.
 
 Renewal needs no script: between GET and EXPIRE another's token can only take the place of ours when ours has
 expired, and then EXPIRE gives that other one a few seconds more, which harms nobody.
@@ -30,6 +30,8 @@ import redis
 
 from harness.host.process_identity import ProcessIdentity, is_provably_dead, this_process
 
+# The tokens that this process holds by now. Another one of it was not given back: the server did not answer then.
+_HELD: set[bytes] = set()
 TTL_S = 30
 RENEW_S = 5.0
 RETRY_S = 0.5
@@ -93,6 +95,17 @@ class Lock:
             NoLockError: this user may not run a command that it needs, or the server has none.
             redis.RedisError: the server does not answer, or not as it should.
         """
+        # Before it is there: nobody else of this process is to find it and think that it was left.
+        _HELD.add(self._token)
+        try:
+            self._take()
+        except BaseException:
+            _HELD.discard(self._token)
+            raise
+        self._thread = threading.Thread(target=self._renew_until_stopped, name="lock", daemon=True)
+        self._thread.start()
+
+    def _take(self) -> None:
         with contextlib.closing(self._dial()) as client:
             try:
                 if not self._set(client):
@@ -104,8 +117,6 @@ class Lock:
                 if not is_refused(error):
                     raise
                 raise NoLockError(" ".join(str(error).split())) from error
-        self._thread = threading.Thread(target=self._renew_until_stopped, name="lock", daemon=True)
-        self._thread.start()
 
     def is_ours(self, client: redis.Redis) -> bool:
         """Whether the token in the database is this one.
@@ -128,6 +139,7 @@ class Lock:
     def stop(self) -> None:
         """Renew it no more."""
         self._stop.set()
+        _HELD.discard(self._token)
         if self._thread is not None:
             self._thread.join()
             self._thread = None
@@ -148,7 +160,10 @@ class Lock:
                 return
             found = self._read(client) or b""
         owner = _owner_of(found)
-        if owner is not None and is_provably_dead(owner) and self._takes_over(client, found):
+        is_left = owner is not None and (
+            is_provably_dead(owner) or (owner == this_process() and found not in _HELD)
+        )
+        if is_left and self._takes_over(client, found):
             return
         left_s = 0
         with contextlib.suppress(redis.exceptions.NoPermissionError):

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import redis
@@ -86,13 +86,51 @@ def tls_context(options: Mapping[str, Any]) -> ssl.SSLContext:
 
 
 class _WithholdingParser(DefaultParser):  # type: ignore[misc, valid-type]
-    """redis-py's, whose errors do not name the user: they end in logs, answers and records."""
+    """redis-py's, whose errors do not name the user: they end in logs, answers and records.
+
+    And they begin with the server's own word for them, such as OOM, which redis-py cuts off those that it knows.
+    """
 
     @classmethod
     def parse_error(cls, response: str) -> Exception:
         """The exception for an error that was answered."""
-        error: Exception = super().parse_error(withheld(response))
+        said = withheld(response)
+        error: Exception = super().parse_error(said)
+        if not said.startswith("ERR "):
+            error.args = (said,)
         return error
+
+
+# What replies are of whose kind redis-py takes whatever comes.
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    "EXISTS": (int,),
+    "GET": (bytes, type(None)),
+    "INFO": (bytes,),
+    "SCAN": (list,),
+    "SCRIPT LOAD": (bytes,),
+    "XADD": (bytes,),
+    "XINFO GROUPS": (list,),
+    "XLEN": (int,),
+    "XPENDING": (list,),
+    "XRANGE": (list,),
+    "XREVRANGE": (list,),
+}
+
+
+def _reading(command: str, read: Callable[..., Any] | None) -> Callable[..., Any]:
+    """What reads the reply to a command: as redis-py's does, and a reply of another kind is one error, by name."""
+    kinds = _KINDS.get(command, (object,))
+
+    def reading(reply: Any, **options: Any) -> Any:
+        wrong: Exception | None = None
+        if isinstance(reply, kinds):
+            try:
+                return reply if read is None else read(reply, **options)
+            except (TypeError, ValueError, LookupError, AttributeError) as error:
+                wrong = error
+        raise redis.exceptions.InvalidResponse(f"what was answered to {command} is no reply to it") from wrong
+
+    return reading
 
 
 class TlsConnection(SSLConnection):
@@ -154,4 +192,7 @@ def redis_client(url: ServerUrl, *, timeout_s: float, block_s: float = 0.0) -> r
             for name, value in options.items()
             if name.startswith("ssl_") and name != "ssl_server_hostname"
         }
-    return redis.Redis.from_pool(ConnectionPool(connection_class=kind, **how))
+    client = redis.Redis.from_pool(ConnectionPool(connection_class=kind, **how))
+    for command in {*client.response_callbacks, *_KINDS}:
+        client.set_response_callback(command, _reading(command, client.response_callbacks.get(command)))
+    return client
