@@ -17,7 +17,9 @@ the last of them, and whoever loses the core between `start` and the send has it
 
 What is off for another reason than the instrument is UNKNOWN, with the cause: our processes waited for a core,
 or the host took one, for a fifth of the operations beyond that quantile at least; the oracle did not keep to
-its script; or this system's kernel dates nothing, and all that was late in reading is in the figures.
+its script; this system's kernel dates nothing, and all that was late in reading is in the figures; or a plain
+client of thirty lines, right before and after, needed so long for the same way that the instrument passes beside
+it (`harness.oracle_plain`).
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ from harness.host.contention import Contention, ContentionMeter
 from harness.load.pump_process import PumpProcess
 from harness.load.settings import PumpResult, PumpSettings
 from harness.oracle import Notes, Oracle, responses_ns
+from harness.oracle_plain import Exchanges, exchanges
 from harness.pacing import Pacer, constant
 from harness.recording import LatencyLog
 from harness.run import Status, Verdict
@@ -57,6 +60,8 @@ BUSY_ORACLE_LATE_US = 50.0
 SCRIPT_RATE_PER_S, SCRIPT_S = 250, 4.0
 SMALL_RATE_PER_S, SMALL_S = 1_000, 2.0
 SMALL_DELAYS_US = (0, 20, 50, 100, 500)
+# A plain client's share of each run: half of it before, half of it after.
+PLAIN_S = 0.6
 
 
 class Beside(Struct, frozen=True, kw_only=True):
@@ -66,6 +71,8 @@ class Beside(Struct, frozen=True, kw_only=True):
         complete: whether all operations were answered.
         counts: how many were answered, and of how many.
         response, service: pairs of what the oracle answered and what was recorded.
+        ways_us: by how much more than the oracle took a plain client needed, at each of `QUANTILES`: until the
+            reply was here, and for the whole exchange.
         is_dated: whether this system's kernel dates what was sent.
         oracle_late_us: by how much the oracle missed its script at p90.
         contention: who else wanted the CPU meanwhile.
@@ -75,6 +82,7 @@ class Beside(Struct, frozen=True, kw_only=True):
     counts: tuple[int, int]
     response: tuple[list[float], list[int | None]]
     service: tuple[list[float], list[int | None]]
+    ways_us: tuple[list[float], list[float]]
     is_dated: bool
     oracle_late_us: float
     contention: Contention
@@ -84,7 +92,17 @@ class Beside(Struct, frozen=True, kw_only=True):
         """The largest share of the tolerance that is used, by which quantile, and of what."""
         return max(
             (*tolerance_used(*self.response), "response"),
-            (*tolerance_used(*self.service, up_to=TAIL_FROM, way_us=WAY_US), "service"),
+            (*tolerance_used(*self.service, up_to=TAIL_FROM, ways_us=[WAY_US] * len(QUANTILES)), "service"),
+        )
+
+    @property
+    def used_beside_plain(self) -> float:
+        """The largest share of the tolerance that is used where a plain client's ways may be in the figures."""
+        reply, whole = self.ways_us
+        whole = [max(WAY_US, way) for way in whole]
+        return max(
+            tolerance_used(*self.response, ways_us=reply)[0],
+            tolerance_used(*self.service, up_to=TAIL_FROM, ways_us=whole)[0],
         )
 
     def busy(self, share: float) -> str:
@@ -95,6 +113,10 @@ class Beside(Struct, frozen=True, kw_only=True):
         """
         explains = EXPLAINS * (1 - max(share, TAIL_FROM))
         causes = []
+        used, at, of_what = self.used
+        if used > 1 >= self.used_beside_plain:
+            way = self.ways_us[of_what == "service"][QUANTILES.index(at)]
+            causes.append(f"a plain client was {way:,.0f} µs behind the oracle there, too")
         if not self.is_dated:
             causes.append("this system's kernel does not date replies, so they count from when they were read")
         if (waited := self.contention.waited_share) is not None and waited > explains:
@@ -137,17 +159,21 @@ def exact_quantiles_us(values_ns: Int64s, shares: tuple[float, ...]) -> list[flo
 
 
 def tolerance_used(
-    expected_us: Sequence[float], recorded_us: Sequence[float | None], *, up_to: float = 1.0, way_us: float = 0.0
+    expected_us: Sequence[float],
+    recorded_us: Sequence[float | None],
+    *,
+    up_to: float = 1.0,
+    ways_us: Sequence[float] = (0.0,) * len(QUANTILES),
 ) -> tuple[float, float]:
     """The largest share of the tolerance that any quantile uses, and which one; infinite without a value.
 
     Args:
         expected_us, recorded_us: by `QUANTILES`.
         up_to: the last quantile that counts.
-        way_us: by how much more than expected may be recorded, before anything of the tolerance is used.
+        ways_us: by how much more than expected may be recorded, before anything of the tolerance is used.
     """
     used = []
-    for share, expected, recorded in zip(QUANTILES, expected_us, recorded_us, strict=True):
+    for share, expected, recorded, way_us in zip(QUANTILES, expected_us, recorded_us, ways_us, strict=True):
         if share <= up_to:
             allowed = expected * RELATIVE + (ABSOLUTE_US if share <= TAIL_FROM else TAIL_ABSOLUTE_US)
             over = math.inf if recorded is None else recorded - expected
@@ -178,6 +204,7 @@ def check_scripts(stage: Stage, findings: Findings) -> Iterator[str]:
         scripted = exact_quantiles_us(responses_ns(pacer.due_ns(0, pacer.total), delays_ns), QUANTILES)
         _figures(findings, f"oracle.{label}", beside.response, scripted)
         _figures(findings, f"oracle.{label}.service", beside.service)
+        _ways(findings, f"oracle.{label}", beside)
         findings.verdicts.append(_verdict(f"selfcheck.oracle.{label}", {f"{name} delays": beside}))
 
 
@@ -190,16 +217,43 @@ def check_small_delays(stage: Stage, findings: Findings) -> Iterator[str]:
         beside = _held_against(stage, np.full(pacer.total, delay_us * 1_000, np.int64), pacer)
         _figures(findings, f"oracle.small.{delay_us}us.response", beside.response)
         _figures(findings, f"oracle.small.{delay_us}us.service", beside.service)
+        _ways(findings, f"oracle.small.{delay_us}us", beside)
         found[f"{delay_us} µs"] = beside
     findings.verdicts.append(_verdict("selfcheck.oracle.small", found))
 
 
 def _held_against(stage: Stage, delays_ns: Int64s, pacer: Pacer) -> Beside:
     source = probe_source()
+    rate_per_s = pacer.total / (pacer.duration_ns / 1e9)
+    count = min(pacer.total, max(1, round(rate_per_s * PLAIN_S / 2)))
     with Oracle(delays_ns, source.command_bytes) as oracle:
+
+        def plain() -> Exchanges:
+            # An oracle tells commands apart by their length alone.
+            return exchanges(stage.clock, oracle, bytes(source.command_bytes), rate_per_s, count)
+
+        before = plain()
         result, origin_ns, contention = run_beside(stage.clock, oracle, pacer, source)
         notes = oracle.notes()
-    return _beside(result, notes, origin_ns + pacer.due_ns(0, pacer.total), contention)
+        ways_us = longest_ways_us(before, plain())
+    return _beside(result, notes, origin_ns + pacer.due_ns(0, pacer.total), contention, ways_us)
+
+
+def longest_ways_us(*runs: Exchanges) -> tuple[list[float], list[float]]:
+    """The longest ways of several runs at each of `QUANTILES`, in microseconds: back, and there and back."""
+    replies = [exact_quantiles_us(run.reply_ns, QUANTILES) for run in runs]
+    wholes = [
+        [
+            service - taken
+            for service, taken in zip(
+                exact_quantiles_us(run.service_ns, QUANTILES),
+                exact_quantiles_us(run.taken_ns, QUANTILES),
+                strict=True,
+            )
+        ]
+        for run in runs
+    ]
+    return [max(each) for each in zip(*replies, strict=True)], [max(each) for each in zip(*wholes, strict=True)]
 
 
 def run_beside(
@@ -217,7 +271,13 @@ def run_beside(
         return pump.result(60), origin_ns, contention
 
 
-def _beside(result: PumpResult, notes: Notes, due_ns: Int64s, contention: Contention) -> Beside:
+def _beside(
+    result: PumpResult,
+    notes: Notes,
+    due_ns: Int64s,
+    contention: Contention,
+    ways_us: tuple[list[float], list[float]],
+) -> Beside:
     answered_ns = notes.answered_ns
     log = LatencyLog(result.intervals)
     late_ns = (notes.before_ns - notes.released_ns)[answered_ns > 0]
@@ -232,6 +292,7 @@ def _beside(result: PumpResult, notes: Notes, due_ns: Int64s, contention: Conten
             exact_quantiles_us(answered_ns - notes.arrived_ns, QUANTILES),
             log.total("probe.service").quantiles_us(QUANTILES),
         ),
+        ways_us=ways_us,
         is_dated=bool((notes.dated_ns > 0).any()),
         oracle_late_us=exact_quantiles_us(late_ns, (0.9,))[0] if late_ns.size else float("inf"),
         contention=contention,
@@ -249,6 +310,12 @@ def _figures(
             findings.figure(f"{label}.p{share * 100:g}.scripted", scripted_us[at], "µs")
         findings.figure(f"{label}.p{share * 100:g}.answered", answered, "µs")
         findings.figure(f"{label}.p{share * 100:g}.recorded", recorded, "µs")
+
+
+def _ways(findings: Findings, label: str, beside: Beside) -> None:
+    for share, way_us in zip(QUANTILES, beside.ways_us[1], strict=True):
+        if share <= TAIL_FROM:
+            findings.figure(f"{label}.plain_way.p{share * 100:g}", way_us, "µs")
 
 
 _WORST: Mapping[Status, int] = {"PASS": 0, "UNKNOWN": 1, "FAIL": 2}

@@ -14,17 +14,19 @@ from hypothesis import strategies as st
 
 from harness.clock import SystemClock
 from harness.host.contention import Contention, ContentionMeter
-from harness.oracle import Oracle, responses_ns
+from harness.oracle import Oracle, OracleError, responses_ns
 from harness.oracle_checks import (
     QUANTILES,
     Beside,
     exact_quantiles_us,
+    longest_ways_us,
     oracle_status,
     probe_source,
     run_beside,
     scripts,
     tolerance_used,
 )
+from harness.oracle_plain import Exchanges, exchanges
 from harness.pacing import constant
 from harness.recording import Histogram, LatencyLog
 from harness.selfcheck import lateness
@@ -102,7 +104,9 @@ def test_tolerance_is_narrow_up_to_p90(share: float, up_to: float, used: float) 
 def test_a_way_may_be_in_what_is_recorded_only(recorded: float, used: float) -> None:
     """With a way of 10 µs, what is too long by as much is right, and what is too short is not."""
     expected = [1_000.0] * len(QUANTILES)
-    assert tolerance_used(expected, [recorded] * len(QUANTILES), up_to=0.9, way_us=10.0)[0] == pytest.approx(used)
+    assert tolerance_used(expected, [recorded] * len(QUANTILES), up_to=0.9, ways_us=[10.0] * len(QUANTILES))[
+        0
+    ] == pytest.approx(used)
 
 
 def test_a_missing_quantile_passes_nothing() -> None:
@@ -133,17 +137,24 @@ def test_the_oracle_keeps_to_its_script() -> None:
 
 
 def beside(
-    *, off_us: float = 0.0, is_dated: bool = True, oracle_late_us: float = 0.0, waited: float | None = 0.0
+    *,
+    off_us: float = 0.0,
+    service_off_us: float = 0.0,
+    ways_us: tuple[float, float] = (2.0, 6.0),
+    is_dated: bool = True,
+    oracle_late_us: float = 0.0,
+    waited: float | None = 0.0,
 ) -> Beside:
-    """A comparison in which the responses are off by so much at each quantile."""
+    """A comparison in which responses and services are off by so much at each quantile."""
     answered = [1_000.0] * len(QUANTILES)
     recorded: list[int | None] = [round(1_000 + off_us)] * len(QUANTILES)
-    exact: list[int | None] = [1_000] * len(QUANTILES)
+    served: list[int | None] = [round(1_000 + service_off_us)] * len(QUANTILES)
     return Beside(
         complete=True,
         counts=(10, 10),
         response=(answered, recorded),
-        service=(answered, exact),
+        service=(answered, served),
+        ways_us=([ways_us[0]] * len(QUANTILES), [ways_us[1]] * len(QUANTILES)),
         is_dated=is_dated,
         oracle_late_us=oracle_late_us,
         contention=Contention(waited_share=waited, stolen_share=0.0),
@@ -190,6 +201,59 @@ def test_a_busy_machine_is_no_verdict_on_the_instrument(
 ) -> None:
     """What is off is the instrument's fault only where nothing else can be its cause."""
     assert status == oracle_status(complete=complete, used=used, busy=busy)
+
+
+@pytest.mark.parametrize(
+    ("found", "cause"),
+    [
+        (beside(service_off_us=30), ""),
+        (beside(service_off_us=30, ways_us=(2.0, 18.0)), ""),
+        (beside(service_off_us=30, ways_us=(2.0, 25.0)), "a plain client was 25 µs behind the oracle there, too"),
+        (beside(service_off_us=20, ways_us=(2.0, 25.0)), ""),
+        (beside(off_us=15), ""),
+        (beside(off_us=15, ways_us=(8.0, 9.0)), "a plain client was 8 µs behind the oracle there, too"),
+        (beside(off_us=30, service_off_us=30, ways_us=(8.0, 25.0)), ""),
+    ],
+)
+def test_what_a_plain_client_sees_is_not_the_instruments(found: Beside, cause: str) -> None:
+    """Where the instrument passes beside a plain client's way, and only there, the way is the cause."""
+    assert found.busy(found.used[1]) == cause
+
+
+def test_the_longest_way_counts() -> None:
+    """Of the runs before and after, the longer way at each quantile; there and back is more than back."""
+    shorter, longer = (
+        Exchanges(
+            service_ns=np.array([way, way + 1_000]) * 3,
+            taken_ns=np.array([way, way + 1_000]),
+            reply_ns=np.array([way, way]),
+        )
+        for way in (1_000, 4_000)
+    )
+    replies, wholes = longest_ways_us(shorter, longer)
+    assert replies == [4.0] * len(QUANTILES)
+    assert (wholes[0], wholes[-1]) == (8.0, 10.0)
+
+
+def test_a_plain_client_of_an_oracle() -> None:
+    """Its exchanges take at least what the oracle took; then the oracle serves the next client from the start."""
+    delays = np.full(20, 200_000, np.int64)
+    source = probe_source()
+    with Oracle(delays, source.command_bytes) as oracle:
+        for _ in range(2):
+            seen = exchanges(SystemClock(), oracle, bytes(source.command_bytes), 1_000, 20)
+            assert seen.service_ns.size == 20
+            assert (seen.taken_ns >= 200_000).all()
+            assert np.median(seen.service_ns) > np.median(seen.taken_ns)
+            assert (seen.reply_ns < seen.service_ns).all()
+
+
+def test_a_plain_client_of_a_dead_oracle() -> None:
+    """An oracle that is gone is an error of the oracle."""
+    with Oracle(np.zeros(1, np.int64), 10) as oracle:
+        pass
+    with pytest.raises(OracleError, match="does not answer a plain client"):
+        exchanges(SystemClock(), oracle, bytes(10), 1_000, 1)
 
 
 @pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="this system does not tell")
