@@ -193,6 +193,8 @@ SHORT: tuple[tuple[str, Plan], ...] = (
     ("lag", Plan(2, ("garbage", "cut"), 0.2, after=120, lasting_s=0.5, commands=CONSUMING)),
     ("retention", Plan(3, ("error", "late"), 0.3, after=300)),
     ("replay", Plan(4, ("silent",), 1.0, after=90)),
+    ("append", Plan(5, ("wrong",), 0.2, after=60, commands=LOAD)),
+    ("crm_outage", Plan(6, ("wrong",), 0.1, after=200, lasting_s=1.0)),
 )
 
 
