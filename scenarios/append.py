@@ -193,7 +193,11 @@ def _measure(
         arriving.end()
     findings.host_steal(history, name=label)
     how = Judged(
-        budget_ms=chosen.send_lag_budget_ms, name=label, operation=operation, offset_ns=origin_ns - run_origin_ns
+        budget_ms=chosen.send_lag_budget_ms,
+        name=label,
+        operation=operation,
+        offset_ns=origin_ns - run_origin_ns,
+        blind=arriving.blind,
     )
     add_arrival(findings, history, result, how)
     name = f"append.{label}." if label else "append."
