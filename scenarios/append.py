@@ -11,6 +11,12 @@ that the record names; both given again, `--seed S --param producer=P`, the same
 
 from __future__ import annotations
 
+if "." not in __name__ and __name__ != "__main__":  # Locust looks first where it was started, which is not ours
+    import sys
+    from pathlib import Path
+
+    sys.path.sort(key=lambda each: Path(each).absolute() == Path.cwd() != Path(__file__).resolve().parents[1])
+
 import contextlib
 from typing import Annotated, Any, Literal
 
