@@ -52,6 +52,7 @@ from harness.conducting import (
 )
 from harness.cores import Cores
 from harness.driving import OwnProcesses
+from harness.host.own_python import own_environment
 from harness.host.placement import PLANS, Plan, placed
 from harness.load.settings import SPIN_SHARE
 from harness.record.alive import settled
@@ -647,7 +648,7 @@ def web_command(  # noqa: PLR0913, PLR0917 - a command has as many options as it
     url = f"http://{host}:{port}/"
     out.print(f"{url}  {scenario.name}; Ctrl-C ends it", markup=False, highlight=False, soft_wrap=True)
     sys.stdout.flush()
-    environment = {**os.environ, **environment_for(which)}
+    environment = {**own_environment(), **environment_for(which)}
     command += ["--autostart"] if start else []
     os.execve(command[0], command, environment)  # noqa: S606 - in place of this process
 

@@ -11,6 +11,12 @@ that the record names; both given again, `--seed S --param producer=P`, the same
 
 from __future__ import annotations
 
+if "." not in __name__ and __name__ != "__main__":  # Locust looks first where it was started, which is not ours
+    import sys
+    from pathlib import Path
+
+    sys.path.sort(key=lambda each: Path(each).absolute() == Path.cwd() != Path(__file__).resolve().parents[1])
+
 import contextlib
 from typing import Annotated, Any, Literal
 
@@ -193,7 +199,11 @@ def _measure(
         arriving.end()
     findings.host_steal(history, name=label)
     how = Judged(
-        budget_ms=chosen.send_lag_budget_ms, name=label, operation=operation, offset_ns=origin_ns - run_origin_ns
+        budget_ms=chosen.send_lag_budget_ms,
+        name=label,
+        operation=operation,
+        offset_ns=origin_ns - run_origin_ns,
+        blind=arriving.blind,
     )
     add_arrival(findings, history, result, how)
     name = f"append.{label}." if label else "append."
