@@ -3,7 +3,7 @@
     Arriving(...)          looks ten times a second, in a thread of its own, at what the server has taken, at the
                            core that it runs on, and at what else the scenario counts
     add_arrival(...)       afterwards: figures `reached`, `reached_per_s`, `short_s`, the verdict `load_reached`,
-                           and what limited the load, which the record keeps beside how the load came
+                           and what limited the load and where, which the record keeps beside how the load came
 
 The probes have threads of their own, one for what asks the server and one for what does not: others ask questions
 that a server answers late, or not at all, when it is full or away, and that is what these are for.
@@ -173,6 +173,7 @@ def add_arrival(findings: Findings, history: History, result: PumpResult, how: J
     findings.figure(f"{dot}short_s", len(whole.short) if is_known else None, "s")
     if whole.short:
         findings.load.setdefault("limited_by", {})[how.name] = limit.words
+        findings.load.setdefault("limited_at", {})[how.name] = limit.place
     name = f"{findings.prefix}.{dot}load_reached"
     arrived = "been answered" if how.reached == "answered" else "reached the server"
     findings.verdicts.append(
