@@ -842,7 +842,6 @@ class Subscription:
         self._taken = []
 
     def _park(self, delivery: Delivery, deliveries: int, reason: str) -> None:
-        log.error("%s: parked %s after %d deliveries: %s", self.group, delivery.event_id, deliveries, reason)
         fields = {
             "stream": delivery.stream,
             "id": delivery.raw_id,
@@ -850,13 +849,11 @@ class Subscription:
             "deliveries": deliveries,
             "reason": reason,
         }
-        *_, executed = self._link.exchange(
-            ("MULTI",),
-            ("XADD", self.parked, "*", *(part for field in fields.items() for part in field)),
-            ("XACK", delivery.stream, self.group, delivery.raw_id),
-            ("EXEC",),
-        )
-        self._link.read("EXEC", _some, executed)
+        # Not in a transaction: there the server acknowledges also what it could not park.
+        parked = ("XADD", self.parked, "*", *(part for field in fields.items() for part in field))
+        self._link.call(bytes.decode, *parked)
+        self._link.call(int, "XACK", delivery.stream, self.group, delivery.raw_id)
+        log.error("%s: parked %s after %d deliveries: %s", self.group, delivery.event_id, deliveries, reason)
 
     # The position --------------------------------------------------------------------------------------
 

@@ -449,6 +449,17 @@ def test_a_poison_event_is_parked(store: EventStore) -> None:
     }
 
 
+def test_what_cannot_be_parked_is_not_acknowledged(store: EventStore) -> None:
+    """Where the server takes no parked event, poison stays pending, and the consumer says what was refused."""
+    store.append(Event.new("created", customer(3)))
+    subscription = subscribe(store, CUSTOMERS, max_deliveries=2, block_ms=5)
+    store.client.set(subscription.parked, "not a stream")
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        subscription.run(Handled(fails=lambda _: True), threading.Event())
+    assert pending(store, CUSTOMERS) == 1
+    assert store.client.get(subscription.parked) == b"not a stream"
+
+
 def test_a_failure_that_passes(store: EventStore) -> None:
     """An event that fails twice and then succeeds is acknowledged, and not parked."""
     store.append(Event.new("created", customer(1)))
