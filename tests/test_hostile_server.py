@@ -96,9 +96,9 @@ def _audit_record(ended: Ended, record: run.Record) -> Iterator[str]:
             yield f"{verdict.name}: {verdict.detail!r}"
     values = {figure.name: figure.value for figure in one.figures}
     for name, pump in one.environment["meanwhile"]["pumps"].items():
-        yield from _audit_pump(
-            f"{one.scenario}." if name in {"append", one.scenario} else f"{name}.", values, pump, one
-        )
+        # The only load of a run has the scenario's name; of several, each has its own, with or without that.
+        [prefix] = [p for p in (f"{name}.", f"{one.scenario}.{name}.") if f"{p}ok" in values]
+        yield from _audit_pump(prefix, values, pump, one)
 
 
 def _audit_pump(prefix: str, values: dict[str, float | None], pump: Any, one: run.Run) -> Iterator[str]:

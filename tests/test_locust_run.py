@@ -308,7 +308,7 @@ def test_json_is_all_of_the_output(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "locust", "-f", str(SCENARIOS / "append.py"), "--profile", "smoke", *options]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
     [row] = json.loads(done.stdout)
-    assert row["name"] == "append"
+    assert row["name"] == "append_none"
     assert "report.html" in done.stderr
 
 
