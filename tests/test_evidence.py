@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def test_an_order_of_many_blocks(tmp_path: Path) -> None:
     """Differences go on over the border of a block, and parts need not end with one."""
     numbers = np.random.default_rng(1).integers(0, 2**31, 200_001)
     cuts = [0, 1, 65_535, 65_537, 131_073, 200_001]
-    evidence = written(tmp_path, effects=[numbers[a:b] for a, b in zip(cuts, cuts[1:], strict=False)])
+    evidence = written(tmp_path, effects=[numbers[a:b] for a, b in itertools.pairwise(cuts)])
     assert (evidence.order("effects") == numbers).all()
 
 

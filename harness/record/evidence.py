@@ -7,9 +7,9 @@
     load.effects             event numbers in an order that matters, such as that of their effects
     groups                   JSON: anything small
 
-A zip archive, since every language reads one, a reader takes only the sections that it needs, and each section has
-a checksum: a file that was cut is no evidence, and says so. A section has a version of its own, for more kinds will
-come. A reader that does not know a kind or a version of a section does not have that section.
+It is a zip archive: every language reads one, a reader takes only the sections that it needs, and each section
+has a checksum, so that a file that was cut is no evidence, and says so. A section has a version of its own, since
+more kinds will come. A reader that does not know a kind or a version of a section does not have that section.
 
 Event numbers in order are stored as differences, since events mostly follow each other. The four bytes of each
 difference are stored apart, so that the upper three are runs of zeros, which deflate to almost nothing:
