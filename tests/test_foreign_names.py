@@ -21,6 +21,7 @@ from ordershop import supervisor
 from ordershop.supervisor import free_port
 from tests.processes import Ended
 from tests.test_gate_cli import commit, git
+from tests.verdicts import is_well
 from tests.waiting import until
 
 NAMES = ("harness", "ordershop", "reports", "scenarios", "json", "signal", "redis", "msgspec")
@@ -76,8 +77,9 @@ def test_a_run_among_packages_of_our_names(theirs: Path, arguments: tuple[str, .
     ended = shopbench(theirs, "run", *arguments)
     assert "is not ours" not in ended.err
     [directory] = [each for each in (theirs / "runs").iterdir() if each.is_dir()]
-    assert load(directory).run.status == "complete"
-    assert ended.code == 0
+    record = load(directory)
+    assert record.run.status == "complete"
+    assert is_well(ended.code, record), record.run.verdicts
 
 
 def locust(directory: Path, scenario: str, *arguments: str) -> Ended:

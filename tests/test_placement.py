@@ -127,12 +127,15 @@ def look_at(run: psutil.Process, seen: dict[int, Seen]) -> None:
             if not command or command == run.cmdline():
                 continue
             part = part_of(command)
+            # All of it first: one that ends meanwhile has not been seen.
+            niceness, children = process.nice(), {child.pid for child in process.children()}
+            cores = {frozenset(os.sched_getaffinity(thread.id)) for thread in process.threads()}
             found = seen.setdefault(process.pid, Seen(part, set(), set(), set()))
             if found.part != part:
                 seen[process.pid] = found = Seen(part, set(), set(), set())
-            found.niceness.add(process.nice())
-            found.cores.update(frozenset(os.sched_getaffinity(thread.id)) for thread in process.threads())
-            found.children.update(child.pid for child in process.children())
+            found.niceness.add(niceness)
+            found.cores.update(cores)
+            found.children.update(children)
 
 
 def seen_in_a_run(plan: str, runs: Path) -> tuple[list[Seen], dict[str, Any]]:
