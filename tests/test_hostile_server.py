@@ -96,9 +96,10 @@ def _audit_record(ended: Ended, record: run.Record) -> Iterator[str]:
             yield f"{verdict.name}: {verdict.detail!r}"
     values = {figure.name: figure.value for figure in one.figures}
     for name, pump in one.environment["meanwhile"]["pumps"].items():
-        yield from _audit_pump(
-            f"{one.scenario}." if name in {"append", one.scenario} else f"{name}.", values, pump, one
-        )
+        # A pump is called as its scenario is, or as its load, such as a durability.
+        is_only = name in {"append", one.scenario}
+        own = f"{name}." if f"{name}.ok" in values else f"{one.scenario}.{name}."
+        yield from _audit_pump(f"{one.scenario}." if is_only else own, values, pump, one)
 
 
 def _audit_pump(prefix: str, values: dict[str, float | None], pump: Any, one: run.Run) -> Iterator[str]:
