@@ -347,8 +347,8 @@ def test_the_last_line_blames_nobody_who_was_not_seen(tmp_path: Path) -> None:
     alone = msgspec.structs.replace(BEHIND, detail="the instrument fell behind: send lag")
     run = report_runs.run_of("append", verdicts=[alone], figures=[LATE], command=["shopbench", "run", "append"])
     assert conclusion(kept(tmp_path, run), Path("r")) == (
-        "0 pass, none fails, 1 could not be decided: the instrument fell behind in `append`, and what disturbed it "
-        "is not known; repeat it with `shopbench run append`; report: r"
+        "0 pass, none fails, 1 could not be decided: the instrument fell behind in `append`, and what disturbed "
+        "it is not known; repeat it with `shopbench run append`; report: r"
     )
 
 
