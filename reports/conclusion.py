@@ -53,18 +53,20 @@ def _command(run: Run, scenarios: Sequence[str]) -> str:
 
 
 def _too_busy(members: Sequence[Run]) -> str:
-    """For what the machine was too busy, and who had it."""
-    told = []
+    """For what the machine was too busy, and who had it; where nobody was seen, that the instrument was late."""
+    busy, late = [], []
     for member in members:
         behind = [verdict for verdict in member.verdicts if fell_behind(verdict, member)]
-        if behind:
-            told.append(f"`{member.scenario}`{_cause(behind[0])}")
-    return f"this machine was too busy for {', '.join(told)}" if told else ""
-
-
-def _cause(verdict: Verdict) -> str:
-    _, found, causes = verdict.detail.partition("; meanwhile ")
-    return f" ({causes})" if found else ""
+        causes = next(filter(None, (verdict.detail.partition("; meanwhile ")[2] for verdict in behind)), "")
+        if causes:
+            busy.append(f"`{member.scenario}` ({causes})")
+        elif behind:
+            late.append(f"`{member.scenario}`")
+    told = [f"this machine was too busy for {', '.join(busy)}"] if busy else []
+    told += (
+        [f"the instrument fell behind in {', '.join(late)}, and what disturbed it is not known"] if late else []
+    )
+    return "; ".join(told)
 
 
 def _others(members: Sequence[Run], own: Sequence[Verdict]) -> str:

@@ -342,6 +342,28 @@ def test_the_last_line_of_a_run_that_was_not_decided(tmp_path: Path) -> None:
     )
 
 
+def test_the_last_line_blames_nobody_who_was_not_seen(tmp_path: Path) -> None:
+    """Where no cause is known it says that the instrument fell behind, and not that the machine was busy."""
+    alone = msgspec.structs.replace(BEHIND, detail="the instrument fell behind: send lag")
+    run = report_runs.run_of("append", verdicts=[alone], figures=[LATE], command=["shopbench", "run", "append"])
+    assert conclusion(kept(tmp_path, run), Path("r")) == (
+        "0 pass, none fails, 1 could not be decided: the instrument fell behind in `append`, and what disturbed "
+        "it is not known; repeat it with `shopbench run append`; report: r"
+    )
+
+
+@pytest.mark.parametrize(
+    ("place", "parts"),
+    [("host", ["tiny.always"]), ("instrument", ["tiny.always"]), ("nobody knows", []), (None, [])],
+)
+def test_a_load_that_the_machine_kept_from_arriving_is_repeated(place: str | None, parts: list[str]) -> None:
+    """Only where the host or the instrument was its limit; where nobody knows, or nobody looked, it is not."""
+    verdict = Verdict(name="tiny.always.load_reached", status="UNKNOWN", detail="in 2 of 2 s less than 98%")
+    load = {"limited_at": {"always": place}} if place else {}
+    run = report_runs.run_of("tiny", verdicts=[verdict], environment={**report_runs.ENVIRONMENT, "load": load})
+    assert parts_behind(Lines({}), run) == parts
+
+
 def test_the_last_line_of_a_suite(tmp_path: Path) -> None:
     """Only the members that were not decided are to be repeated, with the options of the run."""
     other = Verdict(name="lag.drained", status="UNKNOWN", detail="nobody looked")
