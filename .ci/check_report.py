@@ -13,7 +13,7 @@ from pathlib import Path
 # Every scenario of the catalogue, in its order, with figures that cannot be missing, and cannot be 0, in a run
 # that has measured anything.
 EXPECTED = {
-    "append": ("append.response.p99", "append.always.response.p99"),
+    "append": ("append.everysec.response.p99", "append.always.response.p99"),
     "replay": ("replay.events_per_s",),
     "lag": ("lag.applied",),
     "crm_outage": ("crm_outage.applied", "crm_outage.backlog_events"),

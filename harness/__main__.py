@@ -39,6 +39,7 @@ from harness import budgets, checking, run
 from harness.cli.doctor import UnfitError, before_run, doctor_command
 from harness.clock import Clock, SystemClock
 from harness.conduct.parameters import nearest
+from harness.conduct.repeating import measured_again
 from harness.conducting import (
     Interrupted,
     LoadScenario,
@@ -53,6 +54,7 @@ from harness.conducting import (
 )
 from harness.cores import Cores
 from harness.driving import OwnProcesses
+from harness.host.own_python import own_environment
 from harness.host.placement import PLANS, Plan, placed
 from harness.load.settings import SPIN_SHARE
 from harness.record.alive import settled
@@ -144,7 +146,7 @@ def _given(parameters: Sequence[str]) -> dict[str, str]:
 
 
 @app.command("run")
-def run_command(
+def run_command(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
     names: Annotated[
         list[str] | None,
         typer.Argument(help="Scenarios; all of them if none is named.", autocompletion=_completed),
@@ -163,6 +165,20 @@ def run_command(
     spin: Annotated[
         float, typer.Option(min=0, max=1, help="Share of a core that the load may spend on waiting awake.")
     ] = SPIN_SHARE,
+    repeat: Annotated[
+        bool,
+        typer.Option(
+            "--repeat/--no-repeat",
+            help="Measure once more, at the end, a part whose instrument fell behind; both are kept.",
+        ),
+    ] = True,
+    undecided_is_0: Annotated[
+        bool,
+        typer.Option(
+            "--undecided-is-0",
+            help="End with 0 in place of 3 where nothing fails and something could not be decided.",
+        ),
+    ] = False,
     runs: Annotated[Path, typer.Option(help="Where run directories are made.")] = Path("runs"),
 ) -> int:
     """Run scenarios and write their record and report."""
@@ -210,14 +226,30 @@ def run_command(
                 spin_share=spin,
             )
 
+        def once_more(
+            scenario: Scenario, parameters: msgspec.Struct, record: Record
+        ) -> tuple[Record, BaseException | None]:
+            return measured_again(
+                scenario, parameters, record, lambda where: stage_for(scenario, where), command=command
+            )
+
         if len(chosen) == 1:
             scenario, parameters = chosen[0]
             record, ended = conduct(scenario, parameters, stage_for(scenario, directory), command=command)
+            if repeat and ended is None:
+                record, ended = once_more(scenario, parameters, record)
         else:
             record, ended = conduct_suite(
-                chosen, stage_for, directory, clock=clock, command=command, profile=profile, seed=seed
+                chosen,
+                stage_for,
+                directory,
+                clock=clock,
+                command=command,
+                profile=profile,
+                seed=seed,
+                once_more=once_more if repeat else None,
             )
-    return _conclude(_held_to(record, limits), ended, history=history)
+    return _conclude(_held_to(record, limits), ended, history=history, undecided_is_0=undecided_is_0)
 
 
 def _check_history(history: Path | None) -> None:
@@ -268,7 +300,12 @@ def _remember(record: Record, history: Path) -> None:
 
 
 def _conclude(
-    record: Record, ended: BaseException | None, *, history: Path | None = None, as_json: bool = False
+    record: Record,
+    ended: BaseException | None,
+    *,
+    history: Path | None = None,
+    as_json: bool = False,
+    undecided_is_0: bool = False,
 ) -> int:
     from harness.trend import read_entries
     from reports.index import refresh_index
@@ -278,7 +315,9 @@ def _conclude(
         _remember(record, history)
     refresh_index(record.directory.parent, read_entries(history) if history and history.exists() else ())
     if ended is None:
-        return checking.exit_code(record.run.verdicts)
+        code = checking.exit_code(record.run.verdicts)
+        is_undecided = code == checking.EXIT_INVALID and bool(record.run.verdicts)
+        return checking.EXIT_PASS if is_undecided and undecided_is_0 else code
     if isinstance(ended, Interrupted):
         return checking.EXIT_INVALID
     err.print(f"shopbench: {ended}", markup=False, highlight=False, soft_wrap=True)
@@ -287,6 +326,7 @@ def _conclude(
 
 def _report(record: Record, *, as_json: bool = False) -> None:
     from reports import write_reports
+    from reports.conclusion import conclusion
     from reports.summaries import terminal
 
     try:
@@ -299,7 +339,7 @@ def _report(record: Record, *, as_json: bool = False) -> None:
         sys.stdout.write((record.directory / "run.json").read_text())
         return
     out.print(terminal(record))
-    out.print(str(path), markup=False, highlight=False, soft_wrap=True)
+    out.print(conclusion(record, path) or str(path), markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command("history")
@@ -648,7 +688,7 @@ def web_command(  # noqa: PLR0913, PLR0917 - a command has as many options as it
     url = f"http://{host}:{port}/"
     out.print(f"{url}  {scenario.name}; Ctrl-C ends it", markup=False, highlight=False, soft_wrap=True)
     sys.stdout.flush()
-    environment = {**os.environ, **environment_for(which)}
+    environment = {**own_environment(), **environment_for(which)}
     command += ["--autostart"] if start else []
     os.execve(command[0], command, environment)  # noqa: S606 - in place of this process
 
@@ -693,7 +733,8 @@ class _Shown:
         if self._last is not None:
             self._progress.update(self._last, completed=1.0, description="")
         if not self._live:
-            err.print(f"{name} ({self._begun} of {self._total})", markup=False, highlight=False)
+            place = f"{self._begun} of {self._total}" if self._begun <= self._total else "measured once more"
+            err.print(f"{name} ({place})", markup=False, highlight=False)
         task = self._progress.add_task("", total=1.0, name=name)
         self._last = task
         self._told_ns = self._clock.now_ns()

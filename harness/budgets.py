@@ -1,17 +1,20 @@
 """Budgets: absolute limits on a run's figures, from a file that its owner keeps, such as `slo.toml`.
 
     [[budget]]
-    figure = "append.response.p99"      a figure's stable name; its first part is the scenario
-    at_most = "5 ms"                    or at_least, or equals; a bare number is in the figure's own unit
-    when = { rate_per_s = 2_000 }       the parameters that it is a promise for; may be left out
-    when = { durability = "always" }    of a run of all durabilities, the figure of that one
+    figure = "append.always.response.p99"     a figure's stable name; its first part is the scenario
+    at_most = "5 ms"                          or at_least, or equals; a bare number is in the figure's own unit
+    when = { rate_per_s = 2_000 }             the parameters that it is a promise for; may be left out
+    when = { durability = "always" }          of a run of all durabilities, the figure of that one
 
-    shopbench run append --budget slo.toml        a verdict `budget.append.response.p99` for each that applies
+    shopbench run append --budget slo.toml        a verdict `budget.<figure>` for each that applies
 
 A budget applies to the runs of its scenario. There it is FAIL where the figure is beyond the limit, PASS where it
 is within, and UNKNOWN in every other case: the figure is missing or could not be measured, the run did not come to
-its end, its parameters are not those that the promise is for. Where no budget of the file applies, that is UNKNOWN
-too.
+its end, its parameters are not those that the promise is for, a quantile is within its upper limit but of too few
+values (`harness.measure.sample_size`). Where no budget of the file applies, that is UNKNOWN too.
+
+What a figure's name says is part of the promise: `append.always.response.p99` is of appends that were synced
+before each answer, and no run that chose another durability has it.
 
 What can be known before a run is said before it, with the name that was meant: a figure that no scenario makes, a
 unit of another kind, a parameter that there is not, or a value that it cannot have. `shopbench list --figures` has
@@ -36,6 +39,7 @@ import msgspec
 
 from harness.conduct.figures import FigureName, unit_of
 from harness.conduct.parameters import nearest, refused
+from harness.measure.sample_size import too_few
 from harness.run import Run, Status, Verdict
 
 Bound = Literal["at_most", "at_least", "equals"]
@@ -164,10 +168,12 @@ def _meant(name: str, names: Collection[str]) -> str:
 
 
 def _names(budget: Budget) -> list[str]:
-    """What the figure may be called: that of one durability has it as the second part of its name."""
+    """What the figure may be called: that of one durability has it as the second part of its name, said or not."""
     durability = budget.when.get("durability")
     scenario, _, rest = budget.figure.partition(".")
-    return [*([f"{scenario}.{durability}.{rest}"] if durability else []), budget.figure]
+    if not durability or rest.startswith(f"{durability}."):
+        return [budget.figure]
+    return [f"{scenario}.{durability}.{rest}", budget.figure]
 
 
 def budget_verdicts(budgets: Sequence[Budget], runs: Sequence[Run]) -> list[Verdict]:
@@ -228,6 +234,9 @@ def _judged(budget: Budget, run: Run) -> tuple[Status, str]:
         }[bound]
     )
     told = f"{figure.value / scale:,.6g} {unit or figure.unit}"
+    few = too_few(figure.name, figure.samples)
+    if is_within and bound != "at_least" and few:
+        return "UNKNOWN", f"{told}, {few}; the budget is {wanted}"
     return ("PASS" if is_within else "FAIL"), f"{told}; the budget is {wanted}"
 
 

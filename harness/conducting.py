@@ -27,6 +27,7 @@ import msgspec
 import redis
 
 from harness import checking, run
+from harness.check import instrument
 from harness.check.meanwhile import server_verdicts
 from harness.clock import Clock
 from harness.conduct.parameters import nearest, refused
@@ -34,8 +35,8 @@ from harness.driving import Driver, OwnProcesses
 from harness.environment import describe_host
 from harness.faults import Nemesis
 from harness.history import History
-from harness.host import cgroup
-from harness.host.neighbors import Neighbors, Snapshot, in_words, neighbors, snapshot
+from harness.host import throttling
+from harness.host.neighbors import Snapshot, neighbors, snapshot
 from harness.ledger import Account
 from harness.load.settings import SPIN_SHARE, PumpError, PumpResult
 from harness.measure.curves import add_curve, readings_of
@@ -129,15 +130,21 @@ class Findings:
         self.pumps: dict[str, Any] = {}
         # What they have done, by the same names.
         self.loads: dict[str, PumpResult] = {}
+        # Why the load was ended before its schedule; empty where it was not. What was measured until then stands.
+        self.cut_short = ""
         # What can be looked at, and done by hand, while the scenario runs; None where it has no such thing.
         self.origin_ns: int | None = None
         self.progress: Callable[[], Any] | None = None
         self.account: Callable[[], Account] | None = None
         self.nemesis: Nemesis | None = None
 
-    def figure(self, name: str, value: float | None, unit: str) -> None:
-        """Add a figure; its name gets the scenario's in front."""
-        self.figures.append(Figure(name=f"{self.prefix}.{name}", value=value, unit=unit))
+    def figure(self, name: str, value: float | None, unit: str, *, samples: int | None = None) -> None:
+        """Add a figure; its name gets the scenario's in front.
+
+        Args:
+            samples: of how many values a quantile is taken.
+        """
+        self.figures.append(Figure(name=f"{self.prefix}.{name}", value=value, unit=unit, samples=samples))
 
     def probe_failed(self, reason: str) -> None:
         """Note that a probe has failed: its readings are not all there, so the run is not complete."""
@@ -255,7 +262,7 @@ class Findings:
     def _quantiles(self, name: str, histogram: Histogram) -> None:
         values = histogram.quantiles_us(list(QUANTILES.values()))
         for label, value in zip(QUANTILES, values, strict=True):
-            self.figure(f"{name}.{label}", value, "µs")
+            self.figure(f"{name}.{label}", value, "µs", samples=histogram.total)
 
 
 def answered(name: str, result: PumpResult) -> Verdict:
@@ -475,14 +482,17 @@ def conduct(
     )
     ended: BaseException | None = None
     status, reason = "failed", ""
-    before = snapshot()
+    before, held_before = snapshot(), throttling.snapshot(stage.clock)
     writing = contextlib.ExitStack()
-    throttling = cgroup.throttling()
     try:
         writing.enter_context(alive(stage.directory))
         run.save(stage.directory, begun)
         scenario.run(stage, parameters, findings)
         status = "complete"
+        if findings.cut_short:
+            # It came to its end, and not to that of its schedule: what it says of the whole is not known.
+            status, reason, findings.headline = "interrupted", findings.cut_short, ""
+            ended = Interrupted(reason)
     except Interrupted as error:
         ended, status, reason = error, "interrupted", f"interrupted by {error}"
     except (ServerError, PumpError, ScenarioError) as error:
@@ -500,23 +510,29 @@ def conduct(
             status=status,
             duration_s=round((stage.clock.now_ns() - origin_ns) / 1e9, 3),
             reason=reason,
-            environment={**begun.environment, "host": _with_throttling(begun.environment["host"], throttling)},
         )
         with writing:
-            late = _written(functools.partial(_save, stage.directory, finished, findings, epoch_s, before))
+            late = _written(
+                functools.partial(
+                    _save, stage.directory, finished, findings, epoch_s, before, held_before, stage.clock
+                )
+            )
     return run.load(stage.directory), ended or late
 
 
-def _with_throttling(host: dict[str, Any], before: cgroup.Throttling | None) -> dict[str, Any]:
-    """The facts of this machine, with how often its control group held us back while the run lasted."""
-    held_back = cgroup.throttled(before, cgroup.throttling())
-    return host if held_back is None else {**host, "throttled": msgspec.to_builtins(held_back)}
-
-
-def _save(directory: Path, finished: Run, findings: Findings, started_epoch_s: float, before: Snapshot) -> None:
+def _save(
+    directory: Path,
+    finished: Run,
+    findings: Findings,
+    started_epoch_s: float,
+    before: Snapshot,
+    held_before: throttling.Snapshot,
+    clock: Clock,
+) -> None:
     """Write the record of a run that has ended, with what it has found."""
     # Here, where no interrupt comes between the run and its record.
     who = neighbors(before, snapshot())
+    held = throttling.throttled(held_before, throttling.snapshot(clock))
     if finished.status != "complete":
         verdict = Verdict(name=f"{finished.scenario}.finished", status="UNKNOWN", detail=finished.reason)
         findings.verdicts.append(verdict)
@@ -526,6 +542,7 @@ def _save(directory: Path, finished: Run, findings: Findings, started_epoch_s: f
     run.save_measurements(
         directory, findings.intervals, findings.history, findings.slowest, started_epoch_s=started_epoch_s
     )
+    verdicts = instrument.judged(findings.verdicts, findings.figures, finished.parameters, findings.load)
     whole = msgspec.structs.replace(
         finished,
         environment={
@@ -533,10 +550,14 @@ def _save(directory: Path, finished: Run, findings: Findings, started_epoch_s: f
             "server": findings.server,
             "load": findings.load,
             "instrument": {**finished.environment["instrument"], "dated_by": _dated_by(findings.pumps)},
-            "meanwhile": {"pumps": findings.pumps, "processes": msgspec.to_builtins(who)},
+            "meanwhile": {
+                "pumps": findings.pumps,
+                "processes": msgspec.to_builtins(who),
+                "limits": msgspec.to_builtins(held),
+            },
         },
         figures=findings.figures,
-        verdicts=[with_cause(verdict, who) for verdict in findings.verdicts],
+        verdicts=[instrument.with_cause(verdict, who, held) for verdict in verdicts],
         headline=findings.headline,
     )
     run.save(directory, whole)
@@ -558,12 +579,7 @@ def _dated_by(pumps: Mapping[str, Mapping[str, Any]]) -> str:
     return found.pop() if len(found) == 1 else "both" if found else ""
 
 
-def with_cause(verdict: Verdict, who: Neighbors | None) -> Verdict:
-    """A verdict on what fell behind, with whoever had the machine meanwhile; any other as it is."""
-    disturbed = in_words(who)
-    if verdict.status != "UNKNOWN" or not verdict.name.endswith(("send_lag", "load_reached")) or not disturbed:
-        return verdict
-    return msgspec.structs.replace(verdict, detail=f"{verdict.detail}; meanwhile {disturbed}")
+OnceMore = Callable[[Scenario, msgspec.Struct, Record], tuple[Record, BaseException | None]]
 
 
 def conduct_suite(
@@ -575,11 +591,15 @@ def conduct_suite(
     command: Sequence[str],
     profile: str,
     seed: int,
+    once_more: OnceMore | None = None,
 ) -> tuple[Record, BaseException | None]:
     """Run several scenarios one after the other, each in a directory below the suite's.
 
     The suite's record is written anew after each, because a later one may fail. It ends with the first that is
     interrupted or cannot be carried out.
+
+    Args:
+        once_more: measures again what could not be decided in a member, when all have been; None: nobody does.
     """
     epoch_s, origin_ns = clock.epoch_s(), clock.now_ns()
     suite = Run(
@@ -596,7 +616,7 @@ def conduct_suite(
         verdicts=[],
     )
     with alive(directory):
-        return _conduct_members(chosen, stage_for, directory, suite, clock, origin_ns)
+        return _conduct_members(chosen, stage_for, directory, suite, clock, origin_ns, once_more)
 
 
 def _conduct_members(
@@ -606,6 +626,7 @@ def _conduct_members(
     suite: Run,
     clock: Clock,
     origin_ns: int,
+    once_more: OnceMore | None,
 ) -> tuple[Record, BaseException | None]:
     run.save(directory, suite)
     ended: BaseException | None = None
@@ -637,9 +658,35 @@ def _conduct_members(
                 suite = msgspec.structs.replace(suite, status="interrupted", reason=f"interrupted by {ended}")
             break
     else:
-        suite = msgspec.structs.replace(suite, status="complete", headline=_suite_headline(suite))
+        if once_more is not None:
+            ended = _all_once_more(chosen, directory, once_more)
+        suite = _gathered(suite, [run.load(directory / name).run for name in suite.members])
+        duration_s = round((clock.now_ns() - origin_ns) / 1e9, 3)
+        suite = msgspec.structs.replace(
+            suite, status="complete", duration_s=duration_s, headline=_suite_headline(suite)
+        )
     late = _written(functools.partial(run.save, directory, suite))
     return run.load(directory), ended or late
+
+
+def _all_once_more(
+    chosen: Sequence[tuple[Scenario, msgspec.Struct]], directory: Path, once_more: OnceMore
+) -> BaseException | None:
+    for scenario, parameters in chosen:
+        _, ended = once_more(scenario, parameters, run.load(directory / scenario.name))
+        if ended is not None:
+            return ended
+    return None
+
+
+def _gathered(suite: Run, members: Sequence[Run]) -> Run:
+    """A suite with the figures and verdicts that its members have by now."""
+    return msgspec.structs.replace(
+        suite,
+        figures=[figure for member in members for figure in member.figures],
+        verdicts=[verdict for member in members for verdict in member.verdicts],
+        repeats=[repeat for member in members for repeat in member.repeats],
+    )
 
 
 def _suite_headline(suite: Run) -> str:

@@ -161,6 +161,11 @@ class Spread:
         for load in self._loads.values():
             load.stop()
 
+    @property
+    def is_loading(self) -> bool:
+        """Whether any load has not ended yet."""
+        return any(not load.is_done() for load in self._loads.values())
+
     def pump(self, settings: PumpSettings, pacer: Pacer, source: Source) -> Drive:
         """Commands on a schedule, from every worker that has users."""
         return self._load(PumpWork(settings, pacer, source), pacer, settings.keep_outcomes)
@@ -727,6 +732,11 @@ class Session:
         self._greenlet.kill(Interrupted(by), block=False)
         return True
 
+    def note_interrupt(self, why: str) -> None:
+        """Take note that somebody ends the test: a load that still goes on is cut short by that."""
+        if self.is_running and self.findings is not None and self.spread.is_loading:
+            self.findings.cut_short = why
+
     def finish(self, patience_s: float) -> None:
         """See to it that the record is complete: wait for the drain for a while, then interrupt it."""
         greenlet = self._greenlet
@@ -952,6 +962,8 @@ def _take_ctrl_c(runner: Any, sessions: Sequence[Session]) -> None:
     def interrupt() -> None:
         asked.append(True)
         if len(asked) == 1:
+            for session in sessions:
+                session.note_interrupt("interrupted by SIGINT before the end of its schedule")
             gevent.kill(main, KeyboardInterrupt())
         elif len(asked) > 2:
             gevent.kill(main, SystemExit(checking.EXIT_USAGE))

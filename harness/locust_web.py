@@ -430,6 +430,6 @@ def command_of(
     # All of them at once: the load waits for the last.
     options["spawn-rate"] = options["users"]
     path = sys.modules[type(scenario).__module__].__file__
-    command = [sys.executable, "-m", "locust", "-f", str(path), "--web-host", host, "--web-port", str(port)]
+    command = [sys.executable, "-P", "-m", "locust", "-f", str(path), "--web-host", host, "--web-port", str(port)]
     command += [f"--{option}={value}" for option, values in (lists or {}).items() for value in values]
     return [*command, *(f"--{option}={value}" for option, value in options.items())]

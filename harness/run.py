@@ -3,7 +3,7 @@
     runs/20261123-141502-append/
         run.json         schema, scenario, parameters, environment, figures, verdicts
         latency.hlog     HdrHistogram V2 interval log: a tag per operation and kind, 1 s intervals
-        append.response.hgrm ...    each of these tags as a percentile distribution of the whole run
+        append_always.response.hgrm ...    each of these tags as a percentile distribution of the whole run
         timeline.jsonl   readings, fault windows, marks, the slowest operations
         report.html  summary.md  junit.xml      rendered from the three files above, and from nothing else
 
@@ -37,7 +37,8 @@ from harness.recording import (
     write_hlog,
 )
 
-# Schema 1, 2026-11-23: the first.
+# Schema 1, 2026-11-23: the first. Since then figures have got `samples`, and runs `repeats`; who reads the older
+# ones misses nothing.
 SCHEMA = 1
 
 Status = Literal["PASS", "UNKNOWN", "FAIL"]
@@ -47,12 +48,17 @@ class RunError(Exception):
     """A run directory that cannot be read; its text is one clear line."""
 
 
-class Figure(msgspec.Struct, frozen=True, kw_only=True):
-    """A measured number with a stable name, such as `append.response.p99`, and its unit."""
+class Figure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A measured number with a stable name, such as `append.always.response.p99`, and its unit.
+
+    Attributes:
+        samples: of how many values a quantile is taken; None where it is none, or nobody has counted.
+    """
 
     name: str
     value: float | None
     unit: str
+    samples: int | None = None
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +91,27 @@ class WorkerShare(msgspec.Struct, frozen=True, kw_only=True):
     silent_from_s: float | None = None
 
 
+class Repeat(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a run that was measured once more, since the instrument had fallen behind.
+
+    Attributes:
+        part: what was, as its figures begin: `append.always`, or a scenario's name.
+        reason: why.
+        again: the directory of the second measurement, below the run's; the first record is in `first`.
+        is_judged: whether the second one is judged; then the first one's figures are `<part>.first...`, else the
+            first one is judged still, and the second one's figures are `<part>.again...`.
+        detail: why the second one is not judged; empty where it is.
+        verdicts: of the one that is not judged.
+    """
+
+    part: str
+    reason: str
+    again: str
+    is_judged: bool
+    detail: str = ""
+    verdicts: list[Verdict] = []
+
+
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """The record of a run, as it stands in `run.json`."""
 
@@ -102,6 +129,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     headline: str = ""
     reason: str = ""
     members: list[str] = []
+    repeats: list[Repeat] = []
 
     def figure(self, name: str) -> float | None:
         """The value of a figure, or None where it is missing or could not be measured."""

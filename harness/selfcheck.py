@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from harness.clock import Clock
 from harness.conducting import Findings, Stage
+from harness.host import throttling
 from harness.load.pump_process import PumpProcess
 from harness.load.settings import PumpResult, PumpSettings
 from harness.measure.floor import measure_floor
@@ -73,6 +74,7 @@ class SelfCheck:
 
     def run(self, stage: Stage, parameters: Any, findings: Findings) -> None:  # noqa: ARG002
         """Run all checks, one after the other."""
+        held_before = throttling.snapshot(stage.clock)
         steps = chain(check_scripts(stage, findings), check_small_delays(stage, findings))
         for at, step in enumerate(steps):
             stage.progress(0.06 * at, step)
@@ -84,11 +86,22 @@ class SelfCheck:
         _check_floor(stage, findings)
         _check_timer(stage.clock, findings)
         _check_recording(stage.clock, findings, stage.seed)
+        held = throttling.throttled(held_before, throttling.snapshot(stage.clock))
+        findings.verdicts.append(limits("selfcheck.limits", held))
         passed = sum(verdict.status == "PASS" for verdict in findings.verdicts)
         checks = len(findings.verdicts)
         findings.headline = f"All {checks} checks pass: what the instrument says here can be believed."
         if passed < checks:
             findings.headline = f"{checks - passed} of {checks} checks do not pass on this machine."
+
+
+def limits(name: str, held: throttling.Throttled) -> Verdict:
+    """Whether a quota has stopped the instrument; what it says then is the quota's."""
+    of_it = "no quota" if held.quota_cores is None else f"a quota of {held.quota_cores:.3g} cores"
+    detail = f"it may run on {held.usable_cores} of {held.cores} cores, with {of_it}, and was not stopped"
+    if held.was_stopped:
+        detail = ", ".join(throttling.in_words(held))
+    return Verdict(name=name, status="UNKNOWN" if held.was_stopped else "PASS", detail=detail)
 
 
 def _pump(stage: Stage, url: ServerUrl | str, pacer: Pacer, source: StampedCommand) -> tuple[PumpResult, int]:

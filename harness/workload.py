@@ -44,6 +44,11 @@ class Source(Protocol):
         """What they are called in the record."""
         ...
 
+    @property
+    def reply(self) -> type | None:
+        """Of what type a reply to them is that is no error, as hiredis reads it; None: of any."""
+        ...
+
     def pack(self, first: int, count: int, step: int = 1) -> bytes:
         """`count` commands from number `first` on, each `step`-th of them, in RESP."""
         ...
@@ -56,15 +61,22 @@ class StampedCommand:
         operation: its name in the record.
         parts: the command; `placeholder(producer)` stands wherever the event's ID belongs.
         producer: the number that the events carry.
+        reply: of what type a reply is that is no error; None: of any.
 
     Raises:
         ValueError: no placeholder in any part.
     """
 
     def __init__(
-        self, operation: str, parts: Sequence[str | int | float | bytes | memoryview], producer: int
+        self,
+        operation: str,
+        parts: Sequence[str | int | float | bytes | memoryview],
+        producer: int,
+        *,
+        reply: type | None = None,
     ) -> None:
         self.operation = operation
+        self.reply = reply
         packed = hiredis.pack_command(tuple(parts))  # type: ignore[arg-type]  # its stub allows one part only
         self._template = np.frombuffer(packed, np.uint8)
         self._slots: list[int] = []
@@ -196,6 +208,7 @@ class MixedCommands:
             where the event's ID belongs, `entity_placeholder(producer)` where the entity's does.
         producer: the number that events and entities carry.
         mix: what is chosen.
+        reply: of what type a reply is that is no error; None: of any.
 
     Raises:
         ValueError: not a template for each stream and size, or one without a place for an event's ID.
@@ -207,10 +220,13 @@ class MixedCommands:
         templates: Sequence[Sequence[Sequence[str | int | float | bytes | memoryview]]],
         producer: int,
         mix: Mix | Cycle,
+        *,
+        reply: type | None = None,
     ) -> None:
         if len(templates) != mix.streams or any(len(row) != mix.sizes for row in templates):
             raise ValueError("there is a template for each stream and size")
         self.operation = operation
+        self.reply = reply
         self.mix = mix
         self._packed = [_packed(parts) for row in templates for parts in row]
         self._lengths = np.array([len(packed) for packed in self._packed], np.int64)
@@ -308,6 +324,11 @@ class StripedSource:
     def operation(self) -> str:
         """What the commands are called in the record."""
         return self._whole.operation
+
+    @property
+    def reply(self) -> type | None:
+        """Of what type a reply to them is that is no error."""
+        return self._whole.reply
 
     def pack(self, first: int, count: int, step: int = 1) -> bytes:
         """`count` of this worker's commands from its number `first` on, each `step`-th of them, in RESP."""

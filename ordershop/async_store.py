@@ -18,8 +18,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, TypeVar
+
+from redis.exceptions import InvalidResponse
 
 from ordershop import entity_cache
 from ordershop.entities import ENTITIES, Customer, Entity, Order, Topic
@@ -38,11 +40,15 @@ from ordershop.event_store import (
     append_arguments,
     says_elsewhere,
     says_unable,
+    trim_answer,
     trim_arguments,
 )
 from ordershop.events import Action, Event, EventId, Keys
 from ordershop.resp import LostError, ReplyError, Resp
+from ordershop.server.tls import read_reply
 from ordershop.server.url import Address
+
+_Read = TypeVar("_Read")
 
 # One script call must not hold the server for long: so many events take it some milliseconds.
 TOGETHER = 1_000
@@ -141,7 +147,7 @@ class AsyncEventStore:
             mode=mode,
             dedup_window_s=self._dedup_window_s,
         )
-        return append_answer(await self._run(_APPEND, arguments))
+        return await self._run(_APPEND, arguments, append_answer)
 
     async def trim(
         self,
@@ -158,7 +164,7 @@ class AsyncEventStore:
         )
         removed = 0
         for _ in range(MOST_TRIMS):
-            count, more = await self._run(_TRIM, arguments)
+            count, more = await self._run(_TRIM, arguments, trim_answer)
             removed += count
             if not more:
                 break
@@ -169,8 +175,7 @@ class AsyncEventStore:
         # The script looks for a known event first; what is unknown is then refused by its version.
         probe = Event("deleted", Customer("", "", ""), event_id)
         arguments = append_arguments(self.keys, [probe], expect=_NEVER, dedup_window_s=self._dedup_window_s)
-        answer = await self._run(_APPEND, arguments)
-        return bool(answer[0])
+        return await self._run(_APPEND, arguments, _is_known)
 
     # Queries -------------------------------------------------------------------------------------------
 
@@ -178,9 +183,9 @@ class AsyncEventStore:
         """The entity of that id as it is now, or None; one round trip."""
         if entity_cache.find_one_is_plain(topic):
             flat = (await self._commands([("HGETALL", self.keys.entity(topic, entity_id))]))[0]
-            return entity_cache.entity_from_hash(topic, flat, [])
+            return self._read("HGETALL", lambda reply: entity_cache.entity_from_hash(topic, reply, []), flat)
         arguments = entity_cache.read_arguments(self.keys, topic, ids=(entity_id,))
-        found = entity_cache.entities_from_read(topic, await self._run(_READ, arguments))[1]
+        found = (await self._read_page(topic, arguments))[1]
         return found[0] if found else None
 
     async def find_versioned(self, topic: Topic, entity_id: str) -> tuple[Entity, int] | None:
@@ -191,9 +196,10 @@ class AsyncEventStore:
         """
         updates = ("HGET", self.keys.updates(topic), entity_id)
         arguments = entity_cache.read_arguments(self.keys, topic, ids=(entity_id,))
-        count, answer = await self._run_after(updates, _READ, arguments)
-        found = entity_cache.entities_from_read(topic, answer)[1]
-        return (found[0], 1 + int(count or 0)) if found else None
+        count, answer = await self._with_script(_READ, [updates, ("EVALSHA", _READ.sha, 0, *arguments)])
+        found = self._read_entities(topic, answer)[1]
+        updated = self._read("HGET", lambda reply: 0 if reply is None else int(reply), count)
+        return (found[0], 1 + updated) if found else None
 
     async def find_all(self, topic: Topic) -> list[Entity]:
         """All entities of a topic, one round trip a page; one that changes meanwhile may come either way."""
@@ -205,7 +211,7 @@ class AsyncEventStore:
         found: dict[str, Entity] = {}  # SSCAN may give an id twice while the Set is being resized
         while True:
             arguments = entity_cache.read_arguments(self.keys, topic, cursor=cursor)
-            cursor, entities = entity_cache.entities_from_read(topic, await self._run(_READ, arguments))
+            cursor, entities = await self._read_page(topic, arguments)
             found.update((entity.id, entity) for entity in entities)
             if cursor == b"0":
                 return list(found.values())
@@ -221,11 +227,10 @@ class AsyncEventStore:
         found: dict[str, Order] = {}
         while True:
             scan = ("SSCAN", self.keys.unbilled, cursor, "COUNT", entity_cache.PAGE)
-            cursor, raw_ids = (await self._commands([scan]))[0]
-            if raw_ids:
-                ids = tuple(raw_id.decode() for raw_id in raw_ids)
-                answer = await self._run(_READ, entity_cache.read_arguments(self.keys, "order", ids=ids))
-                for order in entity_cache.entities_from_read("order", answer)[1]:
+            cursor, ids = self._read("SSCAN", _ids_of_scan, (await self._commands([scan]))[0])
+            if ids:
+                arguments = entity_cache.read_arguments(self.keys, "order", ids=ids)
+                for order in (await self._read_page("order", arguments))[1]:
                     if isinstance(order, Order):
                         found[order.id] = order
             if cursor == b"0":
@@ -240,7 +245,7 @@ class AsyncEventStore:
         """
         async with self._in_time() as time_left:
             counts = await self._commands([("SCARD", self.keys.ids(topic)) for topic in ENTITIES])
-            if sum(counts) > SNAPSHOT:
+            if self._read("SCARD", sum, counts) > SNAPSHOT:
                 return {topic: await self._find_all(topic, time_left) for topic in ENTITIES}
             return await self._snapshot()
 
@@ -252,21 +257,30 @@ class AsyncEventStore:
             reads.append(("EVALSHA", _READ.sha, 0, *arguments))
         # What is missing inside a transaction shows too late, so the script goes along.
         answers = (await self._commands([("SCRIPT", "LOAD", _READ.text), ("MULTI",), *reads, ("EXEC",)]))[-1]
-        for answer in answers:
+        pages: list[tuple[Topic, Any]] = self._read("EXEC", _by_topic, answers)
+        for _, answer in pages:
             if isinstance(answer, ReplyError):
                 raise _store_error(answer)
-        return {
-            topic: entity_cache.entities_from_read(topic, answer)[1]
-            for topic, answer in zip(ENTITIES, answers, strict=True)
-        }
+        return {topic: self._read_entities(topic, answer)[1] for topic, answer in pages}
 
     # Sending -------------------------------------------------------------------------------------------
 
-    async def _run(self, script: _Script, arguments: list[Any]) -> Any:
-        return (await self._with_script(script, [("EVALSHA", script.sha, 0, *arguments)]))[0]
+    async def _run(self, script: _Script, arguments: list[Any], read: Callable[[Any], _Read]) -> _Read:
+        answer = (await self._with_script(script, [("EVALSHA", script.sha, 0, *arguments)]))[0]
+        return self._read("EVALSHA", read, answer)
 
-    async def _run_after(self, first: tuple[Any, ...], script: _Script, arguments: list[Any]) -> list[Any]:
-        return await self._with_script(script, [first, ("EVALSHA", script.sha, 0, *arguments)])
+    async def _read_page(self, topic: Topic, arguments: list[Any]) -> tuple[bytes, list[Entity]]:
+        return await self._run(_READ, arguments, lambda reply: entity_cache.entities_from_read(topic, reply))
+
+    def _read_entities(self, topic: Topic, answer: Any) -> tuple[bytes, list[Entity]]:
+        return self._read("EVALSHA", lambda reply: entity_cache.entities_from_read(topic, reply), answer)
+
+    def _read(self, command: str, read: Callable[[Any], _Read], reply: Any) -> _Read:
+        try:
+            return read_reply(command, read, reply)
+        except InvalidResponse as error:
+            self._resp.leave()  # what comes next on this connection may be for somebody else
+            raise UnavailableError(f"no answer from the event store: {error}") from error
 
     async def _with_script(self, script: _Script, commands: list[tuple[Any, ...]]) -> list[Any]:
         until_s = asyncio.get_running_loop().time() + self._longest_s
@@ -329,7 +343,23 @@ def _extend(time_left: asyncio.Timeout) -> None:
         time_left.reschedule(until_s + PAGE_S)
 
 
-class _NoScriptError(StoreError):
+def _is_known(answer: list[bytes]) -> bool:
+    """Whether `append.lua` has answered the ID of an event that it knew: a refusal begins with nothing."""
+    return bool(answer[0].decode())
+
+
+def _ids_of_scan(answer: list[Any]) -> tuple[bytes, tuple[str, ...]]:
+    """The next cursor and the ids of an answer to SSCAN."""
+    cursor, raw_ids = answer
+    return cursor, tuple(raw_id.decode() for raw_id in raw_ids)
+
+
+def _by_topic(answers: list[Any]) -> list[tuple[Topic, Any]]:
+    """The answers of a transaction, one for each topic."""
+    return list(zip(ENTITIES, answers, strict=True))
+
+
+class _NoScriptError(UnavailableError):
     """The server does not know a script."""
 
 

@@ -50,10 +50,10 @@ def entity_from_hash(topic: Topic, flat: list[bytes], items: list[bytes]) -> Ent
     Raises:
         CacheError: the Hash is no entity of this topic.
     """
-    if not flat:
+    if flat == []:
         return None
     fields: dict[str, Any] = {
-        flat[i].decode(): flat[i + 1].decode("utf-8", "replace") for i in range(0, len(flat), 2)
+        flat[i].decode("utf-8", "replace"): flat[i + 1].decode("utf-8", "replace") for i in range(0, len(flat), 2)
     }
     if topic in LIST_FIELD:
         fields[LIST_FIELD[topic]] = [item.decode("utf-8", "replace") for item in items]

@@ -18,7 +18,8 @@ at a time, and asks for the next page before it folds the one it has: memory is 
 where all streams ended at one moment, which is asked for first: were each read to its own end, one of them would
 end earlier than another, and what one step has written to both be half there.
 
-Whatever the server or the way to it does, a store raises a `StoreError`: `UnavailableError` for what passes.
+Whatever the server or the way to it does, a store raises a `StoreError`: `UnavailableError` for what passes, and
+for a reply of another kind, as a proxy gives that mixes them up. Such a connection is not used again.
 
 Streams grow until somebody trims them: `trim` is one EVALSHA of `trim.lua` a page, and never removes what a group
 that is registered has not acknowledged.
@@ -32,9 +33,9 @@ import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.resources import files
-from itertools import islice
+from itertools import chain, islice, repeat
 from operator import itemgetter
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 import redis
@@ -43,7 +44,7 @@ from ordershop import entity_cache
 from ordershop.entities import ENTITIES, LIST_FIELD, Entity, Topic, topic_of
 from ordershop.events import ACTIONS, Action, Event, EventId, Keys, Stored, entity_json
 from ordershop.events import StoreError as StoreError  # noqa: PLC0414  # of the family below; caches raise it, too
-from ordershop.server.tls import redis_client
+from ordershop.server.tls import read_reply, redis_client
 from ordershop.server.url import Address, ServerUrl
 
 APPEND_LUA = files("ordershop").joinpath("append.lua").read_text(encoding="utf-8")
@@ -78,6 +79,7 @@ PROJECT: Mode = "1"
 WITH_STOCK: Mode = "S"
 
 Reference = tuple[Topic, str]
+_Read = TypeVar("_Read")
 
 
 class RefusedError(StoreError):
@@ -100,10 +102,11 @@ class UnavailableError(StoreError):
 # No answer came, or bytes that are none: then nothing that follows them on that connection can be read, either.
 _NO_ANSWER = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.InvalidResponse)
 # What a server answers that is there and cannot serve now: restarting, a replica, out of memory, its disk full, a
-# script that does not end, no password. Before Redis 7 it stands behind the place in the script where it happened.
+# script that does not end, no password, a node of a cluster whose slots have moved, one that has just forgotten a
+# script. Before Redis 7 it stands behind the place in the script where it happened.
 _UNABLE = re.compile(
-    "(?:^|: -)(?:LOADING|BUSY|READONLY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|OOM|MISCONF|NOREPLICAS|NOAUTH|NOPERM"
-    "|MAXCLIENTS|ERR max number of clients) "
+    "(?:^|: -)(?:LOADING|BUSY|READONLY|MASTERDOWN|CLUSTERDOWN|MOVED|ASK|TRYAGAIN|OOM|MISCONF|NOREPLICAS|NOAUTH"
+    "|NOPERM|NOSCRIPT|MAXCLIENTS|ERR max number of clients) "
 )
 # The same, of those that the client library knows; it cuts their names off their texts.
 _UNABLE_KINDS = (
@@ -116,8 +119,9 @@ _UNABLE_KINDS = (
 
 
 # What a server answers that is not, or not yet, the one to ask: a replica since a failover, one cut off from its
-# primary, one that is still loading. Behind one address there may be another by now, for a new connection only.
-_ELSEWHERE = re.compile("(?:^|[: ]-?)(?:READONLY|MASTERDOWN|LOADING) ")
+# primary, one that is still loading, a node of a cluster that has given its slots away. Behind one address there
+# may be another by now, for a new connection only.
+_ELSEWHERE = re.compile("(?:^|[: ]-?)(?:READONLY|MASTERDOWN|LOADING|MOVED|ASK) ")
 _ELSEWHERE_KINDS = (
     redis.exceptions.ReadOnlyError,
     redis.exceptions.MasterDownError,
@@ -209,11 +213,16 @@ class _Wire:
         self._idle: list[Any] = []
         self._pid = os.getpid()
 
-    def call(self, *parts: Any) -> Any:
-        """Send a command and answer its reply as RESP2 has it, bytes undecoded.
+    def call(self, read: Callable[[Any], _Read], *parts: Any) -> _Read:
+        """Send a command and answer what its reply says.
+
+        Args:
+            read: takes the reply, as RESP2 has it, bytes undecoded.
+            parts: of the command.
 
         Raises:
-            redis.RedisError: as the client library raises it.
+            redis.RedisError: as the client library raises it; `InvalidResponse` for a reply of another kind.
+            StoreError: what `read` raises of it.
         """
         if self._pid != os.getpid():
             # A forked process must not share sockets with the one that it came from.
@@ -221,16 +230,19 @@ class _Wire:
         try:
             connection = self._idle.pop()
         except IndexError:
-            return self._call_on(self._pool.get_connection(), parts)
+            return self._call_on(self._pool.get_connection(), read, parts)
         try:
-            return self._call_on(connection, parts)
+            return self._call_on(connection, read, parts)
         except redis.ConnectionError:
-            return self._call_on(self._pool.get_connection(), parts)
+            return self._call_on(self._pool.get_connection(), read, parts)
 
-    def _call_on(self, connection: Any, parts: tuple[Any, ...]) -> Any:
+    def _call_on(self, connection: Any, read: Callable[[Any], _Read], parts: tuple[Any, ...]) -> _Read:
         try:
             connection.send_command(*parts)
-            answer = connection.read_response(disable_decoding=True)
+            said = read_reply(parts[0], read, connection.read_response(disable_decoding=True))
+        except StoreError:
+            self._idle.append(connection)  # it has answered, and its answer is no
+            raise
         except redis.ResponseError as error:
             if is_elsewhere(error):
                 self._leave(connection)
@@ -243,7 +255,7 @@ class _Wire:
             self._pool.release(connection)
             raise
         self._idle.append(connection)
-        return answer
+        return said
 
     def _leave(self, connection: Any) -> None:
         """Dial again with the next command, in every thread: where one connection leads, all of them do."""
@@ -331,6 +343,12 @@ def append_answer(answer: list[bytes]) -> list[EventId]:
     return [_event_id(raw) for raw in answer]
 
 
+def trim_answer(answer: list[int]) -> tuple[int, bool]:
+    """How many entries an answer of `trim.lua` says were removed, and whether more may be."""
+    removed, more = answer.copy()
+    return removed + 0, more + 0 > 0
+
+
 def trim_arguments(
     keys: Keys, topic: Topic, action: Action, *, keep: int, keep_s: float, even_without_group: bool
 ) -> list[Any]:
@@ -348,6 +366,12 @@ def _event_id(raw: bytes) -> EventId:
     seconds, _, microseconds = raw.partition(b"-")
     # Past the named tuple's own constructor, which takes as long as all the rest.
     return tuple.__new__(EventId, (int(seconds), int(microseconds)))
+
+
+def _events(topic: Topic, action: Action, entries: Iterable[Entry]) -> list[Stored]:
+    """The events of some stream entries, without the entries that are none."""
+    found = (stored_event(topic, action, entry) for entry in entries)
+    return [event for event in found if event is not None]
 
 
 class _IdOnly(msgspec.Struct, gc=False):
@@ -381,10 +405,10 @@ def stored_event(topic: Topic, action: Action, entry: Entry) -> Stored | None:
     return Stored(_event_id(entry[0]), topic, action, entity, event_id)
 
 
-def _collect(connection: Any, ids: list[EventId]) -> None:
-    answer = connection.read_response(disable_decoding=True)
-    if isinstance(answer, list):  # and not the name of the script that was loaded
-        ids += append_answer(answer)
+def _nothing_of_name(answer: bytes) -> list[EventId]:
+    """The IDs from an answer that is the name of a script which was loaded."""
+    answer.decode()
+    return []
 
 
 class EventStore:
@@ -467,7 +491,7 @@ class EventStore:
         arguments = self._append_arguments(events, expect=expect, references=references, mode=mode)
         for attempt in range(self._retries + 1):
             try:
-                return append_answer(self._call(self._append, arguments))
+                return self._call(append_answer, self._append, arguments)
             except _NO_ANSWER as error:
                 last: redis.RedisError = error
             except redis.ResponseError as error:
@@ -495,13 +519,19 @@ class EventStore:
         except redis.RedisError as error:
             raise _ours(error) from error
         in_flight = 0
+        # The script goes along: a server that does not know it must not answer the second chunk after it has
+        # refused the first.
+        reads: Iterator[Callable[[Any], list[EventId]]] = chain((_nothing_of_name,), repeat(append_answer))
+
+        def collect() -> None:
+            answer = connection.read_response(disable_decoding=True)
+            ids.extend(read_reply("EVALSHA", next(reads), answer))
+
         try:
             iterator = iter(events)
             # The first chunk is a small one, so that the server soon has something to do.
             chunk = list(islice(iterator, FIRST_CHUNK))
             if chunk:
-                # The script goes along: a server that does not know it must not answer the second chunk
-                # after it has refused the first.
                 connection.send_command("SCRIPT LOAD", APPEND_LUA)
                 in_flight = 1
             while chunk:
@@ -514,14 +544,14 @@ class EventStore:
                 chunk = list(islice(iterator, CHUNK))
                 while in_flight > most_in_flight:
                     in_flight -= 1
-                    _collect(connection, ids)
+                    collect()
             while in_flight:
                 in_flight -= 1
-                _collect(connection, ids)
+                collect()
         except redis.exceptions.NoScriptError as error:
             raise UnavailableError(f"the event store has just forgotten the script: {error}") from error
         except redis.RedisError as error:
-            if is_elsewhere(error):
+            if is_elsewhere(error) or isinstance(error, redis.exceptions.InvalidResponse):
                 connection.disconnect()
             raise _ours(error) from error
         finally:
@@ -562,7 +592,7 @@ class EventStore:
         removed = 0
         for _ in range(MOST_TRIMS):
             try:
-                count, more = self._call(self._trim, arguments)
+                count, more = self._call(trim_answer, self._trim, arguments)
             except redis.RedisError as error:
                 raise _ours(error) from error
             removed += count
@@ -573,13 +603,13 @@ class EventStore:
     def _append_arguments(self, events: Sequence[Event], **how: Any) -> list[Any]:
         return append_arguments(self.keys, events, dedup_window_s=self._dedup_window_s, **how)
 
-    def _call(self, script: Any, arguments: list[Any]) -> Any:
+    def _call(self, read: Callable[[Any], _Read], script: Any, arguments: list[Any]) -> _Read:
         try:
-            return self._wire.call("EVALSHA", script.sha, 0, *arguments)
+            return self._wire.call(read, "EVALSHA", script.sha, 0, *arguments)
         except redis.exceptions.NoScriptError:
             # A restarted server has forgotten its scripts; nothing was executed, so this is no repeat.
-            self._wire.call("SCRIPT LOAD", script.script)
-            return self._wire.call("EVALSHA", script.sha, 0, *arguments)
+            self._wire.call(_nothing_of_name, "SCRIPT LOAD", script.script)
+            return self._wire.call(read, "EVALSHA", script.sha, 0, *arguments)
 
     # Queries: each raises `UnavailableError` without an answer, and `StoreError` for one that is an error ------
 
@@ -587,13 +617,18 @@ class EventStore:
         """The entity of that id as it is now, or None; one round trip."""
         try:
             if entity_cache.find_one_is_plain(topic):
-                flat = self._wire.call("HGETALL", self.keys.entity(topic, entity_id))
-                return entity_cache.entity_from_hash(topic, flat, [])
-            answer = self._call(self._read, entity_cache.read_arguments(self.keys, topic, ids=(entity_id,)))
+                return self._wire.call(
+                    lambda flat: entity_cache.entity_from_hash(topic, flat, []),
+                    *("HGETALL", self.keys.entity(topic, entity_id)),
+                )
+            arguments = entity_cache.read_arguments(self.keys, topic, ids=(entity_id,))
+            found = self._read_page(topic, arguments)[1]
         except redis.RedisError as error:
             raise _ours(error) from error
-        found = entity_cache.entities_from_read(topic, answer)[1]
         return found[0] if found else None
+
+    def _read_page(self, topic: Topic, arguments: list[Any]) -> tuple[bytes, list[Entity]]:
+        return self._call(lambda answer: entity_cache.entities_from_read(topic, answer), self._read, arguments)
 
     def find_all(self, topic: Topic) -> Iterator[Entity]:
         """All entities of a topic, one round trip a page; one that changes meanwhile may come either way."""
@@ -601,10 +636,10 @@ class EventStore:
         seen: set[str] = set()
         while True:
             try:
-                answer = self._call(self._read, entity_cache.read_arguments(self.keys, topic, cursor=cursor))
+                arguments = entity_cache.read_arguments(self.keys, topic, cursor=cursor)
+                cursor, entities = self._read_page(topic, arguments)
             except redis.RedisError as error:
                 raise _ours(error) from error
-            cursor, entities = entity_cache.entities_from_read(topic, answer)
             for entity in entities:
                 # SSCAN may give an id twice while the Set is being resized.
                 if entity.id not in seen:
@@ -622,19 +657,17 @@ class EventStore:
         bounds = ("-" if after is None else f"({after}", "+" if until is None else str(until))
         with _Pages(self.client, self.keys.stream(topic, action), *bounds) as pages:
             for page in pages:
-                for entry in page:
-                    event = stored_event(topic, action, entry)
-                    if event is not None:
-                        yield event
+                yield from pages.read(lambda entries: _events(topic, action, entries), page)
 
     def tail(self, topic: Topic, action: Action, *, count: int = 10) -> list[Stored]:
         """The last events of one stream, oldest first."""
         try:
-            entries = self._wire.call("XREVRANGE", self.keys.stream(topic, action), "+", "-", "COUNT", count)
+            return self._wire.call(
+                lambda entries: _events(topic, action, reversed(entries)),
+                *("XREVRANGE", self.keys.stream(topic, action), "+", "-", "COUNT", count),
+            )
         except redis.RedisError as error:
             raise _ours(error) from error
-        found = (stored_event(topic, action, entry) for entry in reversed(entries))
-        return [event for event in found if event is not None]
 
     def replay(self, topic: Topic, *, until: EventId | float | None = None) -> dict[str, Entity]:
         """The entities of a topic as its events add up to, up to and including an ID or a time, or up to now.
@@ -646,20 +679,23 @@ class EventStore:
         """
         state: dict[str, Entity] = {}
         for batch in self._merged(topic, until):
-            _fold(topic, state, batch)
+            try:
+                read_reply("XRANGE", lambda keyed: _fold(topic, state, keyed), batch)
+            except redis.RedisError as error:
+                raise _ours(error) from error
         return state
 
     def _merged(self, topic: Topic, until: EventId | float | None) -> Iterator[list[_Keyed]]:
         try:
-            ends = self._wire.call("EVAL", LAST_LUA, 0, *self.keys.streams(topic))
+            ends = self._wire.call(_ends, "EVAL", LAST_LUA, 0, *self.keys.streams(topic))
         except redis.RedisError as error:
             raise _ours(error) from error
         open_streams: list[_Cursor] = []
         try:
             for action, end in zip(ACTIONS, ends, strict=True):
                 # Not in one expression: what was opened before an error is closed below.
-                if end:
-                    bound = min(EventId.parse(end), until) if isinstance(until, EventId) else end.decode()
+                if end is not None:
+                    bound = min(end, until) if isinstance(until, EventId) else end
                     pages = _Pages(self.client, self.keys.stream(topic, action), "-", str(bound))
                     open_streams.append(_Cursor(action, pages))
             while True:
@@ -679,6 +715,11 @@ class EventStore:
         finally:
             for cursor in open_streams:
                 cursor.pages.close()
+
+
+def _ends(answer: list[bytes]) -> list[EventId | None]:
+    """The last ID of each action's stream, None of an empty one, from an answer of `LAST_LUA`."""
+    return [_event_id(end) if end else None for _, end in zip(ACTIONS, answer, strict=True)]
 
 
 def _may_be_refused(events: Sequence[Event], mode: Mode) -> bool:
@@ -718,6 +759,11 @@ def _fold(topic: Topic, state: dict[str, Entity], batch: list[_Keyed]) -> None:
             continue
         if action == "created" or entity.id in state:
             state[entity.id] = entity
+
+
+def _last_id(entries: list[Entry]) -> str:
+    last: bytes = entries[-1][0] if entries != [] else b""
+    return last.decode("ascii")
 
 
 class _Pages:
@@ -766,12 +812,25 @@ class _Pages:
     def _next_page(self) -> list[Entry]:
         try:
             entries: list[Entry] = self._connection.read_response(disable_decoding=True)
+            last_id = read_reply("XRANGE", _last_id, entries)
             self._asked = False
             if len(entries) == self._page:
-                self._ask("(" + entries[-1][0].decode("ascii"))
+                self._ask("(" + last_id)
         except redis.RedisError as error:
             raise _ours(error) from error
         return entries
+
+    def read(self, read: Callable[[list[Entry]], _Read], page: list[Entry]) -> _Read:
+        """What one of its pages says.
+
+        Raises:
+            UnavailableError: it is no page.
+        """
+        try:
+            return read_reply("XRANGE", read, page)
+        except redis.RedisError as error:
+            self._asked = True  # what comes next on this connection may be for somebody else
+            raise _ours(error) from error
 
     def close(self) -> None:
         """Give the connection back; one with an answer still to come cannot be used again."""
@@ -801,7 +860,7 @@ class _Cursor:
         if page is None:
             return False
         action = self._action
-        self._keys = [_sort_key(entry[0]) for entry in page]
+        self._keys = self.pages.read(lambda entries: [_sort_key(entry[0]) for entry in entries], page)
         self._entries = [(key, action, entry) for key, entry in zip(self._keys, page, strict=True)]
         self._at = 0
         return True

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import redis
 
 from ordershop.entities import Topic
 from ordershop.event_store import Entry, command, connect, is_unable, stored_event
 from ordershop.events import Action, Keys
+from ordershop.server.tls import read_reply
 from ordershop.server.url import Address
-from ordershop.subscription import AwayError, Delivery, Effect, Stop
+from ordershop.subscription import AwayError, Delivery, Effect, Stop, pages_by_stream
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +44,7 @@ class SeedSubscriber:
         positions: dict[str, bytes] = dict.fromkeys(self._sources, b"$")
         while not stop.is_set():
             try:
-                replies = command(
+                reply = command(
                     self._client,
                     "XREAD",
                     "COUNT",
@@ -53,21 +55,32 @@ class SeedSubscriber:
                     *positions,
                     *positions.values(),
                 )
+                pages = read_reply("XREAD", self._pages, reply)
             except redis.RedisError as error:
                 if not is_unable(error):
                     raise
+                # What came was perhaps no reply to what was asked, and nor is what comes next on that connection.
+                self._client.connection_pool.disconnect()
                 stop.wait(0.5)
                 continue
-            if not replies:
+            if not pages:
                 positions = dict.fromkeys(self._sources, b"$")
-            for raw_stream, entries in replies or ():
-                stream = raw_stream.decode()
-                positions[stream] = entries[-1][0]
-                deliveries = [d for d in (self._delivery(stream, entry) for entry in entries) if d is not None]
+            for stream, (last, deliveries) in pages.items():
+                positions[stream] = last
                 try:
                     effect(deliveries)
                 except AwayError as error:
                     log.warning("seed subscriber: %s; %d events are gone", error, len(deliveries))
+
+    def _pages(self, reply: list[Any] | None) -> dict[str, tuple[bytes, list[Delivery]]]:
+        """The last ID of each stream that has something, and what it has."""
+        return {
+            stream: (
+                entries[-1][0],
+                [d for d in (self._delivery(stream, entry) for entry in entries) if d is not None],
+            )
+            for stream, entries in pages_by_stream(reply, self._sources).items()
+        }
 
     def _delivery(self, stream: str, entry: Entry) -> Delivery | None:
         topic, action = self._sources[stream]

@@ -48,10 +48,11 @@ import time
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import hiredis
 import msgspec
@@ -60,6 +61,7 @@ import redis
 from ordershop.entities import ENTITIES, Entity, Topic
 from ordershop.event_store import Entry, connect, is_elsewhere, is_unable, stored_event
 from ordershop.events import Action, EventId, Keys
+from ordershop.server.tls import read_reply
 from ordershop.server.url import Address
 
 log = logging.getLogger(__name__)
@@ -96,6 +98,7 @@ class NoEvent(NamedTuple):
 
 
 Received = Delivery | NoEvent
+_Read = TypeVar("_Read")
 _ID_OF: Callable[[Received], EventId] = itemgetter(0)
 _RAW_ID_OF: Callable[[Received], bytes] = itemgetter(-1)
 
@@ -345,17 +348,30 @@ class _Link:
     def _lose(self) -> None:
         """Give the connection up: an answer may still be on its way, which nobody must read."""
         connection, self._connection = self._connection, None
-        connection.disconnect()
-        self._pool.release(connection)
+        if connection is not None:
+            connection.disconnect()
+            self._pool.release(connection)
+
+    def read(self, command: str, read: Callable[[Any], _Read], reply: Any) -> _Read:
+        """What a reply to a command says.
+
+        Raises:
+            redis.exceptions.InvalidResponse: it is of another kind; the connection is given up.
+        """
+        try:
+            return read_reply(command, read, reply)
+        except redis.exceptions.InvalidResponse:
+            self._lose()
+            raise
 
     def exchange(self, *commands: tuple[Any, ...]) -> list[Any]:
         """The replies to some commands; raises as `send` and `receive` do."""
         self.send(commands)
         return self.receive(len(commands))
 
-    def call(self, *command: Any) -> Any:
-        """The reply to one command; raises as `exchange` does."""
-        return self.exchange(command)[0]
+    def call(self, read: Callable[[Any], _Read], *command: Any) -> _Read:
+        """What the reply to one command says; raises as `exchange` and `read` do."""
+        return self.read(command[0], read, self.exchange(command)[0])
 
 
 class _Failure(NamedTuple):
@@ -472,10 +488,10 @@ class Subscription:
                     self._drain(effect, stop)
                     self._join()
                     joined = True
+                self._once(effect, stop)
                 if away:
                     log.warning("%s: the event store is back", self.group)
                     away, backoff = False, self.BACK_OFF_S[0]
-                self._once(effect, stop)
             except redis.RedisError as error:
                 if str(error).startswith(_GROUP_IS_GONE):
                     log.warning("%s: the group is gone; it is made again at the checkpoint", self.group)
@@ -506,7 +522,7 @@ class Subscription:
         for stream in self._sources:
             start = self._start_of_group(stream, saved.get(stream, START))
             try:
-                self._link.call("XGROUP", "CREATE", stream, self.group, start, "MKSTREAM")
+                self._link.call(_done, "XGROUP", "CREATE", stream, self.group, start, "MKSTREAM")
                 log.info("%s: listening to %s from %s", self.group, stream, start)
             except redis.ResponseError as error:
                 if not str(error).startswith("BUSYGROUP"):
@@ -525,14 +541,13 @@ class Subscription:
         if saved == START:
             return START
         try:
-            info = _pairs(self._link.call("XINFO", "STREAM", stream))
+            last = self._link.call(_last_generated_id, "XINFO", "STREAM", stream)
         except redis.ResponseError as error:
             if not str(error).startswith("no such key"):
                 raise
             return START
         # A stream that ends before what was handled is not the one that it was handled of.
-        is_the_same = EventId.parse(info[b"last-generated-id"]) >= EventId.parse(saved)
-        return saved if is_the_same else START
+        return saved if last >= EventId.parse(saved) else START
 
     def _once(self, effect: Effect, stop: Stop) -> None:
         if self._at_least_once:
@@ -567,13 +582,13 @@ class Subscription:
         waits = self._merge.is_empty and not self._pending_from and not self._is_behind
         first = [] if self._is_behind else self._acknowledgements()
         self._link.send((*first, self._question(asked, self._patience_ms(now) if waits else None)))
-        reply = self._link.receive(len(first) + 1)[-1]
+        *acknowledged, reply = self._link.receive(len(first) + 1)
         if first:
-            self._done.clear()
+            self._note_acknowledged(acknowledged)
         self._asked_at.update((stream, now) for stream in asked if not self._merge.holds(stream))
         for parts_left in reversed(range(self._parts)):
             answered: dict[str, list[Entry]] = {stream: [] for stream in asked}
-            answered |= {raw.decode(): entries for raw, entries in reply or ()}
+            answered |= self._link.read("XREADGROUP", partial(pages_by_stream, asked=asked), reply)
             pending = self._advance_in_pending(answered)
             full = [stream for stream, entries in answered.items() if len(entries) == self._part]
             self._is_behind = bool(full)
@@ -583,13 +598,17 @@ class Subscription:
                 if then:
                     self._link.send(then)
             finally:  # what has come stays, also when the connection is lost: it may have come for the only time
-                pages = {name: received(name, *self._sources[name], entries) for name, entries in answered.items()}
+                pages = {name: self._received(name, entries) for name, entries in answered.items()}
                 self._merge.add(pages, pending=pending, waited=waits)
             replies = self._link.receive(len(then))
             if is_last:
-                self._done.clear()
+                self._note_acknowledged(replies)
                 return
             reply, asked, waits = replies[0], full, False
+
+    def _received(self, stream: str, entries: list[Entry]) -> list[Received]:
+        topic, action = self._sources[stream]
+        return self._link.read("XREADGROUP", lambda page: received(stream, topic, action, page), entries)
 
     def _question(self, streams: Sequence[str], block_ms: int | None) -> tuple[Any, ...]:
         ids = [self._pending_from.get(stream, ">") for stream in streams]
@@ -616,8 +635,9 @@ class Subscription:
             else:
                 self._pending_from[stream] = entries[-1][0].decode()
             if self._failures:
-                for entry in entries:  # what comes again need not be waited for
-                    self._failures.pop((stream, entry[0]), None)
+                # What comes again need not be waited for.
+                for raw in self._link.read("XREADGROUP", lambda page: [entry[0] for entry in page], entries):
+                    self._failures.pop((stream, raw), None)
         return pending
 
     def _acknowledgements(self) -> list[tuple[Any, ...]]:
@@ -625,8 +645,11 @@ class Subscription:
 
     def _acknowledge(self) -> None:
         if self._done:
-            self._link.exchange(*self._acknowledgements())
-            self._done.clear()
+            self._note_acknowledged(self._link.exchange(*self._acknowledgements()))
+
+    def _note_acknowledged(self, counts: list[int]) -> None:
+        self._link.read("XACK", sum, counts)
+        self._done.clear()
 
     def _claim(self) -> None:
         """Make the pending events of consumers that fell silent this one's; they are read like its own."""
@@ -636,12 +659,12 @@ class Subscription:
             in_hand = set(self._merge.raw_ids(stream))
             cursor, taken_over = START, 0
             while True:
-                reply = self._link.call(
+                cursor, raw_ids = self._link.call(
+                    _autoclaimed,
                     *("XAUTOCLAIM", stream, self.group, self.consumer, self._claim_after_ms, cursor),
                     *("COUNT", self.CLAIM_PAGE, "JUSTID"),
                 )
-                cursor = reply[0].decode()
-                claimed = [raw for raw in reply[1] if raw not in in_hand and (stream, raw) not in self._failures]
+                claimed = [raw for raw in raw_ids if raw not in in_hand and (stream, raw) not in self._failures]
                 taken_over += len(claimed)
                 if cursor == START:
                     break
@@ -679,14 +702,14 @@ class Subscription:
             ("XINFO", "CONSUMERS", stream, self.group),
             ("XPENDING", stream, self.group, raw_ids[0], raw_ids[-1], _ALL),
         )
-        owners = {row[0]: row[1] for row in rows}
+        owners = self._link.read("XPENDING", lambda all_of: {row[0]: row[1] for row in all_of}, rows)
+        names = self._link.read("XINFO", lambda all_of: [_pairs(each)[b"name"] for each in all_of], consumers)
         # What is pending nowhere was acknowledged by somebody who had claimed it; before that is possible, or
         # when this consumer has been deleted, it was given up with the consumer, and nobody else will handle it.
-        is_known = any(_pairs(each)[b"name"] == me for each in consumers)
-        default = None if is_known and held_s >= self._claim_after_ms / 1000 else me
+        default = None if me in names and held_s >= self._claim_after_ms / 1000 else me
         ours = {raw for raw in raw_ids if owners.get(raw, default) == me}
         if ours:
-            self._link.call("XCLAIM", stream, self.group, self.consumer, 0, *ours, "JUSTID")
+            self._link.call(_some, "XCLAIM", stream, self.group, self.consumer, 0, *ours, "JUSTID")
         return ours
 
     # Effects -------------------------------------------------------------------------------------------
@@ -791,8 +814,10 @@ class Subscription:
 
     def _deliveries_so_far(self, delivery: Delivery) -> int:
         """How often the server has handed an event out, to this consumer or to others before it."""
-        pending = self._link.call("XPENDING", delivery.stream, self.group, delivery.raw_id, delivery.raw_id, 1)
-        return int(pending[0][3]) if pending else 1
+        return self._link.call(
+            lambda pending: int(pending[0][3]) if pending != [] else 1,
+            *("XPENDING", delivery.stream, self.group, delivery.raw_id, delivery.raw_id, 1),
+        )
 
     def _try_again(self, effect: Effect, stop: Stop) -> None:
         """Try once more what has failed, but for what another consumer has taken over."""
@@ -806,7 +831,7 @@ class Subscription:
                 del self._failures[key]
                 continue
             # It counts as delivered once more, so that those who come after a crash know.
-            self._link.call("XCLAIM", delivery.stream, self.group, self.consumer, 0, delivery.raw_id)
+            self._link.call(_some, "XCLAIM", delivery.stream, self.group, self.consumer, 0, delivery.raw_id)
             (alone if failure.raised else together).append(delivery)
         self._taken = [*together, *alone]
         self._try(effect, together, stop)
@@ -817,7 +842,6 @@ class Subscription:
         self._taken = []
 
     def _park(self, delivery: Delivery, deliveries: int, reason: str) -> None:
-        log.error("%s: parked %s after %d deliveries: %s", self.group, delivery.event_id, deliveries, reason)
         fields = {
             "stream": delivery.stream,
             "id": delivery.raw_id,
@@ -825,12 +849,11 @@ class Subscription:
             "deliveries": deliveries,
             "reason": reason,
         }
-        self._link.exchange(
-            ("MULTI",),
-            ("XADD", self.parked, "*", *(part for field in fields.items() for part in field)),
-            ("XACK", delivery.stream, self.group, delivery.raw_id),
-            ("EXEC",),
-        )
+        # Not in a transaction: there the server acknowledges also what it could not park.
+        parked = ("XADD", self.parked, "*", *(part for field in fields.items() for part in field))
+        self._link.call(bytes.decode, *parked)
+        self._link.call(int, "XACK", delivery.stream, self.group, delivery.raw_id)
+        log.error("%s: parked %s after %d deliveries: %s", self.group, delivery.event_id, deliveries, reason)
 
     # The position --------------------------------------------------------------------------------------
 
@@ -844,14 +867,61 @@ class Subscription:
         answers = self._link.exchange(*questions)
         positions = {}
         for stream, groups, pending in zip(self._sources, answers[::2], answers[1::2], strict=True):
-            last_delivered = next(
-                group[b"last-delivered-id"]
-                for group in map(_pairs, groups)
-                if group[b"name"] == self.group.encode()
-            )
-            smallest = pending[1].decode() if pending[1] is not None else None
-            positions[stream] = position_below_all_pending(last_delivered.decode(), smallest)
+            last_delivered = self._link.read("XINFO", self._last_delivered, groups)
+            smallest = self._link.read("XPENDING", _smallest_pending, pending)
+            positions[stream] = position_below_all_pending(last_delivered, smallest)
         self._checkpoint.save(positions)
+
+    def _last_delivered(self, groups: list[Any]) -> str:
+        by_name = {group[b"name"]: group[b"last-delivered-id"] for group in map(_pairs, groups)}
+        last: bytes = by_name[self.group.encode()]
+        return str(EventId.parse(last))
+
+
+# What replies say; of another kind they raise what `read_reply` knows ---------------------------------------
+
+
+def _done(reply: bytes) -> None:
+    if reply != b"OK":
+        raise ValueError(reply)
+
+
+def _some(reply: list[Any]) -> None:
+    reply.copy()
+
+
+def _last_generated_id(reply: list[Any]) -> EventId:
+    return EventId.parse(_pairs(reply)[b"last-generated-id"])
+
+
+def pages_by_stream(reply: list[Any] | None, asked: Container[str]) -> dict[str, list[Entry]]:
+    """The page of each stream that has some, from a reply to XREAD or XREADGROUP.
+
+    Args:
+        asked: the streams that were asked.
+
+    Raises:
+        LookupError, TypeError, ValueError, AttributeError: it is no such reply.
+    """
+    pages: dict[str, list[Entry]] = {}
+    # Where nothing came, the server says that with a nil.
+    for raw, entries in () if reply is None else reply:
+        stream = raw.decode()
+        if stream not in asked:
+            raise LookupError(stream)
+        EventId.parse(entries[-1][0] if entries != [] else START)
+        pages[stream] = entries
+    return pages
+
+
+def _autoclaimed(reply: list[Any]) -> tuple[str, list[bytes]]:
+    """The cursor to go on from, and the IDs that were claimed."""
+    raw_ids: list[bytes] = reply[1].copy()
+    return reply[0].decode(), raw_ids
+
+
+def _smallest_pending(reply: list[Any]) -> str | None:
+    return None if reply[1] is None else str(EventId.parse(reply[1]))
 
 
 def _pairs(flat: Sequence[Any]) -> dict[bytes, Any]:

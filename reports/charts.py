@@ -3,7 +3,8 @@
 `charts(record)` gives every chart that the record has evidence for, in reading order. A `Chart` is a
 specification with what the page around it needs: a caption, the series of its legend, a table of its data.
 
-    latency     percentile curves per operation; p50, p99, max over time; time x latency as a heat map
+    latency     percentile curves per operation; p50, p99, max over time; time x latency as a heat map; where
+                several durabilities were measured, over one another (`reports.durabilities`)
     throughput  what was due, reached the server, was answered and had its effect, second by second; where a
                 record does not have that: replies per second, of success or refusal
     lag         events not applied, pending, and the age of the oldest, per consumer group
@@ -33,7 +34,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -41,6 +42,7 @@ import numpy as np
 
 from harness.history import History, Reading
 from harness.measure import curves
+from harness.measure.sample_size import enough_samples
 from harness.recording import KINDS, Histogram, Int64s, LatencyLog, highest_at
 from harness.run import Record, Run
 from reports import axes
@@ -126,7 +128,7 @@ class Chart(msgspec.Struct, frozen=True, kw_only=True):
     spec: Part
     unit: str = ""
     hover: Literal["series", "cell", "item"] = "series"
-    along: Literal["time", "percentile", "events", "restart"] = "time"
+    along: Literal["time", "percentile", "events", "restart", "load"] = "time"
     series: list[Series] = []
     table: Table | None = None
     timed: bool = False
@@ -151,11 +153,13 @@ def charts(record: Record, intervals: int = 300) -> list[Chart]:
     Raises:
         RunError: a part of the record cannot be read.
     """
+    # It draws with what is here.
+    from reports.durabilities import durability_charts
+
     log, history = record.latency, record.history
     view = _View(record, intervals)
     return [
-        *percentile_charts(record),
-        *(c for o in _drawn(log)[:_MOST_OPERATIONS] for c in latency_charts(log, o, view)),
+        *(durability_charts(record, view.width_s) or _latency(record, view)),
         *(load_chart(history, view) or throughput_chart(log, view)),
         *lag_charts(history, view),
         *drain_chart(record),
@@ -165,6 +169,13 @@ def charts(record: Record, intervals: int = 300) -> list[Chart]:
         *stack_chart(record),
         *machine_charts(history, view),
     ]
+
+
+def _latency(record: Record, view: _View) -> list[Chart]:
+    """The charts of each operation by itself."""
+    log = record.latency
+    over_time = [c for o in _drawn(log)[:_MOST_OPERATIONS] for c in latency_charts(log, o, view)]
+    return [*percentile_charts(record), *over_time]
 
 
 def _drawn(log: LatencyLog) -> list[str]:
@@ -232,7 +243,13 @@ def flat_spec(layers: list[Part], rows: list[Row], height: int, params: list[Par
 
 
 def lines(
-    x: Part, y: Part, series: Sequence[Series], rows: list[Row], *, by_kind: Sequence[str] = (), step: str = ""
+    x: Part,
+    y: Part,
+    series: Sequence[Series],
+    rows: list[Row],
+    *,
+    by_kind: Sequence[str] | Mapping[str, Sequence[int]] = (),
+    step: str = "",
 ) -> list[Part]:
     """A line per series: colour, and dashes where they are not told by the kind `k`; dots for what is alone.
 
@@ -240,11 +257,12 @@ def lines(
         x, y: the axes.
         series: names and colours.
         rows: what is drawn; those that no line would show are marked with `o`.
-        by_kind: the kinds `k`, where there are any.
+        by_kind: the kinds `k`, where there are any; with their dashes, where those are not the usual ones.
         step: how Vega joins two points, where not by a straight line.
     """
     names = [s.name for s in series]
-    dashes = {k: list(_DASHES.get(k, [1, 0])) for k in by_kind} or {s.name: list(s.dash) or [1, 0] for s in series}
+    usual: dict[str, Sequence[int]] = {**_DASHES, **(by_kind if isinstance(by_kind, Mapping) else {})}
+    dashes = {k: list(usual.get(k) or [1, 0]) for k in by_kind} or {s.name: list(s.dash) or [1, 0] for s in series}
     color: Part = {
         "field": "s",
         "type": "nominal",
@@ -372,8 +390,16 @@ def _percentile_table(totals: dict[str, Histogram]) -> Table:
     names = [f"{p * 100:g} %" if p < 1 else "slowest" for p in _PERCENTILES]
     return Table(
         columns=["percentile", *map(_kind_words, totals)],
-        rows=[[name, *(quantity(column[at], "µs") for column in values)] for at, name in enumerate(names)],
+        rows=[
+            [name, *(_told(q, value, total) for value, total in zip(row, totals.values(), strict=True))]
+            for q, name, row in zip(_PERCENTILES, names, zip(*values, strict=True), strict=True)
+        ],
     )
+
+
+def _told(q: float, value: float | None, total: Histogram) -> str:
+    few = value is not None and q < 1 and not enough_samples(q, total.total)
+    return f"{quantity(value, 'µs')}{' (too few values)' if few else ''}"
 
 
 def latency_charts(log: LatencyLog, operation: str, view: _View) -> list[Chart]:
@@ -414,6 +440,29 @@ def _latency_lines(spans: dict[float, Histogram], operation: str, place: int, vi
 
 
 def _heat_map(spans: dict[float, Histogram], operation: str, place: int, view: _View, width_s: int) -> Chart:
+    heat, rows, levels = heat_layer(spans, width_s, axes.time_axis(view.span))
+    return Chart(
+        key=f"heat-{place}",
+        section="latency",
+        title=f"Where the responses lie: {printable(operation)}",
+        caption=f"Operations due in {width_s} s, by their response. Two bands are two populations; "
+        f"percentiles alone do not tell.{_refused_words(view.run, operation)}",
+        spec=view.spec([heat], rows, 240),
+        unit="µs",
+        hover="cell",
+        timed=True,
+        steps=[grouped(level) for level in levels],
+    )
+
+
+def heat_layer(spans: dict[float, Histogram], width_s: int, x: Part) -> tuple[Part, list[Row], list[int]]:
+    """A heat map: its layer, its rows, and the counts at which its colours change.
+
+    Args:
+        spans: responses by the start of a span of time.
+        width_s: of a cell.
+        x: the axis of time, of the field `t`.
+    """
     step = 1 / _HEAT_PER_DECADE
     counts: dict[tuple[float, int], int] = {}
     for start, histogram in spans.items():
@@ -431,7 +480,7 @@ def _heat_map(spans: dict[float, Histogram], operation: str, place: int, view: _
         ],
         "mark": {"type": "rect", "clip": True, "aria": False, "tooltip": {"content": "data"}},
         "encoding": {
-            "x": axes.time_axis(view.span),
+            "x": x,
             "x2": {"field": "end"},
             "y": axes.latency_axis(row["v"] * edge for row in rows for edge in (1, 10**step * 0.999)),
             "y2": {"field": "e"},
@@ -447,18 +496,7 @@ def _heat_map(spans: dict[float, Histogram], operation: str, place: int, view: _
             },
         },
     }
-    return Chart(
-        key=f"heat-{place}",
-        section="latency",
-        title=f"Where the responses lie: {printable(operation)}",
-        caption=f"Operations due in {width_s} s, by their response. Two bands are two populations; "
-        f"percentiles alone do not tell.{_refused_words(view.run, operation)}",
-        spec=view.spec([heat], rows, 240),
-        unit="µs",
-        hover="cell",
-        timed=True,
-        steps=[grouped(level) for level in levels],
-    )
+    return heat, rows, levels
 
 
 def _heat_cells(index: Int64s) -> Int64s:

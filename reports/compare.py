@@ -31,6 +31,7 @@ from typing import Any, Literal
 import msgspec
 
 from harness.bootstrap import Ratio, Seconds, ratios, seconds_of
+from harness.measure.sample_size import too_few
 from harness.recording import KINDS, LatencyLog
 from harness.run import Record, Run, Status
 from reports import findings
@@ -86,7 +87,7 @@ _WEIGHTS: tuple[tuple[str, Weight, str], ...] = (
 # What every run has of its own; an address only where we start the server, on a port that is free. Workers have
 # names and clocks anew each time: of them only how many there were is a fact.
 _OWN = re.compile(
-    r"environment\.(load\.(producer|workers\..*)|host\.throttled\..*|meanwhile\..*"
+    r"environment\.(load\.(producer|workers\..*)|meanwhile\..*"
     r"|server\.(owned|run_id|process_id|ping_us|lock|left_behind|data_directory\.path))",
     re.DOTALL,
 )
@@ -334,11 +335,13 @@ def _latency_lines(logs: Sequence[LatencyLog], seed: int) -> dict[str, list[Line
             continue
         for kind in KINDS:
             seconds = [seconds_of(intervals_of(log, operation, kind)) for log in logs]
-            by_run = [total_of(log, operation, kind).quantiles_us(list(QUANTILES.values())) for log in logs]
+            totals = [total_of(log, operation, kind) for log in logs]
+            by_run = [total.quantiles_us(list(QUANTILES.values())) for total in totals]
+            fewest = min(total.total for total in totals)
             of_first = [_ratios_of(seconds[0], other, seed) for other in seconds[1:]]
             for at, label in enumerate(QUANTILES):
                 line = Line(
-                    label=f"{kind.replace('_', ' ')}, {label}",
+                    label=f"{kind.replace('_', ' ')}, {label}{_few(label, fewest)}",
                     name=f"{operation}.{kind}.{label}",
                     unit="µs",
                     values=[values[at] for values in by_run],
@@ -346,6 +349,11 @@ def _latency_lines(logs: Sequence[LatencyLog], seed: int) -> dict[str, list[Line
                 )
                 found.setdefault(operation, []).append(line)
     return found
+
+
+def _few(name: str, fewest: int | None) -> str:
+    """What to add to the label of a quantile that one of the runs has of too few values."""
+    return " (too few values)" if too_few(name, fewest) else ""
 
 
 def _ratios_of(first: Seconds, other: Seconds, seed: int) -> list[Ratio | None]:
@@ -362,8 +370,9 @@ def _key_lines(sides: Sequence[Side], latency: Mapping[str, list[Line]]) -> list
 
 def _line(sides: Sequence[Side], label: str, name: str, unit: str, latency: Mapping[str, list[Line]]) -> Line:
     values = [side.run.figure(name) for side in sides]
+    counts = [f.samples for side in sides for f in side.run.figures if f.name == name and f.samples is not None]
     return Line(
-        label=label or findings.spoken(name),
+        label=(label or findings.spoken(name)) + _few(name, min(counts, default=None)),
         name=name,
         unit=unit,
         values=values,

@@ -5,8 +5,9 @@ disagree. The rules:
 
     overall   the worst of the verdicts, PASS < UNKNOWN < FAIL; a suite's with its members'. No verdict at
               all is UNKNOWN, and so is a run that did not come to its end, whatever was checked until then.
-    key       three figures per scenario, from the table `KEY_FIGURES`; a scenario that is not in it, or
-              lacks them, shows the first three figures that it has. A suite shows one of each member.
+    key       the figures for a reader in a hurry. Where a scenario measures several durabilities, one of each,
+              the worst in front (`FAMILIES`); else three, from the table `KEY_FIGURES`; a scenario that is in
+              none, or lacks them, shows the first three figures that it has. A suite shows one of each member.
     validity  what says how far the measurement itself can be trusted: the verdicts about the instrument,
               its send lag and GC pauses, what it dropped, the CPU time that was stolen from the host.
     load      open or closed loop, and over how many connections: latencies of one do not compare with those
@@ -20,6 +21,7 @@ should never reach a record; this is the second line of defence.
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections import Counter
@@ -28,6 +30,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from harness.measure.sample_size import too_few
 from harness.run import Figure, Record, Run, Status, Verdict, WorkerShare
 from reports.quantities import NOT_MEASURED, quantity
 
@@ -58,11 +61,6 @@ KEY_FIGURES: dict[str, dict[str, str]] = {
         "random_faults.lost": "Events lost",
         "random_faults.longest_recovery_s": "Longest recovery",
     },
-    "redis_crash": {
-        "redis_crash.always.gone": "Gone, appendfsync always",
-        "redis_crash.everysec.gone": "Gone, appendfsync everysec",
-        "redis_crash.always.restart_s": "Time to be back",
-    },
     "consumers": {
         "consumers.lost": "Events lost",
         "consumers.removed.claimed_s": "Claimed from the one removed",
@@ -89,6 +87,50 @@ KEY_FIGURES: dict[str, dict[str, str]] = {
         "micro.append_one.per_s": "Appends, one after the other",
     },
 }
+
+
+class Family(NamedTuple):
+    """Figures that are one for each durability: what they end in, what to call them, and of which to show all."""
+
+    part: str
+    label: str
+    is_each: bool
+
+
+# Of each family either all figures, the worst in front, or the worst one only.
+FAMILIES: dict[str, tuple[Family, ...]] = {
+    "append": (
+        Family("response.p99", "Response, p99", is_each=True),
+        Family("response.max", "Slowest response of all", is_each=False),
+    ),
+    "redis_crash": (
+        Family("gone", "Gone", is_each=True),
+        Family("restart_s", "Longest time to be back", is_each=False),
+    ),
+}
+# As part of a label. What has none was measured before durabilities stood in names.
+DURABILITIES = {
+    "always": "synced before each answer",
+    "everysec": "synced each second",
+    "none": "kept in memory only",
+    "given": "as the server is set",
+    "": "",
+}
+
+
+def durability_words(label: str, run: Run) -> str:
+    """What a durability is called in a report: of one whose data is only in memory, not that it was synced.
+
+    Args:
+        label: as the names of figures have it; empty where they have none.
+        run: whose server it was.
+    """
+    server = run.environment.get("server")
+    directory = server.get("data_directory") if isinstance(server, Mapping) else None
+    if label in {"always", "everysec"} and isinstance(directory, Mapping) and directory.get("is_synced") is False:
+        return f"appendfsync {label} on {directory.get('file_system')}, where nothing is synced"
+    return DURABILITIES[label]
+
 
 UNCHECKED = "Nothing was checked: there is no evidence for a verdict."
 
@@ -190,6 +232,23 @@ def sentence(run: Run) -> str:
     return f"{len(run.verdicts)} {checks}: {', '.join(parts)}."
 
 
+def repeats(run: Run) -> list[str]:
+    """What was measured once more, and which measurement is judged, a sentence or two for each."""
+    told = []
+    for repeat in run.repeats:
+        # Who had the machine stands in the verdict, where the first one is judged still.
+        reason = repeat.reason if repeat.is_judged else repeat.reason.partition("; meanwhile ")[0]
+        why = f"{repeat.part} was measured once more, at the end. The first time {reason}."
+        if repeat.is_judged:
+            how = f"The second is judged; the first stands beside it, as {repeat.part}.first."
+        else:
+            how = (
+                f"The second is not valid either ({repeat.detail}), and stands beside it, as {repeat.part}.again."
+            )
+        told.append(f"{why} {how}")
+    return told
+
+
 def interruption(run: Run) -> str:
     """Why the run did not come to its end, in words; empty for one that did."""
     said = {
@@ -201,16 +260,34 @@ def interruption(run: Run) -> str:
 
 
 def key_figures(run: Run, members: Sequence[Run] = ()) -> list[tuple[str, Figure]]:
-    """The three figures that matter, each with what to call it; of a suite, the first of each member."""
+    """The figures that matter, each with what to call it; of a suite, the first of each member."""
     if members:
         firsts = ((member.scenario, key_figures(member)) for member in members)
         return [(f"{scenario}: {key[0][0]}", key[0][1]) for scenario, key in firsts if key][:4]
+    of_durabilities = [shown for family in FAMILIES.get(run.scenario, ()) for shown in _of(family, run)]
+    if len(of_durabilities) > 1:
+        return of_durabilities
     by_name = {f.name: f for f in run.figures}
     wanted = KEY_FIGURES.get(run.scenario, {})
     chosen = [(label, by_name[name]) for name, label in wanted.items() if name in by_name]
     taken = {figure.name for _, figure in chosen}
     rest = ((spoken(f.name), f) for f in run.figures if f.name not in taken and f.value is not None)
     return [*chosen, *rest][:3]
+
+
+def _of(family: Family, run: Run) -> list[tuple[str, Figure]]:
+    """A family's figures in a run, the worst in front; what could not be measured is last."""
+    pattern = re.compile(rf"{re.escape(run.scenario)}\.(?:(\w+)\.)?{re.escape(family.part)}")
+    found = []
+    for figure in run.figures:
+        match = pattern.fullmatch(figure.name)
+        if match and (match[1] or "") in DURABILITIES:
+            words = durability_words(match[1] or "", run)
+            found.append((f"{family.label}, {words}" if words else family.label, figure))
+    found.sort(key=lambda each: -math.inf if each[1].value is None else each[1].value, reverse=True)
+    if family.is_each or len(found) < 2:
+        return found if family.is_each else [(family.label, figure) for _, figure in found]
+    return [(label.replace(f"{family.label},", f"{family.label}:"), figure) for label, figure in found[:1]]
 
 
 def spoken(name: str) -> str:
@@ -305,8 +382,11 @@ def command(run: Run) -> str:
 
 
 def told(figure: Figure) -> str:
-    """A figure's value in words."""
-    return quantity(figure.value, figure.unit) if figure.value is not None else NOT_MEASURED
+    """A figure's value in words; of a quantile of too few values, with that."""
+    if figure.value is None:
+        return NOT_MEASURED
+    few = too_few(figure.name, figure.samples)
+    return f"{quantity(figure.value, figure.unit)} ({few})" if few else quantity(figure.value, figure.unit)
 
 
 def moment(run: Run) -> str:

@@ -108,7 +108,12 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"told": findings.told, "spoken": findings.spoken, "moment": findings.moment}
+    environment.globals |= {
+        "told": findings.told,
+        "spoken": findings.spoken,
+        "moment": findings.moment,
+        "repeats": findings.repeats,
+    }
     environment.globals |= {"lasted": findings.lasted}
     environment.globals |= {"exact": exact, "quantity": quantity}
     return environment

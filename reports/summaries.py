@@ -24,7 +24,7 @@ from xml.etree import ElementTree
 from harness.run import Record, Run, Status, Verdict
 from reports import findings
 from reports.findings import printable
-from reports.quantities import NOT_MEASURED, exact, quantity
+from reports.quantities import NOT_MEASURED, exact
 
 _SIGNS: dict[Status, str] = {"PASS": "✅", "UNKNOWN": "❔", "FAIL": "❌"}
 STYLES: dict[Status, str] = {"PASS": "bold green", "UNKNOWN": "bold yellow", "FAIL": "bold red"}
@@ -66,6 +66,7 @@ def _markdown_head(run: Run, level: str, members: Sequence[Run] = ()) -> list[st
     ]
     if load := findings.load(run):
         lines += ["", as_markdown(load)]
+    lines += [line for told in _repeats(run, members) for line in ("", as_markdown(told))]
     if interruption := findings.interruption(run):
         reason = f" {as_markdown(run.reason)}" if run.reason else ""
         lines += ["", f"> **{run.status.upper()}** {as_markdown(interruption)}{reason}"]
@@ -77,6 +78,11 @@ def _markdown_head(run: Run, level: str, members: Sequence[Run] = ()) -> list[st
     else:
         lines += ["", "No evidence: this run has no figures."]
     return lines
+
+
+def _repeats(run: Run, members: Sequence[Run]) -> list[str]:
+    """What was measured once more; of a suite its members tell."""
+    return [] if members else findings.repeats(run)
 
 
 def _markdown_verdicts(verdicts: Sequence[Verdict]) -> list[str]:
@@ -243,6 +249,9 @@ def _terminal_head(run: Run, width: int, members: Sequence[Run] = ()) -> Iterato
         yield "", text
     for text in textwrap.wrap(one_line(findings.load(run)), width):
         yield "", text
+    for told in _repeats(run, members):
+        for text in textwrap.wrap(one_line(told), width):
+            yield "", text
     if interruption := findings.interruption(run):
         words = f"{run.status.upper()}: {interruption} {one_line(run.reason)}".strip()
         for text in textwrap.wrap(words, width):
@@ -272,7 +281,7 @@ def _terminal_figures(run: Run, width: int) -> Iterator[tuple[str, str]]:
     yield "", ""
     column = max(len(one_line(label)) for label, _ in shown)
     for label, figure in shown:
-        text = f"  {one_line(label):{column}}  {quantity(figure.value, one_line(figure.unit))}"
+        text = f"  {one_line(label):{column}}  {one_line(findings.told(figure))}"
         yield "bold", text if len(text) <= width else text[: max(width - 1, 1)] + "…"
 
 

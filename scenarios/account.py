@@ -78,7 +78,9 @@ def add_line_arrival(findings: Findings, line: Line, *, budget_ms: float, until_
     """
     if line.arriving is not None:
         line.arriving.end()
-    return add_arrival(findings, findings.history, line.result, Judged(budget_ms=budget_ms, until_ns=until_ns))
+    blind = line.arriving.blind if line.arriving is not None else ""
+    how = Judged(budget_ms=budget_ms, until_ns=until_ns, blind=blind)
+    return add_arrival(findings, findings.history, line.result, how)
 
 
 def add_account(

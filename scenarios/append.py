@@ -2,7 +2,15 @@
 
 Customers are created through the shop's one write path (`append.lua`: ID, idempotency, stream entry, entity cache)
 on a schedule, and each response is counted from when the append was due. Durabilities are measured one after the
-other, each on a server of its own; the first is the one that the figures `append.response.*` speak of.
+other, each on a server of its own:
+
+    everysec    written before the answer, synced each second       append.everysec.response.p99
+    always      written and synced before each answer               append.always.response.p99
+    none        in memory only                                      append.none.response.p99
+    given       as a server at a URL has it, which is not ours      append.given.response.p99
+
+The durability stands in the name of each operation (`append_always`), figure and verdict. What is fast because it
+promises less has another name, so that no limit on the one is kept by measuring the other.
 
 What is appended can be chosen (`scenarios.load`): a bare XADD, updates of some entities of which a few are hot,
 payloads of one size or many, one stream or many. All of it follows from the seed, and from the producer's number
@@ -11,7 +19,14 @@ that the record names; both given again, `--seed S --param producer=P`, the same
 
 from __future__ import annotations
 
+if "." not in __name__ and __name__ != "__main__":  # Locust looks first where it was started, which is not ours
+    import sys
+    from pathlib import Path
+
+    sys.path.sort(key=lambda each: Path(each).absolute() == Path.cwd() != Path(__file__).resolve().parents[1])
+
 import contextlib
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
@@ -22,11 +37,12 @@ from harness.conduct.figures import figure_names
 from harness.conducting import PUMPED, Findings, Stage, answered
 from harness.history import History
 from harness.ledger import PRODUCER_BITS
-from harness.load.settings import PumpResult, PumpSettings
+from harness.load.settings import PumpSettings
 from harness.measure.server_events import server_probes
 from harness.pacing import Pacer, Poisson, Shape, shaped
 from harness.probes import HostLoad, Probe, Sampler
 from harness.recording import LatencyLog
+from harness.run import Record
 from harness.server.named import is_url
 from harness.server.url import ServerUrl
 from harness.servers import Durability
@@ -34,9 +50,12 @@ from scenarios.arrival import Arriving, Judged, add_arrival
 from scenarios.commands import PRODUCERS
 from scenarios.load import Load
 from scenarios.shop import LEAD_NS, durability_in_words, floor_before, producer_of, run_pump, server_for
-from scenarios.told import has_arrived, limit_said, told_of
+from scenarios.told import Told, has_arrived, limit_said, told_of, told_of_record
 
 Choice = Literal["everysec", "always", "none", "all"]
+# What figures call it.
+Label = Literal["everysec", "always", "none", "given"]
+LABELS: tuple[Label, ...] = ("everysec", "always", "none", "given")
 
 
 class AppendParameters(Load, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -77,12 +96,7 @@ class Append:
     summary = "how fast is an append, at a rate, for each durability?"
     parameters = AppendParameters
     commands = PRODUCERS
-    figures = figure_names(
-        # The first durability is the one without a name.
-        "append",
-        PUMPED,
-        within="{,always.,none.}",
-    )
+    figures = figure_names("append", PUMPED, within="{everysec.,always.,none.,given.}")
     profiles = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {"rate_per_s": 500, "duration_s": 2, "send_lag_budget_ms": 250},
         "quick": {},
@@ -92,22 +106,34 @@ class Append:
 
     def scheduled_s(self, parameters: AppendParameters) -> float:
         """How long its load lasts, of all durabilities."""
-        return parameters.duration_s * len(_durabilities(parameters.durability, ""))
+        return parameters.duration_s * len(_parts(parameters.durability, ""))
 
     def run(self, stage: Stage, parameters: Any, findings: Findings) -> None:
-        """Measure each durability; the first one names the figures without a durability."""
+        """Measure each durability, one after the other."""
         chosen: AppendParameters = parameters
-        durabilities = _durabilities(chosen.durability, stage.server)
+        parts = _parts(chosen.durability, stage.server)
         producer = chosen.producer or producer_of(stage)
         arrivals = chosen.arrivals if chosen.shape == "steady" else chosen.shape
         findings.open_loop(connections=chosen.connections, arrivals=arrivals, producer=producer)
         run_origin_ns = stage.clock.now_ns()
-        results = []
-        for at, durability in enumerate(durabilities):
-            results.append(
-                _measure(stage, chosen, findings, durability, producer, run_origin_ns, at, len(durabilities))
-            )
-        findings.headline = _headline(chosen, findings, durabilities, results)
+        for at, (label, durability) in enumerate(parts):
+            doing = replace(stage, progress=_share_of(stage, at, len(parts), label))
+            _measure(doing, chosen, findings, durability, producer, run_origin_ns, label)
+        findings.headline = headline(chosen, told_of(findings))
+
+    def headline(self, parameters: AppendParameters, record: Record) -> str:
+        """What came out of a run with these parameters, from its record.
+
+        Raises:
+            RunError: its timeline cannot be read.
+        """
+        return headline(parameters, told_of_record(record))
+
+    def alone(self, parameters: AppendParameters, part: str) -> AppendParameters:
+        """The parameters that measure one durability only: `append.always`, or the one that a URL has."""
+        label = part.removeprefix("append.")
+        every: tuple[Durability, ...] = ("everysec", "always", "none")
+        return next((replace(parameters, durability=each) for each in every if each == label), parameters)
 
     def commands_with(self, parameters: AppendParameters) -> frozenset[str]:
         """The commands that it needs of a server: for a bare XADD fewer than for the shop's path."""
@@ -115,14 +141,20 @@ class Append:
 
     def lasting(self, parameters: AppendParameters, duration_s: float, server: str) -> AppendParameters:
         """The parameters with which all durabilities together take some seconds."""
-        return replace(parameters, duration_s=duration_s / len(_durabilities(parameters.durability, server)))
+        return replace(parameters, duration_s=duration_s / len(_parts(parameters.durability, server)))
 
 
-def _durabilities(choice: Choice, server: ServerUrl | str) -> list[Durability]:
+def _parts(choice: Choice, server: ServerUrl | str) -> list[tuple[Label, Durability]]:
+    """What is measured one after the other: the name in figures, and what a server of ours is started with."""
     if is_url(server):
         # A server at a URL has a durability of its own, which is not ours to change.
-        return ["everysec"]
-    return ["everysec", "always", "none"] if choice == "all" else [choice]
+        return [("given", "everysec")]
+    every: list[Durability] = ["everysec", "always", "none"]
+    return [(each, each) for each in every if choice in {"all", each}]
+
+
+def _share_of(stage: Stage, at: int, of: int, label: Label) -> Callable[[float, str], None]:
+    return lambda share, _: stage.progress((at + share) / of, f"durability {label}")
 
 
 def _measure(
@@ -132,18 +164,16 @@ def _measure(
     durability: Durability,
     producer: int,
     run_origin_ns: int,
-    at: int,
-    of: int,
-) -> PumpResult:
-    operation = "append" if at == 0 else f"append_{durability}"
-    label = "" if at == 0 else durability
+    label: Label,
+) -> None:
+    operation = f"append_{label}"
     pacer = _pacer(stage, chosen)
     logs: list[LatencyLog] = []
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(server_for(stage, durability))
         described = server.describe()
         findings.server = findings.server or described
-        stage.progress(at / of, f"durability {durability}")
+        stage.progress(0.0, "")
         chosen.create_entities(server, producer)
         source = chosen.source(server, operation, producer, stage.seed)
         settings = PumpSettings(
@@ -185,7 +215,7 @@ def _measure(
             pump,
             origin_ns,
             pacer.duration_ns,
-            lambda share: stage.progress((at + share) / of, f"durability {durability}"),
+            lambda share: stage.progress(share, ""),
             lambda done: logs.append(
                 findings.pumped(operation, done, offset_ns=origin_ns - run_origin_ns, name=label)
             ),
@@ -193,17 +223,19 @@ def _measure(
         arriving.end()
     findings.host_steal(history, name=label)
     how = Judged(
-        budget_ms=chosen.send_lag_budget_ms, name=label, operation=operation, offset_ns=origin_ns - run_origin_ns
+        budget_ms=chosen.send_lag_budget_ms,
+        name=label,
+        operation=operation,
+        offset_ns=origin_ns - run_origin_ns,
+        blind=arriving.blind,
     )
     add_arrival(findings, history, result, how)
-    name = f"append.{label}." if label else "append."
     findings.verdicts += [
         checking.instrument_kept_up(
-            f"{name}send_lag", logs[0].total(f"{operation}.send_lag"), chosen.send_lag_budget_ms * 1000
+            f"append.{label}.send_lag", logs[0].total(f"{operation}.send_lag"), chosen.send_lag_budget_ms * 1000
         ),
-        answered(f"{name}answered", result),
+        answered(f"append.{label}.answered", result),
     ]
-    return result
 
 
 def _pacer(stage: Stage, chosen: AppendParameters) -> Pacer:
@@ -212,31 +244,37 @@ def _pacer(stage: Stage, chosen: AppendParameters) -> Pacer:
     return shaped(chosen.shape, chosen.rate_per_s, chosen.duration_s)
 
 
-def _headline(
-    chosen: AppendParameters, findings: Findings, durabilities: list[Durability], results: list[PumpResult]
-) -> str:
-    told = told_of(findings)
-    values = {figure.name: figure.value for figure in findings.figures}
-    parts, limits = [], []
-    for at, durability in enumerate(durabilities):
-        label = "append" if at == 0 else f"append.{durability}"
-        p50, p99 = values.get(f"{label}.response.p50"), values.get(f"{label}.response.p99")
-        if p50 is not None and p99 is not None:
-            said = durability_in_words(durability, findings.server)
-            where = "on this server" if not findings.server.get("owned") else said
-            limit = limit_said(told, "" if at == 0 else durability)
-            limits += [f" {where[0].upper()}{where[1:]}, {limit}."] if limit else []
-            parts.append(f"{where} {p50 / 1000:.2f} ms at the median and {p99 / 1000:.2f} ms at p99")
-    total = sum(result.ok for result in results)
+def headline(chosen: AppendParameters, told: Told) -> str:
+    """What came out of a run, in a sentence, each durability by itself.
+
+    Args:
+        chosen: the run's parameters.
+        told: what came out.
+    """
+    parts, limits, arrived = [], [], []
+    for label in LABELS:
+        p50, p99 = told.value(f"{label}.response.p50"), told.value(f"{label}.response.p99")
+        if told.value(f"{label}.offered_per_s") is None:
+            continue
+        where = "on this server" if label == "given" else durability_in_words(label, told.server)
+        limit = limit_said(told, label)
+        limits += [f" {where[0].upper()}{where[1:]}, {limit}."] if limit else []
+        arrived.append(has_arrived(told, label))
+        if p50 is None or p99 is None:
+            parts.append(f"{where} none was answered")
+            continue
+        parts.append(
+            f"{where} {p50 / 1000:.2f} ms at the median and {p99 / 1000:.2f} ms at p99, "
+            f"{told.value(f'{label}.ok') or 0:,.0f} succeeded"
+        )
+    what = "Bare XADDs" if chosen.path == "xadd" else "Appends"
     # A rate that did not arrive was due, and no more.
-    is_there = all(has_arrived(told, "" if at == 0 else each) for at, each in enumerate(durabilities))
-    at_rate = "at" if is_there else "due at"
-    what = "bare XADDs" if chosen.path == "xadd" else "appends"
-    up_to = "" if chosen.shape == "steady" else f"in {chosen.shape}, up to "
+    due = "" if arrived and all(arrived) else "due "
+    shape, up_to = ("", "") if chosen.shape == "steady" else (f"{chosen.shape}, ", "up to ")
     lines = "1 connection" if chosen.connections == 1 else f"{chosen.connections} connections"
     return (
-        f"{total:,} {what} {at_rate} {up_to}{chosen.rate_per_s:,.0f}/s (open loop, {lines}), "
-        f"counted from when each was due: {'; '.join(parts)}.{''.join(limits)}"
+        f"{what} {due}at {up_to}{chosen.rate_per_s:,.0f}/s ({shape}open loop, {lines}), "
+        f"counted from when each was due: {'; '.join(parts) or 'nothing was measured'}.{''.join(limits)}"
     )
 
 

@@ -3,7 +3,7 @@
     Arriving(...)          looks ten times a second, in a thread of its own, at what the server has taken, at the
                            core that it runs on, and at what else the scenario counts
     add_arrival(...)       afterwards: figures `reached`, `reached_per_s`, `short_s`, the verdict `load_reached`,
-                           and what limited the load, which the record keeps beside how the load came
+                           and what limited the load and where, which the record keeps beside how the load came
 
 The probes have threads of their own, one for what asks the server and one for what does not: others ask questions
 that a server answers late, or not at all, when it is full or away, and that is what these are for.
@@ -34,7 +34,7 @@ from harness.check.load_reached import (
 from harness.conducting import Findings, Stage, operations_below
 from harness.history import FaultWindow, History, Reading
 from harness.load.settings import PumpResult
-from harness.measure.curves import SECOND_NS, curve_of, interpolated
+from harness.measure.curves import SECOND_NS, curve_of, interpolated, readings_of
 from harness.measure.reached import CoreOf, Reached
 from harness.probes import PERIOD_NS, Probe, Sampler
 from harness.recording import Histogram, LatencyLog
@@ -83,6 +83,11 @@ class Arriving:
             for probes in (asking, [CoreOf(lambda: server.pid, stage.clock), *counting])
         ]
 
+    @property
+    def blind(self) -> str:
+        """Why the server has not said what it has taken; empty where it has."""
+        return self._reached.blind
+
     def __enter__(self) -> Self:
         self._reached.begin()
         self._stack.callback(self._reached.close)
@@ -119,6 +124,7 @@ class Judged(Struct, frozen=True, kw_only=True):
         until_ns: up to when; None: all of it.
         reached: the curve that stands for what has arrived.
         users: who make the load, each one thing at a time; 0: nobody, it is sent whenever it is due.
+        blind: why the server has not said what it has taken; what it has acknowledged stands for that then.
     """
 
     budget_ms: float
@@ -128,6 +134,7 @@ class Judged(Struct, frozen=True, kw_only=True):
     until_ns: int | None = None
     reached: str = "reached"
     users: int = 0
+    blind: str = ""
 
     @property
     def allowance_ns(self) -> int:
@@ -152,6 +159,8 @@ def add_arrival(findings: Findings, history: History, result: PumpResult, how: J
         # A shop that says no has answered.
         answered_else=result.failed if how.users else 0,
     )
+    if how.blind and not counts.reached:
+        counts = replace(counts, reached=acknowledged_by(result), at_least=True)
     whole = seconds_of(counts)
     around = surroundings(findings, history, result, whole.short, how)
     limit = limit_of_steps(around) if how.users else limit_of(around, refused=_is_refused(counts, result))
@@ -159,22 +168,34 @@ def add_arrival(findings: Findings, history: History, result: PumpResult, how: J
     dot = f"{how.name}." if how.name else ""
     if how.reached == "reached":
         add_reached(findings, counts, dot)
-    findings.figure(f"{dot}short_s", len(whole.short) if whole.judged else None, "s")
+    # Of what was only acknowledged, no second is known to be short.
+    is_known = whole.judged and not (counts.at_least and whole.unseen)
+    findings.figure(f"{dot}short_s", len(whole.short) if is_known else None, "s")
     if whole.short:
         findings.load.setdefault("limited_by", {})[how.name] = limit.words
+        findings.load.setdefault("limited_at", {})[how.name] = limit.place
     name = f"{findings.prefix}.{dot}load_reached"
     arrived = "been answered" if how.reached == "answered" else "reached the server"
     findings.verdicts.append(
-        checking.checked(name, lambda: load_reached(name, counts, judged, limit, arrived=arrived))
+        checking.checked(name, lambda: load_reached(name, counts, judged, limit, arrived=arrived, blind=how.blind))
     )
     return whole
 
 
+def acknowledged_by(result: PumpResult) -> tuple[tuple[int, float], ...]:
+    """How many of a load had been acknowledged by the end of each second, and when its last answer came."""
+    by_end = [(t_ns, float(count)) for t_ns, count in readings_of(result.answered_in_s) if t_ns < result.wall_ns]
+    return (*by_end, (result.wall_ns, float(sum(result.answered_in_s))))
+
+
 def add_reached(findings: Findings, counts: LoadCounts, dot: str) -> None:
     """What the server had taken when nothing more was due, a second of the schedule, and in the end."""
-    by_end = reached_by(counts.reached, counts.scheduled_ns)
+    # The least that there was is not what there was.
+    by_end = None if counts.at_least else reached_by(counts.reached, counts.scheduled_ns)
     per_s = None if by_end is None else by_end / (counts.scheduled_ns / SECOND_NS)
-    findings.figure(f"{dot}reached", counts.reached[-1][1] if counts.reached else None, "events")
+    findings.figure(
+        f"{dot}reached", counts.reached[-1][1] if counts.reached and not counts.at_least else None, "events"
+    )
     findings.figure(f"{dot}reached_per_s", per_s, "1/s")
 
 

@@ -32,6 +32,12 @@ while the CRM drains, when it takes its share of the machine; 0: not judged.
 
 from __future__ import annotations
 
+if "." not in __name__ and __name__ != "__main__":  # Locust looks first where it was started, which is not ours
+    import sys
+    from pathlib import Path
+
+    sys.path.sort(key=lambda each: Path(each).absolute() == Path.cwd() != Path(__file__).resolve().parents[1])
+
 import contextlib
 import math
 from collections.abc import Iterator

@@ -20,6 +20,12 @@ long a request to the mail service takes, and on how many `consumers` share the 
 
 from __future__ import annotations
 
+if "." not in __name__ and __name__ != "__main__":  # Locust looks first where it was started, which is not ours
+    import sys
+    from pathlib import Path
+
+    sys.path.sort(key=lambda each: Path(each).absolute() == Path.cwd() != Path(__file__).resolve().parents[1])
+
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct

@@ -109,10 +109,12 @@ class Load(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             [self._command(server, producer, stream, size, sha) for size in sizes]
             for stream in range(self.streams)
         ]
+        # The script answers the IDs, XADD the one.
+        reply = list if self.path == "store" else bytes
         if not self.entities and self.streams == len(sizes) == 1:
-            return StampedCommand(operation, templates[0][0], producer)
+            return StampedCommand(operation, templates[0][0], producer, reply=reply)
         mix = Mix(seed=seed, entities=self.entities, skew=self.skew, streams=self.streams, sizes=len(sizes))
-        return MixedCommands(operation, templates, producer, mix)
+        return MixedCommands(operation, templates, producer, mix, reply=reply)
 
     def _command(self, server: Server, producer: int, stream: int, size: int, sha: str) -> list[Any]:
         mark = placeholder(producer)
@@ -172,7 +174,7 @@ def lifecycle(server: Server, operation: str, producer: int) -> Source:
         ]
         for action in actions
     ]
-    return MixedCommands(operation, [templates], producer, Cycle(sizes=len(actions)))
+    return MixedCommands(operation, [templates], producer, Cycle(sizes=len(actions)), reply=list)
 
 
 def _entity(identity: str, stream: int, size: int) -> Customer | Product:

@@ -140,7 +140,7 @@ def _add(findings: Findings, benchmark: _Benchmark) -> None:
         findings.figure(f"{name}.peak_bytes", info["peak_bytes"], "bytes")
         return
     for quantile in ("p50", "p90", "p99", "p99.9"):
-        findings.figure(f"{name}.{quantile}", info.get(quantile), "µs")
+        findings.figure(f"{name}.{quantile}", info.get(quantile), "µs", samples=info.get("count"))
     p50_us = info.get("p50")
     findings.figure(f"{name}.per_s", info.get("events", 1.0) / (p50_us / 1e6) if p50_us else None, "1/s")
 

@@ -23,6 +23,12 @@ on the seed and on how many faults there are, not on the delivery; so the same o
 
 from __future__ import annotations
 
+if "." not in __name__ and __name__ != "__main__":  # Locust looks first where it was started, which is not ours
+    import sys
+    from pathlib import Path
+
+    sys.path.sort(key=lambda each: Path(each).absolute() == Path.cwd() != Path(__file__).resolve().parents[1])
+
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 

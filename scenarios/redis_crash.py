@@ -33,6 +33,12 @@ Rejected: the three durabilities as three runs; side by side in one record they 
 
 from __future__ import annotations
 
+if "." not in __name__ and __name__ != "__main__":  # Locust looks first where it was started, which is not ours
+    import sys
+    from pathlib import Path
+
+    sys.path.sort(key=lambda each: Path(each).absolute() == Path.cwd() != Path(__file__).resolve().parents[1])
+
 import contextlib
 import threading
 from collections.abc import Iterator, Sequence
@@ -196,10 +202,14 @@ class _PartOfFindings(Findings):
         whole.figures += self.figures
         whole.verdicts += self.verdicts
         whole.server = whole.server or self.server
-        limited_by = whole.load.get("limited_by", {})
-        if "limited_by" in self.load:
-            limited_by = {**limited_by, self._durability: self.load["limited_by"][""]}
-        whole.load = {**self.load, **({"limited_by": limited_by} if limited_by else {})}
+        limits = {}
+        for name in ("limited_by", "limited_at"):
+            limited = dict(whole.load.get(name, {}))
+            if name in self.load:
+                limited[self._durability] = self.load[name][""]
+            if limited:
+                limits[name] = limited
+        whole.load = {**self.load, **limits}
         for interval in self.intervals:
             kind = interval.tag.rpartition(".")[2]
             start_s = interval.start_s + offset_ns / 1e9

@@ -28,6 +28,12 @@ The order of effects is not judged: it would have to be read from streams that a
 
 from __future__ import annotations
 
+if "." not in __name__ and __name__ != "__main__":  # Locust looks first where it was started, which is not ours
+    import sys
+    from pathlib import Path
+
+    sys.path.sort(key=lambda each: Path(each).absolute() == Path.cwd() != Path(__file__).resolve().parents[1])
+
 import contextlib
 import itertools
 import threading

@@ -31,6 +31,7 @@ from ordershop.event_store import (
     UnavailableError,
 )
 from ordershop.events import ACTIONS, Action, Event, EventId, Keys
+from tests.hostile_server import WRONG, HostileServer, Plan
 from tests.simulate import (
     Model,
     billing,
@@ -336,6 +337,34 @@ class AppendContract(Contract):
             port = open_port(observer, at=proxy.url)
             for query in self.queries(port).values():
                 query()
+            self.closed(port)
+
+    @pytest.mark.parametrize("reply", WRONG)
+    def test_a_reply_of_another_kind(
+        self, open_port: OpenPort, observer: EventStore, any_server: OwnServer, reply: bytes
+    ) -> None:
+        """Whatever kind of reply comes to what it asks, it is no answer; and asked again it is answered."""
+        asked = frozenset((b"EVALSHA", b"EVAL", b"HGETALL", b"XRANGE", b"XREVRANGE", b"SSCAN", b"SCARD", b"EXEC"))
+        observer.append(Event.new("created", order(1)))
+        plan = Plan(0, ("wrong",), 1.0, commands=asked, wrong=(reply,))
+        with HostileServer(any_server.port, plan) as hostile:
+            port = open_port(observer, at=hostile.url)
+            calls: dict[str, Callable[[], object]] = {
+                **self.queries(port),
+                "append": lambda: port.append(Event.new("created", customer(1))),
+                "trim": lambda: port.trim("customer", "created"),
+            }
+            # No Hash, or no entry of a stream, is what this one says.
+            says_nothing = {"find_one", "read", "tail"} if reply == b"*0\r\n" else set()
+            for name, call in calls.items():
+                if name in says_nothing:
+                    call()
+                    continue
+                with pytest.raises(UnavailableError, match=r"is no reply to it$"):
+                    call()
+            hostile.calm()
+            for call in calls.values():
+                call()
             self.closed(port)
 
     def test_queries_of_what_is_no_stream_or_entity(self, port: Port, observer: EventStore) -> None:

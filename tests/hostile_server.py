@@ -97,6 +97,7 @@ class Plan(NamedTuple):
         after: how many replies, of all connections, are passed on first.
         lasting_s: from then on; None: to the end.
         commands: whose replies are harmed; empty: all.
+        errors, wrong: from which an error, and a reply of another kind, are drawn.
     """
 
     seed: int
@@ -105,6 +106,8 @@ class Plan(NamedTuple):
     after: int = 0
     lasting_s: float | None = None
     commands: frozenset[bytes] = frozenset()
+    errors: tuple[bytes, ...] = ERRORS
+    wrong: tuple[bytes, ...] = WRONG
 
     @classmethod
     def drawn(cls, seed: int) -> Plan:
@@ -146,6 +149,11 @@ class HostileServer:
         self._threads = [threading.Thread(target=self._accept, name="hostile", daemon=True)]
         self.done: collections.Counter[tuple[str, str]] = collections.Counter()
         self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}/0"
+
+    def calm(self) -> None:
+        """Do no harm any more."""
+        with self._lock:
+            self._plan = self._plan._replace(share=0.0)
 
     def __enter__(self) -> Self:
         self._threads[0].start()
@@ -235,7 +243,7 @@ class HostileServer:
         with self._lock:
             draw = random.Random(self._draw.random())
         if harm == "error":
-            client.sendall(b"-" + draw.choice(ERRORS) + b"\r\n")
+            client.sendall(b"-" + draw.choice(self._plan.errors) + b"\r\n")
         elif harm == "late":
             self._ended.wait(draw.choice(LATENESS_S))
             client.sendall(reply)
@@ -247,7 +255,7 @@ class HostileServer:
         elif harm == "garbage":
             client.sendall(draw.choice(GARBAGE))
         elif harm == "wrong":
-            client.sendall(draw.choice(WRONG))
+            client.sendall(draw.choice(self._plan.wrong))
         elif harm == "cut":
             client.sendall(reply[: draw.randrange(1, len(reply))])
             return False

@@ -27,13 +27,24 @@ ROOT = Path(__file__).parents[1]
 _INFO = b"redis_version:7.0.0\r\nredis_mode:standalone\r\nused_memory:1000000\r\naof_enabled:0\r\n"
 
 
-def program_of(directory: Path, *, service_us: float, is_working: bool = False, core: int | None = None) -> str:
-    """A program to be started as a server; with a core, that one only."""
+def program_of(
+    directory: Path,
+    *,
+    service_us: float,
+    is_working: bool = False,
+    core: int | None = None,
+    is_silent: bool = False,
+) -> str:
+    """A program to be started as a server; with a core, that one only.
+
+    Args:
+        is_silent: it says nothing of how many it has taken.
+    """
     path = directory / "known-capacity"
     pinned = "" if core is None else f"import os\nos.sched_setaffinity(0, {{{core}}})\n"
     path.write_text(
         f"#!{sys.executable}\n{pinned}import sys\nsys.path.insert(0, {str(ROOT)!r})\n"
-        f"from tests.known_capacity import serve\nserve(sys.argv, {service_us!r}, {is_working!r})\n"
+        f"from tests.known_capacity import serve\nserve(sys.argv, {service_us!r}, {is_working!r}, {is_silent!r})\n"
     )
     path.chmod(0o755)
     return str(path)
@@ -46,7 +57,7 @@ class _Client:
         self.out = bytearray()
 
 
-def serve(arguments: list[str], service_us: float, is_working: bool) -> None:
+def serve(arguments: list[str], service_us: float, is_working: bool, is_silent: bool) -> None:
     """Answer until the process is killed."""
     port = int(arguments[arguments.index("--port") + 1])
     listener = socket.socket()
@@ -57,7 +68,7 @@ def serve(arguments: list[str], service_us: float, is_working: bool) -> None:
     listener.setblocking(False)
     with selectors.DefaultSelector() as selector:
         selector.register(listener, selectors.EVENT_READ)
-        _Serving(selector, listener, round(service_us * 1000), is_working=is_working).run()
+        _Serving(selector, listener, round(service_us * 1000), is_working=is_working, is_silent=is_silent).run()
 
 
 def _count_to(steps: int) -> None:
@@ -78,8 +89,15 @@ def _steps_in(service_ns: int) -> int:
 
 class _Serving:
     def __init__(
-        self, selector: selectors.BaseSelector, listener: socket.socket, service_ns: int, *, is_working: bool
+        self,
+        selector: selectors.BaseSelector,
+        listener: socket.socket,
+        service_ns: int,
+        *,
+        is_working: bool,
+        is_silent: bool,
     ) -> None:
+        self._is_silent = is_silent
         self._selector = selector
         self._listener = listener
         self._service_ns = service_ns
@@ -155,9 +173,9 @@ class _Serving:
             return b"$%d\r\n%s\r\n" % (len(_INFO), _INFO)
         if name == b"CONFIG":
             return b"*0\r\n"
-        if name == b"XLEN":
+        if name == b"XLEN" and not self._is_silent:
             return b":%d\r\n" % self._added
-        if name == b"XINFO":
+        if name == b"XINFO" and not self._is_silent:
             return b"*4\r\n$6\r\nlength\r\n:%d\r\n$13\r\nentries-added\r\n:%d\r\n" % (self._added, self._added)
         if name in {b"CLIENT", b"SELECT"}:
             return b"+OK\r\n"

@@ -111,6 +111,15 @@ def test_a_promise_for_one_durability() -> None:
     assert judged(run_of(p99(1.0), parameters={"durability": "all"}), **promise).status == "UNKNOWN"
 
 
+def test_a_figure_that_names_its_durability() -> None:
+    """Said twice, in the name and as a parameter, it is the same promise, also in a run of all."""
+    always = Figure(name="append.always.response.p99", value=7_000.0, unit="µs")
+    budget = Budget(figure=always.name, at_most="10 ms", when={"durability": "always"})
+    for durability, status in (("all", "PASS"), ("always", "PASS"), ("none", "UNKNOWN")):
+        [verdict] = budget_verdicts([budget], [run_of(always, parameters={"durability": durability})])
+        assert (verdict.name, verdict.status) == ("budget.append.always.response.p99", status)
+
+
 def test_a_wrong_budget_is_found_before_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is measured, and no run directory is made."""
     budget = tmp_path / "slo.toml"
@@ -144,35 +153,35 @@ def test_a_limit_is_met_or_not(value: float, limit: float) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[[budget]]\nfigure = 'append.ok'\n", "one of at_most, at_least and equals, not 0"),
-        ("[[budget]]\nfigure = 'append.ok'\nat_most = 1\nequals = 1\n", "not 2"),
-        ("[[budget]]\nfigure = 'append.ok'\nat_most = 'much'\n", "'much' is no limit"),
-        ("[[budget]]\nfigure = 'append.ok'\nat_most = '5_ ms'\n", "'5_ ms' is no limit"),
+        ("[[budget]]\nfigure = 'append.everysec.ok'\n", "one of at_most, at_least and equals, not 0"),
+        ("[[budget]]\nfigure = 'append.everysec.ok'\nat_most = 1\nequals = 1\n", "not 2"),
+        ("[[budget]]\nfigure = 'append.everysec.ok'\nat_most = 'much'\n", "'much' is no limit"),
+        ("[[budget]]\nfigure = 'append.everysec.ok'\nat_most = '5_ ms'\n", "'5_ ms' is no limit"),
         ("[[budget]]\nfigure = 'nowhere.ok'\nat_most = 1\n", "there is no scenario 'nowhere'"),
-        ("[[budget]]\nfigure = 'append.ok'\nmax = 1\n", "unknown field `max`"),
+        ("[[budget]]\nfigure = 'append.everysec.ok'\nmax = 1\n", "unknown field `max`"),
         ("[[budget]]\nfigure = 'apend.ok'\nat_most = 1\n", "did you mean append?"),
         (
-            "[[budget]]\nfigure = 'append.response.p9'\nat_most = 1\n",
-            "there is no figure 'append.response.p9'; did you mean append.response.p99?",
+            "[[budget]]\nfigure = 'append.everysec.response.p9'\nat_most = 1\n",
+            "there is no figure 'append.everysec.response.p9'; did you mean append.everysec.response.p99?",
         ),
         (
             "[[budget]]\nfigure = 'crm_outage.drain_s'\nat_most = 1\n",
             "there is no figure 'crm_outage.drain_s'; did you mean crm_outage.drained_s?",
         ),
         (
-            "[[budget]]\nfigure = 'append.response.p99'\nat_most = '5 events'\n",
-            "append.response.p99 is in µs, and the budget in events",
+            "[[budget]]\nfigure = 'append.everysec.response.p99'\nat_most = '5 events'\n",
+            "append.everysec.response.p99 is in µs, and the budget in events",
         ),
         (
-            "[[budget]]\nfigure = 'append.ok'\nat_most = 1\nwhen = { rate = 5 }\n",
+            "[[budget]]\nfigure = 'append.everysec.ok'\nat_most = 1\nwhen = { rate = 5 }\n",
             "append has no parameter 'rate'; did you mean rate_per_s?",
         ),
         (
-            "[[budget]]\nfigure = 'append.ok'\nat_most = 1\nwhen = { rate_per_s = '5' }\n",
+            "[[budget]]\nfigure = 'append.everysec.ok'\nat_most = 1\nwhen = { rate_per_s = '5' }\n",
             "when: rate_per_s is a number of events a second, not '5'",
         ),
         (
-            "[[budget]]\nfigure = 'append.ok'\nat_most = 1\nwhen = { durability = 'alwais' }\n",
+            "[[budget]]\nfigure = 'append.everysec.ok'\nat_most = 1\nwhen = { durability = 'alwais' }\n",
             "when: durability is one of everysec, always, none, all, not 'alwais'; did you mean always?",
         ),
         ("[[budgets]]\nfigure = 'append.ok'\n", "unknown field `budgets`"),
@@ -200,19 +209,19 @@ def test_a_run_is_held_to_its_budgets(
 ) -> None:
     """`shopbench run --budget` fails where a limit is broken, keeps the verdict, and appends to the history."""
     budget, history = tmp_path / "slo.toml", tmp_path / "history" / "runs.jsonl"
-    budget.write_text('[[budget]]\nfigure = "append.response.p50"\nat_most = "1 ns"\n')
+    budget.write_text('[[budget]]\nfigure = "append.everysec.response.p50"\nat_most = "1 ns"\n')
     arguments = ["run", "append", "--profile", "smoke", "-p", "duration_s=0.2", "--runs", str(tmp_path / "runs")]
     arguments += ["--budget", str(budget), "--history", str(history)]
     monkeypatch.setattr(sys, "argv", ["shopbench", *arguments])
     with pytest.raises(SystemExit) as caught:
         main()
     assert caught.value.code == 1
-    assert "budget.append.response.p50" in capsys.readouterr().out
+    assert "budget.append.everysec.response.p50" in capsys.readouterr().out
     [directory] = (tmp_path / "runs").glob("*-append")
     assert {v.status for v in load(directory).run.verdicts if v.name.startswith("budget.")} == {"FAIL"}
     [entry] = trend.read_entries(history)
     assert (entry.scenario, entry.status) == ("append", "FAIL")
-    assert entry.figures["append.ok"] > 0
+    assert entry.figures["append.everysec.ok"] > 0
 
 
 # History -----------------------------------------------------------------------------------------------------

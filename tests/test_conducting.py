@@ -534,3 +534,17 @@ def test_a_suite_whose_member_crashes_has_failed(tmp_path: Path) -> None:
 
     assert (run.status, run.reason, run.members) == ("failed", "ZeroDivisionError: by zero", ["a", "b"])
     assert run.verdicts == [PASSED, PASSED, finished("ZeroDivisionError: by zero", "b")]
+
+
+def test_a_load_that_was_cut_short_is_interrupted(tmp_path: Path) -> None:
+    """A run whose load somebody ended early keeps what it had, and says nothing of the whole."""
+
+    def body(stage: Stage, findings: Findings) -> None:
+        measure(stage, findings)
+        findings.cut_short = "interrupted by SIGINT before the end of its schedule"
+
+    record, ended = conducted(body, tmp_path / "run")
+    assert isinstance(ended, Interrupted)
+    assert (record.run.status, record.run.headline) == ("interrupted", "")
+    assert record.run.verdicts == [PASSED, finished("interrupted by SIGINT before the end of its schedule")]
+    assert record.run.figures == [Figure(name="tiny.rate", value=10.0, unit="1/s")]

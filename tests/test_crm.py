@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +20,8 @@ from ordershop.events import Event, EventId
 from ordershop.services.crm import SHOP_ADDRESS, Crm, MailClient
 from ordershop.subscription import AwayError, Delivery
 from ordershop.supervisor import Service, Supervisor, free_port
-from tests.stores import store_on
+from tests.hostile_server import HostileServer, Plan
+from tests.stores import new_namespace, store_on
 
 
 @pytest.fixture
@@ -120,3 +123,24 @@ def test_a_service_that_is_away_is_waited_for(store: EventStore) -> None:
     crm = Crm(store, MailClient(f"http://127.0.0.1:{port}"))
     with pytest.raises(AwayError):
         crm([delivery(1, customer(1))])
+
+
+@pytest.mark.parametrize("policy", ["at_least_once", "seed"])
+def test_a_refusal_that_does_not_pass_is_one_line(server: OwnServer, port: int, policy: str) -> None:
+    """What no waiting helps against ends the service, and its log says why in a line, without a traceback."""
+    refusal = b"WRONGTYPE Operation against a key holding the wrong kind of value"
+    asked = frozenset((b"XREADGROUP", b"XREAD"))
+    with HostileServer(server.port, Plan(0, ("error",), 1.0, commands=asked, errors=(refusal,))) as hostile:
+        ended = subprocess.run(
+            [
+                *(sys.executable, "-m", "ordershop.services.crm", "--server", hostile.url),
+                *("--mail", f"http://127.0.0.1:{port}", "--namespace", new_namespace(), "--policy", policy),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
+    assert ended.stderr.splitlines()[-1] == f"crm: the event store refused a command: {refusal.decode()}"

@@ -28,6 +28,7 @@ from ordershop.event_store import (
 )
 from ordershop.events import ACTIONS, Action, Event, EventId
 from tests.contracts import PROPERTY, AppendContract, Contract, Port, TrimContract, server_now
+from tests.hostile_server import WRONG, HostileServer, Plan
 from tests.simulate import (
     Model,
     billing,
@@ -154,6 +155,21 @@ class _Interrupted(EventStore):
         for part in super()._merged(*what):
             yield part
             self._happens()
+
+
+@pytest.mark.parametrize("reply", WRONG)
+def test_a_reply_of_another_kind_to_many(store: EventStore, server: OwnServer, reply: bytes) -> None:
+    """Many that are appended have IDs, or there was no answer: none is left out because its reply said nothing."""
+    events = [Event.new("created", customer(number)) for number in range(700)]
+    plan = Plan(0, ("wrong",), 1.0, after=2, commands=frozenset((b"EVALSHA",)), wrong=(reply,))
+    with HostileServer(server.port, plan) as hostile, connect(hostile.url) as client:
+        asked = EventStore(client, store.keys.namespace)
+        with pytest.raises(UnavailableError, match=r"is no reply to it$"):
+            asked.append_many(events)
+        hostile.calm()
+        ids = asked.append_many(events)
+    assert ids == [event.id for event in store.read("customer", "created")]
+    assert len(ids) == len(events)
 
 
 class TestStreams(Contract):

@@ -204,6 +204,8 @@ def test_a_store_that_is_refused_everywhere_says_so() -> None:
         ("ERR Error running script (call to f_1): @user_script:1: -READONLY You can't write", True),
         ("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.", True),
         ("LOADING Redis is loading the dataset in memory", True),
+        ("MOVED 3999 127.0.0.1:6381", True),
+        ("ASK 3999 127.0.0.1:6381", True),
         ("OOM command not allowed when used memory > 'maxmemory'.", False),
         ("MISCONF Redis is configured to save RDB snapshots", False),
         ("ERR no READONLY", False),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -15,8 +18,10 @@ from harness.host.own_python import own_environment, own_path
 from harness.run import load
 from harness.servers import ServerError, open_server
 from ordershop import supervisor
+from ordershop.supervisor import free_port
 from tests.processes import Ended
 from tests.test_gate_cli import commit, git
+from tests.waiting import until
 
 NAMES = ("harness", "ordershop", "reports", "scenarios", "json", "signal", "redis", "msgspec")
 TINY = ("--profile", "smoke", "-p", "send_lag_budget_ms=60000")
@@ -73,6 +78,69 @@ def test_a_run_among_packages_of_our_names(theirs: Path, arguments: tuple[str, .
     [directory] = [each for each in (theirs / "runs").iterdir() if each.is_dir()]
     assert load(directory).run.status == "complete"
     assert ended.code == 0
+
+
+def locust(directory: Path, scenario: str, *arguments: str) -> Ended:
+    """Locust as it is installed, on a scenario of ours, started elsewhere."""
+    program = shutil.which("locust", path=str(Path(sys.executable).parent))
+    assert program is not None
+    done = subprocess.run(
+        [program, "-f", str(own_python.ROOT / "scenarios" / f"{scenario}.py"), *arguments],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(own_python.ROOT)},
+    )
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+LOCUSTFILES = sorted(
+    path.stem for path in (own_python.ROOT / "scenarios").glob("*.py") if "= locustfile(" in path.read_text()
+)
+
+
+@pytest.mark.parametrize("scenario", LOCUSTFILES)
+def test_a_locustfile_among_packages_of_our_names(theirs: Path, scenario: str) -> None:
+    """Locust puts the working directory in front of all; a file of ours is loaded with our packages."""
+    ended = locust(theirs, scenario, "--list")
+    name = "".join(word.capitalize() for word in scenario.split("_"))
+    assert (ended.code, f"{name}User" in ended.out + ended.err) == (0, True), ended.err
+
+
+@pytest.mark.slow
+def test_locust_runs_among_packages_of_our_names(theirs: Path) -> None:
+    """A whole run, with its pumps and its report."""
+    arguments = ("--headless", "--users", "2", "--run-time", "1s", "--profile", "smoke", "--durability", "none")
+    ended = locust(theirs, "append", *arguments)
+    assert "is not ours" not in ended.err
+    [directory] = [each for each in (theirs / "runs").iterdir() if each.is_dir()]
+    assert load(directory).run.status == "complete", ended.err
+    assert (directory / "report.html").exists()
+
+
+@pytest.mark.slow
+def test_the_web_ui_among_packages_of_our_names(theirs: Path) -> None:
+    """The form is there, served by our packages."""
+    port = free_port()
+    command = [sys.executable, "-P", "-m", "harness", "web", "append", "--profile", "smoke", "--port", str(port)]
+    environment = {**os.environ, "PYTHONPATH": str(own_python.ROOT)}
+    with (
+        (theirs / "log").open("w+") as log,
+        subprocess.Popen(command, cwd=theirs, stdout=log, stderr=log, env=environment) as web,
+    ):
+        try:
+            until(lambda: web.poll() is not None or _page(port), "the form", 30)
+            assert "shopbench" in _page(port), (theirs / "log").read_text()
+        finally:
+            web.terminate()
+
+
+def _page(port: int) -> str:
+    with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
+        return str(answer.read().decode())
+    return ""
 
 
 def test_a_path_that_means_the_working_directory_is_left_out() -> None:

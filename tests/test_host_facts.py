@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.clock import SystemClock
-from harness.host.cgroup import Throttling, limits, throttled, throttling
+from harness.host.cgroup import Group, groups, limits
 from harness.host.filesystem import describe_directory, mount_of, read_mounts
 from harness.host.machine import describe_machine, virtualization
 from harness.servers import open_server
@@ -56,30 +56,42 @@ def test_memory_is_not_synced(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def groups_of(root: Path, path: str, files: dict[str, str], cgroup: str) -> tuple[Path, Path]:
-    """A tree of control groups, and a `/proc` in which this process is in one."""
+def groups_of(root: Path, files: dict[str, str], cgroup: str, mounts: str) -> Path:
+    """A tree of control groups, and the `/proc` of a process that is in some of them."""
     for name, content in files.items():
-        where = root / path / name
+        where = root / name
         where.parent.mkdir(parents=True, exist_ok=True)
         where.write_text(content)
     proc = root / "proc"
     (proc / "self").mkdir(parents=True)
     (proc / "self" / "cgroup").write_text(cgroup)
-    return root, proc
+    (proc / "self" / "mountinfo").write_text(mounts.format(root=root))
+    return proc
+
+
+VERSION_2 = "30 23 0:26 / {root} rw - cgroup2 cgroup2 rw\n"
+VERSION_1 = (
+    "32 31 0:29 / {root}/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
+    "33 31 0:30 / {root}/memory rw - cgroup cgroup rw,memory\n"
+)
 
 
 def test_limits_of_version_2(tmp_path: Path) -> None:
-    """Half a core, held back 3 of 10 periods for 90 ms; the group above has no limit of its own."""
+    """Half a core, held back 3 of 10 periods for 90 ms; the group above has no quota, and the tighter memory."""
     files = {
         "a/b/cpu.max": "50000 100000\n",
+        "a/cpu.max": "max 100000\n",
         "a/b/memory.max": "max\n",
         "a/memory.max": "1048576\n",
         "a/b/cpu.stat": "usage_usec 5\nnr_periods 10\nnr_throttled 3\nthrottled_usec 90000\n",
     }
-    root, proc = groups_of(tmp_path, "", files, "0::/a/b\n")
-    found = limits(root=root, proc=proc)
+    proc = groups_of(tmp_path, files, "0::/a/b\n", VERSION_2)
+    found = limits(proc=proc)
     assert (found["quota_cores"], found["memory_bytes"]) == (0.5, 1_048_576)
-    assert throttling(root=root, proc=proc) == Throttling(periods=10, throttled_periods=3, throttled_ns=90_000_000)
+    assert groups(proc=proc) == {
+        str(tmp_path / "a/b"): Group(quota_cores=0.5, periods=10, throttled_periods=3, throttled_s=0.09),
+        str(tmp_path / "a"): Group(),
+    }
 
 
 def test_limits_of_version_1(tmp_path: Path) -> None:
@@ -89,27 +101,23 @@ def test_limits_of_version_1(tmp_path: Path) -> None:
         "cpu,cpuacct/x/cpu.cfs_period_us": "100000\n",
         "cpu,cpuacct/x/cpu.stat": "nr_periods 4\nnr_throttled 1\nthrottled_time 7000\n",
         "memory/x/memory.limit_in_bytes": "9223372036854771712\n",
+        "memory/memory.limit_in_bytes": "1048576\n",
     }
-    root, proc = groups_of(tmp_path, "", files, "4:memory:/x\n1:cpu,cpuacct:/x\n0::/\n")
-    found = limits(root=root, proc=proc)
-    assert found["quota_cores"] == 1.5
-    assert "memory_bytes" not in found
-    assert throttling(root=root, proc=proc) == Throttling(periods=4, throttled_periods=1, throttled_ns=7000)
+    proc = groups_of(tmp_path, files, "4:memory:/x\n1:cpu,cpuacct:/x\n0::/\n", VERSION_1)
+    found = limits(proc=proc)
+    assert (found["quota_cores"], found["memory_bytes"]) == (1.5, 1_048_576)
+    assert groups(proc=proc) == {
+        str(tmp_path / "cpu,cpuacct/x"): Group(
+            quota_cores=1.5, periods=4, throttled_periods=1, throttled_s=0.000_007
+        )
+    }
 
 
-def test_no_quota_no_throttling(tmp_path: Path) -> None:
-    """A group without a quota is never held back: nothing is known, and nothing is said."""
-    root, proc = groups_of(tmp_path, "", {"cpu.max": "max 100000\n"}, "0::/\n")
-    assert throttling(root=root, proc=proc) is None
-    assert throttled(None, Throttling(periods=1, throttled_periods=1, throttled_ns=1)) is None
-
-
-def test_throttled_is_what_came_between() -> None:
-    """The difference of two moments; of a group that was made anew nothing is known."""
-    before = Throttling(periods=10, throttled_periods=2, throttled_ns=100)
-    after = Throttling(periods=15, throttled_periods=5, throttled_ns=400)
-    assert throttled(before, after) == Throttling(periods=5, throttled_periods=3, throttled_ns=300)
-    assert throttled(after, before) is None
+def test_no_quota_no_limit(tmp_path: Path) -> None:
+    """Of a group without a quota nothing is said."""
+    proc = groups_of(tmp_path, {"cpu.max": "max 100000\n"}, "0::/\n", VERSION_2)
+    assert "quota_cores" not in limits(proc=proc)
+    assert groups(proc=proc) == {str(tmp_path): Group()}
 
 
 def test_a_guest_is_told_by_its_hypervisor(tmp_path: Path) -> None:

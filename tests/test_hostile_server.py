@@ -96,9 +96,9 @@ def _audit_record(ended: Ended, record: run.Record) -> Iterator[str]:
             yield f"{verdict.name}: {verdict.detail!r}"
     values = {figure.name: figure.value for figure in one.figures}
     for name, pump in one.environment["meanwhile"]["pumps"].items():
-        yield from _audit_pump(
-            f"{one.scenario}." if name in {"append", one.scenario} else f"{name}.", values, pump, one
-        )
+        # The only load of a run has the scenario's name; of several, each has its own, with or without that.
+        [prefix] = [p for p in (f"{name}.", f"{one.scenario}.{name}.") if f"{p}ok" in values]
+        yield from _audit_pump(prefix, values, pump, one)
 
 
 def _audit_pump(prefix: str, values: dict[str, float | None], pump: Any, one: run.Run) -> Iterator[str]:
@@ -168,6 +168,19 @@ def test_an_error_keeps_the_word_of_the_server(said: bytes) -> None:
     assert is_unable(caught.value)
 
 
+@pytest.mark.parametrize("said", [b"MOVED", b"MOVED x", b"ASK 1 nowhere", b"ASK a b:c"])
+def test_an_error_of_a_cluster_that_says_too_little(said: bytes) -> None:
+    """The client library takes it apart to see where to go; where that is not said, it is an error like others."""
+
+    def move(line: Conversation) -> None:
+        for command in line.commands():
+            line.send(b"+OK\r\n" if command[0] == b"CLIENT" else b"-" + said + b"\r\n")
+
+    with Oracle(move) as oracle, client_for(oracle.url) as client, pytest.raises(redis.ResponseError) as caught:
+        client.get("k")
+    assert str(caught.value) == said.decode()
+
+
 def test_bytes_that_are_no_reply_are_no_answer() -> None:
     """A connection on which nothing can be read is as one that is lost: a consumer dials again."""
     assert is_unable(InvalidResponse("Protocol error"))
@@ -180,6 +193,8 @@ SHORT: tuple[tuple[str, Plan], ...] = (
     ("lag", Plan(2, ("garbage", "cut"), 0.2, after=120, lasting_s=0.5, commands=CONSUMING)),
     ("retention", Plan(3, ("error", "late"), 0.3, after=300)),
     ("replay", Plan(4, ("silent",), 1.0, after=90)),
+    ("append", Plan(5, ("wrong",), 0.2, after=60, commands=LOAD)),
+    ("crm_outage", Plan(6, ("wrong",), 0.1, after=200, lasting_s=1.0)),
 )
 
 

@@ -179,7 +179,7 @@ def test_given_producer_is_taken(tmp_path: Path) -> None:
 
 def test_every_arrival_is_answered(record: Record) -> None:
     """A mixed load is answered as a plain one is."""
-    assert [v.status for v in record.run.verdicts if v.name == "append.answered"] == ["PASS"]
+    assert [v.status for v in record.run.verdicts if v.name == "append.none.answered"] == ["PASS"]
 
 
 def test_report_names_loop_and_connections(record: Record) -> None:
@@ -196,14 +196,14 @@ def test_report_names_loop_and_connections(record: Record) -> None:
 def test_distributions_stand_beside_the_log(record: Record) -> None:
     """For each kind of latency there is an .hgrm, whose count is that of the log."""
     names = sorted(path.name for path in record.directory.glob("*.hgrm"))
-    assert names == [f"append.{kind}.hgrm" for kind in ("reading_lag", "response", "send_lag", "service")]
-    total = record.latency.total("append.response").total
-    assert f"Total count    = {total:12d}]" in (record.directory / "append.response.hgrm").read_text()
+    assert names == [f"append_none.{kind}.hgrm" for kind in ("reading_lag", "response", "send_lag", "service")]
+    total = record.latency.total("append_none.response").total
+    assert f"Total count    = {total:12d}]" in (record.directory / names[1]).read_text()
 
 
 def test_disturbances_are_figures(record: Record) -> None:
     """The pump's GC pauses, of which there are none, and the CPU time stolen from the host stand in the record."""
     figures = {figure.name: figure.value for figure in record.run.figures}
-    assert (figures["append.gc_pauses"], figures["append.gc_pause_max"]) == (0, 0.0)
-    assert 0 <= (figures["append.host_steal_share"] or 0.0) <= 1
-    assert figures["append.host_steal_share"] is not None
+    assert (figures["append.none.gc_pauses"], figures["append.none.gc_pause_max"]) == (0, 0.0)
+    assert 0 <= (figures["append.none.host_steal_share"] or 0.0) <= 1
+    assert figures["append.none.host_steal_share"] is not None

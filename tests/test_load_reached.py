@@ -134,6 +134,26 @@ def test_without_looks_nothing_is_decided() -> None:
     assert load_reached("x", counts, found, SERVER).status == "UNKNOWN"
 
 
+def test_what_was_acknowledged_has_reached_the_server() -> None:
+    """Where the server says nothing, enough answers in each second show that it arrived; by what, is said."""
+    counts = counts_of([100, 100, 100], 1_000, allowance_ns=0, at_least=True)
+    verdict = load_reached("x", counts, seconds_of(counts), SERVER, blind="nobody may ask")
+    assert verdict.status == "PASS"
+    assert "By what it has acknowledged: nobody may ask" in verdict.detail
+
+
+@pytest.mark.parametrize("capacity", [50, 90])
+def test_what_was_not_acknowledged_may_have_reached_the_server(capacity: int) -> None:
+    """Too few answers fail nobody: nothing is known of the rest, and why not is said."""
+    counts = counts_of([100, 100, 100], capacity, at_least=True)
+    found = seconds_of(counts)
+    assert (found.short, found.unseen > 0) == ((), True)
+    verdict = load_reached("x", counts, found, SERVER, blind="nobody may ask")
+    assert verdict.status == "UNKNOWN"
+    assert "had been acknowledged by its end" in verdict.detail
+    assert "nobody saw: nobody may ask;" in verdict.detail
+
+
 def test_a_gap_leaves_its_seconds_in_doubt() -> None:
     """A second without a look is in doubt only where the looks around it do not tell; a stall is seen later."""
     counts = counts_of([100] * 10, 1_000)

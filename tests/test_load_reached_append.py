@@ -140,3 +140,17 @@ def test_an_instrument_that_stood_still(tmp_path: Path) -> None:
     assert verdict.status == "UNKNOWN", verdict.detail
     assert "the instrument" in verdict.detail
     assert "arrived: the instrument" in findings.headline
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [0.5, 1.5])
+def test_a_server_that_does_not_say_what_it_has_taken(tmp_path: Path, share: float) -> None:
+    """Answers enough in each second are evidence of their own; too few are none against the server."""
+    server = program_of(tmp_path, service_us=1e6 / CAPACITY_PER_S, is_silent=True)
+    findings = appended(tmp_path, share * CAPACITY_PER_S, server=server)
+    verdict = verdict_of(findings)
+    assert verdict.status == ("PASS" if share < 1 else "UNKNOWN"), verdict.detail
+    assert "acknowledged" in verdict.detail
+    assert "the server answers ERR unknown command" in verdict.detail
+    assert {f.value for f in findings.figures if f.name.endswith(("reached", "reached_per_s"))} == {None}
+    assert ("due at" in findings.headline) == (share > 1)

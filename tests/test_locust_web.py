@@ -341,7 +341,7 @@ def test_parameters_become_options() -> None:
     """Names of parameters on one side, of options on the other."""
     given = {"base_per_s": "300", "peak_s": "-4"}
     command = command_of(lag.scenario, given, host="127.0.0.1", port=8090, others={"users": "2"})
-    assert command[:3] == [sys.executable, "-m", "locust"]
+    assert command[:4] == [sys.executable, "-P", "-m", "locust"]
     assert Path(command[command.index("-f") + 1]).name == "lag.py"
     assert command[-4:] == ["--users=2", "--base=300", "--peak-s=-4", "--spawn-rate=2"]
     command = command_of(append.scenario, {"connections": "3"}, host="127.0.0.1", port=8090, others={"users": "2"})

@@ -10,7 +10,7 @@ import msgspec
 import psutil
 import pytest
 
-from harness.conducting import with_cause
+from harness.check.instrument import with_cause
 from harness.host.neighbors import Neighbor, Neighbors, Snapshot, Usage, in_words, neighbors, snapshot
 from harness.run import Verdict
 from tests.waiting import until
@@ -129,13 +129,13 @@ QUIET = Neighbors(others=[], ours=[Neighbor(name="python", cores=1.0)], unseen=0
 def test_a_late_instrument_names_who_had_the_machine() -> None:
     """An UNKNOWN verdict on the send lag says who used the machine meanwhile."""
     expected = "p99 of the send lag is 80 ms, above 10 ms; meanwhile cc used 0.40 of a core"
-    assert with_cause(LATE, DISTURBED) == msgspec.structs.replace(LATE, detail=expected)
+    assert with_cause(LATE, DISTURBED, None) == msgspec.structs.replace(LATE, detail=expected)
 
 
 @pytest.mark.parametrize("who", [None, QUIET], ids=["not known", "only ours"])
 def test_without_anybody_else_no_cause_is_made_up(who: Neighbors | None) -> None:
     """Where nobody else is known to have worked the verdict is left as it is."""
-    assert with_cause(LATE, who) == LATE
+    assert with_cause(LATE, who, None) == LATE
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_without_anybody_else_no_cause_is_made_up(who: Neighbors | None) -> None
 )
 def test_neighbors_explain_nothing_else(verdict: Verdict) -> None:
     """A verdict that is not about a late instrument gets no excuse."""
-    assert with_cause(verdict, DISTURBED) == verdict
+    assert with_cause(verdict, DISTURBED, None) == verdict
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process name itself")

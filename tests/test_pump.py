@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import hypothesis.strategies as st
 import numpy as np
@@ -38,7 +38,9 @@ from harness.pacing import Pacer, constant
 from harness.recording import Histogram, LatencyLog, highest_at
 from harness.server.dial import DialError, open_socket
 from harness.servers import OwnServer
-from harness.workload import StampedCommand, placeholder
+from harness.workload import Source, StampedCommand, placeholder
+from scenarios.load import Load
+from tests.hostile_server import LOAD, WRONG, HostileServer, Plan
 from tests.oracle import Conversation, Oracle, answering, silent
 from tests.processes import is_alive
 from tests.waiting import until
@@ -71,13 +73,14 @@ class Echo:
     """Commands that carry nothing but their number, and as many bytes as one likes."""
 
     operation = "echo"
+    reply = None
 
     def __init__(self, padding: bytes = b"") -> None:
         self._padding = padding
 
-    def pack(self, first: int, count: int) -> bytes:
+    def pack(self, first: int, count: int, step: int = 1) -> bytes:
         commands = []
-        for number in range(first, first + count):
+        for number in range(first, first + count * step, step):
             body = b"%d" % number + self._padding
             commands.append(b"*2\r\n$4\r\nECHO\r\n$%d\r\n%s\r\n" % (len(body), body))
         return b"".join(commands)
@@ -90,7 +93,7 @@ class Begun:
         self,
         url: str,
         pacer: Pacer,
-        source: Echo | StampedCommand | None = None,
+        source: Source | None = None,
         late_ns: int = 0,
         *,
         start: bool = True,
@@ -128,7 +131,7 @@ class Begun:
         return self._results[0]
 
 
-def pumped(url: str, pacer: Pacer, source: Echo | StampedCommand | None = None, **how: float) -> PumpResult:
+def pumped(url: str, pacer: Pacer, source: Source | None = None, **how: float) -> PumpResult:
     """What a pump has done, after a check that its account is complete."""
     return Begun(url, pacer, source, **how).result()
 
@@ -193,6 +196,44 @@ def test_errors_are_counted_by_kind() -> None:
         assert result.outcomes is not None
         assert [reply[:1] == b"-" for reply in replies] == (result.outcomes == FAILED).tolist()
         assert (result.ok, result.reconnects) == (2, 0)
+
+
+@pytest.mark.parametrize("late_ms", [0, 200])
+@pytest.mark.parametrize("path", ["store", "xadd"])
+def test_a_reply_of_another_kind_is_counted_by_its_name(
+    own_server: OwnServer, path: Literal["store", "xadd"], late_ms: int
+) -> None:
+    """What comes mixed up, one by one or many at once, is FAILED, with its text; the connection goes on."""
+    fits = {"store": b"*", "xadd": b"$"}[path]
+    # A string is a string: a status cannot be told from an ID.
+    wrong = tuple(each for each in WRONG if each[:1] != fits and not (fits == b"$" and each[:1] == b"+"))
+    wrong += (fits + b"-1\r\n",)
+    source = Load(path=path).source(own_server, "append", 1, 1)
+    plan = Plan(3, ("wrong",), 0.3, commands=LOAD, wrong=wrong)
+    with HostileServer(own_server.port, plan) as hostile:
+        result = Begun(hostile.url, constant(500, 0.4), source, late_ms * MS).result()
+        assert result.failed == sum(hostile.done.values()) > 10
+    assert (result.ok, result.unknown, result.reconnects) == (result.arrivals - result.failed, 0, 0)
+    (failure,) = result.failures
+    assert (failure.kind, failure.count) == ("a reply of another kind", result.failed)
+    assert failure.text.startswith("a reply of another kind: ")
+
+
+@pytest.mark.parametrize(
+    ("reply", "text"),
+    [(b":7", "a number, 7"), (b"$-1", "nil"), (b"*-1", "nil"), (b"+QUEUED", "a string, b'QUEUED'")],
+)
+def test_the_text_of_a_reply_of_another_kind(reply: bytes, text: str) -> None:
+    """What kind came, and how it began."""
+
+    def script(line: Conversation) -> None:
+        for _ in line.commands():
+            line.send(reply + b"\r\n")
+
+    source = StampedCommand("append", ["EVALSHA", "0", "0", placeholder(1)], 1, reply=list)
+    with Oracle(script) as oracle:
+        (failure,) = pumped(oracle.url, at_once(3), source).failures
+    assert (failure.text, failure.count) == (f"a reply of another kind: {text}", 3)
 
 
 def test_a_server_may_close_at_any_byte() -> None:

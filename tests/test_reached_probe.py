@@ -61,6 +61,17 @@ def test_a_server_without_the_counter(any_server: OwnServer) -> None:
         is_new = "entries-added" in str(client.execute_command("XINFO", "STREAM", stream))
         client.xadd(stream, {"n": 1})
         assert count_of(probe) == (1 if is_new else None)
+        assert ("`entries-added`, which Redis does from 7.0 on" in probe.blind) == (not is_new)
+
+
+def test_who_may_not_ask_is_told_so(own_server: OwnServer) -> None:
+    """A user who may look at no stream has no reading, and the server's words for it."""
+    with own_server.client() as client:
+        client.execute_command("ACL", "SETUSER", "app", "on", ">pw", "~*", "+@all", "-xinfo", "-xlen")
+    probe = Reached(f"redis://app:pw@127.0.0.1:{own_server.port}/0", ["s"])
+    with contextlib.closing(probe):
+        assert count_of(probe) is None
+    assert probe.blind.startswith("the server answers NOPERM ")
 
 
 def test_large_entries_are_not_asked_for_again(server: OwnServer) -> None:

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from harness.conducting import Findings, ParameterError, parameters_of
 from harness.run import Status
 from scenarios.retention import RetentionParameters, bounded, scenario
 from tests.lines import stage_in
+from tests.stores import PROGRAMS
 from tests.verdicts import settled
 
 
@@ -80,6 +82,22 @@ def test_what_a_consumer_has_not_had_stays(tmp_path: Path) -> None:
     assert found["stored"] == 2
     assert found["before.length.max"] <= found["bound"] < found["away.length.max"]
     assert {"stream.length", "stream.memory_bytes"} <= set(findings.history.reading_names)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_on_each_server_the_load_is_judged(tmp_path: Path, program: str) -> None:
+    """Also on one that does not count what it was given, of which trimming leaves no trace: by its answers."""
+    server = PROGRAMS[program]
+    if server is None:
+        pytest.skip(f"no {program} here")
+    parameters = parameters_of(scenario, "smoke", {})
+    findings = Findings("retention")
+    scenario.run(replace(stage_in(tmp_path), server=server), parameters, findings)
+    [verdict] = [each for each in findings.verdicts if each.name == "retention.load_reached"]
+    assert verdict.status == "PASS", verdict.detail
+    major = int(str(findings.server["version"]).split(".")[0])
+    assert ("By what it has acknowledged: the server does not count" in verdict.detail) == (major < 7)
 
 
 @pytest.mark.slow

@@ -174,7 +174,7 @@ def test_a_listing() -> None:
     )
     assert "arrivals=constant evenly, or independently" in text
     assert max(map(len, lines)) <= 115
-    assert "    append.response.p99  (µs)" in list(figures_of(SCENARIOS["append"]))
+    assert "    append.everysec.response.p99  (µs)" in list(figures_of(SCENARIOS["append"]))
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(4, "4 s"), (119.5, "120 s"), (180, "3 min"), (7_200, "2 h")])

@@ -282,8 +282,8 @@ def test_a_suite_repeats_what_its_members_found(tmp_path: Path) -> None:
     assert record.run.figures == [figure for member in members for figure in member.run.figures]
     assert record.run.verdicts == [verdict for member in members for verdict in member.run.verdicts]
     assert {verdict.status for verdict in settled(record.run.verdicts)} == {"PASS"}
-    assert record.run.figure("append.ok") == 60
-    assert members[0].latency.total("append.response").total == 60
+    assert record.run.figure("append.none.ok") == 60
+    assert members[0].latency.total("append_none.response").total == 60
     assert record.run.environment["server"]["name"] == "Valkey"
     assert dt.datetime.fromisoformat(record.run.started_at).tzinfo is not None
 

@@ -34,6 +34,7 @@ from ordershop.subscription import (
     position_below_all_pending,
 )
 from tests.contracts import PROPERTY
+from tests.hostile_server import WRONG, HostileServer, Plan
 from tests.simulate import created, customer, order
 from tests.stores import PROGRAMS, open_own, store_on
 from tests.waiting import until
@@ -446,6 +447,17 @@ def test_a_poison_event_is_parked(store: EventStore) -> None:
         b"deliveries": b"3",
         b"reason": b"the effect answered it as failed",
     }
+
+
+def test_what_cannot_be_parked_is_not_acknowledged(store: EventStore) -> None:
+    """Where the server takes no parked event, poison stays pending, and the consumer says what was refused."""
+    store.append(Event.new("created", customer(3)))
+    subscription = subscribe(store, CUSTOMERS, max_deliveries=2, block_ms=5)
+    store.client.set(subscription.parked, "not a stream")
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        subscription.run(Handled(fails=lambda _: True), threading.Event())
+    assert pending(store, CUSTOMERS) == 1
+    assert store.client.get(subscription.parked) == b"not a stream"
 
 
 def test_a_failure_that_passes(store: EventStore) -> None:
@@ -1036,6 +1048,60 @@ def test_a_server_that_cannot_serve(
             until(lambda: handled.names[-1] == "c-2", "it goes on")
         assert handled.names == ["c-1", "c-2"]
         assert sum("the event store is away" in record.message for record in caplog.records) == 1
+
+
+# Each command that a consumer sends, and what has it sent.
+ASKED = ("XREADGROUP", "XACK", "XGROUP", "XINFO", "XPENDING", "XAUTOCLAIM", "XCLAIM")
+# What is of the kind that it may be.
+FITTING = {("XACK", b":0\r\n"), ("XGROUP", b"+OK\r\n"), ("XCLAIM", b"*2\r\n:1\r\n$1\r\nx\r\n")}
+BY_A_CLUSTER = (
+    b"MOVED 3999 127.0.0.1:6381",
+    b"ASK 3999 127.0.0.1:6381",
+    b"NOSCRIPT No matching script. Please use EVAL.",
+)
+
+
+@pytest.mark.parametrize("harm", ["wrong", "error"])
+@pytest.mark.parametrize("asked", ASKED)
+def test_a_reply_that_a_consumer_cannot_use(
+    server: OwnServer, store: EventStore, tmp_path: Path, asked: str, harm: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Replies of every other kind, and those of a node of a cluster: it dials again, and loses nothing."""
+    harmed = threading.Event()
+    harmed.set()
+    # What fails is asked for by more commands than what does not.
+    handled, stop = Handled(lambda _: asked != "XACK" and harmed.is_set()), ImpatientStop()
+    # A nil is how a read says that nothing has come, and an empty list how the others do.
+    says_something = tuple(
+        reply
+        for reply in WRONG
+        if reply not in {b"*-1\r\n", b"$-1\r\n", b"*0\r\n"} and (asked, reply) not in FITTING
+    )
+    plan = Plan(7, (harm,), 1.0, commands=frozenset((asked.encode(),)), wrong=says_something, errors=BY_A_CLUSTER)
+    with HostileServer(server.port, plan) as hostile:
+        subscription = Subscription(
+            hostile.url,
+            store.keys,
+            CUSTOMERS,
+            group="g",
+            block_ms=20,
+            claim_after_ms=100,
+            max_deliveries=1_000,
+            checkpoint=tmp_path / "position",
+        )
+        Checkpoint(tmp_path / "position").save({store.keys.stream("customer", "created"): "1-1"})
+        with running(subscription, handled, stop):
+            store.append(Event.new("created", customer(1)))
+            until(lambda: sum(hostile.done.values()) > 5, "harm")
+            hostile.calm()
+            harmed.clear()
+            store.append(Event.new("created", customer(2)))
+            until(lambda: {"c-1", "c-2"} <= set(handled.names), "it goes on")
+            until(lambda: not pending(store, CUSTOMERS), "all is acknowledged")
+        assert {command for _, command in hostile.done} == {asked}
+    said = [record.message for record in caplog.records if "the event store is away" in record.message]
+    assert said
+    assert all("is no reply to it" in each for each in said) or harm == "error"
 
 
 @pytest.mark.parametrize("is_away", [False, True])

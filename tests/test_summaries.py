@@ -13,7 +13,7 @@ import pytest
 import report_runs
 from rich.console import Console
 
-from harness.run import Record, Verdict, load, save
+from harness.run import Figure, Record, Verdict, load, save
 from reports import junit, markdown, render, terminal
 from reports.findings import (
     interruption,
@@ -296,3 +296,51 @@ def test_terminal_fits_its_width(suite: Record, width: int) -> None:
     console.print(terminal(suite))
     assert isinstance(console.file, StringIO)
     assert max(map(len, console.file.getvalue().splitlines())) <= width
+
+
+def of_durabilities(scenario: str, part: str, unit: str, **values: float | None) -> list[Figure]:
+    """A figure for each durability."""
+    return [Figure(name=f"{scenario}.{name}.{part}", value=value, unit=unit) for name, value in values.items()]
+
+
+def test_the_worst_durability_is_in_front() -> None:
+    """Each durability has a tile, the worst first; the slowest response is the slowest of all."""
+    figures = [
+        *of_durabilities("append", "response.p99", "µs", everysec=5_400.0, always=275_000.0, none=480.0),
+        *of_durabilities("append", "response.max", "µs", everysec=7_300.0, always=295_000.0, none=900.0),
+        # Measured once more, or not an append: neither is a durability's.
+        *of_durabilities("append.always", "response.p99", "µs", first=900_000.0),
+        *of_durabilities("append.always", "response.max", "µs", first=900_000.0),
+    ]
+    shown = key_figures(report_runs.run_of("append", figures=figures))
+    assert [(label, told(figure)) for label, figure in shown] == [
+        ("Response, p99, synced before each answer", "275 ms"),
+        ("Response, p99, synced each second", "5.40 ms"),
+        ("Response, p99, kept in memory only", "480 µs"),
+        ("Slowest response of all: synced before each answer", "295 ms"),
+    ]
+
+
+def test_no_durability_hides_what_is_gone() -> None:
+    """What each durability has lost has a tile, the most first, also where nothing was promised."""
+    figures = [
+        *of_durabilities("redis_crash", "gone", "events", always=0, everysec=0, none=200),
+        *of_durabilities("redis_crash", "restart_s", "s", always=0.2, everysec=None, none=0.4),
+    ]
+    shown = key_figures(report_runs.run_of("redis_crash", figures=figures))
+    assert [(label, told(figure)) for label, figure in shown] == [
+        ("Gone, kept in memory only", "200 events"),
+        ("Gone, synced before each answer", "0 events"),
+        ("Gone, synced each second", "0 events"),
+        ("Longest time to be back: kept in memory only", "400 ms"),
+    ]
+
+
+def test_durabilities_of_an_older_record() -> None:
+    """A record whose first durability has no name shows it beside the others."""
+    figures = [
+        Figure(name="append.response.p99", value=5_400.0, unit="µs"),
+        *of_durabilities("append", "response.p99", "µs", always=275_000.0),
+    ]
+    shown = key_figures(report_runs.run_of("append", figures=figures))
+    assert [label for label, _ in shown] == ["Response, p99, synced before each answer", "Response, p99"]

@@ -18,6 +18,10 @@ which a fault begins what was due an allowance and a look before it is judged. W
 look is missing, a second counts only if the looks around it leave no doubt; if more than one in ten is in doubt,
 nothing is decided. A load that is meant to overload is judged up to `until_ns`.
 
+A server whose books nobody could read (before Redis 7.0, where something trims; or a user who may not ask) is
+judged by what it has acknowledged, which it has taken: `at_least`. That can show that a load has arrived, never
+that it has not, so a second in which too little was acknowledged is one of which nobody can say.
+
 What the limit was (`limit_of`) is asked of the seconds that were short, in this order; whether it was sent late,
 of those with which it began, since what was sent late all at once is then answered late, too:
 
@@ -70,6 +74,7 @@ class LoadCounts(Struct, frozen=True, kw_only=True):
         excused: from when to when faults of the server lasted.
         until_ns: up to when the load is judged; None: all of it.
         answered_else: how many were answered, though not well, and so do not count as missing.
+        at_least: whether `reached` is of what was acknowledged, and so no more than the least that there was.
     """
 
     offered_in_s: tuple[int, ...]
@@ -80,6 +85,7 @@ class LoadCounts(Struct, frozen=True, kw_only=True):
     excused: tuple[tuple[int, int], ...] = ()
     until_ns: int | None = None
     answered_else: int = 0
+    at_least: bool = False
 
 
 class Surroundings(Struct, frozen=True, kw_only=True):
@@ -152,6 +158,8 @@ def seconds_of(counts: LoadCounts) -> Seconds:
         low, high = bounds(counts.reached, looked_ns)
         if high is None and counts.is_final:
             high = low
+        if counts.at_least:
+            high = None
         # Where few are due, 2 % of them is less than an event.
         may_miss = max(1.0, (1 - LEAST_SHARE) * mine) + forgiven
         if high is not None and due_by_start + mine - high > may_miss:
@@ -271,7 +279,13 @@ def _share(value: float | None) -> float:
 
 
 def load_reached(
-    name: str, counts: LoadCounts, seconds: Seconds, limit: Limit, *, arrived: str = "reached the server"
+    name: str,
+    counts: LoadCounts,
+    seconds: Seconds,
+    limit: Limit,
+    *,
+    arrived: str = "reached the server",
+    blind: str = "",
 ) -> Verdict:
     """Whether what was due reached the server, second by second.
 
@@ -279,10 +293,14 @@ def load_reached(
         seconds: as `seconds_of` has found them.
         limit: of the short ones; of no meaning where there are none.
         arrived: what it is called where it is not the server's own count.
+        blind: why nobody could read the server's own count.
     """
     due = sum(counts.offered_in_s)
+    because = f": {blind}" if blind else ""
+    if counts.at_least and seconds.unseen:
+        return _too_little_acknowledged(name, counts, seconds, because)
     if not due or not counts.reached or not seconds.judged:
-        detail = f"nobody saw how much of the load had {arrived}"
+        detail = f"nobody saw how much of the load had {arrived}{because}"
         if not due:
             detail = "nothing was due"
         elif not seconds.unseen:
@@ -299,11 +317,23 @@ def load_reached(
         of = seconds.judged + seconds.unseen
         detail = f"in {seconds.unseen} of {of} s nobody saw how much had {arrived}"
         return Verdict(name=name, status="UNKNOWN", detail=detail)
+    later = f"{counts.allowance_ns / 1e9:.2f} s later"
+    if counts.at_least:
+        later, in_all = "by its end", f"{in_all}. By what it has acknowledged{because}"
     detail = (
-        f"in each of {seconds.judged} s at least {LEAST_SHARE:.0%} of what was due had {arrived} "
-        f"{counts.allowance_ns / 1e9:.2f} s later; {in_all}"
+        f"in each of {seconds.judged} s at least {LEAST_SHARE:.0%} of what was due had {arrived} {later}; {in_all}"
     )
     return Verdict(name=name, status="PASS", detail=detail)
+
+
+def _too_little_acknowledged(name: str, counts: LoadCounts, seconds: Seconds, because: str) -> Verdict:
+    """What is not acknowledged may have reached a server or not, and its own count is not there."""
+    detail = (
+        f"in {seconds.unseen} of {seconds.judged + seconds.unseen} s less than {LEAST_SHARE:.0%} of what was due "
+        f"had been acknowledged by its end, and how much more had reached the server nobody saw{because}; of "
+        f"{sum(counts.offered_in_s):,} that were due {counts.reached[-1][1]:,.0f} were acknowledged in the end"
+    )
+    return Verdict(name=name, status="UNKNOWN", detail=detail)
 
 
 def reached_by(curve: Curve, t_ns: int) -> float | None:

@@ -1,71 +1,64 @@
-"""What a container, or a unit of the system, may use of this machine, and when it was held back.
+"""What a container, or a unit of the system, may use of this machine, and how often it was held back.
 
-    limits()        {"version": 2, "quota_cores": 0.5, "memory_bytes": 1073741824, "cores_allowed": 2}
-    throttling()    Throttling(periods=1200, throttled_periods=310, throttled_ns=9_800_000_000)
-    throttled(before, after)   what came between the two
+    limits()        {"quota_cores": 0.5, "memory_bytes": 1073741824, "cores_allowed": 2}
+    groups()        {"/sys/fs/cgroup/app": Group(quota_cores=0.5, periods=1200, throttled_periods=310, ...), ...}
 
 A quota of half a core is spent in the first half of each period of 100 ms, and then everything in the group stands
 still until the next: the instrument, or the server, stalls for tens of milliseconds, and no CPU share shows it.
+The kernel counts (`harness.host.throttling` tells what came between two moments):
 
-Both versions of control groups are read, and a machine may have both: version 1 has a hierarchy per controller,
-version 2 one for all. A group's own limits and those of every group above it hold at once, so the tightest counts;
-throttling is that of the group itself and of those above it.
+                      version 1                                       version 2
+    quota, period     cpu.cfs_quota_us (-1: none), ..period_us        cpu.max: "50000 100000" or "max 100000"
+    cpu.stat          nr_periods, nr_throttled, throttled_time (ns)   the same, but throttled_usec
+    memory            memory.limit_in_bytes                           memory.max
+
+A machine may have both versions: version 1 has a hierarchy per controller, version 2 one for all. A process is
+held to the limits of its own group and of all above it at once, as far as they can be seen: a container sees the
+one that it is in as the root. So the tightest counts.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct
+import msgspec
 
-ROOT = Path("/sys/fs/cgroup")
+_PROC = Path("/proc")
+_OF_CPU = ("cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us", "cpu.stat")
 
 
-class Throttling(Struct, frozen=True, kw_only=True):
-    """How often a group with a quota was held back, since it was made, or between two moments.
+class Group(msgspec.Struct, frozen=True, kw_only=True):
+    """What a control group allows, and how often it has stopped its processes since it was made.
 
     Attributes:
-        periods: of the quota in which the group wanted to run.
-        throttled_periods: those of them in which it had used up its quota.
-        throttled_ns: for how long its threads stood still for that, added up over cores.
+        quota_cores: CPU time that it may use, as a number of cores; None: as much as there is.
+        periods: in which anything of it wanted to run.
+        throttled_periods: in which it was stopped.
+        throttled_s: for how long, added up core by core.
     """
 
-    periods: int
-    throttled_periods: int
-    throttled_ns: int
+    quota_cores: float | None = None
+    periods: int = 0
+    throttled_periods: int = 0
+    throttled_s: float = 0.0
 
 
-def throttled(before: Throttling | None, after: Throttling | None) -> Throttling | None:
-    """What came between two moments; None where it is not known, or the group has changed meanwhile."""
-    if before is None or after is None:
-        return None
-    counts = (
-        after.periods - before.periods,
-        after.throttled_periods - before.throttled_periods,
-        after.throttled_ns - before.throttled_ns,
-    )
-    if min(counts) < 0:
-        return None
-    return Throttling(periods=counts[0], throttled_periods=counts[1], throttled_ns=counts[2])
-
-
-def limits(pid: int | str = "self", *, root: Path = ROOT, proc: Path = Path("/proc")) -> dict[str, Any]:
+def limits(pid: int | str = "self", *, proc: Path = _PROC) -> dict[str, Any]:
     """What a process may use: cores of a quota, memory, and on how many cores it may run; what is not limited is
     left out.
 
     Args:
         pid: of the process.
-        root: where control groups are mounted.
         proc: where processes are.
     """
     found: dict[str, Any] = {}
-    quotas = [quota for group in _groups(pid, "cpu", root, proc) if (quota := _quota(group)) is not None]
+    quotas = [group.quota_cores for group in groups(pid, proc=proc).values() if group.quota_cores is not None]
     if quotas:
         found["quota_cores"] = min(quotas)
-    memory = [limit for group in _groups(pid, "memory", root, proc) if (limit := _memory(group)) is not None]
+    memory = [limit for each in _standing(pid, "memory", proc) if (limit := _memory(each)) is not None]
     if memory:
         found["memory_bytes"] = min(memory)
     if pid == "self" and hasattr(os, "sched_getaffinity"):
@@ -73,53 +66,87 @@ def limits(pid: int | str = "self", *, root: Path = ROOT, proc: Path = Path("/pr
     return found
 
 
-def throttling(pid: int | str = "self", *, root: Path = ROOT, proc: Path = Path("/proc")) -> Throttling | None:
-    """How a process's groups were held back so far; None where no group of it has a quota."""
-    stats = [
-        stat
-        for group in _groups(pid, "cpu", root, proc)
-        if _quota(group) is not None and (stat := _numbers(group / "cpu.stat"))
-    ]
-    if not stats:
-        return None
-    return Throttling(
-        periods=sum(stat.get("nr_periods", 0) for stat in stats),
-        throttled_periods=sum(stat.get("nr_throttled", 0) for stat in stats),
-        # Version 1 counts nanoseconds, version 2 microseconds.
-        throttled_ns=sum(stat.get("throttled_time", 1000 * stat.get("throttled_usec", 0)) for stat in stats),
+def groups(pid: int | str = "self", *, proc: Path = _PROC) -> dict[str, Group]:
+    """The groups that limit a process's CPU time, by directory: its own first, then those above it.
+
+    Args:
+        pid: of the process.
+        proc: where processes are.
+    """
+    found = {}
+    for directory in _standing(pid, "cpu", proc):
+        group = read_group({name: _text(directory / name) for name in _OF_CPU})
+        if group is not None:
+            found[str(directory)] = group
+    return found
+
+
+def _standing(pid: int | str, controller: str, proc: Path) -> list[Path]:
+    # What is mounted where is told as this process sees it, who reads the files.
+    return directories(
+        _text(proc / str(pid) / "cgroup"), _text(proc / "self" / "mountinfo"), controller=controller
     )
 
 
-def _groups(pid: int | str, controller: str, root: Path, proc: Path) -> Iterator[Path]:
-    """The directories of a process's group and of those above it, for a controller, in either version."""
-    for line in _text(proc / str(pid) / "cgroup").splitlines():
-        number, controllers, path = (*line.split(":", 2), "", "")[:3]
-        if controllers and controller in controllers.split(","):
-            tops = [root / controllers, root / controller]
+def directories(cgroups: str, mounts: str, *, controller: str = "cpu") -> list[Path]:
+    """Where the control groups of a process stand that limit something: its own first, then those above it.
+
+    Args:
+        cgroups: `/proc/<pid>/cgroup`.
+        mounts: `/proc/self/mountinfo`.
+        controller: what they limit.
+    """
+    paths: dict[str, str] = {}
+    for line in cgroups.splitlines():
+        number, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if controller in controllers.split(","):
+            paths["cgroup"] = path
         elif number == "0" and not controllers:
-            tops = [root, root / "unified"]
-        else:
+            paths["cgroup2"] = path
+    found: list[Path] = []
+    for line in mounts.splitlines():
+        before, _, after = line.partition(" - ")
+        fields, kinds = before.split(), after.split()
+        if len(fields) < 5 or len(kinds) < 3 or kinds[0] not in paths:
             continue
-        top = next((each for each in tops if each.is_dir()), None)
-        if top is None:
+        if kinds[0] == "cgroup" and controller not in kinds[2].split(","):
             continue
-        group = top / path.lstrip("/")
-        # In a container the path may be that of the host, of which only the group itself is seen, as the top.
-        group = group if group.is_dir() else top
-        while True:
-            yield group
-            if group == top:
-                break
-            group = group.parent
+        root, mounted, path = fields[3], Path(fields[4]), paths[kinds[0]]
+        # What is mounted may be a part of the hierarchy: the path is then told from that part's root.
+        inside = path if root == "/" else path.removeprefix(root)
+        own = mounted.joinpath(*[part for part in inside.split("/") if part not in {"", "..", "."}])
+        found += [own, *(each for each in own.parents if each == mounted or mounted in each.parents)]
+    return list(dict.fromkeys(found))
 
 
-def _quota(group: Path) -> float | None:
-    """How many cores a group may use; None: all."""
-    words = _text(group / "cpu.max").split()
-    if len(words) == 2 and words[0] != "max":
-        return int(words[0]) / int(words[1])
-    quota, period = _text(group / "cpu.cfs_quota_us").strip(), _text(group / "cpu.cfs_period_us").strip()
-    return int(quota) / int(period) if period and int(quota) > 0 else None
+def read_group(files: Mapping[str, str]) -> Group | None:
+    """A control group, from the text of its files by name, of either version; None where it limits no CPU time.
+
+    Args:
+        files: `cpu.max` or `cpu.cfs_quota_us` and `cpu.cfs_period_us`, and `cpu.stat`; empty where there is none.
+    """
+    words = files.get("cpu.max", "").split() or [
+        *files.get("cpu.cfs_quota_us", "").split(),
+        *files.get("cpu.cfs_period_us", "").split(),
+    ]
+    stat = {}
+    for line in files.get("cpu.stat", "").splitlines():
+        name, _, value = line.partition(" ")
+        if value.strip().isdigit():
+            stat[name] = int(value)
+    if len(words) != 2 and "nr_periods" not in stat:
+        return None
+    quota = None
+    if len(words) == 2 and words[0].isdigit() and words[1].isdigit() and int(words[1]):
+        quota = int(words[0]) / int(words[1])
+    throttled_ns = stat.get("throttled_time", 0) or stat.get("throttled_usec", 0) * 1_000
+    return Group(
+        quota_cores=quota,
+        periods=stat.get("nr_periods", 0),
+        throttled_periods=stat.get("nr_throttled", 0),
+        throttled_s=throttled_ns / 1e9,
+    )
 
 
 def _memory(group: Path) -> int | None:
@@ -128,14 +155,10 @@ def _memory(group: Path) -> int | None:
     return int(text) if text.isdigit() and int(text) < 1 << 60 else None
 
 
-def _numbers(path: Path) -> Mapping[str, int]:
-    pairs = [line.split() for line in _text(path).splitlines()]
-    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
-
-
 def _text(path: Path) -> str:
     """What stands in a file of the system; nothing where there is none, or it may not be read."""
     try:
-        return path.read_text()
+        return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
+        # Another system, another version, or a file that a container hides: that nothing is known is a result.
         return ""

@@ -19,6 +19,8 @@ import psutil
 # Less than a hundredth of a core disturbs nobody.
 _LEAST_SHARE = 0.01
 _MOST_NAMED = 8
+# What has no name is worth a word when it is a quarter of a core, and a run when it has nearly all of the machine.
+_MUCH, _FULL = 0.25, 0.85
 _ENDED = "processes that have ended"
 _UNSEEN = "processes that came and went, and the kernel,"
 
@@ -142,9 +144,11 @@ def in_words(found: Neighbors | None, *, least: float = 0.05) -> str:
     """
     if found is None:
         return ""
+    own = sum(each.cores for each in found.ours)
     told: Sequence[str] = [
         *(f"{each.name} used {each.cores:.2f} of a core" for each in found.others if each.cores >= least),
-        *([f"{_UNSEEN} used {found.unseen:.2f} of a core"] if found.unseen >= 5 * least else []),
+        *([f"{_UNSEEN} used {found.unseen:.2f} of a core"] if found.unseen >= _MUCH else []),
         *([f"{found.steal_share:.0%} of the machine was given to others"] if found.steal_share >= least else []),
+        *([f"this run itself used {own:.2f} of {found.cores} cores"] if own >= _FULL * found.cores else []),
     ]
     return ", ".join(told)

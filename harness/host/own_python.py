@@ -8,7 +8,9 @@ once. So each interpreter that we start gets
     PYTHONPATH    the directory that these packages were loaded from, where a fresh interpreter would not find it;
                   then what the user has there, without the entries that mean the working directory ('' and '.')
 
-`ordershop.supervisor` does the same for services. It may not import this file, nor this file that.
+A file that Locust loads puts the working directory last in its own first lines: Locust has put it in front of all,
+whatever `-P` says, and nothing of ours can be imported before that is undone. `ordershop.supervisor` does the same
+for services. It may not import this file, nor this file that.
 
 Rejected: `-I`. It leaves out PYTHONPATH and the user's site-packages, in which our libraries may be.
 """

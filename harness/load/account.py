@@ -19,6 +19,14 @@ from harness.server.dial import ReplyError
 
 Int64s = NDArray[np.int64]
 
+# All that hiredis makes of a reply that is no error.
+_ANY = (bytes, str, int, float, bool, type(None), list, set, dict)
+# What is counted of replies that are none to what was asked, as a proxy gives that mixes them up. A string may be
+# a status or a value: those are not told apart.
+ANOTHER_KIND = "a reply of another kind"
+_KINDS = {bytes: "a string", int: "a number", type(None): "nil", list: "an array"}
+_LONGEST_TOLD = 80
+
 # Many at once are recorded so many at a time.
 _FOLD_EVERY = 4_096
 
@@ -30,6 +38,7 @@ class PumpAccount:
         operation: under which it is recorded.
         total: how many arrivals the schedule has.
         origin_ns: when the schedule begins.
+        reply: of what type a reply is that is no error; None: of any.
         keep_outcomes: whether to remember the outcome of each.
 
     Attributes:
@@ -37,7 +46,10 @@ class PumpAccount:
         ship_at_ns: when what was measured is handed on next.
     """
 
-    def __init__(self, operation: str, total: int, origin_ns: int, *, keep_outcomes: bool) -> None:
+    def __init__(
+        self, operation: str, total: int, origin_ns: int, *, reply: type | None = None, keep_outcomes: bool
+    ) -> None:
+        self._right = frozenset(_ANY if reply is None else (reply,))
         self._operation = operation
         self._origin_ns = origin_ns
         self.recorder = Recorder(origin_ns)
@@ -70,7 +82,7 @@ class PumpAccount:
             self._offered[int(second)] += int(count)
 
     def answered(self, batch: Batch, replies: list[Any], done_ns: int, read_ns: int | None) -> int:
-        """Note the replies to the next operations of a batch; answers how many of them are errors.
+        """Note the replies to the next operations of a batch; answers how many of them are not as they should be.
 
         Args:
             done_ns: when they arrived; what arrived before it was sent did so as it was sent.
@@ -90,19 +102,26 @@ class PumpAccount:
             if self._many_count >= _FOLD_EVERY:
                 self.fold()
         self.settle(number, count, OK)
-        failed = self._note_failures(number, replies, done_ns) if ReplyError in map(type, replies) else 0
+        # One pass over the types, in C; which they are is asked only where one is not right.
+        is_right = self._right.issuperset(map(type, replies))
+        failed = 0 if is_right else self._note_failures(number, replies, done_ns)
         self._answered[(done_ns - self._origin_ns) // SECOND_NS] += count - failed
         return failed
 
     def _note_failures(self, number: int, replies: list[Any], done_ns: int) -> int:
-        """Take those back that were answered with an error; answers how many."""
+        """Take those back that were answered with an error, or with what is no reply; answers how many."""
         failed = 0
+        at_s = (done_ns - self._origin_ns) / 1e9
         for at, reply in enumerate(replies):
+            if type(reply) in self._right:
+                continue
+            failed += 1
+            self._counts[OK] -= 1
+            self.settle(number + at, 1, FAILED)
             if type(reply) is ReplyError:
-                failed += 1
-                self._counts[OK] -= 1
-                self.settle(number + at, 1, FAILED)
-                self._failures.note(str(reply), (done_ns - self._origin_ns) / 1e9)
+                self._failures.note(str(reply), at_s)
+            else:
+                self._failures.note(f"{ANOTHER_KIND}: {_told(reply)}", at_s, kind=ANOTHER_KIND)
         return failed
 
     def settle(self, first: int, count: int, outcome: int) -> None:
@@ -173,6 +192,12 @@ class PumpAccount:
             answered_in_s=_by_second(self._answered),
             instrument=instrument,
         )
+
+
+def _told(reply: Any) -> str:
+    """Of what kind a reply is, and the beginning of what it says."""
+    kind = _KINDS.get(type(reply), type(reply).__name__)
+    return kind if reply is None else f"{kind}, {repr(reply)[:_LONGEST_TOLD]}"
 
 
 def _by_second(counts: dict[int, int]) -> list[int]:

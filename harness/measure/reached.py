@@ -9,8 +9,8 @@ A look is one write and one read on a connection of its own, with commands that 
 streams it costs the run's own process less than a millisecond. XINFO STREAM answers the first and the last entry
 of a stream, too; where there are many streams, or these are large, XLEN is asked, which costs a server 0.2 µs a
 stream whatever it holds. Where something trims, XINFO is asked all the same, and no more than `MOST_STREAMS`.
-A server that is away, or has no such counter, is a gap and never a zero; one that has lost what it had has a
-smaller count, and whoever reads the curve sees that.
+A server that is away, or has no such counter, is a gap and never a zero, and `blind` says why; one that has lost
+what it had has a smaller count, and whoever reads the curve sees that.
 
 `CoreOf` looks at the thread that does a server's work, by the kernel's own account of it in nanoseconds
 (`/proc/PID/schedstat`): how much of the time it had a core, and how much of it it wanted one and waited. So a
@@ -43,6 +43,7 @@ _FEW_STREAMS = 16
 _TIMEOUT_S = 0.5
 # What XINFO may answer in one look before XLEN is asked instead.
 _LARGE_BYTES = 65_536
+_LONGEST_TOLD = 120
 
 Counter = Literal["entries-added", "length"]
 
@@ -55,6 +56,10 @@ class Reached:
         streams: that the load appends to, at most `MOST_STREAMS`.
         trims: whether something removes events from them meanwhile.
         load: which of several loads they are of; empty: the only one.
+
+    Attributes:
+        counter: that is asked.
+        blind: why a server that answers has not said how many; empty where it has.
 
     Raises:
         ValueError: too many streams.
@@ -71,6 +76,7 @@ class Reached:
         self._labels = {"load": load} if load else {}
         self._socket: Connection | None = None
         self._before: int | None = 0
+        self.blind = ""
         self.counter: Counter = "entries-added" if trims or len(streams) <= _FEW_STREAMS else "length"
         self._packed = self._pack()
 
@@ -110,7 +116,9 @@ class Reached:
                 self._packed = self._pack()
                 replies, _ = self._ask()
                 counts = [_counted(reply) for reply in replies]
-                return None if None in counts else sum(count or 0 for count in counts)
+                if None not in counts:
+                    return sum(count or 0 for count in counts)
+            self.blind = next(_why_not(reply) for reply in replies if _counted(reply) is None)
             return None
         self.close()
         return None
@@ -138,6 +146,17 @@ def _counted(reply: Any) -> int | None:
     facts = dict(zip(reply[::2], reply[1::2], strict=False))
     added = facts.get(b"entries-added")
     return added if isinstance(added, int) else None
+
+
+def _why_not(reply: Any) -> str:
+    """Why a reply does not say how many."""
+    if isinstance(reply, ReplyError):
+        return f"the server answers {str(reply)[:_LONGEST_TOLD]}"
+    if isinstance(reply, list):
+        return (
+            "the server does not count `entries-added`, which Redis does from 7.0 on, and its streams are trimmed"
+        )
+    return "what the server answers says nothing of a stream"
 
 
 class CoreOf:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import redis
 from redis.backoff import NoBackoff
@@ -34,6 +34,8 @@ from redis.retry import Retry
 
 from .options import withheld
 from .url import ServerUrl
+
+_Read = TypeVar("_Read")
 
 
 class TlsError(ValueError):
@@ -95,7 +97,11 @@ class _WithholdingParser(DefaultParser):  # type: ignore[misc, valid-type]
     def parse_error(cls, response: str) -> Exception:
         """The exception for an error that was answered."""
         said = withheld(response)
-        error: Exception = super().parse_error(said)
+        try:
+            error: Exception = super().parse_error(said)
+        except ValueError:
+            # It takes MOVED and ASK apart, and some say no more than the word.
+            error = redis.ResponseError(said)
         if not said.startswith("ERR "):
             error.args = (said,)
         return error
@@ -122,15 +128,33 @@ def _reading(command: str, read: Callable[..., Any] | None) -> Callable[..., Any
     kinds = _KINDS.get(command, (object,))
 
     def reading(reply: Any, **options: Any) -> Any:
-        wrong: Exception | None = None
-        if isinstance(reply, kinds):
-            try:
-                return reply if read is None else read(reply, **options)
-            except (TypeError, ValueError, LookupError, AttributeError) as error:
-                wrong = error
-        raise redis.exceptions.InvalidResponse(f"what was answered to {command} is no reply to it") from wrong
+        if not isinstance(reply, kinds):
+            raise _no_reply(command)
+        return reply if read is None else read_reply(command, read, reply, **options)
 
     return reading
+
+
+def _no_reply(command: str) -> redis.exceptions.InvalidResponse:
+    return redis.exceptions.InvalidResponse(f"what was answered to {command} is no reply to it")
+
+
+def read_reply(command: str, read: Callable[..., _Read], reply: Any, **options: Any) -> _Read:
+    """What a reply says, read by a function that knows the replies to a command.
+
+    Args:
+        command: to which it was answered.
+        read: takes it apart; it may take for granted that it is of its kind.
+        reply: as the client library answers it.
+        options: of `read`.
+
+    Raises:
+        redis.exceptions.InvalidResponse: it is of another kind.
+    """
+    try:
+        return read(reply, **options)
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
+        raise _no_reply(command) from error
 
 
 class TlsConnection(SSLConnection):

@@ -210,6 +210,7 @@ def listen(
 
     Raises:
         OwnNameError: no name was given, and none can be found.
+        redis.RedisError: the server refuses a command, and not only for now.
     """
     effect = Crm(EventStore(connect(server), namespace), MailClient(mail_url))
     if policy == "seed":
@@ -274,6 +275,9 @@ def main(arguments: list[str] | None = None) -> None:
         )
     except OwnNameError as error:
         sys.exit(f"crm: {error}")
+    except redis.RedisError as error:
+        # What passes was waited for; this does not.
+        sys.exit(f"crm: the event store refused a command: {error}")
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ def pytest_benchmark_update_json(config: Any, benchmarks: list[Any], output_json
     """Add p50 to p99.9 in microseconds to the extra_info of each benchmark."""
     for benchmark, entry in zip(benchmarks, output_json["benchmarks"], strict=True):
         taken_ns = np.rint(np.array(benchmark.stats.data) * 1e9).astype(np.int64)
-        entry["extra_info"] |= percentiles_us(taken_ns)
+        entry["extra_info"] |= percentiles_us(taken_ns) | {"count": int(taken_ns.size)}
 
 
 def pytest_benchmark_update_machine_info(config: Any, machine_info: dict[str, Any]) -> None:  # noqa: ARG001

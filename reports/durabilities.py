@@ -1,0 +1,176 @@
+"""Charts that set durabilities side by side: measured one after the other, drawn over one another.
+
+    on the run's time      |always ....|everysec ....|none ....|      three stubs on an axis that is mostly empty
+    since each load began  |always, everysec, none .....|             one axis, three lines
+
+Each load is put at its own beginning, which is the first second in which one of its operations was due.
+Percentiles are in one chart for the same reason. A durability is the second half of an operation's name,
+`append_always`; in an older record one of them is `append` alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from harness.measure.sample_size import enough_samples
+from harness.recording import Histogram
+from harness.run import Record, Run
+from reports import axes
+from reports.axes import Part
+from reports.charts import Chart, Row, Series, Table, flat_spec, heat_layer, lines, percentile_rows
+from reports.findings import durability_words
+from reports.latencies import by_span, holes, intervals_of, operations, total_of
+from reports.quantities import grouped, quantity
+
+_COLORS = {"always": "var(--c-2)", "everysec": "var(--c-1)", "none": "var(--c-3)", "given": "var(--c-4)"}
+_QUANTILES = {"p50": 0.5, "p99": 0.99, "max": 1.0}
+_DASHES: dict[str, tuple[int, ...]] = {"p50": (5, 3), "p99": (), "max": (2, 2)}
+_PERCENTILES = (0.5, 0.9, 0.99, 0.999, 1.0)
+_OPERATION = re.compile(r"append(?:_(\w+))?")
+
+
+def durabilities(record: Record) -> dict[str, str]:
+    """The operations of each durability of a run of `append`, by the durability; none where it has one only."""
+    if record.run.scenario != "append":
+        return {}
+    found = {}
+    for operation in operations(record.latency):
+        match = _OPERATION.fullmatch(operation)
+        label = _older(record.run) if match and match[1] is None else match[1] if match else None
+        if label not in _COLORS:
+            return {}
+        found[label] = operation
+    return {label: found[label] for label in _COLORS if label in found} if len(found) > 1 else {}
+
+
+def _older(run: Run) -> str:
+    """The durability of an operation without one in its name: the first of all, or the one that was asked for."""
+    asked = str(run.parameters.get("durability", "all"))
+    return "everysec" if asked == "all" else asked
+
+
+def durability_charts(record: Record, width_s: int) -> list[Chart]:
+    """Percentiles, responses over time and where they lie, of several durabilities; empty where there is one.
+
+    Args:
+        width_s: of a point in time, in seconds.
+    """
+    found = durabilities(record)
+    if not found:
+        return []
+    totals = {label: total_of(record.latency, operation, "response") for label, operation in found.items()}
+    spans = {label: _since_begun(record, operation, width_s) for label, operation in found.items()}
+    end_s = max(max(each, default=0.0) for each in spans.values()) + width_s
+    words = {label: durability_words(label, record.run) for label in found}
+    heats = [_heat(label, words[label], spans[label], end_s, width_s) for label in found]
+    return [_percentiles(totals, words), _over_time(spans, words, end_s, width_s), *heats]
+
+
+def _series(words: Mapping[str, str]) -> list[Series]:
+    return [Series(name, _COLORS[label]) for label, name in words.items()]
+
+
+def _since_begun(record: Record, operation: str, width_s: int) -> dict[float, Histogram]:
+    """The responses of a load by spans of time since it began."""
+    spans = by_span(intervals_of(record.latency, operation, "response"), width_s)
+    first = min(spans, default=0.0)
+    return {round(start - first, 3): histogram for start, histogram in spans.items()}
+
+
+def _percentiles(totals: dict[str, Histogram], words: Mapping[str, str]) -> Chart:
+    rows = [row for label, total in totals.items() for row in percentile_rows(words[label], total)]
+    series = _series(words)
+    axis = axes.latency_axis(row["v"] for row in rows)
+    x = axes.percentile_axis(max(row["x"] for row in rows))
+    names = [f"{q * 100:g} %" if q < 1 else "slowest" for q in _PERCENTILES]
+    columns = {label: total.quantiles_us(_PERCENTILES) for label, total in totals.items()}
+    counts = ", ".join(f"{grouped(total.total)} {words[label]}" for label, total in totals.items())
+    return Chart(
+        key="percentiles-0",
+        section="latency",
+        title="Response by percentile, durabilities side by side",
+        caption=f"Operations: {counts}. Each further nine is one in ten of what is left; the right end is the "
+        "slowest of all.",
+        spec=flat_spec(lines(x, axis, series, rows, step="step-before"), rows, 300, axes.series_signals()),
+        unit="µs",
+        along="percentile",
+        series=series,
+        table=Table(
+            ["percentile", *(words[label] for label in totals)],
+            [
+                [name, *(_told(q, columns[label][at], total) for label, total in totals.items())]
+                for at, (q, name) in enumerate(zip(_PERCENTILES, names, strict=True))
+            ],
+        ),
+        size="wide",
+        tiles=[
+            (
+                f"{words[label]}: p50, p99, slowest",
+                ", ".join(_told(q, total.quantile_us(q), total) for q in _QUANTILES.values()),
+                "",
+            )
+            for label, total in totals.items()
+        ],
+    )
+
+
+def _told(q: float, value: float | None, total: Histogram) -> str:
+    few = value is not None and q < 1 and not enough_samples(q, total.total)
+    return f"{quantity(value, 'µs')}{' (too few values)' if few else ''}"
+
+
+def _axis(end_s: float, field: str) -> Part:
+    x = axes.amount_axis("seconds since the load began (s)", field)
+    x["scale"] = {"type": "linear", "domain": [0, end_s], "nice": False}
+    x["axis"] |= {"grid": False}
+    return x
+
+
+def _over_time(
+    spans: dict[str, dict[float, Histogram]], words: Mapping[str, str], end_s: float, width_s: int
+) -> Chart:
+    rows: list[Row] = []
+    nothing = Histogram()
+    for label, mine in spans.items():
+        for start in sorted([*mine, *holes(mine, width_s)]):
+            values = mine.get(start, nothing).quantiles_us(list(_QUANTILES.values()))
+            rows += [
+                # A point is in the middle of its seconds: a load of few of them is no line at the left edge.
+                {"x": start + width_s / 2, "v": None if v is None else max(v, 1), "s": words[label], "k": k}
+                for k, v in zip(_QUANTILES, values, strict=True)
+            ]
+    series = _series(words)
+    axis = axes.latency_axis(row["v"] for row in rows if row["v"] is not None)
+    drawn = lines(_axis(end_s, "x"), axis, series, rows, by_kind=_DASHES)
+    merged = f" Each point is the quantile of {width_s} s." if width_s > 1 else ""
+    return Chart(
+        key="latency-0",
+        section="latency",
+        title="Response over time, durabilities side by side",
+        caption="Measured one after the other, each on a server of its own; drawn over one another, each from "
+        "when its load began. By the second in which an operation was due, so a stall stands at its full length."
+        + merged,
+        spec=flat_spec(drawn, rows, 280, axes.series_signals()),
+        unit="µs",
+        along="load",
+        series=[*series, *(Series(k, "var(--quiet)", dash) for k, dash in _DASHES.items())],
+        size="wide",
+    )
+
+
+def _heat(label: str, words: str, spans: dict[float, Histogram], end_s: float, width_s: int) -> Chart:
+    heat, rows, levels = heat_layer(spans, width_s, _axis(end_s, "t"))
+    return Chart(
+        key=f"heat-{label}",
+        section="latency",
+        title=f"Where the responses lie: {words}",
+        caption=f"Operations due in {width_s} s, by their response, from when the load began. Two bands are two "
+        "populations; percentiles alone do not tell.",
+        spec=flat_spec([heat], rows, 200, axes.series_signals()),
+        unit="µs",
+        hover="cell",
+        along="load",
+        size="third",
+        steps=[grouped(level) for level in levels],
+    )
