@@ -57,7 +57,7 @@ from harness.cores import Cores
 from harness.driving import OwnProcesses
 from harness.host.own_python import own_environment
 from harness.host.placement import PLANS, Plan, placed
-from harness.load.settings import SPIN_SHARE
+from harness.load.settings import SPIN_SHARE, SPIN_VARIABLE
 from harness.record.alive import settled
 from harness.run import Record, RunError
 from harness.server.named import VARIABLE, environment_for, is_url, server_named
@@ -164,7 +164,10 @@ def run_command(  # noqa: PLR0913, PLR0917 - a command has as many options as it
         str, typer.Option(help="all, one, or apart: which cores the load, the server and the rest may use.")
     ] = "all",
     spin: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of a core that the load may spend on waiting awake.")
+        float,
+        typer.Option(
+            min=0, max=1, envvar=SPIN_VARIABLE, help="Share of a core that the load may spend on waiting awake."
+        ),
     ] = SPIN_SHARE,
     repeat: Annotated[
         bool,

@@ -456,6 +456,13 @@ def bench_sum(benchmark, number):
 """
 
 
+@pytest.fixture
+def one_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let pytest load the one plugin that benchmarks need: all others of this environment take a second each time."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setenv("PYTEST_PLUGINS", "pytest_benchmark.plugin")
+
+
 def micro(tmp_path: Path, baseline: str, candidate: str, *, line: str = "pass", **how: Any) -> MicroRounds:
     """What measures a benchmark for each of a package's numbers."""
     file = tmp_path / "bench_toy.py"
@@ -463,6 +470,7 @@ def micro(tmp_path: Path, baseline: str, candidate: str, *, line: str = "pass", 
     return MicroRounds(toys(tmp_path, baseline, candidate), file, tmp_path, SystemClock(), **how)
 
 
+@pytest.mark.usefixtures("one_plugin")
 @pytest.mark.slow
 def test_a_round_of_micro_benchmarks(tmp_path: Path) -> None:
     """Each benchmark of both sides is a metric, as are the controls; what is new is said; no server is claimed."""
@@ -473,6 +481,7 @@ def test_a_round_of_micro_benchmarks(tmp_path: Path) -> None:
     assert set(found.ratios) == set(found.values_ns)
 
 
+@pytest.mark.usefixtures("one_plugin")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("baseline", "candidate", "words"),
@@ -508,6 +517,7 @@ def test_micro_benchmarks_that_cannot_be_compared(
         rounds.measure(0)
 
 
+@pytest.mark.usefixtures("one_plugin")
 @pytest.mark.slow
 def test_a_micro_benchmark_of_a_package_without_an_init_file(tmp_path: Path) -> None:
     """That is what is said of it, and not where it was not loaded from."""
@@ -517,6 +527,20 @@ def test_a_micro_benchmark_of_a_package_without_an_init_file(tmp_path: Path) -> 
             rounds.measure(0)
 
 
+@pytest.mark.slow
+def test_plugins_are_up_to_the_environment(
+    tmp_path: Path, one_plugin: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no plugin is loaded by itself and none is named, there is no pytest-benchmark."""
+    monkeypatch.delenv("PYTEST_PLUGINS")
+    with (
+        micro(tmp_path, "NUMBERS = [1]", "NUMBERS = [1]") as rounds,
+        pytest.raises(SideError, match=r"the baseline failed in bench_toy\.py: .*--benchmark-json"),
+    ):
+        rounds.measure(0)
+
+
+@pytest.mark.usefixtures("one_plugin")
 @pytest.mark.slow
 def test_micro_benchmarks_that_take_too_long(tmp_path: Path) -> None:
     """They are ended, and it is said after how long."""
@@ -549,6 +573,7 @@ def test_a_micro_benchmark_in_a_class() -> None:
     assert metric_of("test_get[a::b]", "bench_toy.py::TestA::Inner::test_get[a::b]") == "TestA.Inner.test_get_a_b"
 
 
+@pytest.mark.usefixtures("one_plugin")
 @pytest.mark.slow
 def test_micro_benchmarks_of_one_name_in_two_classes(tmp_path: Path) -> None:
     """Both are measured, each as a metric of its own."""
