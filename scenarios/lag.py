@@ -323,10 +323,10 @@ def _burst_said(chosen: LagParameters, told: Told) -> str:
 def _ramp_said(chosen: LagParameters, told: Told) -> str:  # noqa: ARG001 - as for the other shapes
     capacity, highest = told.value("capacity_per_s"), told.value("ramped_to_per_s")
     if capacity is not None:
-        return f"The CRM bears {capacity:,.0f} events a second: from there on lag grew without bound"
+        return f"The CRM can handle {capacity:,.0f} events a second: from there on lag grew without bound"
     limit = told.limited_by.get("")
-    why = f"beyond it not all arrived that was due: {limit}" if limit else "the load never went beyond it"
-    return f"The CRM bears at least {highest or 0:,.0f} events a second: {why}"
+    why = f"beyond that rate the load did not arrive in full: {limit}" if limit else "the load never went beyond that rate"
+    return f"The CRM can handle at least {highest or 0:,.0f} events a second: {why}"
 
 
 def _steady_said(chosen: LagParameters, told: Told) -> str:
@@ -349,7 +349,7 @@ def _caught_said(chosen: LagParameters, told: Told) -> str:
     since = "the burst" if chosen.shape == "burst" else "the load"
     if drain_s is None:
         return (
-            "it had not caught up when it was waited for no longer"
+            "it had not caught up when the run stopped waiting"
             if told.value("lost") is None
             else "when it had caught up was not seen"
         )

@@ -112,7 +112,7 @@ class RedisCrash:
 
     name = "redis_crash"
     wants_own_server = True
-    summary = "what is gone of what Redis had acknowledged, when it is killed under load?"
+    summary = "Redis is killed under load: which acknowledged events are gone?"
     parameters = CrashParameters
     figures = figure_names(
         "redis_crash",

@@ -187,4 +187,4 @@ def test_a_mail_service_that_only_errs_is_lost_sight_of() -> None:
         until(lambda: effects.lost_sight, "it is given up")
 
     assert effects.lost_sight is not None
-    assert effects.lost_sight.startswith("the mail service does not answer: what it answered is no list of mails")
+    assert effects.lost_sight.startswith("the mail service does not answer: its answer is not a list of mails")

@@ -120,7 +120,7 @@ IN_MEMORY = {"data_directory": {"file_system": "tmpfs", "is_synced": False}}
          " after the load; of the events none was lost."),
         (lag, BURST | {"capacity_per_s": None, "ramped_to_per_s": 6_800.0, "short_s": 4.0},
          {"shape": "ramp", "told": {"limited_by": FULL}},
-         "The CRM bears at least 6,800 events a second: beyond it not all arrived that was due: the server's"
+         "The CRM bears at least 6,800 events a second: beyond that rate the load did not arrive in full: the server's"
          " core was full; it had caught up 2.48 s after the load; of the events none was lost."),
         (crm_outage, OUTAGE, {},
          "The CRM was killed and away for 10.0 s; 10,660 events waited at most; none was lost, none had its "

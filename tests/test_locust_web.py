@@ -367,7 +367,7 @@ def shopbench(*arguments: str) -> subprocess.CompletedProcess[str]:
     ("arguments", "says"),
     [
         (["nothing"], "there is no scenario 'nothing'"),
-        (["replay"], "replay is driven by Locust in another form, with parameters of its own: locust -f"),
+        (["replay"], "Under Locust, replay has another form, with parameters of its own: locust -f"),
         (["micro"], "micro is nothing that Locust can drive; append, lag, "),
         (
             ["lag", "-p", "base_per_s=-5"],

@@ -300,11 +300,11 @@ def load_reached(
     if counts.at_least and seconds.unseen:
         return _too_little_acknowledged(name, counts, seconds, because)
     if not due or not counts.reached or not seconds.judged:
-        detail = f"nobody saw how much of the load had {arrived}{because}"
+        detail = f"it was not seen how much of the load had {arrived}{because}"
         if not due:
             detail = "nothing was due"
         elif not seconds.unseen:
-            detail = "there is no second without a fault of the server to judge it by"
+            detail = "every second had a fault of the server, so there is none to judge by"
         return Verdict(name=name, status="UNKNOWN", detail=detail)
     in_all = f"of {due:,} that were due {max(0.0, counts.reached[-1][1]):,.0f} had {arrived}"
     if seconds.short:
