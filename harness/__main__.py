@@ -76,11 +76,15 @@ app = typer.Typer(
 _OUR_TARGET = "scenarios.gate_target:ordershop"
 ServerOption = Annotated[
     str | None,
-    typer.Option(help=f"embedded, a server program, or a redis:// URL. Default: the value of {VARIABLE}, or embedded."),
+    typer.Option(
+        help=f"embedded, a server program, or a redis:// URL. Default: the value of {VARIABLE}, or embedded."
+    ),
 ]
 ServerFileOption = Annotated[
     Path | None,
-    typer.Option(help="A file that holds that URL. Use it for a password, since every user can read a command line."),
+    typer.Option(
+        help="A file that holds that URL. Use it for a password, since every user can read a command line."
+    ),
 ]
 out = Console()
 err = Console(stderr=True)
@@ -157,10 +161,16 @@ def run_command(  # noqa: PLR0913, PLR0917 - a command has as many options as it
     ] = None,
     server: ServerOption = None,
     server_file: ServerFileOption = None,
-    profile: Annotated[str, typer.Option(help="Length and size of the run: smoke, quick, standard or full.")] = "quick",
-    param: Annotated[list[str] | None, typer.Option("--param", "-p", help="NAME=VALUE: sets a parameter. May be repeated.")] = None,
+    profile: Annotated[
+        str, typer.Option(help="Length and size of the run: smoke, quick, standard or full.")
+    ] = "quick",
+    param: Annotated[
+        list[str] | None, typer.Option("--param", "-p", help="NAME=VALUE: sets a parameter. May be repeated.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn at random.")] = 1,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port of the server that the run starts.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port of the server that the run starts.")
+    ] = None,
     budget: Annotated[Path | None, typer.Option(help="A file of limits, such as slo.toml.")] = None,
     history: Annotated[Path | None, typer.Option(help="Append the figures of the run to this file.")] = None,
     cores: Annotated[
@@ -197,7 +207,11 @@ def run_command(  # noqa: PLR0913, PLR0917 - a command has as many options as it
         # They do to a server what nobody does to somebody else's; who names one is told so.
         left_out = [each.name for each in scenarios if getattr(each, "wants_own_server", False)]
         scenarios = [each for each in scenarios if each.name not in left_out]
-        out.print(f"these scenarios need a server of their own, and do not run at a URL: {', '.join(left_out)}", markup=False, highlight=False)
+        out.print(
+            f"these scenarios need a server of their own, and do not run at a URL: {', '.join(left_out)}",
+            markup=False,
+            highlight=False,
+        )
     given = _given(param or [])
     if given and len(scenarios) > 1:
         raise UsageError("-p sets a parameter of one scenario: name exactly one scenario")
@@ -361,18 +375,31 @@ def history_command(
 @app.command("gate")
 def gate_command(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
     baseline: Annotated[str, typer.Option(help="The revision to compare with. The candidate is the work tree.")],
-    target: Annotated[str, typer.Option(help="The event store to measure, as package.module:factory.")] = _OUR_TARGET,
+    target: Annotated[
+        str, typer.Option(help="The event store to measure, as package.module:factory.")
+    ] = _OUR_TARGET,
     package: Annotated[
-        list[str] | None, typer.Option(help="A package that comes from each side's source. Default: the target's own.")
+        list[str] | None,
+        typer.Option(help="A package that comes from each side's source. Default: the target's own."),
     ] = None,
-    micro: Annotated[Path | None, typer.Option(help="A pytest-benchmark file to gate instead of a target.")] = None,
+    micro: Annotated[
+        Path | None, typer.Option(help="A pytest-benchmark file to gate instead of a target.")
+    ] = None,
     minutes: Annotated[float, typer.Option(min=0.1, max=600, help="Minutes that the gate may take.")] = 5,
-    relevant: Annotated[list[str] | None, typer.Option(help="METRIC=SIZE: from which slowdown on a metric fails, such as append.p50=10%.")] = None,
-    metric: Annotated[list[str] | None, typer.Option(help="A metric that counts. May be repeated. Default: all of them.")] = None,
+    relevant: Annotated[
+        list[str] | None,
+        typer.Option(help="METRIC=SIZE: from which slowdown on a metric fails, such as append.p50=10%."),
+    ] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="A metric that counts. May be repeated. Default: all of them.")
+    ] = None,
     server: Annotated[str, typer.Option(help="embedded, or a server program.")] = "embedded",
     durability: Annotated[str, typer.Option(help="Durability of the servers: none, everysec or always.")] = "none",
     cores: Annotated[
-        str, typer.Option(help="one: each round runs on one core, if the system lets us choose. all: the system decides.")
+        str,
+        typer.Option(
+            help="one: each round runs on one core, if the system lets us choose. all: the system decides."
+        ),
     ] = "one",
     allow_dirty: Annotated[bool, typer.Option("--allow-dirty", help="Measure uncommitted changes, too.")] = False,
     seed: Annotated[
@@ -457,15 +484,23 @@ def selfcheck_command(
     json: Annotated[bool, typer.Option("--json", help="Print the record as JSON, and nothing else.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the scripted delays.")] = 1,
     runs: Annotated[Path, typer.Option(help="Directory in which run directories are made.")] = Path("runs"),
-    gate: Annotated[bool, typer.Option("--gate", help="Check the gate instead of the instrument. Takes hours.")] = False,
-    rounds: Annotated[Path | None, typer.Option(help="With --gate: use the rounds of this file, and measure none.")] = None,
-    recording: Annotated[Path, typer.Option("--record", help="With --gate: the file to which the rounds are written.")] = Path(
-        "gate-rounds.jsonl"
-    ),
+    gate: Annotated[
+        bool, typer.Option("--gate", help="Check the gate instead of the instrument. Takes hours.")
+    ] = False,
+    rounds: Annotated[
+        Path | None, typer.Option(help="With --gate: use the rounds of this file, and measure none.")
+    ] = None,
+    recording: Annotated[
+        Path, typer.Option("--record", help="With --gate: the file to which the rounds are written.")
+    ] = Path("gate-rounds.jsonl"),
     gates: Annotated[int, typer.Option(min=1, help="With --gate: the number of real gates of each kind.")] = 20,
     minutes: Annotated[float, typer.Option(min=0.1, help="With --gate: minutes that a gate may take.")] = 5,
-    simulated: Annotated[int, typer.Option(min=1, help="With --gate: the number of gates made of recorded rounds.")] = 2_000,
-    into: Annotated[Path | None, typer.Option(help="With --gate: a document with a marked place for the result.")] = None,
+    simulated: Annotated[
+        int, typer.Option(min=1, help="With --gate: the number of gates made of recorded rounds.")
+    ] = 2_000,
+    into: Annotated[
+        Path | None, typer.Option(help="With --gate: a document with a marked place for the result.")
+    ] = None,
 ) -> int:
     """Check the instrument on this machine, in under a minute. With --gate, check the gate, in hours."""
     if gate:
@@ -559,7 +594,8 @@ app.command("doctor")(doctor_command)
 @app.command("list")
 def list_command(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Names of scenarios. Default: all of them.", autocompletion=_completed)
+        list[str] | None,
+        typer.Argument(help="Names of scenarios. Default: all of them.", autocompletion=_completed),
     ] = None,
     figures: Annotated[
         bool, typer.Option("--figures", help="List the figures of the scenarios, with units, for budgets.")
@@ -585,7 +621,9 @@ def report_command(directory: Annotated[Path, typer.Argument(help="A run directo
 
 @app.command("compare")
 def compare_command(
-    directories: Annotated[list[Path], typer.Argument(help="Two or more run directories. The others are compared with the first.")],
+    directories: Annotated[
+        list[Path], typer.Argument(help="Two or more run directories. The others are compared with the first.")
+    ],
     output: Annotated[Path | None, typer.Option(help="Path of the page. Default: beside the last run.")] = None,
 ) -> int:
     """Compare runs: first their differences, then their ratios. Ends with 3 if they cannot be compared."""
@@ -632,22 +670,30 @@ def web_command(  # noqa: PLR0913, PLR0917 - a command has as many options as it
     name: Annotated[str, typer.Argument(help="A scenario.", autocompletion=_completed)],
     server: ServerOption = None,
     server_file: ServerFileOption = None,
-    profile: Annotated[str, typer.Option(help="Length and size of the run: smoke, quick, standard or full.")] = "quick",
-    param: Annotated[list[str] | None, typer.Option("--param", "-p", help="NAME=VALUE: sets a parameter. May be repeated.")] = None,
+    profile: Annotated[
+        str, typer.Option(help="Length and size of the run: smoke, quick, standard or full.")
+    ] = "quick",
+    param: Annotated[
+        list[str] | None, typer.Option("--param", "-p", help="NAME=VALUE: sets a parameter. May be repeated.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn at random.")] = 1,
-    users: Annotated[int | None, typer.Option(min=1, help="Number of connections, or of shoppers in journey.")] = None,
+    users: Annotated[
+        int | None, typer.Option(min=1, help="Number of connections, or of shoppers in journey.")
+    ] = None,
     host: Annotated[str, typer.Option(help="The address that the web UI is served on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the web UI.")] = 8089,
     runs: Annotated[Path, typer.Option(help="Directory in which run directories are made.")] = Path("runs"),
     start: Annotated[bool, typer.Option("--start", help="Start a run at once, without a press of Start.")] = False,
     also_server: Annotated[
-        list[str] | None, typer.Option(help="NAME=WHICH: another server that the form may choose. May be repeated.")
+        list[str] | None,
+        typer.Option(help="NAME=WHICH: another server that the form may choose. May be repeated."),
     ] = None,
     allowed_host: Annotated[
         list[str] | None, typer.Option(help="Another name of the web UI, besides localhost. May be repeated.")
     ] = None,
     allowed_origin: Annotated[
-        list[str] | None, typer.Option(help="A site whose pages may use the web UI, such as http://bench.lan of a proxy.")
+        list[str] | None,
+        typer.Option(help="A site whose pages may use the web UI, such as http://bench.lan of a proxy."),
     ] = None,
 ) -> int:
     """Start Locust's web UI for a scenario. Server and shop start with each run."""
@@ -659,8 +705,7 @@ def web_command(  # noqa: PLR0913, PLR0917 - a command has as many options as it
     if not hasattr(scenario, "lasting"):
         if name == "replay":
             raise UsageError(
-                "Under Locust, replay has another form, with parameters of its own: "
-                "locust -f scenarios/replay.py"
+                "Under Locust, replay has another form, with parameters of its own: locust -f scenarios/replay.py"
             )
         able = ", ".join(each.name for each in _catalog().values() if hasattr(each, "lasting"))
         raise UsageError(f"Locust cannot drive {name}; it can drive {able}")

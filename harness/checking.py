@@ -239,7 +239,9 @@ def _times(ratio: Ratio) -> str:
 def all_faults_done(name: str, *, planned: int, done: int) -> Verdict:
     """Whether each fault of the plan was done and has healed: what did not happen has tested nothing."""
     if not planned or done < planned:
-        return Verdict(name=name, status="UNKNOWN", detail=f"{done:,} of {planned:,} faults were applied and healed")
+        return Verdict(
+            name=name, status="UNKNOWN", detail=f"{done:,} of {planned:,} faults were applied and healed"
+        )
     return Verdict(name=name, status="PASS", detail=f"each of {planned:,} faults was applied and has healed")
 
 
@@ -250,7 +252,9 @@ def hit_in_batch(name: str, in_hand: float | None) -> Verdict:
         in_hand: events that were delivered and not acknowledged while it was away, or None where nobody looked.
     """
     if in_hand is None:
-        return Verdict(name=name, status="UNKNOWN", detail="the number of events in hand when it was killed was not seen")
+        return Verdict(
+            name=name, status="UNKNOWN", detail="the number of events in hand when it was killed was not seen"
+        )
     if not in_hand:
         return Verdict(name=name, status="UNKNOWN", detail="it had nothing in hand when it was killed")
     return Verdict(name=name, status="PASS", detail=f"it was killed with {in_hand:,.0f} events in hand")

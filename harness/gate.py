@@ -305,7 +305,10 @@ def headline(decision: Decision, chosen: GateParameters, busy: Sequence[Side] = 
     """
     against = _against(chosen)
     if decision.outcome == "contaminated":
-        return f"Contaminated, {against}: a control moved that no code can influence, so the gate says nothing about the code."
+        return (
+            f"Contaminated, {against}: a control moved that no code can influence, "
+            "so the gate says nothing about the code."
+        )
     if decision.outcome == "fail":
         worse = sorted((f for f in decision.findings if f.status == "FAIL"), key=lambda f: -f.ratio)
         return f"Slower, {against}: {'; '.join(map(_slower, worse))}."

@@ -815,7 +815,10 @@ def add_arguments(parser: LocustArgumentParser, scenario: LoadScenario) -> None:
         help=f"embedded, a server program, or a redis:// URL; default: the value of {VARIABLE}, or embedded",
     )
     parser.add_argument(
-        "--server-file", default="", include_in_web_ui=False, help="a file that holds that URL; use it for a password, since every user can read a command line"
+        "--server-file",
+        default="",
+        include_in_web_ui=False,
+        help="a file that holds that URL; use it for a password, since every user can read a command line",
     )
     parser.add_argument(
         "--also-server",
@@ -839,7 +842,9 @@ def add_arguments(parser: LocustArgumentParser, scenario: LoadScenario) -> None:
         help="a site whose pages may use the web UI, such as that of a proxy that changes Host; may be repeated",
     )
     parser.add_argument("--seed", default="1", help="seed of everything that is drawn at random")
-    parser.add_argument("--runs", default="runs", include_in_web_ui=False, help="directory in which run directories are made")
+    parser.add_argument(
+        "--runs", default="runs", include_in_web_ui=False, help="directory in which run directories are made"
+    )
     defaults = msgspec.to_builtins(parameters_of(scenario, "quick", {}))
     schema = {field.name: field for field in msgspec.structs.fields(scenario.parameters)}
     for name, flag in flags_of(scenario).items():

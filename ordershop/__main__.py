@@ -49,7 +49,9 @@ app = typer.Typer(
 PortOption = Annotated[int, typer.Option(help="Port of the gateway.", min=1, max=65535)]
 ServerFileOption = Annotated[
     Path | None,
-    typer.Option(help="A file that holds that URL. Use it for a password, since every user can read a command line."),
+    typer.Option(
+        help="A file that holds that URL. Use it for a password, since every user can read a command line."
+    ),
 ]
 POLL_S = 0.2
 # By its version typer uses click, or brings a copy of it: the base of all that a command line can be wrong in.
@@ -205,8 +207,12 @@ def up(
         ),
     ] = None,
     server_file: ServerFileOption = None,
-    topology: Annotated[Topology, typer.Option(help="Run each service as a process, or all in one process.")] = Topology.PROCESSES,
-    state: Annotated[Path | None, typer.Option(help="Directory in which Redis, mail and CRM keep their data.")] = None,
+    topology: Annotated[
+        Topology, typer.Option(help="Run each service as a process, or all in one process.")
+    ] = Topology.PROCESSES,
+    state: Annotated[
+        Path | None, typer.Option(help="Directory in which Redis, mail and CRM keep their data.")
+    ] = None,
     namespace: Annotated[str, typer.Option(help="Prefix of every key in Redis.")] = "",
     host: Annotated[
         Host, typer.Option(help="Address of the gateway: this machine alone, or every interface.")
@@ -369,7 +375,9 @@ def replay(
     ] = None,
     server: Annotated[
         str | None,
-        typer.Option(help=f"URL of Redis. Default: the value of {STORE_VARIABLE}, or the Redis of the running shop."),
+        typer.Option(
+            help=f"URL of Redis. Default: the value of {STORE_VARIABLE}, or the Redis of the running shop."
+        ),
     ] = None,
     server_file: ServerFileOption = None,
     namespace: Annotated[str, typer.Option(help="Prefix of every key in Redis.")] = "",

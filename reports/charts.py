@@ -997,7 +997,7 @@ def _slope(rows: list[Row]) -> str:
     slope = np.polyfit([math.log10(r["x"]) for r in usable], [math.log10(r["v"]) for r in usable], 1)[0]
     change = 10 ** float(slope) - 1
     if abs(change) < 0.02:
-        return "A flat line means that the cost of an event does not depend on the number of events. This line is flat."
+        return "A flat line means that the cost of an event does not depend on their number. This line is flat."
     word = "faster" if change > 0 else "slower"
     return f"With ten times the events, a replay is {quantity(abs(change), 'share')} {word} per event."
 

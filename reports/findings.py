@@ -150,7 +150,10 @@ _ADVICE = tuple(
         (r"^gate\.rounds$", ""),
         (r"^gate\.control|^gate\.background", "Repeat it while no other program uses this machine."),
         (r"^gate\.", "Give it more minutes: --minutes."),
-        (r"^budget", "Change the budget to the conditions of this run, or repeat the run under the conditions of the budget."),
+        (
+            r"^budget",
+            "Change the budget to the conditions of this run, or repeat the run under those of the budget.",
+        ),
         (
             r"\.drained$|nothing_|in_order|kept_applied",
             "Give it time to drain (drain_timeout_s), or a lower rate.",

@@ -317,7 +317,9 @@ class Operator:
             self._line.supervisor.stop(name)
         if self._has_group:
             consumer = str(number)
-            self._until(lambda: not self._in_hand.counts().get(consumer), f"others have claimed the events of {name}")
+            self._until(
+                lambda: not self._in_hand.counts().get(consumer), f"others have claimed the events of {name}"
+            )
             self.claimed_s = (self._now_ns() - end_ns) / 1e9
             deleted = [self._client.xgroup_delconsumer(stream, GROUP, consumer) for stream in self._streams]
             self.deleted_with = sum(int(count) for count in deleted)
@@ -517,7 +519,11 @@ def headline(chosen: ConsumersParameters, told: Told) -> str:
     is_claimed = chosen.delivery == "at_least_once" and chosen.how != "stop"
     claims_s = [told.value("roll.claimed_s.max"), told.value("removed.claimed_s") if is_claimed else None]
     known_s = [seconds for seconds in claims_s if seconds is not None]
-    claimed = f"; what one had in hand was another's after {max(known_s):.2f} s at most" if known_s else ""
+    claimed = (
+        f"; another consumer had taken over the events in hand after {max(known_s):.2f} s at most"
+        if known_s
+        else ""
+    )
     load = f", at {chosen.rate_per_s:,.0f}/s" if has_arrived(told) else ""
     return (
         f"{chosen.consumers} consumers were {_SAID[chosen.how]} one by one and came back, one was removed and one "

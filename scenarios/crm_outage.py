@@ -505,7 +505,9 @@ def headline(chosen: OutageParameters, told: Told) -> str:
     """
     said = _SAID[chosen.fault].format(link=chosen.link, ms=chosen.delay_ms)
     backlog = told.value("backlog_events")
-    waited = "the number of waiting events is not known" if backlog is None else f"{backlog:,.0f} events waited at most"
+    waited = (
+        "the number of waiting events is not known" if backlog is None else f"{backlog:,.0f} events waited at most"
+    )
     return (
         f"{said} for {told.value('outage_s') or 0:.1f} s{by_hand_said(told)}; {waited}; "
         f"{lost_said(told)}, {twice_said(told)}; {_caught_said(told)}{arrived_said(told)}."
@@ -518,16 +520,17 @@ def _caught_said(told: Told) -> str:
         return "it had not caught up when the run stopped waiting"
     if draining_s is None or first_s is None:
         # With events missing nobody can tell from counts when the rest was applied.
-        return "when it had caught up is not known"
+        return "the moment when it had caught up is not known"
     said = (
-        f"the first effect came {first_s:.2f} s after it came back, "
-        f"and what waited then was drained {draining_s:.2f} s later"
+        f"the first effect came {first_s:.2f} s after its return; "
+        f"the events that waited then were drained {draining_s:.2f} s later"
     )
     caught_up_s, predicted_s = told.value("caught_up_s"), told.value("predicted_drain_s")
     if caught_up_s is None or predicted_s is None:
         return said
     return (
-        f"{said}, and what came meanwhile {caught_up_s:.2f} s after it came back ({predicted_s:.2f} s predicted)"
+        f"{said}, and the events that came meanwhile {caught_up_s:.2f} s after its return "
+        f"({predicted_s:.2f} s predicted)"
     )
 
 

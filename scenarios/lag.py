@@ -325,7 +325,11 @@ def _ramp_said(chosen: LagParameters, told: Told) -> str:  # noqa: ARG001 - as f
     if capacity is not None:
         return f"The CRM can handle {capacity:,.0f} events a second: from there on lag grew without bound"
     limit = told.limited_by.get("")
-    why = f"beyond that rate the load did not arrive in full: {limit}" if limit else "the load never went beyond that rate"
+    why = (
+        f"beyond that rate the load did not arrive in full: {limit}"
+        if limit
+        else "the load never went beyond that rate"
+    )
     return f"The CRM can handle at least {highest or 0:,.0f} events a second: {why}"
 
 
@@ -340,7 +344,7 @@ def _steady_said(chosen: LagParameters, told: Told) -> str:
     if limit:
         return f"{limit}; of what arrived {grew}" if growth_per_s is not None else f"{limit}; {grew}"
     if has_arrived(told) is None:
-        return f"{chosen.base_per_s:,.0f}/s were due, and nobody saw how many arrived; {grew}"
+        return f"{chosen.base_per_s:,.0f}/s were due, and it was not seen how many arrived; {grew}"
     return f"At {chosen.base_per_s:,.0f}/s {grew}"
 
 
@@ -351,7 +355,7 @@ def _caught_said(chosen: LagParameters, told: Told) -> str:
         return (
             "it had not caught up when the run stopped waiting"
             if told.value("lost") is None
-            else "when it had caught up was not seen"
+            else "the moment when it had caught up was not seen"
         )
     arrived_s = told.value("burst.arrived_s")
     late = ""

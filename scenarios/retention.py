@@ -67,7 +67,7 @@ BOUND_TRIMS = 4
 NODE_ENTRIES = 100
 
 _SAID: dict[Policy, str] = {
-    "acknowledged": "What every group had acknowledged was trimmed",
+    "acknowledged": "The events that every group had acknowledged were trimmed",
     "maxlen": "The streams were trimmed to a length, whatever was acknowledged",
     "none": "Nothing was trimmed",
 }

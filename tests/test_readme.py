@@ -67,9 +67,7 @@ def test_the_readme_is_short_and_leads_to_every_page() -> None:
 def links() -> list[tuple[str, str]]:
     """The links of every page to files of this repository."""
     pages = [README, *sorted((ROOT / "docs").glob("*.md"))]
-    found = [
-        (page, target) for page in pages for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text())
-    ]
+    found = [(page, target) for page in pages for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text())]
     return [(str(page.relative_to(ROOT)), target) for page, target in found if "://" not in target]
 
 

@@ -161,7 +161,9 @@ def doctor_command(
             return _refuse(f"there is no scenario {name!r}; there are {', '.join(SCENARIOS)}")
     needs = needs_of([(SCENARIOS[name], None) for name in names or SCENARIOS])
     if not needs:
-        return _refuse(f"{', '.join(names or ())} always starts a server of its own, so there is nothing to examine")
+        return _refuse(
+            f"{', '.join(names or ())} always starts a server of its own, so there is nothing to examine"
+        )
     clock = SystemClock()
     try:
         found = examined(url, needs, clock)

@@ -1,7 +1,7 @@
 """What `shopbench list` prints: scenarios, with all that can be chosen for them, and their figures.
 
     append: how fast is an append, at a rate, for each durability?
-        load     6 s in smoke, 30 s in quick, 3 min in standard, 30 min in full; the start and the drain come on top
+        load   6 s in smoke, 30 s in quick, 3 min in standard, 30 min in full; the start and the drain come on top
         rate_per_s=2000                where most are due
                                        events a second, more than 0 and at most 1,000,000; smoke 500
 
