@@ -244,7 +244,7 @@ def a_run_before_that_is_not_finished(asked: Asked) -> None:
         message = asked.swarm().json["message"]
         assert message.startswith("the run before is not finished yet (draining: 12 events behind)")
         asked.environment.runner.state = "running"
-        assert asked.swarm().json["message"].startswith("a run is on")
+        assert asked.swarm().json["message"].startswith("a run is in progress")
     finally:
         asked.session._greenlet = None
         asked.environment.runner.state = "ready"
