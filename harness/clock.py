@@ -12,6 +12,9 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
+# Up to so long before a moment `wait_until` sleeps, and it has itself woken so long before.
+AWAKE_NS, _ASLEEP_UNTIL_NS = 150_000, 120_000
+
 
 class Clock(Protocol):
     """What the instrument needs to know of time."""
@@ -82,3 +85,14 @@ class VirtualClock:
     def wall_ns(self) -> int:
         """The time of day that belongs to where the clock stands, in nanoseconds."""
         return round(self._epoch_s * 1e9) + self._now_ns - self._start_ns
+
+
+def wait_until(clock: Clock, due_ns: int) -> None:
+    """Wait for a moment, the last of it awake: a sleeper is woken late.
+
+    Args:
+        due_ns: the moment, by the clock.
+    """
+    while (left_ns := due_ns - clock.now_ns()) > 0:
+        if left_ns > AWAKE_NS:
+            clock.sleep_ns(left_ns - _ASLEEP_UNTIL_NS)

@@ -650,7 +650,7 @@ def _conduct_members(
     else:
         if once_more is not None:
             ended = _all_once_more(chosen, directory, once_more)
-        suite = _gathered(suite, [run.load(directory / name).run for name in suite.members])
+            suite = _gathered(suite, [run.load(directory / name).run for name in suite.members])
         duration_s = round((clock.now_ns() - origin_ns) / 1e9, 3)
         suite = msgspec.structs.replace(
             suite, status="complete", duration_s=duration_s, headline=_suite_headline(suite)

@@ -50,6 +50,7 @@ from numpy.typing import NDArray
 from harness.child import Channel, Child, ChildError
 from harness.clock import Clock, SystemClock
 from harness.host import kernel_dates
+from harness.host.placement import usable_cores
 
 Int64s = NDArray[np.int64]
 
@@ -197,8 +198,7 @@ class _Script:
         self._command_bytes = command_bytes
         self._clock = clock
         self._channel = channel
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self._awake_ns = _AWAKE_NS if cores > 1 else 0
+        self._awake_ns = _AWAKE_NS if usable_cores() > 1 else 0
         self._arrived, self._released, self._before, self._after, self._dated = (
             [0] * len(self._delays) for _ in range(5)
         )

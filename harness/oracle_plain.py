@@ -19,14 +19,12 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from harness.clock import Clock
+from harness.clock import Clock, wait_until
 from harness.host import kernel_dates
 from harness.oracle import Oracle, OracleError
 
 Int64s = NDArray[np.int64]
 
-# Sleeping ends so long before an exchange is due; the rest is waited out awake.
-_AWAKE_NS = 150_000
 _TIMEOUT_S = 5.0
 
 
@@ -67,7 +65,7 @@ def exchanges(clock: Clock, oracle: Oracle, command: bytes, rate_per_s: float, c
             kernel_dates.ask_for_dates(connection)
             due_ns = clock.now_ns() + step_ns
             for _ in range(count):
-                _wait_until(clock, due_ns)
+                wait_until(clock, due_ns)
                 start_ns = clock.now_ns()
                 connection.sendall(command)
                 starts.append(start_ns)
@@ -96,9 +94,3 @@ def _reply_ns(clock: Clock, connection: socket.socket, start_ns: int) -> int:
         return read_ns
     moment_ns = kernel_dates.credible(kernel_dates.moment_ns(clock, date_ns), start_ns, read_ns)
     return read_ns if moment_ns is None else moment_ns
-
-
-def _wait_until(clock: Clock, due_ns: int) -> None:
-    while (left_ns := due_ns - clock.now_ns()) > 0:
-        if left_ns > _AWAKE_NS:
-            clock.sleep_ns(left_ns - _AWAKE_NS)

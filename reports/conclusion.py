@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.check.instrument import fell_behind
+from harness.check.instrument import fell_behind, without_cause
 from harness.run import Record, Run, Verdict
 from reports.findings import command, own_verdicts
 
@@ -57,7 +57,7 @@ def _too_busy(members: Sequence[Run]) -> str:
     busy, late = [], []
     for member in members:
         behind = [verdict for verdict in member.verdicts if fell_behind(verdict, member)]
-        causes = next(filter(None, (verdict.detail.partition("; meanwhile ")[2] for verdict in behind)), "")
+        causes = next(filter(None, (without_cause(verdict.detail)[1] for verdict in behind)), "")
         if causes:
             busy.append(f"`{member.scenario}` ({causes})")
         elif behind:

@@ -30,6 +30,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from harness.check.instrument import without_cause
 from harness.measure.sample_size import too_few
 from harness.run import Figure, Record, Run, Status, Verdict, WorkerShare
 from reports.quantities import NOT_MEASURED, quantity
@@ -237,7 +238,7 @@ def repeats(run: Run) -> list[str]:
     told = []
     for repeat in run.repeats:
         # Who had the machine stands in the verdict, where the first one is judged still.
-        reason = repeat.reason if repeat.is_judged else repeat.reason.partition("; meanwhile ")[0]
+        reason = repeat.reason if repeat.is_judged else without_cause(repeat.reason)[0]
         why = f"{repeat.part} was measured once more, at the end. The first time {reason}."
         if repeat.is_judged:
             how = f"The second is judged; the first stands beside it, as {repeat.part}.first."

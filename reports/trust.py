@@ -16,6 +16,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from harness.check.instrument import without_cause
 from harness.run import Figure, Run, Status
 from reports import findings
 from reports.quantities import quantity
@@ -94,7 +95,7 @@ def trust(run: Run) -> Trust:
 
 def _told_once(doubts: list[tuple[str, str]]) -> str:
     """Doubts with their reasons; who had the machine meanwhile, only once where it is the same for all."""
-    split = [(name, *detail.partition("; meanwhile ")[::2]) for name, detail in doubts]
+    split = [(name, *without_cause(detail)) for name, detail in doubts]
     causes = {cause for *_, cause in split}
     if len(causes) > 1:
         return "; ".join(f"{name}: {detail}" for name, detail in doubts)

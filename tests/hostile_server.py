@@ -33,7 +33,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from tests.oracle import parse_command
+from tests.oracle import parse_command, shut_down
 
 # Those of drawn plans: what a server, or what stands in front of it, does do.
 HARMS = ("error", "late", "halves", "garbage", "cut", "closed", "silent", "refused")
@@ -163,11 +163,7 @@ class HostileServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ended.set()
-        for each in (self._listener, *self._open):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join(10)
+        shut_down((self._listener, *self._open), self._threads)
         for each in (self._listener, *self._open):
             each.close()
 

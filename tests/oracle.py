@@ -19,11 +19,24 @@ import contextlib
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
 Command = list[bytes]
+
+
+def shut_down(sockets: Iterable[socket.socket], threads: Iterable[threading.Thread]) -> None:
+    """Wake the threads that wait on some sockets, and wait for their end.
+
+    A blocked accept or recv wakes up by a shutdown, not by a close in another thread; past ssl's own shutdown,
+    after which a socket goes on in plain text.
+    """
+    for each in sockets:
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(each, socket.SHUT_RDWR)
+    for thread in threads:
+        thread.join(10)
 
 
 class Conversation:
@@ -104,13 +117,7 @@ class Oracle:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ended.set()
-        # A blocked accept or recv wakes up by a shutdown, not by a close in another thread; past ssl's own
-        # shutdown, after which a socket goes on in plain text.
-        for each in (self._listener, *self._sockets):
-            with contextlib.suppress(OSError):
-                socket.socket.shutdown(each, socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join(10)
+        shut_down((self._listener, *self._sockets), self._threads)
         self._listener.close()
 
     def _accept(self) -> None:

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -154,15 +154,24 @@ def test_a_reply_of_another_kind_is_an_error_of_the_server(ask: str, reply: byte
         getattr(client, ask)(*arguments.get(ask, []))
 
 
-@pytest.mark.parametrize("said", [b"OOM command not allowed", b"READONLY a replica", b"NOPERM no", b"LOADING it"])
-def test_an_error_keeps_the_word_of_the_server(said: bytes) -> None:
-    """The client library cuts the name off those that it knows; a sentence needs it."""
+def refusing(said: bytes) -> Callable[[Conversation], None]:
+    """What answers every command but those by which a client names itself with an error."""
 
     def refuse(line: Conversation) -> None:
         for command in line.commands():
             line.send(b"+OK\r\n" if command[0] == b"CLIENT" else b"-" + said + b"\r\n")
 
-    with Oracle(refuse) as oracle, client_for(oracle.url) as client, pytest.raises(redis.RedisError) as caught:
+    return refuse
+
+
+@pytest.mark.parametrize("said", [b"OOM command not allowed", b"READONLY a replica", b"NOPERM no", b"LOADING it"])
+def test_an_error_keeps_the_word_of_the_server(said: bytes) -> None:
+    """The client library cuts the name off those that it knows; a sentence needs it."""
+    with (
+        Oracle(refusing(said)) as oracle,
+        client_for(oracle.url) as client,
+        pytest.raises(redis.RedisError) as caught,
+    ):
         client.get("k")
     assert str(caught.value) == said.decode()
     assert is_unable(caught.value)
@@ -171,12 +180,11 @@ def test_an_error_keeps_the_word_of_the_server(said: bytes) -> None:
 @pytest.mark.parametrize("said", [b"MOVED", b"MOVED x", b"ASK 1 nowhere", b"ASK a b:c"])
 def test_an_error_of_a_cluster_that_says_too_little(said: bytes) -> None:
     """The client library takes it apart to see where to go; where that is not said, it is an error like others."""
-
-    def move(line: Conversation) -> None:
-        for command in line.commands():
-            line.send(b"+OK\r\n" if command[0] == b"CLIENT" else b"-" + said + b"\r\n")
-
-    with Oracle(move) as oracle, client_for(oracle.url) as client, pytest.raises(redis.ResponseError) as caught:
+    with (
+        Oracle(refusing(said)) as oracle,
+        client_for(oracle.url) as client,
+        pytest.raises(redis.ResponseError) as caught,
+    ):
         client.get("k")
     assert str(caught.value) == said.decode()
 

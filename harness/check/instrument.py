@@ -33,6 +33,7 @@ QUANTILES = ("p50", "p99")
 MOST_SHARE, LEAST_US = 0.5, 1_000.0
 NO_BUDGET_MS = 60_000.0
 _SEND_LAG, _LOAD_REACHED = ".send_lag", ".load_reached"
+_MEANWHILE = "; meanwhile "
 
 
 def is_about_send_lag(verdict: Verdict) -> bool:
@@ -96,7 +97,13 @@ def with_cause(verdict: Verdict, who: Neighbors | None, held: Throttled | None) 
     if verdict.status != "UNKNOWN" or not about_the_instrument:
         return verdict
     causes = cause(who, None if verdict.name.endswith(".limits") else held)
-    return replace(verdict, detail=f"{verdict.detail}; meanwhile {causes}") if causes else verdict
+    return replace(verdict, detail=f"{verdict.detail}{_MEANWHILE}{causes}") if causes else verdict
+
+
+def without_cause(detail: str) -> tuple[str, str]:
+    """What a verdict says, and who or what was in the way by `with_cause`; empty where nobody was."""
+    said, _, causes = detail.partition(_MEANWHILE)
+    return said, causes
 
 
 def cause(who: Neighbors | None, held: Throttled | None) -> str:

@@ -1,6 +1,6 @@
 """What a container, or a unit of the system, may use of this machine, and how often it was held back.
 
-    limits()        {"quota_cores": 0.5, "memory_bytes": 1073741824, "cores_allowed": 2}
+    limits()        {"quota_cores": 0.5, "memory_bytes": 1073741824}
     groups()        {"/sys/fs/cgroup/app": Group(quota_cores=0.5, periods=1200, throttled_periods=310, ...), ...}
 
 A quota of half a core is spent in the first half of each period of 100 ms, and then everything in the group stands
@@ -19,7 +19,6 @@ one that it is in as the root. So the tightest counts.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -47,8 +46,7 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def limits(pid: int | str = "self", *, proc: Path = _PROC) -> dict[str, Any]:
-    """What a process may use: cores of a quota, memory, and on how many cores it may run; what is not limited is
-    left out.
+    """What a process may use: cores of a quota, and memory; what is not limited is left out.
 
     Args:
         pid: of the process.
@@ -61,8 +59,6 @@ def limits(pid: int | str = "self", *, proc: Path = _PROC) -> dict[str, Any]:
     memory = [limit for each in _standing(pid, "memory", proc) if (limit := _memory(each)) is not None]
     if memory:
         found["memory_bytes"] = min(memory)
-    if pid == "self" and hasattr(os, "sched_getaffinity"):
-        found["cores_allowed"] = len(os.sched_getaffinity(0))
     return found
 
 

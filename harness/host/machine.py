@@ -42,9 +42,7 @@ def describe_machine(root: Path = Path("/")) -> dict[str, Any]:
     found.update({name: value for name, value in facts.items() if value})
     if hasattr(os, "sched_getaffinity"):
         found["cores_allowed"] = sorted(os.sched_getaffinity(0))
-    limits = cgroup.limits()
-    limits.pop("cores_allowed", None)
-    if limits:
+    if limits := cgroup.limits():
         found["limits"] = limits
     return found
 

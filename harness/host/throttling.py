@@ -21,6 +21,7 @@ import msgspec
 from harness.clock import Clock
 from harness.host import cgroup
 from harness.host.cgroup import Group
+from harness.host.placement import usable_cores
 
 # To be stopped for less than a hundredth of the time disturbs nobody.
 LEAST_SHARE = 0.01
@@ -69,9 +70,9 @@ class Throttled(msgspec.Struct, frozen=True, kw_only=True):
 
 def snapshot(clock: Clock) -> Snapshot:
     """What holds this process at this moment; nothing where the kernel does not say."""
-    cores = os.cpu_count() or 1
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
-    return Snapshot(at_ns=clock.now_ns(), groups=cgroup.groups(), usable_cores=usable, cores=cores)
+    return Snapshot(
+        at_ns=clock.now_ns(), groups=cgroup.groups(), usable_cores=usable_cores(), cores=os.cpu_count() or 1
+    )
 
 
 def throttled(before: Snapshot, after: Snapshot) -> Throttled:

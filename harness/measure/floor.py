@@ -40,7 +40,7 @@ from typing import Any, Literal
 import hiredis
 import msgspec
 
-from harness.clock import Clock
+from harness.clock import AWAKE_NS, Clock, wait_until
 from harness.host import kernel_dates
 from harness.server.dial import DialError, ReplyError, open_socket, packed, read_replies
 from harness.server.tls_stream import Connection
@@ -51,7 +51,6 @@ Dated = Literal["kernel", "clock"]
 # Of the quantiles in a row of `side_by_side`.
 COLUMNS = ("p50", "p90", "p99", "max")
 
-_AWAKE_NS, _ASLEEP_UNTIL_NS = 150_000, 120_000
 _WARM_UP, _DATED_WITHIN_NS = 16, 200_000_000
 _MOST_EXCHANGES, _MOST_BYTES = 20_000, 64 << 20
 _TIMEOUT_S = 5
@@ -309,10 +308,10 @@ class _Schedule:
         services: list[int] = []
         reads: list[int] = []
         skipped = 0
-        due_ns = self._clock.now_ns() + _AWAKE_NS
+        due_ns = self._clock.now_ns() + AWAKE_NS
         end_ns = due_ns + self._duration_ns
         while not lags or (due_ns < end_ns and len(lags) < most):
-            self._wait_until(due_ns)
+            wait_until(self._clock, due_ns)
             start_ns, done_ns, read_ns = line.exchange(command)
             lags.append(start_ns - due_ns)
             services.append(done_ns - start_ns)
@@ -327,11 +326,6 @@ class _Schedule:
             skipped=skipped,
             impossible=line.impossible - before,
         )
-
-    def _wait_until(self, due_ns: int) -> None:
-        while (left_ns := due_ns - self._clock.now_ns()) > 0:
-            if left_ns > _AWAKE_NS:
-                self._clock.sleep_ns(left_ns - _ASLEEP_UNTIL_NS)
 
 
 def _remove(url: ServerUrl | str, key: str) -> None:

@@ -16,6 +16,7 @@ One of the files that stand twice: see `url.py` beside it.
 
 from __future__ import annotations
 
+import functools
 import socket
 import ssl
 from collections.abc import Callable, Mapping
@@ -123,6 +124,7 @@ _KINDS: Mapping[str, tuple[type, ...]] = {
 }
 
 
+@functools.cache
 def _reading(command: str, read: Callable[..., Any] | None) -> Callable[..., Any]:
     """What reads the reply to a command: as redis-py's does, and a reply of another kind is one error, by name."""
     kinds = _KINDS.get(command, (object,))
