@@ -532,7 +532,7 @@ def _save(
     run.save_measurements(
         directory, findings.intervals, findings.history, findings.slowest, started_epoch_s=started_epoch_s
     )
-    verdicts = instrument.judged(findings.verdicts, findings.figures, finished.parameters, findings.load)
+    verdicts = instrument.judged(findings.verdicts, findings.figures, finished.parameters, findings.load, held)
     whole = msgspec.structs.replace(
         finished,
         environment={

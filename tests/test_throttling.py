@@ -224,6 +224,36 @@ def test_the_instruments_share(
     assert verdict.status == status
 
 
+QUICK = figures({"p50": 40.0, "p99": 38_000.0}, {"p50": 500.0, "p99": 90_000.0})
+
+
+@pytest.mark.parametrize("load", [OPEN, {"loop": "paced"}])
+def test_a_quota_that_stopped_the_instrument(load: dict[str, str]) -> None:
+    """Also where its own lateness was the smaller part; the verdict keeps what it said, and names the quota."""
+    [verdict] = judged([HELD], QUICK, SMOKE, load, STOPPED)
+    assert verdict.status == "UNKNOWN"
+    assert verdict.detail == f"the instrument was stopped, and with it what it measures: {HELD.detail}"
+    assert "may use half a core, and was stopped" in with_cause(verdict, None, STOPPED).detail
+
+
+@pytest.mark.parametrize(
+    ("verdict", "parameters", "found"),
+    [
+        (HELD, SMOKE, None),
+        (HELD, SMOKE, held(quota_cores=2.0, throttled_s=0.05)),
+        (HELD, {"send_lag_budget_ms": 60_000}, STOPPED),
+        (Verdict(name="append.none.answered", status="PASS", detail=""), SMOKE, STOPPED),
+        (Verdict(name="append.none.send_lag", status="FAIL", detail=""), SMOKE, STOPPED),
+        (BEHIND, SMOKE, STOPPED),
+    ],
+)
+def test_what_a_quota_leaves_as_it_is(
+    verdict: Verdict, parameters: dict[str, int], found: Throttled | None
+) -> None:
+    """A quota that stopped nobody, a budget of a minute, and what is no PASS on the instrument."""
+    assert judged([verdict], QUICK, parameters, OPEN, found) == [verdict]
+
+
 MOSTLY_ITSELF = figures({"p99": 60_000.0}, {"p99": 68_000.0})
 
 

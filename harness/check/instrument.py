@@ -3,13 +3,16 @@
     send lag       start - due: the instrument's own lateness, and a part of each response
     budget         of a scenario, in milliseconds: beyond it, at p99, the verdict is UNKNOWN
     share          at p50 and p99: where the send lag is more than half of the response, and more than 1 ms
+    quota          where a control group has stopped the instrument (`harness.host.throttling`)
     load_reached   whether what was due arrived (`harness.check.load_reached`), where the host or the instrument,
                    and not the server, was the limit
 
 A budget alone says nothing where answers are quick: within one of 250 ms an instrument passed that was late by
 60 ms, beside a server that took 0.5 ms. A share alone says nothing where all is quick: 40 µs of 70 µs are no
 reason to measure again. Only an open loop is judged by its share: users that do one thing at a time are late
-because what they did before took long, and that is the system's.
+because what they did before took long, and that is the system's. A quota is judged by itself: whoever is stopped
+for tens of milliseconds at a time reads answers late that came in time, or is answered by a server that was
+stopped with it, and the send lag is then the smaller part.
 
 Who sets the budget to its highest, 60 s, wants no judgement of the instrument, and gets none by its share either.
 
@@ -57,26 +60,43 @@ def fell_behind(verdict: Verdict, run: Run) -> bool:
 
 
 def judged(
-    verdicts: Sequence[Verdict], figures: Sequence[Figure], parameters: Mapping[str, Any], load: Mapping[str, Any]
+    verdicts: Sequence[Verdict],
+    figures: Sequence[Figure],
+    parameters: Mapping[str, Any],
+    load: Mapping[str, Any],
+    held: Throttled | None = None,
 ) -> list[Verdict]:
-    """The verdicts of a run, those on its instrument by its share, too.
+    """The verdicts of a run, those on its instrument by its share and by what held it, too.
 
     Args:
         figures: of the run.
         parameters: of the run; a budget of 60 s turns this off.
         load: how it came.
+        held: what held this process meanwhile; None: nobody looked.
     """
     budget_ms = parameters.get("send_lag_budget_ms")
-    is_off = isinstance(budget_ms, int | float) and budget_ms >= NO_BUDGET_MS
-    if is_off or load.get("loop") != "open":
+    if isinstance(budget_ms, int | float) and budget_ms >= NO_BUDGET_MS:
         return list(verdicts)
-    values = {figure.name: figure.value for figure in figures}
-    return [_by_share(verdict, values) for verdict in verdicts]
+    values = {figure.name: figure.value for figure in figures} if load.get("loop") == "open" else {}
+    return [
+        _by_quota(_by_share(verdict, values), held)
+        if verdict.status == "PASS" and is_about_send_lag(verdict)
+        else verdict
+        for verdict in verdicts
+    ]
+
+
+def _by_quota(verdict: Verdict, held: Throttled | None) -> Verdict:
+    if held is None or not held.was_stopped or verdict.status != "PASS":
+        return verdict
+    return replace(
+        verdict,
+        status="UNKNOWN",
+        detail=f"the instrument was stopped, and with it what it measures: {verdict.detail}",
+    )
 
 
 def _by_share(verdict: Verdict, values: Mapping[str, float | None]) -> Verdict:
-    if verdict.status != "PASS" or not is_about_send_lag(verdict):
-        return verdict
     whole = f"{verdict.name.removesuffix(_SEND_LAG)}.response"
     for quantile in QUANTILES:
         lag, response = values.get(f"{verdict.name}.{quantile}"), values.get(f"{whole}.{quantile}")
