@@ -763,7 +763,7 @@ _MACHINE = {
     "server.used_memory_bytes": ("Memory of the server", "MiB", 2.0**-20),
     "server.cpu_share": ("CPU of the server", "%", 100.0),
     "host.cpu_share": ("CPU of the host", "%", 100.0),
-    "host.steal_share": ("CPU stolen from the host", "%", 100.0),
+    "host.steal_share": ("CPU taken by the host", "%", 100.0),
 }
 
 # Of what a share of CPU time is one.

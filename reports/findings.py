@@ -9,7 +9,7 @@ disagree. The rules:
               the worst in front (`FAMILIES`); else three, from the table `KEY_FIGURES`; a scenario that is in
               none, or lacks them, shows the first three figures that it has. A suite shows one of each member.
     validity  what says how far the measurement itself can be trusted: the verdicts about the instrument,
-              its send lag and GC pauses, what it dropped, the CPU time that was stolen from the host.
+              its send lag and GC pauses, what it dropped, the CPU time that the host took.
     load      open or closed loop, and over how many connections: latencies of one do not compare with those
               of another.
     own       what a suite was held to as a whole, such as budgets: its verdicts that are none of its members'.

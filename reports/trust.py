@@ -165,7 +165,7 @@ def _facts(run: Run) -> list[str]:
             worst[name] = figure
     for name, words in (
         ("gc_pause_max", "the longest garbage collection of the load took {}"),
-        ("host_steal_share", "{} of the CPU time was stolen from the host"),
+        ("host_steal_share", "{} of the CPU time was taken by the host"),
     ):
         if name in worst and worst[name].value:
             told.append(words.format(findings.told(worst[name])))

@@ -95,7 +95,7 @@ def test_how_it_was_measured_is_told() -> None:
         "answers are dated by the kernel, when they arrived",
         "the load had a core of its own",
         "the longest garbage collection of the load took 90.0 µs",
-        "0.400 % of the CPU time was stolen from the host",
+        "0.400 % of the CPU time was taken by the host",
         "3 operations that were due were not sent",
     ]
 
