@@ -48,6 +48,7 @@ from harness.conducting import (
     Stage,
     conduct,
     conduct_suite,
+    heed_ctrl_c,
     interruptible,
     parameters_of,
 )
@@ -755,6 +756,7 @@ def _fail(message: str) -> NoReturn:
 
 def main() -> None:
     """Run the command line; bad input gets one line and exit code 2."""
+    heed_ctrl_c()
     try:
         code = app(standalone_mode=False)
     except _ClickError as error:

@@ -371,6 +371,16 @@ def flags_of(scenario: LoadScenario) -> dict[str, str]:
     }
 
 
+def heed_ctrl_c() -> None:
+    """Have SIGINT raise KeyboardInterrupt also where this process was started with it ignored.
+
+    A shell that starts a program in the background of a script has it ignored there, and Python then leaves it so.
+    Who sends the signal to a program of ours wants it to end. A handler that somebody has set stays.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
     """Turn the first Ctrl-C, SIGTERM or SIGHUP into an `Interrupted`, and ignore more while that is handled.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -24,6 +25,7 @@ from harness.conducting import (
     Stage,
     conduct,
     conduct_suite,
+    heed_ctrl_c,
     interruptible,
     parameters_of,
 )
@@ -398,12 +400,40 @@ def test_an_interrupt_waits_until_it_is_known_who_had_the_machine(tmp_path: Path
     assert (record.run.status, record.run.verdicts) == ("complete", [PASSED])
 
 
+@contextlib.contextmanager
+def sigint_does(handler: Any) -> Iterator[None]:
+    """Handle SIGINT so, however these tests were started: in the background of a script it is ignored."""
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_without_a_handler_of_ours_it_waits_too(tmp_path: Path) -> None:
     """Python's own KeyboardInterrupt comes when the record is there."""
-    with pytest.raises(KeyboardInterrupt):
+    with sigint_does(signal.default_int_handler), pytest.raises(KeyboardInterrupt):
         conducted(interrupted_while_written(signal.SIGINT), tmp_path)
 
     assert load(tmp_path).run.status == "complete"
+
+
+def test_ctrl_c_is_heeded_where_it_was_ignored() -> None:
+    """A program that a script has started in its background, with SIGINT ignored, is ended by one all the same."""
+    with sigint_does(signal.SIG_IGN):
+        heed_ctrl_c()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_a_handler_of_somebody_else_stays() -> None:
+    """Only what ignores SIGINT is replaced."""
+    came: list[int] = []
+    with sigint_does(lambda number, _: came.append(number)):
+        heed_ctrl_c()
+        signal.raise_signal(signal.SIGINT)
+
+    assert came == [signal.SIGINT]
 
 
 def test_in_another_thread_signals_are_left_alone(tmp_path: Path) -> None:

@@ -599,6 +599,8 @@ def heal(name):
     # One write, since two threads heal at once.
     os.write(1, b"healed %s\\n" % name.encode())
 
+# Where these tests run in the background of a script it is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 clock = SystemClock()
 targets = [Part(n, {"kill": Injection(broken.set, lambda n=n: heal(n))})
            for n, broken in (("a", threading.Event()), ("b", threading.Event()))]
@@ -616,10 +618,13 @@ def test_ctrl_c_heals_everything() -> None:
     """Ctrl-C, and more of it while it heals: planned faults and those by hand are healed, and then it ends."""
     command = [sys.executable, "-c", textwrap.dedent(CTRL_C)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
-        assert run.stdout is not None
-        assert run.stdout.readline() == "broken\n"
-        run.send_signal(signal.SIGINT)
-        out, err = run.communicate(timeout=20)
+        try:
+            assert run.stdout is not None
+            assert run.stdout.readline() == "broken\n"
+            run.send_signal(signal.SIGINT)
+            out, err = run.communicate(timeout=20)
+        finally:
+            run.kill()
 
     assert sorted(out.splitlines()) == ["healed a", "healed b"]
     assert err.splitlines()[-1] == "KeyboardInterrupt"
