@@ -37,6 +37,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 import harness
 from harness import budgets, checking, run
 from harness.cli.doctor import UnfitError, before_run, doctor_command
+from harness.cli.plan import check_server, plan_of
 from harness.clock import Clock, SystemClock
 from harness.conduct.parameters import nearest
 from harness.conduct.repeating import measured_again
@@ -180,6 +181,9 @@ def run_command(  # noqa: PLR0913, PLR0917 - a command has as many options as it
         ),
     ] = False,
     runs: Annotated[Path, typer.Option(help="Where run directories are made.")] = Path("runs"),
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, print the plan, start and write nothing.")
+    ] = False,
 ) -> int:
     """Run scenarios and write their record and report."""
     from scenarios.catalog import PROFILES
@@ -204,6 +208,12 @@ def run_command(  # noqa: PLR0913, PLR0917 - a command has as many options as it
     if isinstance(which, ServerUrl):
         for told in before_run(which, chosen, clock):
             err.print(told, markup=False, highlight=False, soft_wrap=True)
+    if dry_run:
+        check_server(which, chosen, clock)
+        how = {"profile": profile, "seed": str(seed), "server": str(which), "cores": cores, "runs": str(runs)}
+        for line in plan_of(chosen, {**how, "budget": str(budget or ""), "history": str(history or "")}):
+            out.print(line, markup=False, highlight=False, soft_wrap=True)
+        return checking.EXIT_PASS
     label = scenarios[0].name if len(scenarios) == 1 else "suite"
     now = dt.datetime.fromtimestamp(clock.epoch_s(), dt.UTC)
     directory = run.new_directory(runs, label, now)

@@ -26,6 +26,7 @@ from harness.conducting import Interrupted, interruptible
 from harness.recording import read_hlog
 from harness.servers import OwnServer
 from scenarios.catalog import SCENARIOS
+from tests.forks import shopbench
 from tests.processes import Ended, is_alive
 from tests.waiting import until
 
@@ -34,18 +35,6 @@ pytestmark = pytest.mark.slow
 TINY_OUTAGE = ["crm_outage", "--profile", "smoke", "-p", "before_s=0.3", "-p", "outage_s=0.7", "-p", "after_s=0.5"]
 NO_BUDGET = ["-p", "send_lag_budget_ms=60000"]
 MARK = "SHOPBENCH_TEST_MARK"
-
-
-def shopbench(*arguments: str, cwd: Path | None = None) -> Ended:
-    done = subprocess.run(
-        [sys.executable, "-m", "harness", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=cwd,
-        check=False,
-    )
-    return Ended(done.returncode, done.stdout, done.stderr)
 
 
 def only_run(runs: Path) -> Path:
@@ -72,33 +61,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ended, Path]:
     return ended, only_run(runs)
 
 
-# Each call is a process of its own, but they are forked from one that has imported everything: fifty times the
-# start of Python would take a minute.
-FORKING = """
-import json, os, sys
-import reports, scenarios.catalog
-from harness import __main__ as shopbench
-
-ended = []
-for number, arguments in enumerate(json.load(sys.stdin)):
-    child = os.fork()
-    if not child:
-        for name, fd in (("out", 1), ("err", 2)):
-            os.dup2(os.open(f"{name}{number}", os.O_WRONLY | os.O_CREAT), fd)
-        sys.argv[1:] = arguments
-        try:
-            shopbench.main()
-        except SystemExit as error:
-            sys.stdout.flush()
-            os._exit(error.code or 0)
-        except BaseException:
-            sys.excepthook(*sys.exc_info())
-        os._exit(1)
-    ended.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-print(json.dumps(ended))
-"""
-
-
 @pytest.fixture(scope="module")
 def bad_input(finished: tuple[Ended, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ended]:
     """What has become of every call of the tables below."""
@@ -109,16 +71,10 @@ def bad_input(finished: tuple[Ended, Path], tmp_path_factory: pytest.TempPathFac
             "PORT": str(listening.getsockname()[1]),
             "RUNS": str(where / "r"),
         }
-        calls = [[words.get(word, word) for word in arguments] for arguments, _ in table.values()]
-        done = subprocess.run(
-            [sys.executable, "-c", FORKING],
-            input=json.dumps(calls), capture_output=True, text=True, timeout=120, cwd=where, check=True,
-        )  # fmt: skip
-    read = [
-        (code, *((where / f"{name}{i}").read_text() for name in ("out", "err")))
-        for i, code in enumerate(json.loads(done.stdout))
-    ]
-    return {name: Ended(*each) for name, each in zip(table, read, strict=True)}
+        return {
+            name: shopbench(*(words.get(word, word) for word in arguments), cwd=where)
+            for name, (arguments, _) in table.items()
+        }
 
 
 def _break_runs(whole: Path, where: Path) -> dict[str, str]:
@@ -287,6 +243,48 @@ def test_list_names_every_scenario() -> None:
         assert f"{scenario.name}: {scenario.summary}\n" in ended.out
         for name in scenario.parameters.__struct_fields__:
             assert re.search(rf"^    {name}=", ended.out, re.MULTILINE)
+
+
+def test_a_dry_run_prints_the_plan_and_starts_nothing(tmp_path: Path) -> None:
+    """Scenario, length, parameters and the rest stand there; no directory, no record, no server."""
+    runs = tmp_path / "runs"
+    ended = shopbench(
+        *("run", "append", "--profile", "smoke", "-p", "rate_per_s=250000", "--seed", "7"),
+        *("--runs", str(runs), "--dry-run"), cwd=tmp_path,
+    )  # fmt: skip
+    assert (ended.code, ended.err) == (0, "")
+    lines = ended.out.splitlines()
+    assert lines[0] == "append: 6 s of load"
+    assert {"    rate_per_s=250000", "    duration_s=2", "    durability=all"} <= set(lines)
+    assert f"profile=smoke, seed=7, server=embedded, cores=all, runs={runs}" in lines
+    assert lines[-1] == "nothing was started: this was a dry run"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_looks_whether_the_server_could_be_had(tmp_path: Path, own_server: OwnServer) -> None:
+    """One that is free is left as it was; somebody else's keys, nobody there and no program are told, with 2."""
+    dry = ("run", "append", "--dry-run", "--server")
+    assert shopbench(*dry, str(own_server.url)).code == 0
+    with own_server.client() as client:
+        assert client.dbsize() == 0
+        client.set("theirs", "precious")
+    for which, words in (
+        (str(own_server.url), "holds a key that is not ours ('theirs')"),
+        ("redis://127.0.0.1:1", "does not answer"),
+        ("/no/such/program", "neither a server program, nor a URL"),
+    ):
+        ended = shopbench(*dry, which, cwd=tmp_path)
+        assert (ended.code, ended.out) == (2, "")
+        [line] = ended.err.splitlines()
+        assert words in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_of_all_names_all(tmp_path: Path) -> None:
+    """Without a name every scenario is planned."""
+    ended = shopbench("run", "--profile", "smoke", "--dry-run", cwd=tmp_path)
+    planned = re.findall(r"^([a-z_]+)(?:: .* of load)?$", ended.out, re.MULTILINE)
+    assert (ended.code, planned) == (0, list(SCENARIOS))
 
 
 def test_no_command_shows_the_help() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +22,8 @@ from harness.server.examination import (
 )
 from harness.servers import NAMESPACE, OwnServer, client_for
 from scenarios.catalog import SCENARIOS
+from tests.forks import shopbench
+from tests.processes import Ended
 from tests.stores import PROGRAMS, open_own
 
 # What docs/servers.md says is enough for `append`, `lag` and `crm_outage`.
@@ -105,30 +105,29 @@ def test_unlink_may_be_missing_where_keys_can_be_deleted() -> None:
     assert said == "how large the streams are (this user may not run MEMORY USAGE)"
 
 
-def doctor(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "harness", "doctor", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+def doctor(*arguments: str) -> Ended:
+    return shopbench("doctor", *arguments)
 
 
 def test_the_command_ends_with_0_or_2(own_server: OwnServer, tmp_path: Path) -> None:
     """Fit: 0. Somebody else's keys, a missing right, nobody there, no URL: 2, with a line that says so."""
     fit = doctor("append", "--server", str(own_server.url))
-    assert (fit.returncode, fit.stderr) == (0, "")
-    assert "can run here: append" in fit.stdout
-    assert "loopback, not encrypted" in fit.stdout
+    assert (fit.code, fit.err) == (0, "")
+    assert "can run here: append" in fit.out
+    assert "loopback, not encrypted" in fit.out
     url = allow(own_server, "~* &* +@all -xadd")
     unfit = doctor("append", "--server", url)
-    assert (unfit.returncode, unfit.stderr) == (2, "shopbench: append cannot run: this user may not run XADD\n")
+    assert (unfit.code, unfit.err) == (2, "shopbench: append cannot run: this user may not run XADD\n")
     with own_server.client() as client:
         client.set("theirs", "precious")
         theirs = doctor("append", "--server", str(own_server.url))
         assert client.keys() == [b"theirs"]
-    assert theirs.returncode == 2
-    assert "holds a key that is not ours ('theirs')" in theirs.stderr
+    assert theirs.code == 2
+    assert "holds a key that is not ours ('theirs')" in theirs.err
     for wrong in ("redis://:secret@127.0.0.1:1", "embedded"):
         refused = doctor("--server", wrong)
-        assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
-        assert "secret" not in refused.stderr + refused.stdout
+        assert (refused.code, len(refused.err.splitlines())) == (2, 1)
+        assert "secret" not in refused.err + refused.out
 
 
 @pytest.mark.slow
@@ -138,14 +137,11 @@ def test_what_a_scenario_says_that_it_needs_is_enough(own_server: OwnServer, tmp
     [(_, needed)] = needs_of([(SCENARIOS[name], None)]).items()
     rights = " ".join(f"+{command}" for command in needed | ALWAYS)
     url = allow(own_server, f"~{NAMESPACE}* &* -@all {rights}")
-    command = [sys.executable, "-m", "harness", "run", name, "--profile", "smoke", "--server", url]
-    ended = subprocess.run(
-        [*command, "--runs", str(tmp_path)], capture_output=True, text=True, timeout=110, check=False
-    )
+    ended = shopbench("run", name, "--profile", "smoke", "--server", url, "--runs", str(tmp_path))
     # Of a busy machine the instrument may say that it was late; of the server's rights nothing may be said.
-    assert ended.returncode in {0, 3}, ended.stdout + ended.stderr
-    assert "left out: the lock" in ended.stderr
-    assert "permission" not in ended.stdout + ended.stderr
+    assert ended.code in {0, 3}, ended.out + ended.err
+    assert "left out: the lock" in ended.err
+    assert "permission" not in ended.out + ended.err
     with own_server.client() as admin:
         assert admin.dbsize() == 0
 

@@ -28,6 +28,7 @@ from harness.gate_rounds import CONTROLS, SIDES, Measure, SideError, overlay
 from harness.gating import ALPHA
 from harness.run import load
 from harness.worktree import WorktreeError, changes, checked_out, commit_of, repository_of, room, source_of
+from tests.forks import shopbench
 from tests.processes import Ended, is_alive
 from tests.waiting import until
 
@@ -78,16 +79,7 @@ def commit(directory: Path, message: str) -> str:
 
 def gate(directory: Path, *arguments: str, timeout_s: float = 120) -> Ended:
     """Run a gate in a work tree."""
-    done = subprocess.run(
-        [sys.executable, "-m", "harness", "gate", *arguments],
-        cwd=directory,
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    return Ended(done.returncode, done.stdout, done.stderr)
+    return shopbench("gate", *arguments, cwd=directory, environment={"PYTHONPATH": str(ROOT)}, timeout_s=timeout_s)
 
 
 @pytest.fixture

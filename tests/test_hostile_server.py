@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +21,7 @@ from redis.exceptions import InvalidResponse
 from harness import run
 from harness.servers import OwnServer, client_for
 from ordershop.event_store import is_unable
+from tests import forks
 from tests.hostile_server import CONSUMING, LOAD, WRONG, HostileServer, Plan
 from tests.oracle import Conversation, Oracle
 from tests.processes import Ended, is_alive
@@ -47,17 +46,10 @@ ENDS_WITHIN_S = 120
 def shopbench(name: str, url: str, runs: Path) -> Ended:
     """Run a scenario, tiny, at a URL."""
     chosen = [word for parameter in TINY[name] for word in ("-p", parameter)]
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "harness", "run", name, "--profile", "smoke"),
-            *(*chosen, "--server", url, "--runs", str(runs)),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=ENDS_WITHIN_S,
-        check=False,
+    return forks.shopbench(
+        *("run", name, "--profile", "smoke", *chosen, "--server", url, "--runs", str(runs)),
+        timeout_s=ENDS_WITHIN_S,
     )
-    return Ended(done.returncode, done.stdout, done.stderr)
 
 
 def audit(ended: Ended, runs: Path) -> list[str]:

@@ -17,6 +17,7 @@ from harness import checking, run
 from harness.run import Record
 from harness.servers import OwnServer
 from ordershop.supervisor import free_port
+from tests.forks import shopbench
 from tests.locusts import SCENARIOS, Locust
 from tests.processes import is_alive
 from tests.verdicts import is_well, settled
@@ -230,9 +231,8 @@ def test_a_master_that_is_killed(tmp_path: Path) -> None:
         until(lambda: not any(map(is_alive, ours)), "the end of all that it had started", 50)
     [before] = run.find_runs(tmp_path / "runs")
     assert before.run.status == "running"
-    command = [sys.executable, "-m", "harness", "report", str(before.directory)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert "it was killed: its process" in " ".join(done.stdout.split())
+    done = shopbench("report", str(before.directory))
+    assert "it was killed: its process" in " ".join(done.out.split())
     [after] = run.find_runs(tmp_path / "runs")
     assert after.run.status == "interrupted"
     assert statuses(after) == {"lag.finished": "UNKNOWN"}

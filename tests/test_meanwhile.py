@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from harness.measure.server_events import ServerEvents, between, server_probes
 from harness.probes import Happening, Sample, Sampler
 from harness.run import load
 from harness.servers import OwnServer
+from tests.forks import shopbench
 from tests.stores import PROGRAMS, open_own
 from tests.waiting import until
 
@@ -153,20 +152,10 @@ def test_a_run_on_a_server_that_evicts_fails_by_that_name(own_server: OwnServer,
     with own_server.client() as client:
         client.config_set("maxmemory-policy", "allkeys-lru")
         client.config_set("maxmemory", client.info("memory")["used_memory"] + 1_500_000)
-        command = [
-            sys.executable,
-            "-m",
-            "harness",
-            "run",
-            "append",
-            "--profile",
-            "smoke",
-            "--server",
-            str(own_server.url),
-        ]
+        command = ["run", "append", "--profile", "smoke", "--server", str(own_server.url)]
         more = ["-p", "payload_bytes=1000", "-p", "rate_per_s=2000", "--runs", str(tmp_path)]
-        ended = subprocess.run([*command, *more], capture_output=True, text=True, timeout=110, check=False)
-        assert ended.returncode == 1, ended.stdout + ended.stderr
+        ended = shopbench(*command, *more)
+        assert ended.code == 1, ended
         record = next(load(path.parent) for path in tmp_path.glob("*/run.json"))
         [verdict] = [each for each in record.run.verdicts if each.name == "append.evictions"]
         assert (verdict.status, "allkeys-lru" in verdict.detail) == ("FAIL", True)

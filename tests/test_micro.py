@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
@@ -13,6 +11,7 @@ import pytest
 from harness.run import Record, find_runs
 from reports.charts import STACK, charts
 from scenarios.micro.percentiles import percentiles_us
+from tests.forks import shopbench
 
 pytestmark = pytest.mark.slow
 
@@ -21,11 +20,8 @@ pytestmark = pytest.mark.slow
 def record(tmp_path_factory: pytest.TempPathFactory) -> Record:
     """A run of all micro-benchmarks with few rounds."""
     runs = tmp_path_factory.mktemp("runs")
-    command = [sys.executable, "-m", "harness", "run", "micro", "--profile", "smoke", "-p", "rounds=20"]
-    done = subprocess.run(
-        [*command, "--runs", str(runs)], capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = shopbench("run", "micro", "--profile", "smoke", "-p", "rounds=20", "--runs", str(runs))
+    assert done.code == 0, done
     [found] = find_runs(runs)
     return found
 

@@ -1,9 +1,10 @@
-"""Every command that the README shows, run as it stands there; `.ci/run` runs the two tox commands itself."""
+"""Every command that the README shows is understood, one of each kind is run; `.ci/run` runs those of tox."""
 
 from __future__ import annotations
 
 import contextlib
 import http.client
+import itertools
 import os
 import re
 import shlex
@@ -20,6 +21,7 @@ from harness.clock import SystemClock
 from harness.run import find_runs
 from harness.servers import open_server
 from ordershop.supervisor import free_port
+from tests.forks import shopbench
 from tests.waiting import until
 
 ROOT = Path(__file__).parent.parent
@@ -81,38 +83,68 @@ def program(line: str) -> list[str]:
 def where(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
     """An empty directory, and the URL of a server that is empty."""
     directory = tmp_path_factory.mktemp("readme")
+    (directory / "runs").mkdir()
     with open_server("embedded", SystemClock()) as server:
         (directory / "bench-redis.url").write_text(f"{server.url}/15\n")
         yield directory, str(server.url)
 
 
-@pytest.mark.parametrize("line", own_commands())
-def test_command(line: str, where: tuple[Path, str]) -> None:
-    """A command of the README does what it says: exit code 0, or 1 for the one that is shown to fail."""
+def as_here(line: str, where: tuple[Path, str]) -> list[str]:
+    """The arguments of a command of `shopbench`, with this machine's server, files and runs in it."""
     directory, url = where
     line = line.replace("redis://127.0.0.1:6379", url).replace("/usr/bin/redis-server", str(get_binary_path()))
-    line = line.replace("-f scenarios/", f"-f {ROOT / 'scenarios'}/").replace("slo.toml", str(ROOT / "slo.toml"))
-    if "runs/" in line:
-        known = iter([str(record.directory) for record in find_runs(directory / "runs")])
-        line = re.sub(r"runs/\S+", lambda _: next(known), line)
-    done = run(line, directory)
-    expected = {1} if "delivery=seed" in line else {0}
-    if line.startswith("shopbench compare"):
-        # Those that were there first are of other loads, and cannot be compared.
-        expected = {0, 3}
-    if "--budget" in line:
-        # A limit on a latency: whether it is held is up to this machine; that it was checked is not.
-        expected = {0, 1, 3}
-        assert "budget.append.everysec.response.p99" in done.stdout
-    if done.returncode == 3 and line.startswith(("shopbench run", "locust")):
-        # What this machine was too busy for is left open, and nothing else is.
-        # Under Locust it stands on stderr, beside Locust's own words.
-        left_open = re.findall(r"^ +UNKNOWN +(\S+)", done.stdout + done.stderr, re.MULTILINE)
-        assert left_open, done.stdout + done.stderr
-        assert all(name.endswith(("load_reached", "send_lag")) for name in left_open), done.stdout
-        expected.add(3)
-    assert done.returncode in expected, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
+    line = line.replace("slo.toml", str(ROOT / "slo.toml"))
+    known = itertools.cycle(str(record.directory) for record in find_runs(directory / "runs"))
+    line = re.sub(r"runs/\S+", lambda _: next(known), line)
+    return shlex.split(line)[1:]
+
+
+@pytest.mark.parametrize("line", [line for line in own_commands() if line.startswith("shopbench run")])
+def test_a_run_could_begin(line: str, where: tuple[Path, str]) -> None:
+    """What the README runs is understood to the end: scenario, parameters, server, limits; nothing is started."""
+    scenario = line.split()[2]
+    done = shopbench(*as_here(line, where), "--dry-run", cwd=where[0])
+    assert (done.code, done.err) == (0, "")
+    assert re.match(rf"{scenario}[:\n]", done.out)
+    for chosen in re.findall(r"-p (\S+)", line):
+        assert f"    {chosen}\n" in done.out
+
+
+def test_a_run_of_the_readme_does_what_it_says(where: tuple[Path, str]) -> None:
+    """One of them is run, held to limits and remembered; what reads runs and histories reads what it left."""
+    directory, _ = where
+    [limited] = [line for line in own_commands() if "--budget" in line]
+    [remembered] = [line for line in own_commands() if line.startswith("shopbench run") and "--history" in line]
+    [history] = re.findall(r"--history \S+", remembered)
+    line = f"{limited} {history} -p duration_s=1 -p send_lag_budget_ms=60000"
+    done = shopbench(*as_here(line, where), cwd=directory)
+    # A limit on a latency: whether it is held is up to this machine; that it was checked is not.
+    assert done.code in {0, 1, 3}, done
+    assert re.search(r"budget\.append\.\S+\.response\.p99", done.out)
+    assert "Traceback" not in done.err
+    others = [line for line in own_commands() if not line.startswith(("shopbench run", "locust"))]
+    assert {line.split()[1] for line in others} == {"doctor", "list", "report", "compare", "index"}
+    for each in others:
+        ended = shopbench(*as_here(each, where), cwd=directory)
+        if each.startswith("shopbench compare"):
+            # A run beside itself: the same, or too little to tell.
+            assert ended.code in {0, 3}, ended
+        elif each.startswith("shopbench report"):
+            assert ended.code == done.code
+        else:
+            assert ended.code == 0, (each, ended)
+        assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize("line", [line for line in own_commands() if line.startswith("locust")])
+def test_locust_understands_what_the_readme_gives_it(line: str, tmp_path: Path) -> None:
+    """Each option is one that Locust or the scenario has; what starts a run is tested in test_locust_run.py."""
+    line = line.replace("-f scenarios/", f"-f {ROOT / 'scenarios'}/")
+    for words, code in ((line, 0), (f"{line} --nonsense", 2)):
+        done = run(f"{words} --show-task-ratio", tmp_path)
+        assert done.returncode == code, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists()
 
 
 def is_served(port: int, path: str) -> bool:
