@@ -13,7 +13,12 @@
     shopbench history runs.jsonl append  the figures of many runs, as CSV
     shopbench selfcheck --gate           how often is the gate wrong?
 
-Exit codes: 0 every verdict passes, 1 one fails, 2 usage or infrastructure, 3 the measurement is not valid.
+Exit codes:
+
+    0   every verdict passes
+    1   a verdict fails
+    2   usage or infrastructure
+    3   the measurement is not valid
 """
 
 from __future__ import annotations
@@ -73,11 +78,15 @@ app = typer.Typer(
 _OUR_TARGET = "scenarios.gate_target:ordershop"
 ServerOption = Annotated[
     str | None,
-    typer.Option(help=f"embedded, a server program, or a redis:// URL; else what {VARIABLE} says, else embedded."),
+    typer.Option(
+        help=f"embedded, a server program, or a redis:// URL. Default: the value of {VARIABLE}, or embedded."
+    ),
 ]
 ServerFileOption = Annotated[
     Path | None,
-    typer.Option(help="A file with that URL: all can read a command line, and a password in it."),
+    typer.Option(
+        help="A file that holds that URL. Use it for a password, since every user can read a command line."
+    ),
 ]
 out = Console()
 err = Console(stderr=True)
@@ -150,18 +159,24 @@ def _given(parameters: Sequence[str]) -> dict[str, str]:
 def run_command(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Scenarios; all of them if none is named.", autocompletion=_completed),
+        typer.Argument(help="Names of scenarios. Default: all of them.", autocompletion=_completed),
     ] = None,
     server: ServerOption = None,
     server_file: ServerFileOption = None,
-    profile: Annotated[str, typer.Option(help="smoke, quick, standard or full.")] = "quick",
-    param: Annotated[list[str] | None, typer.Option("--param", "-p", help="NAME=VALUE, any number.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 1,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Of a server that we start.")] = None,
+    profile: Annotated[
+        str, typer.Option(help="Length and size of the run: smoke, quick, standard or full.")
+    ] = "quick",
+    param: Annotated[
+        list[str] | None, typer.Option("--param", "-p", help="NAME=VALUE: sets a parameter. May be repeated.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn at random.")] = 1,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port of the server that the run starts.")
+    ] = None,
     budget: Annotated[Path | None, typer.Option(help="A file of limits, such as slo.toml.")] = None,
-    history: Annotated[Path | None, typer.Option(help="Append the figures to this file.")] = None,
+    history: Annotated[Path | None, typer.Option(help="Append the figures of the run to this file.")] = None,
     cores: Annotated[
-        str, typer.Option(help="all, one, or apart: which cores the load, the server and the rest may use.")
+        str, typer.Option(help="Which cores the load, the server and the rest may use: all, one or apart.")
     ] = "all",
     spin: Annotated[
         float, typer.Option(min=0, max=1, help="Share of a core that the load may spend on waiting awake.")
@@ -170,22 +185,22 @@ def run_command(  # noqa: PLR0913, PLR0917 - a command has as many options as it
         bool,
         typer.Option(
             "--repeat/--no-repeat",
-            help="Measure once more, at the end, a part whose instrument fell behind; both are kept.",
+            help="If the instrument fell behind in a part, measure that part once more at the end. Both are kept.",
         ),
     ] = True,
     undecided_is_0: Annotated[
         bool,
         typer.Option(
             "--undecided-is-0",
-            help="End with 0 in place of 3 where nothing fails and something could not be decided.",
+            help="End with 0 instead of 3 if no verdict is FAIL and a verdict is UNKNOWN.",
         ),
     ] = False,
-    runs: Annotated[Path, typer.Option(help="Where run directories are made.")] = Path("runs"),
+    runs: Annotated[Path, typer.Option(help="Directory in which run directories are made.")] = Path("runs"),
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, print the plan, start and write nothing.")
     ] = False,
 ) -> int:
-    """Run scenarios and write their record and report."""
+    """Run scenarios, and write their record and report."""
     from scenarios.catalog import PROFILES
 
     if profile not in PROFILES:
@@ -197,10 +212,14 @@ def run_command(  # noqa: PLR0913, PLR0917 - a command has as many options as it
         # They do to a server what nobody does to somebody else's; who names one is told so.
         left_out = [each.name for each in scenarios if getattr(each, "wants_own_server", False)]
         scenarios = [each for each in scenarios if each.name not in left_out]
-        out.print(f"left out on a server of somebody else: {', '.join(left_out)}", markup=False, highlight=False)
+        out.print(
+            f"these scenarios need a server of their own, and do not run at a URL: {', '.join(left_out)}",
+            markup=False,
+            highlight=False,
+        )
     given = _given(param or [])
     if given and len(scenarios) > 1:
-        raise UsageError("parameters belong to a scenario: name one with them")
+        raise UsageError("-p sets a parameter of one scenario: name exactly one scenario")
     chosen = [(scenario, parameters_of(scenario, profile, given)) for scenario in scenarios]
     limits = _budgets(budget)
     _check_history(history)
@@ -354,10 +373,10 @@ def _report(record: Record, *, as_json: bool = False) -> None:
 
 @app.command("history")
 def history_command(
-    file: Annotated[Path, typer.Argument(help="What --history has appended to.")],
-    name: Annotated[str, typer.Argument(help="A scenario, or gate.")],
+    file: Annotated[Path, typer.Argument(help="The file that --history has appended to.")],
+    name: Annotated[str, typer.Argument(help="Name of a scenario, or gate.")],
 ) -> int:
-    """Print a scenario's history as CSV, a row a run, for a spreadsheet or a finder of change points."""
+    """Print the history of a scenario as CSV, one row a run, for a spreadsheet or another program."""
     from harness.trend import as_csv, read_entries
 
     sys.stdout.write(as_csv(read_entries(file), name))
@@ -366,36 +385,49 @@ def history_command(
 
 @app.command("gate")
 def gate_command(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
-    baseline: Annotated[str, typer.Option(help="The revision to compare with; the work tree is the candidate.")],
-    target: Annotated[str, typer.Option(help="package.module:factory of an event store.")] = _OUR_TARGET,
+    baseline: Annotated[str, typer.Option(help="The revision to compare with. The candidate is the work tree.")],
+    target: Annotated[
+        str, typer.Option(help="The event store to measure, as package.module:factory.")
+    ] = _OUR_TARGET,
     package: Annotated[
-        list[str] | None, typer.Option(help="Comes from each side's source; the target's own if none is named.")
+        list[str] | None,
+        typer.Option(help="A package that comes from each side's source. Default: the target's own."),
     ] = None,
-    micro: Annotated[Path | None, typer.Option(help="Gate a pytest-benchmark file in place of a target.")] = None,
-    minutes: Annotated[float, typer.Option(min=0.1, max=600, help="How long it may take.")] = 5,
-    relevant: Annotated[list[str] | None, typer.Option(help="METRIC=SIZE, such as append.p50=10%.")] = None,
-    metric: Annotated[list[str] | None, typer.Option(help="Only these metrics count.")] = None,
+    micro: Annotated[
+        Path | None, typer.Option(help="A pytest-benchmark file to gate instead of a target.")
+    ] = None,
+    minutes: Annotated[float, typer.Option(min=0.1, max=600, help="Minutes that the gate may take.")] = 5,
+    relevant: Annotated[
+        list[str] | None,
+        typer.Option(help="METRIC=SIZE: from which slowdown on a metric fails, such as append.p50=10%."),
+    ] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="A metric that counts. May be repeated. Default: all of them.")
+    ] = None,
     server: Annotated[str, typer.Option(help="embedded, or a server program.")] = "embedded",
-    durability: Annotated[str, typer.Option(help="none, everysec or always.")] = "none",
+    durability: Annotated[str, typer.Option(help="Durability of the servers: none, everysec or always.")] = "none",
     cores: Annotated[
-        str, typer.Option(help="one for each round, where the system lets us choose; or all.")
+        str,
+        typer.Option(
+            help="one: each round runs on one core, if the system lets us choose. all: the system decides."
+        ),
     ] = "one",
-    allow_dirty: Annotated[bool, typer.Option("--allow-dirty", help="Changes may be uncommitted.")] = False,
+    allow_dirty: Annotated[bool, typer.Option("--allow-dirty", help="Measure uncommitted changes, too.")] = False,
     seed: Annotated[
         int | None,
-        typer.Option(min=0, help="Of the coin that decides which side is first; drawn if none is given."),
+        typer.Option(min=0, help="Seed of the coin that decides which side is first. Default: drawn at random."),
     ] = None,
     budget: Annotated[Path | None, typer.Option(help="A file of limits, such as slo.toml.")] = None,
-    history: Annotated[Path | None, typer.Option(help="Append the figures to this file.")] = None,
-    runs: Annotated[Path, typer.Option(help="Where run directories are made.")] = Path("runs"),
+    history: Annotated[Path | None, typer.Option(help="Append the figures of the run to this file.")] = None,
+    runs: Annotated[Path, typer.Option(help="Directory in which run directories are made.")] = Path("runs"),
 ) -> int:
-    """Measure the work tree beside a baseline revision; fail for a slowdown that is real and relevant."""
+    """Compare the work tree with a baseline revision. Fail for a slowdown that is real and relevant."""
     from harness.gate_command import GateOptions, prepared, sizes
 
     if durability not in {"none", "everysec", "always"}:
         raise UsageError(f"there is no durability {durability!r}; there are none, everysec and always")
     if cores not in {"one", "all"}:
-        raise UsageError(f"a round is measured on one or on all cores, not on {cores!r}")
+        raise UsageError(f"--cores of a gate is one or all, not {cores!r}")
     if is_url(server):
         raise UsageError("a gate starts a server for each side: give it a server program, not a URL")
     if micro is not None:
@@ -408,7 +440,7 @@ def gate_command(  # noqa: PLR0913, PLR0917 - a command has as many options as i
             },
         )
     if not math.isfinite(minutes):
-        raise UsageError("a gate ends: --minutes is a number")
+        raise UsageError("--minutes must be a finite number")
     own = ["ordershop"] if target == _OUR_TARGET else [target.partition(":")[0].partition(".")[0]]
     options = GateOptions(
         baseline=baseline,
@@ -454,26 +486,34 @@ def _check_micro(micro: Path, given: Mapping[str, bool]) -> None:
     for option, is_given in given.items():
         if is_given:
             raise UsageError(
-                f"{option} says nothing of micro-benchmarks: they have no target, and no server of ours"
+                f"{option} does not go with --micro: micro-benchmarks have no target, and start no server of ours"
             )
 
 
 @app.command("selfcheck")
 def selfcheck_command(
     json: Annotated[bool, typer.Option("--json", help="Print the record as JSON, and nothing else.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of the scripted delays.")] = 1,
-    runs: Annotated[Path, typer.Option(help="Where run directories are made.")] = Path("runs"),
-    gate: Annotated[bool, typer.Option("--gate", help="Check the gate, in place of the instrument.")] = False,
-    rounds: Annotated[Path | None, typer.Option(help="--gate: rounds that were recorded; measure none.")] = None,
-    recording: Annotated[Path, typer.Option("--record", help="--gate: rounds go there.")] = Path(
-        "gate-rounds.jsonl"
-    ),
-    gates: Annotated[int, typer.Option(min=1, help="--gate: real gates of each kind.")] = 20,
-    minutes: Annotated[float, typer.Option(min=0.1, help="--gate: that a gate may take.")] = 5,
-    simulated: Annotated[int, typer.Option(min=1, help="--gate: gates made of recorded rounds.")] = 2_000,
-    into: Annotated[Path | None, typer.Option(help="--gate: a document with a marked place for it.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the scripted delays.")] = 1,
+    runs: Annotated[Path, typer.Option(help="Directory in which run directories are made.")] = Path("runs"),
+    gate: Annotated[
+        bool, typer.Option("--gate", help="Check the gate instead of the instrument. Takes hours.")
+    ] = False,
+    rounds: Annotated[
+        Path | None, typer.Option(help="With --gate: use the rounds of this file, and measure none.")
+    ] = None,
+    recording: Annotated[
+        Path, typer.Option("--record", help="With --gate: the file to which the rounds are written.")
+    ] = Path("gate-rounds.jsonl"),
+    gates: Annotated[int, typer.Option(min=1, help="With --gate: the number of real gates of each kind.")] = 20,
+    minutes: Annotated[float, typer.Option(min=0.1, help="With --gate: minutes that a gate may take.")] = 5,
+    simulated: Annotated[
+        int, typer.Option(min=1, help="With --gate: the number of gates made of recorded rounds.")
+    ] = 2_000,
+    into: Annotated[
+        Path | None, typer.Option(help="With --gate: a document with a marked place for the result.")
+    ] = None,
 ) -> int:
-    """Let the instrument prove itself on this machine, in under a minute; or, with --gate, the gate in hours."""
+    """Check the instrument on this machine, in under a minute. With --gate, check the gate, in hours."""
     if gate:
         return _check_gate(rounds, recording, gates, minutes, simulated, into, seed)
     from harness.selfcheck import selfcheck
@@ -565,13 +605,14 @@ app.command("doctor")(doctor_command)
 @app.command("list")
 def list_command(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Scenarios; all if none is named.", autocompletion=_completed)
+        list[str] | None,
+        typer.Argument(help="Names of scenarios. Default: all of them.", autocompletion=_completed),
     ] = None,
     figures: Annotated[
-        bool, typer.Option("--figures", help="The figures that they can make, for budgets, with their units.")
+        bool, typer.Option("--figures", help="List the figures of the scenarios, with units, for budgets.")
     ] = False,
 ) -> int:
-    """List the scenarios: what can be chosen for them, with meaning, unit and choices, and how long they take."""
+    """List the scenarios and their parameters: meaning, unit and choices, and how long each profile takes."""
     from harness.cli.listing import figures_of, overview
 
     for scenario in _chosen(names or []):
@@ -582,7 +623,7 @@ def list_command(
 
 @app.command("report")
 def report_command(directory: Annotated[Path, typer.Argument(help="A run directory.")]) -> int:
-    """Render the report of a run again, from its record alone; what is missing or broken of it is UNKNOWN."""
+    """Render the report of a run again, from its record alone. A part that is missing or broken is UNKNOWN."""
     from harness.record.salvage import salvaged
 
     _report(salvaged(settled(run.load(directory))))
@@ -591,10 +632,12 @@ def report_command(directory: Annotated[Path, typer.Argument(help="A run directo
 
 @app.command("compare")
 def compare_command(
-    directories: Annotated[list[Path], typer.Argument(help="Two or more run directories; the first is the base.")],
-    output: Annotated[Path | None, typer.Option(help="Of the page; else it stands beside the last run.")] = None,
+    directories: Annotated[
+        list[Path], typer.Argument(help="Two or more run directories. The others are compared with the first.")
+    ],
+    output: Annotated[Path | None, typer.Option(help="Path of the page. Default: beside the last run.")] = None,
 ) -> int:
-    """Set runs side by side: what differs first, then how many times slower or faster; 3 if they cannot be."""
+    """Compare runs: first their differences, then their ratios. Ends with 3 if they cannot be compared."""
     from reports.compare import MOST_RUNS, compare
     from reports.side_by_side import comparison_terminal, write_comparison
 
@@ -616,10 +659,10 @@ def compare_command(
 def index_command(
     runs: Annotated[Path, typer.Argument(help="A directory that holds run directories.")] = Path("runs"),
     history: Annotated[
-        Path | None, typer.Option(help="What --history of other commands has appended to: longer lines.")
+        Path | None, typer.Option(help="The file that --history has appended to. The lines then go back further.")
     ] = None,
 ) -> int:
-    """Make a page of all runs in a directory: newest first, main figures over time, and where those changed."""
+    """Make a page of all runs in a directory: newest first, with the main figures over time and their changes."""
     from harness.trend import read_entries
     from reports.index import write_index
 
@@ -638,25 +681,33 @@ def web_command(  # noqa: PLR0913, PLR0917 - a command has as many options as it
     name: Annotated[str, typer.Argument(help="A scenario.", autocompletion=_completed)],
     server: ServerOption = None,
     server_file: ServerFileOption = None,
-    profile: Annotated[str, typer.Option(help="smoke, quick, standard or full.")] = "quick",
-    param: Annotated[list[str] | None, typer.Option("--param", "-p", help="NAME=VALUE, any number.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 1,
-    users: Annotated[int | None, typer.Option(min=1, help="Connections, or people who go shopping.")] = None,
+    profile: Annotated[
+        str, typer.Option(help="Length and size of the run: smoke, quick, standard or full.")
+    ] = "quick",
+    param: Annotated[
+        list[str] | None, typer.Option("--param", "-p", help="NAME=VALUE: sets a parameter. May be repeated.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn at random.")] = 1,
+    users: Annotated[
+        int | None, typer.Option(min=1, help="Number of connections, or of shoppers in journey.")
+    ] = None,
     host: Annotated[str, typer.Option(help="The address that the web UI is served on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Of the web UI.")] = 8089,
-    runs: Annotated[Path, typer.Option(help="Where run directories are made.")] = Path("runs"),
-    start: Annotated[bool, typer.Option("--start", help="Start a run at once; else press Start.")] = False,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the web UI.")] = 8089,
+    runs: Annotated[Path, typer.Option(help="Directory in which run directories are made.")] = Path("runs"),
+    start: Annotated[bool, typer.Option("--start", help="Start a run at once, without a press of Start.")] = False,
     also_server: Annotated[
-        list[str] | None, typer.Option(help="NAME=WHICH: another server that the form may choose, any number.")
+        list[str] | None,
+        typer.Option(help="NAME=WHICH: another server that the form may choose. May be repeated."),
     ] = None,
     allowed_host: Annotated[
-        list[str] | None, typer.Option(help="A name by which the web UI may be called, besides localhost.")
+        list[str] | None, typer.Option(help="Another name of the web UI, besides localhost. May be repeated.")
     ] = None,
     allowed_origin: Annotated[
-        list[str] | None, typer.Option(help="A site whose pages may ask it, such as http://bench.lan of a proxy.")
+        list[str] | None,
+        typer.Option(help="A site whose pages may use the web UI, such as http://bench.lan of a proxy."),
     ] = None,
 ) -> int:
-    """Start Locust's web UI on a scenario; its server and shop start with each run."""
+    """Start Locust's web UI for a scenario. Server and shop start with each run."""
     from harness.locust.access import AccessError, access_of
     from harness.locust.form import named_by
     from harness.locust_web import check_server, command_of
@@ -665,11 +716,10 @@ def web_command(  # noqa: PLR0913, PLR0917 - a command has as many options as it
     if not hasattr(scenario, "lasting"):
         if name == "replay":
             raise UsageError(
-                "replay is driven by Locust in another form, with parameters of its own: "
-                "locust -f scenarios/replay.py"
+                "Under Locust, replay has another form, with parameters of its own: locust -f scenarios/replay.py"
             )
         able = ", ".join(each.name for each in _catalog().values() if hasattr(each, "lasting"))
-        raise UsageError(f"{name} is nothing that Locust can drive; {able} are")
+        raise UsageError(f"Locust cannot drive {name}; it can drive {able}")
     given = _given(param or [])
     if profile not in scenario.profiles:
         raise UsageError(f"there is no profile {profile!r}; {_there_are(profile, scenario.profiles)}")

@@ -112,8 +112,8 @@ def all_answered(
 def drained(name: str, *, is_drained: bool, waited_s: float) -> Verdict:
     """Whether consumers handled everything that waited for them."""
     if is_drained:
-        return Verdict(name=name, status="PASS", detail="consumers have handled all that waited for them")
-    detail = f"consumers had not handled all that waited for them after {waited_s:.0f} s"
+        return Verdict(name=name, status="PASS", detail="consumers have handled every event that waited for them")
+    detail = f"consumers had not handled every event that waited for them after {waited_s:.0f} s"
     return Verdict(name=name, status="FAIL", detail=detail)
 
 
@@ -163,7 +163,7 @@ def nothing_twice(name: str, account: Account, *, is_drained: bool) -> Verdict:
         account,
         is_drained=is_drained,
         count=account.duplicated,
-        what="effects happened again for an event that had had its effect",
+        what="effects were repeated: their events had had an effect before",
         none="no event has had its effect twice",
     )
 
@@ -220,13 +220,13 @@ def producers_unharmed(name: str, ratios: Mapping[str, Ratio | None], *, within:
     """
     told = ", ".join(f"{quantile} {_times(ratio)}" for quantile, ratio in ratios.items() if ratio is not None)
     if not ratios or any(ratio is None for ratio in ratios.values()):
-        return Verdict(name=name, status="UNKNOWN", detail="there is no whole second of responses to set beside")
+        return Verdict(name=name, status="UNKNOWN", detail="there is no whole second of responses to compare")
     beyond = {quantile: ratio for quantile, ratio in ratios.items() if ratio is not None and ratio.value > within}
     detail = f"responses took {told} as long as before, the tolerance is {within:g} times"
     if any(ratio.low is not None and ratio.low > within for ratio in beyond.values()):
         return Verdict(name=name, status="FAIL", detail=detail)
     if beyond:
-        return Verdict(name=name, status="UNKNOWN", detail=f"{detail}; that may be chance: measure for longer")
+        return Verdict(name=name, status="UNKNOWN", detail=f"{detail}; this may be chance: measure for longer")
     return Verdict(name=name, status="PASS", detail=detail)
 
 
@@ -239,8 +239,10 @@ def _times(ratio: Ratio) -> str:
 def all_faults_done(name: str, *, planned: int, done: int) -> Verdict:
     """Whether each fault of the plan was done and has healed: what did not happen has tested nothing."""
     if not planned or done < planned:
-        return Verdict(name=name, status="UNKNOWN", detail=f"{done:,} of {planned:,} faults were done and healed")
-    return Verdict(name=name, status="PASS", detail=f"each of {planned:,} faults was done and has healed")
+        return Verdict(
+            name=name, status="UNKNOWN", detail=f"{done:,} of {planned:,} faults were applied and healed"
+        )
+    return Verdict(name=name, status="PASS", detail=f"each of {planned:,} faults was applied and has healed")
 
 
 def hit_in_batch(name: str, in_hand: float | None) -> Verdict:
@@ -250,7 +252,9 @@ def hit_in_batch(name: str, in_hand: float | None) -> Verdict:
         in_hand: events that were delivered and not acknowledged while it was away, or None where nobody looked.
     """
     if in_hand is None:
-        return Verdict(name=name, status="UNKNOWN", detail="what it had in hand when it was killed was not seen")
+        return Verdict(
+            name=name, status="UNKNOWN", detail="the number of events in hand when it was killed was not seen"
+        )
     if not in_hand:
         return Verdict(name=name, status="UNKNOWN", detail="it had nothing in hand when it was killed")
     return Verdict(name=name, status="PASS", detail=f"it was killed with {in_hand:,.0f} events in hand")

@@ -268,7 +268,7 @@ class _Patient:
         """Raise ValueError for a fault or an option that it does not know."""
         injection = self.faults.get(fault.name)
         if injection is None:
-            raise ValueError(f"{self.name} knows no fault {fault.name!r}; it knows {', '.join(self.faults)}")
+            raise ValueError(f"{self.name} has no fault {fault.name!r}; it has {', '.join(self.faults)}")
         try:
             inspect.signature(injection.inject).bind(**_arguments(injection, fault))
         except TypeError as error:
@@ -286,10 +286,10 @@ class _Patient:
             FaultError: it could not be done, or not all of it.
         """
         if not self._lock.acquire(blocking=False):
-            raise FaultRefusedError(f"{fault.name} was not done to {self.name}: {self._what_is_open()}")
+            raise FaultRefusedError(f"{fault.name} was not applied to {self.name}: {self._what_is_open()}")
         try:
             if self.open is not None or not self._is_playing:
-                raise FaultRefusedError(f"{fault.name} was not done to {self.name}: {self._what_is_open()}")
+                raise FaultRefusedError(f"{fault.name} was not applied to {self.name}: {self._what_is_open()}")
             opened = FaultWindow(
                 name=fault.name, target=self.name, start_ns=self._now_ns(), end_ns=None, by_hand=by_hand
             )
@@ -298,7 +298,7 @@ class _Patient:
             try:
                 injection.inject(**_arguments(injection, fault))
             except Exception as error:  # whatever a target raises is told in its name
-                raise FaultError(f"{fault.name} could not be done to {self.name}: {error}") from error
+                raise FaultError(f"{fault.name} could not be applied to {self.name}: {error}") from error
         finally:
             self._lock.release()
         return opened
@@ -349,7 +349,7 @@ class _Patient:
         current = self.open
         if current is not None:
             return f"{current.name} is open there since {current.start_ns / 1e9:.1f} s"
-        return "it is just being healed" if self._is_playing else "the nemesis is not playing"
+        return "a fault there is just being healed" if self._is_playing else "no plan of faults is running"
 
     def _now_ns(self) -> int:
         return self._clock.now_ns() - self._origin_ns

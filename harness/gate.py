@@ -158,7 +158,7 @@ def _counted(
     """The metrics of a round that count, which are those of the rounds before, if there were any."""
     measured = [name for name in found.ratios if name not in CONTROLS]
     if not measured:
-        raise SideError("there is nothing that both sides can do, and so nothing to compare")
+        raise SideError("the two sides have no metric in common, so there is nothing to compare")
     for metric in (*metrics, *relevant):
         if metric not in measured:
             raise SideError(f"there is no metric {metric!r}; there are {', '.join(measured)}")
@@ -305,7 +305,10 @@ def headline(decision: Decision, chosen: GateParameters, busy: Sequence[Side] = 
     """
     against = _against(chosen)
     if decision.outcome == "contaminated":
-        return f"Contaminated, {against}: what no code can influence moved, so nothing is said of the code."
+        return (
+            f"Contaminated, {against}: a control moved that no code can influence, "
+            "so the gate says nothing about the code."
+        )
     if decision.outcome == "fail":
         worse = sorted((f for f in decision.findings if f.status == "FAIL"), key=lambda f: -f.ratio)
         return f"Slower, {against}: {'; '.join(map(_slower, worse))}."
@@ -339,7 +342,7 @@ def too_few(gated: Gated) -> str:
     # A part of the rounds is looked at early, and some more make it likely that something is seen.
     minutes = max(1, math.ceil(2 * needed * each_s / 60))
     rounds = f"{len(gated.rounds)} {'round' if len(gated.rounds) == 1 else 'rounds'}"
-    least = f"{needed} are the least of which anything can be told"
+    least = f"{needed} are the least that a verdict needs"
     return f"too few rounds: {rounds}, where {least}; give it --minutes {minutes}"
 
 

@@ -152,7 +152,7 @@ class MicroRounds:
         baseline, candidate = medians["baseline"], medians["candidate"]
         if baseline.keys().isdisjoint(candidate):
             raise SideError(
-                f"the sides have no benchmark of {self._file.name} in common: the baseline has "
+                f"the two sides have no benchmark of {self._file.name} in common: the baseline has "
                 f"{', '.join(baseline)}, and the candidate {', '.join(candidate)}"
             )
         common = compared(list(baseline), list(candidate), self._measure.names, self._measure.metrics)

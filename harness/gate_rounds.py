@@ -214,7 +214,7 @@ def compared(
     if lost:
         raise SideError(
             f"{names['candidate']} has no {', '.join(lost)}, which {names['baseline']} has; "
-            "if that is meant, name the metrics that count"
+            "if you removed it on purpose, name the metrics that count"
         )
     return [name for name in baseline if name in candidate]
 

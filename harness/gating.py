@@ -317,7 +317,9 @@ def verdict(finding: Finding, size: Size, outcome: Outcome) -> Verdict:
     told = f"{finding.ratio:.3f} × the baseline ({_interval(finding)}, {finding.rounds} rounds)"
     limit = _size(size.relevant)
     if outcome == "contaminated":
-        detail = f"contaminated: a control moved, so this says nothing of the code: {finding.metric} takes {told}"
+        detail = (
+            f"contaminated: a control moved, so this says nothing about the code: {finding.metric} takes {told}"
+        )
         return Verdict(name=name, status="UNKNOWN", detail=detail)
     if finding.status == "FAIL":
         return Verdict(name=name, status="FAIL", detail=f"slower: {finding.metric} takes {told}; {limit} matters")
@@ -336,12 +338,13 @@ def control_verdict(finding: Finding) -> Verdict:
     """The verdict on a control: UNKNOWN where it moved."""
     told = f"{finding.ratio:.3f} × ({_interval(finding)}, {finding.rounds} rounds)"
     if finding.status == "PASS":
-        detail = f"what no code can influence stayed the same on both sides: {told}"
+        detail = f"the control, which no code can influence, stayed the same on both sides: {told}"
         return Verdict(name=f"gate.{finding.metric}", status="PASS", detail=detail)
     detail = f"too few rounds to say whether it moved: {told}"
     if finding.status == "FAIL":
         detail = (
-            f"the machine treated the sides differently: what no code can influence took {told} on the candidate's"
+            "the machine treated the sides differently: the control, which no code can influence, "
+            f"took {told} on the candidate's side"
         )
     return Verdict(name=f"gate.{finding.metric}", status="UNKNOWN", detail=detail)
 

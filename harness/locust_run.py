@@ -793,7 +793,7 @@ def _check_spawning(options: Any) -> None:
     users, per_s = options.num_users or 1, options.spawn_rate or 1.0
     if users / per_s > READY_S:
         raise ParameterError(
-            f"{users:,} users at {per_s:g} a second are not there within {READY_S:.0f} s: "
+            f"{users:,} users at {per_s:g} a second have not all started within {READY_S:.0f} s: "
             f"give --spawn-rate {math.ceil(users / READY_S)} or more"
         )
 
@@ -812,34 +812,39 @@ def add_arguments(parser: LocustArgumentParser, scenario: LoadScenario) -> None:
         "--server",
         default="",
         include_in_web_ui=False,
-        help=f"embedded, a server program, or a redis:// URL; else what {VARIABLE} says, else embedded",
+        help=f"embedded, a server program, or a redis:// URL; default: the value of {VARIABLE}, or embedded",
     )
     parser.add_argument(
-        "--server-file", default="", include_in_web_ui=False, help="a file with that URL: a command line is public"
+        "--server-file",
+        default="",
+        include_in_web_ui=False,
+        help="a file that holds that URL; use it for a password, since every user can read a command line",
     )
     parser.add_argument(
         "--also-server",
         action="append",
         metavar="NAME=WHICH",
         include_in_web_ui=False,
-        help="another server that the web UI's form may choose, by this name; any number",
+        help="another server that the web UI's form may choose by this name; may be repeated",
     )
     parser.add_argument(
         "--allowed-host",
         action="append",
         metavar="NAME",
         include_in_web_ui=False,
-        help="a name by which the web UI may be called, besides localhost and --web-host; any number",
+        help="another name of the web UI, besides localhost and --web-host; may be repeated",
     )
     parser.add_argument(
         "--allowed-origin",
         action="append",
         metavar="URL",
         include_in_web_ui=False,
-        help="a site whose pages may ask the web UI, such as that of a proxy that changes Host; any number",
+        help="a site whose pages may use the web UI, such as that of a proxy that changes Host; may be repeated",
     )
-    parser.add_argument("--seed", default="1", help="of everything that is drawn")
-    parser.add_argument("--runs", default="runs", include_in_web_ui=False, help="where run directories are made")
+    parser.add_argument("--seed", default="1", help="seed of everything that is drawn at random")
+    parser.add_argument(
+        "--runs", default="runs", include_in_web_ui=False, help="directory in which run directories are made"
+    )
     defaults = msgspec.to_builtins(parameters_of(scenario, "quick", {}))
     schema = {field.name: field for field in msgspec.structs.fields(scenario.parameters)}
     for name, flag in flags_of(scenario).items():
@@ -945,8 +950,8 @@ def _close(web_ui: Any, options: Any) -> None:
         _fail(f"--web-login asks for the password that {PASSWORD} has in the environment: set it")
     elif not is_loopback(options.web_host):
         sys.stderr.write(
-            f"locust: whoever reaches port {options.web_port} can start runs and kill processes here: "
-            f"set {PASSWORD} in the environment, and it is asked for\n"
+            f"locust: anybody who reaches port {options.web_port} can start runs and kill processes here: "
+            f"set {PASSWORD} in the environment, and the web UI asks for that password\n"
         )
 
 

@@ -252,7 +252,9 @@ class _Web:
         findings = self._session.findings
         nemesis = findings.nemesis if findings is not None else None
         if nemesis is None:
-            raise FaultRefusedError("there is nothing to break: no load is on, or its scenario has no such part")
+            raise FaultRefusedError(
+                "there is nothing to break: no load is running, or its scenario has no such part"
+            )
         if order.action == "start":
             nemesis.heal_now(order.target)
             return f"{order.target.upper()} is back"
@@ -302,7 +304,9 @@ class _Web:
         if not session.is_running:
             return
         if session.environment.runner.state in {"running", "spawning"}:
-            raise ParameterError("a run is on, whose connections were chosen when it began: stop it first")
+            raise ParameterError(
+                "a run is in progress, and its connections were chosen when it began: stop it first"
+            )
         raise ParameterError(f"the run before is not finished yet ({session.doing}): try again in a moment")
 
     def offer(self) -> None:

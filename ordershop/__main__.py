@@ -49,7 +49,9 @@ app = typer.Typer(
 PortOption = Annotated[int, typer.Option(help="Port of the gateway.", min=1, max=65535)]
 ServerFileOption = Annotated[
     Path | None,
-    typer.Option(help="A file with that URL: all can read a command line, and a password in it."),
+    typer.Option(
+        help="A file that holds that URL. Use it for a password, since every user can read a command line."
+    ),
 ]
 POLL_S = 0.2
 # By its version typer uses click, or brings a copy of it: the base of all that a command line can be wrong in.
@@ -200,16 +202,20 @@ def up(
     server: Annotated[
         str | None,
         typer.Option(
-            help="`embedded`, the path of a server program, or the URL of one that runs; "
-            f"else what {STORE_VARIABLE} says, else `embedded`."
+            help="`embedded`, the path of a server program, or the URL of a server that runs. "
+            f"Default: the value of {STORE_VARIABLE}, or `embedded`."
         ),
     ] = None,
     server_file: ServerFileOption = None,
-    topology: Annotated[Topology, typer.Option(help="Services as processes, or all in one.")] = Topology.PROCESSES,
-    state: Annotated[Path | None, typer.Option(help="Where Redis, mail and CRM keep what must last.")] = None,
-    namespace: Annotated[str, typer.Option(help="What every key in Redis begins with.")] = "",
+    topology: Annotated[
+        Topology, typer.Option(help="Run each service as a process, or all in one process.")
+    ] = Topology.PROCESSES,
+    state: Annotated[
+        Path | None, typer.Option(help="Directory in which Redis, mail and CRM keep their data.")
+    ] = None,
+    namespace: Annotated[str, typer.Option(help="Prefix of every key in Redis.")] = "",
     host: Annotated[
-        Host, typer.Option(help="Where the gateway listens: this machine alone, or everywhere.")
+        Host, typer.Option(help="Address of the gateway: this machine alone, or every interface.")
     ] = Host.LOCAL,
 ) -> None:
     """Start the shop in the foreground; Ctrl-C ends it."""
@@ -226,7 +232,7 @@ def up(
         )
         services = _start(topology, url, ports, namespace, state, host, log, stack)
         if not answers_health(port, timeout_s=3.0):
-            raise UsageError(f"the shop has started, and is not well: see {url_of(port)}/health")
+            raise UsageError(f"the shop has started, but is not well: see {url_of(port)}/health")
         shop = Shop(own_redis, services, ports, url, namespace)
         log("shop", f"ready on {url_of(port)}, events in {url}")
         while not shop.is_down:
@@ -295,7 +301,7 @@ def _server_url(
             raise UsageError(f"--server: {url} does not answer: {url.masked(str(error))}") from error
         return url
     if server != "embedded" and not os.access(server, os.X_OK):
-        raise UsageError(f"--server: {without_secrets(server)!r} is no URL, no program, and not `embedded`")
+        raise UsageError(f"--server: {without_secrets(server)!r} is neither a URL, nor a program, nor `embedded`")
     ports["redis"] = free_port()
     program = "" if server == "embedded" else server
     supervisor.start(redis_service(ports["redis"], directory, program=program, appendonly=keep), wait=False)
@@ -369,10 +375,12 @@ def replay(
     ] = None,
     server: Annotated[
         str | None,
-        typer.Option(help=f"URL of Redis; else what {STORE_VARIABLE} says, else that of the running shop."),
+        typer.Option(
+            help=f"URL of Redis. Default: the value of {STORE_VARIABLE}, or the Redis of the running shop."
+        ),
     ] = None,
     server_file: ServerFileOption = None,
-    namespace: Annotated[str, typer.Option(help="What every key in Redis begins with.")] = "",
+    namespace: Annotated[str, typer.Option(help="Prefix of every key in Redis.")] = "",
     port: PortOption = 5000,
 ) -> None:
     """Rebuild the entities of a topic from its events, and print each as a line of JSON."""

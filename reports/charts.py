@@ -837,8 +837,8 @@ def outcome_chart(record: Record) -> list[Chart]:
             key="outcomes",
             section="events",
             title="How operations ended",
-            caption="UNKNOWN: no answer in time, it may have happened. DROPPED: due, never sent. "
-            "The axis is a symmetric logarithm, so that one among a million can be seen.",
+            caption="UNKNOWN: no answer in time, so it may have happened. DROPPED: due, but never sent. "
+            "The axis is a symmetric logarithm, so that one among a million is visible.",
             spec=_bars(rows, colors, scale="symlog", title="operations (symmetric log)"),
             hover="item",
             table=Table(["outcome", "operations"], [[row["label"], row["text"]] for row in rows]),
@@ -997,7 +997,7 @@ def _slope(rows: list[Row]) -> str:
     slope = np.polyfit([math.log10(r["x"]) for r in usable], [math.log10(r["v"]) for r in usable], 1)[0]
     change = 10 ** float(slope) - 1
     if abs(change) < 0.02:
-        return "A flat line is a replay whose cost per event does not depend on how many there are; this one is."
+        return "A flat line means that the cost of an event does not depend on their number. This line is flat."
     word = "faster" if change > 0 else "slower"
     return f"With ten times the events, a replay is {quantity(abs(change), 'share')} {word} per event."
 

@@ -50,15 +50,15 @@ NOT_RECORDED = "not recorded"
 # The first that matches a difference's name gives its weight, and why.
 _WEIGHTS: tuple[tuple[str, Weight, str], ...] = (
     (r"scenario", "invalid", "another question was asked"),
-    (r"status", "invalid", "a run that did not come to its end has not measured what it was to measure"),
-    (r"environment\.load\.workers", "invalid", "another load: it was spread in another way"),
+    (r"status", "invalid", "a run that did not come to its end has not measured everything"),
+    (r"environment\.load\.workers", "invalid", "the load was spread in another way"),
     (r"environment\.load\..*", "invalid", "the load came in another way"),
-    (r"parameters\.(producer|seed)|seed", "weakens", "other random numbers: other arrivals or data"),
+    (r"parameters\.(producer|seed)|seed", "weakens", "other random numbers give other arrivals or data"),
     (r"parameters\.profile", "weakens", "only names a set of parameters; those that differ stand here by name"),
     (r"parameters\.(scenarios|send_lag_budget_ms|drain_timeout_s)", "weakens", "moves verdicts, not figures"),
-    (r"parameters\.(duration_s|before_s|after_s)", "weakens", "a longer run meets more of what is rare"),
+    (r"parameters\.(duration_s|before_s|after_s)", "weakens", "a longer run meets more rare events"),
     (r"parameters\.(baseline|candidate)", "weakens", "other code: perhaps what is compared"),
-    (r"parameters\.(durability|delivery)", "invalid", "another promise: what an answer means is not the same"),
+    (r"parameters\.(durability|delivery)", "invalid", "an answer means something else"),
     (r"parameters\..*", "invalid", "another load was asked for"),
     (r"environment\.server\.(appendonly|appendfsync|save)", "invalid", "another durability"),
     (
@@ -162,8 +162,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
             return f"Not comparable: {listed([spoken_name(d.name) for d in self.invalid])} differ."
         if self.differences:
             names = listed([spoken_name(d.name) for d in self.differences])
-            return f"Comparable, with reservations: {names} differ, and could be why figures do."
-        return "Comparable: nothing that was recorded of them differs."
+            return f"Comparable, with reservations: {names} differ. This may be why figures differ."
+        return "Comparable: nothing that was recorded of these runs differs."
 
 
 class Comparisons(msgspec.Struct, frozen=True, kw_only=True):

@@ -143,15 +143,18 @@ _ABOUT_THE_INSTRUMENT = re.compile(r"instrument|send_lag|load_reached|steal|\.(p
 _ADVICE = tuple(
     (re.compile(pattern), advice)
     for pattern, advice in (
-        (r"send_lag|instrument|steal", "Repeat it with this machine to itself, or at a lower rate."),
+        (r"send_lag|instrument|steal", "Repeat it while no other program uses this machine, or at a lower rate."),
         (r"\.evidence$", "Bring the file back, or repeat the run."),
         (r"\.finished$", "Repeat it, and let it come to its end."),
-        (r"\.workers$", "Repeat it with workers that stay."),
+        (r"\.workers$", "Repeat it with workers that stay to the end."),
         (r"\.probes$", "Read the reason: something could not be asked of the server."),
         (r"^gate\.rounds$", ""),
-        (r"^gate\.control|^gate\.background", "Repeat it with this machine to itself."),
+        (r"^gate\.control|^gate\.background", "Repeat it while no other program uses this machine."),
         (r"^gate\.", "Give it more minutes: --minutes."),
-        (r"^budget", "Set the budget to what this run had, or repeat it with what the budget is for."),
+        (
+            r"^budget",
+            "Change the budget to the conditions of this run, or repeat the run under those of the budget.",
+        ),
         (
             r"\.drained$|nothing_|in_order|kept_applied",
             "Give it time to drain (drain_timeout_s), or a lower rate.",

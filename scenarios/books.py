@@ -129,14 +129,14 @@ def _orders(held: Held, told: Mapping[str, str], in_doubt: int) -> Verdict:
         order = held.orders.get(order_id)
         if state in {"open", "paid"}:
             if order is None:
-                wrong["orders are not there that a customer was told of"] += 1
+                wrong["orders are missing although their customers were told of them"] += 1
             elif Counter(order.product_ids) != Counter(product_ids):
-                wrong["orders are not as a customer was told"] += 1
+                wrong["orders differ from what their customers were told"] += 1
         elif state == "cancelled" and order is not None:
-            wrong["cancelled orders are there"] += 1
+            wrong["cancelled orders still exist"] += 1
     untold = len(held.orders.keys() - told.keys())
     if untold > in_doubt:
-        wrong["orders are there that nobody was told of"] = untold
+        wrong["orders exist that no customer was told of"] = untold
     well = f"each of {len(held.orders):,} orders is there as its customer was told"
     if in_doubt:
         well += f", as far as can be said with {in_doubt:,} steps in doubt"
@@ -149,7 +149,7 @@ def _stock(held: Held, stock: Mapping[str, int]) -> Verdict:
     return _verdict(
         "stock",
         {f"of {len(stock):,} products do not have the stock that the orders leave": off},
-        f"of each of {len(stock):,} products there is what was there at first, less what is ordered",
+        f"the stock of each of {len(stock):,} products is what it was at first, less the orders",
     )
 
 

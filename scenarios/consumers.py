@@ -117,7 +117,7 @@ class Consumers:
     """A group of consumers, worked on under load."""
 
     name = "consumers"
-    summary = "can a group of consumers be restarted one by one, made smaller and larger, while events come?"
+    summary = "can the consumers of a group restart, leave and join under load, and is every event still handled?"
     parameters = ConsumersParameters
     commands = PRODUCERS | CONSUMERS | {"xautoclaim", "xclaim", "xgroup|delconsumer", "xinfo|consumers"}
     figures = figure_names(
@@ -317,7 +317,9 @@ class Operator:
             self._line.supervisor.stop(name)
         if self._has_group:
             consumer = str(number)
-            self._until(lambda: not self._in_hand.counts().get(consumer), f"others have claimed what {name} had")
+            self._until(
+                lambda: not self._in_hand.counts().get(consumer), f"others have claimed the events of {name}"
+            )
             self.claimed_s = (self._now_ns() - end_ns) / 1e9
             deleted = [self._client.xgroup_delconsumer(stream, GROUP, consumer) for stream in self._streams]
             self.deleted_with = sum(int(count) for count in deleted)
@@ -448,7 +450,7 @@ def all_worked(name: str, shares: Shares) -> Verdict:
     """Whether each consumer of the group, also the one that was added, has handled events."""
     idle = [each for each, count in shares.handled.items() if not count]
     if not any(shares.handled.values()):
-        return Verdict(name=name, status="UNKNOWN", detail="nobody says to have handled an event")
+        return Verdict(name=name, status="UNKNOWN", detail="no consumer reports a handled event")
     if idle:
         return Verdict(name=name, status="FAIL", detail=f"{', '.join(idle)} handled no event")
     told = ", ".join(f"{each} {shares.share(each) or 0:.0%}" for each in shares.handled)
@@ -517,7 +519,11 @@ def headline(chosen: ConsumersParameters, told: Told) -> str:
     is_claimed = chosen.delivery == "at_least_once" and chosen.how != "stop"
     claims_s = [told.value("roll.claimed_s.max"), told.value("removed.claimed_s") if is_claimed else None]
     known_s = [seconds for seconds in claims_s if seconds is not None]
-    claimed = f"; what one had in hand was another's after {max(known_s):.2f} s at most" if known_s else ""
+    claimed = (
+        f"; another consumer had taken over the events in hand after {max(known_s):.2f} s at most"
+        if known_s
+        else ""
+    )
     load = f", at {chosen.rate_per_s:,.0f}/s" if has_arrived(told) else ""
     return (
         f"{chosen.consumers} consumers were {_SAID[chosen.how]} one by one and came back, one was removed and one "

@@ -111,10 +111,10 @@ _SAID: dict[Way, str] = {
     "kill_in_batch": "The CRM was killed in the middle of a batch and away",
     "stop": "The CRM was stopped",
     "freeze": "The CRM was frozen",
-    "cut": "The line {link} was cut",
-    "cut_half_open": "The line {link} was silent",
-    "delay": "The line {link} was delayed by {ms:g} ms",
-    "slow": "The mail service took {ms:g} ms a request",
+    "cut": "The connection {link} was cut",
+    "cut_half_open": "The connection {link} was silent",
+    "delay": "The connection {link} was delayed by {ms:g} ms",
+    "slow": "The mail service took {ms:g} ms for each request",
     "poison": "An event that always fails was there",
     "pause": "Redis was paused",
     "restart_empty": "Redis was away, and came back empty,",
@@ -217,7 +217,7 @@ class CrmOutage:
     """Something that a consumer needs breaks under load and heals."""
 
     name = "crm_outage"
-    summary = "what happens when a consumer dies? is every event accounted for?"
+    summary = "a consumer is killed under load: is every event accounted for, and how long does recovery take?"
     parameters = OutageParameters
     commands = PRODUCERS | CONSUMERS
     figures = figure_names(
@@ -505,7 +505,9 @@ def headline(chosen: OutageParameters, told: Told) -> str:
     """
     said = _SAID[chosen.fault].format(link=chosen.link, ms=chosen.delay_ms)
     backlog = told.value("backlog_events")
-    waited = "what waited was not seen" if backlog is None else f"{backlog:,.0f} events waited at most"
+    waited = (
+        "the number of waiting events is not known" if backlog is None else f"{backlog:,.0f} events waited at most"
+    )
     return (
         f"{said} for {told.value('outage_s') or 0:.1f} s{by_hand_said(told)}; {waited}; "
         f"{lost_said(told)}, {twice_said(told)}; {_caught_said(told)}{arrived_said(told)}."
@@ -515,19 +517,20 @@ def headline(chosen: OutageParameters, told: Told) -> str:
 def _caught_said(told: Told) -> str:
     first_s, draining_s = told.value("first_effect_s"), told.value("draining_s")
     if told.value("lost") is None:
-        return "it had not caught up when it was waited for no longer"
+        return "it had not caught up when the run stopped waiting"
     if draining_s is None or first_s is None:
         # With events missing nobody can tell from counts when the rest was applied.
-        return "when it had caught up is not known"
+        return "the moment when it had caught up is not known"
     said = (
-        f"the first effect came {first_s:.2f} s after it came back, "
-        f"and what waited then was drained {draining_s:.2f} s later"
+        f"the first effect came {first_s:.2f} s after its return; "
+        f"the events that waited then were drained {draining_s:.2f} s later"
     )
     caught_up_s, predicted_s = told.value("caught_up_s"), told.value("predicted_drain_s")
     if caught_up_s is None or predicted_s is None:
         return said
     return (
-        f"{said}, and what came meanwhile {caught_up_s:.2f} s after it came back ({predicted_s:.2f} s predicted)"
+        f"{said}, and the events that came meanwhile {caught_up_s:.2f} s after its return "
+        f"({predicted_s:.2f} s predicted)"
     )
 
 

@@ -100,7 +100,7 @@ class Journey:
     """Shoppers at the shop's gateway."""
 
     name = "journey"
-    summary = "how fast is the shop for its customers, when each thing they do is due by a schedule?"
+    summary = "how fast is the shop over HTTP, when each action of a shopper is due by a schedule?"
     parameters = JourneyParameters
     commands = PRODUCERS | READERS | CONSUMERS
     figures = (

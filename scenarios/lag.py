@@ -323,10 +323,14 @@ def _burst_said(chosen: LagParameters, told: Told) -> str:
 def _ramp_said(chosen: LagParameters, told: Told) -> str:  # noqa: ARG001 - as for the other shapes
     capacity, highest = told.value("capacity_per_s"), told.value("ramped_to_per_s")
     if capacity is not None:
-        return f"The CRM bears {capacity:,.0f} events a second: from there on lag grew without bound"
+        return f"The CRM can handle {capacity:,.0f} events a second: from there on lag grew without bound"
     limit = told.limited_by.get("")
-    why = f"beyond it not all arrived that was due: {limit}" if limit else "the load never went beyond it"
-    return f"The CRM bears at least {highest or 0:,.0f} events a second: {why}"
+    why = (
+        f"beyond that rate the load did not arrive in full: {limit}"
+        if limit
+        else "the load never went beyond that rate"
+    )
+    return f"The CRM can handle at least {highest or 0:,.0f} events a second: {why}"
 
 
 def _steady_said(chosen: LagParameters, told: Told) -> str:
@@ -340,7 +344,7 @@ def _steady_said(chosen: LagParameters, told: Told) -> str:
     if limit:
         return f"{limit}; of what arrived {grew}" if growth_per_s is not None else f"{limit}; {grew}"
     if has_arrived(told) is None:
-        return f"{chosen.base_per_s:,.0f}/s were due, and nobody saw how many arrived; {grew}"
+        return f"{chosen.base_per_s:,.0f}/s were due, and it was not seen how many arrived; {grew}"
     return f"At {chosen.base_per_s:,.0f}/s {grew}"
 
 
@@ -349,9 +353,9 @@ def _caught_said(chosen: LagParameters, told: Told) -> str:
     since = "the burst" if chosen.shape == "burst" else "the load"
     if drain_s is None:
         return (
-            "it had not caught up when it was waited for no longer"
+            "it had not caught up when the run stopped waiting"
             if told.value("lost") is None
-            else "when it had caught up was not seen"
+            else "the moment when it had caught up was not seen"
         )
     arrived_s = told.value("burst.arrived_s")
     late = ""

@@ -247,7 +247,7 @@ class Effects:
         try:
             ids = [mail.event_id for mail in self._decoder.decode_lines(lines)]
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise OSError(f"what it answered is no list of mails ({error})") from error
+            raise OSError(f"its answer is not a list of mails ({error})") from error
         self.note(ids)
         return len(ids)
 

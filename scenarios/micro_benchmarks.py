@@ -53,7 +53,7 @@ class Micro:
     """The micro-benchmarks, run by pytest-benchmark."""
 
     name = "micro"
-    summary = "what does each single step cost, beside the bare command?"
+    summary = "what does each single step cost, compared with the bare command?"
     parameters = MicroParameters
     figures = figure_names(
         "micro",

@@ -129,7 +129,7 @@ class RandomFaults:
 
     name = "random_faults"
     wants_own_server = True
-    summary = "does any of a hundred outages at random lose an event, or have an effect twice?"
+    summary = "do many random outages lose an event, or cause an effect twice?"
     parameters = RandomFaultsParameters
     figures = figure_names(
         "random_faults",

@@ -112,7 +112,7 @@ class RedisCrash:
 
     name = "redis_crash"
     wants_own_server = True
-    summary = "what is gone of what Redis had acknowledged, when it is killed under load?"
+    summary = "Redis is killed under load: which acknowledged events are gone?"
     parameters = CrashParameters
     figures = figure_names(
         "redis_crash",
@@ -468,7 +468,7 @@ def headline(chosen: CrashParameters, told: Told) -> str:
         parts.append(said + arrived_said(told, durability))
     return (
         f"Redis was killed under load{by_hand_said(told)}. Of the acknowledged events, {'; '.join(parts)}. "
-        "A killed process is no lost power: what it had written, the kernel has kept."
+        "Killing a process is not a power failure: the kernel keeps what the process had written."
     )
 
 

@@ -89,7 +89,7 @@ class Replay:
     """Replays a topic to its entities, at three sizes."""
 
     name = "replay"
-    summary = "how fast is the past read back, and does it stay so as it grows?"
+    summary = "how fast are entities rebuilt from their events, and does the speed hold as the history grows?"
     parameters = ReplayParameters
     commands = PRODUCERS | READERS
     figures = figure_names(

@@ -67,8 +67,8 @@ BOUND_TRIMS = 4
 NODE_ENTRIES = 100
 
 _SAID: dict[Policy, str] = {
-    "acknowledged": "What every group had acknowledged was trimmed",
-    "maxlen": "The streams were trimmed to a length, whoever had what",
+    "acknowledged": "The events that every group had acknowledged were trimmed",
+    "maxlen": "The streams were trimmed to a length, whatever was acknowledged",
     "none": "Nothing was trimmed",
 }
 
@@ -125,7 +125,7 @@ class Retention:
     """Streams that are trimmed under load, while a consumer is away for some of the time."""
 
     name = "retention"
-    summary = "does trimming keep the streams short, and never take what a consumer has not had?"
+    summary = "does trimming keep the streams short, without removing an event that a consumer still needs?"
     parameters = RetentionParameters
     commands = PRODUCERS | CONSUMERS | {"xtrim", "memory|usage"}
     figures = figure_names(
@@ -340,13 +340,13 @@ def bounded(name: str, lengths: Mapping[str, list[float]], bound_events: int) ->
     """
     longest = max(itertools.chain(*lengths.values()), default=None)
     if longest is None:
-        return Verdict(name=name, status="UNKNOWN", detail="nobody saw how long the streams were")
+        return Verdict(name=name, status="UNKNOWN", detail="the length of the streams was not seen")
     detail = f"at most {longest:,.0f} events were in the streams, {bound_events:,} may be"
     if longest > bound_events:
         return Verdict(name=name, status="FAIL", detail=detail)
     unseen = [_WHEN[when] for when, values in lengths.items() if not values]
     if unseen:
-        detail = f"nobody saw how long the streams were {' or '.join(unseen)}"
+        detail = f"the length of the streams was not seen {' or '.join(unseen)}"
         return Verdict(name=name, status="UNKNOWN", detail=detail)
     return Verdict(name=name, status="PASS", detail=detail)
 
@@ -408,7 +408,7 @@ def headline(chosen: RetentionParameters, told: Told) -> str:
         if (value := told.value(f"{name}.length.max")) is not None
     ]
     held = (
-        f"the streams held at most {', '.join(lengths)}" if lengths else "how long the streams were was not seen"
+        f"the streams held at most {', '.join(lengths)}" if lengths else "the length of the streams was not seen"
     )
     return (
         f"{_SAID[chosen.policy]}{by_hand_said(told)}, {told.value('trimmed') or 0:,.0f} events in all: {held}; "

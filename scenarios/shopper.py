@@ -88,7 +88,7 @@ class Shopper(JourneyUser):
         """Ask for all orders that are not paid; his own must be among them."""
         listed = {order["id"] for order in self.call("GET", "/orders/unbilled")}
         if self._open.keys() - listed:
-            raise StepError("GET /orders/unbilled: an order of his own is not listed")
+            raise StepError("GET /orders/unbilled: an order of this shopper is not listed")
 
     def _order(self) -> None:
         self.doing = "order"

@@ -124,7 +124,7 @@ def lost_said(told: Told) -> str:
     if not acknowledged:
         return "none was acknowledged"
     if lost is None:
-        return "whether any was lost is not known, since not all that waited was handled"
+        return "whether any was lost is not known, since not all waiting events were handled"
     return f"{lost:,.0f} were lost" if lost else "none was lost"
 
 

@@ -153,7 +153,7 @@ def faults_by_hand(asked: Asked) -> None:
         assert asked.fault({"action": "kill"}) == (200, "CRM was killed")
         status, message = asked.fault({"action": "freeze"})
         assert status == 409
-        assert message.startswith("freeze was not done to crm: kill is open there since")
+        assert message.startswith("freeze was not applied to crm: kill is open there since")
         [window] = asked.get("/shopbench/live").json["live"]["faults"]
         assert (window["name"], window["end_s"]) == ("kill", None)
         assert asked.fault({"action": "start", "target": "crm"}) == (200, "CRM is back")
@@ -223,7 +223,10 @@ def a_form_that_cannot_be(asked: Asked) -> None:
         ({"seed": "one"}, "a seed is a whole number of 0 or more, not 'one'"),
         ({"run_time": "soon"}, "a run time is written as"),
         ({"user_count": "0"}, "the number of users is a whole number 1 or more"),
-        ({"user_count": "100", "spawn_rate": "1.6"}, "100 users at 1.6 a second are not there within 60 s: give"),
+        (
+            {"user_count": "100", "spawn_rate": "1.6"},
+            "100 users at 1.6 a second have not all started within 60 s: give",
+        ),
     ]:
         answer = asked.swarm(**fields)
         assert (answer.status_code, answer.json["success"]) == (200, False), fields
@@ -241,7 +244,7 @@ def a_run_before_that_is_not_finished(asked: Asked) -> None:
         message = asked.swarm().json["message"]
         assert message.startswith("the run before is not finished yet (draining: 12 events behind)")
         asked.environment.runner.state = "running"
-        assert asked.swarm().json["message"].startswith("a run is on")
+        assert asked.swarm().json["message"].startswith("a run is in progress")
     finally:
         asked.session._greenlet = None
         asked.environment.runner.state = "ready"

@@ -155,8 +155,8 @@ def test_all_answered(counts: tuple[int, int, int, int, int], status: Status, de
 @pytest.mark.parametrize(
     ("is_drained", "status", "detail"),
     [
-        (True, "PASS", "consumers have handled all that waited for them"),
-        (False, "FAIL", "consumers had not handled all that waited for them after 30 s"),
+        (True, "PASS", "consumers have handled every event that waited for them"),
+        (False, "FAIL", "consumers had not handled every event that waited for them after 30 s"),
     ],
 )
 def test_drained(is_drained: bool, status: Status, detail: str) -> None:
@@ -180,7 +180,7 @@ AccountChecker = Callable[..., Verdict]
             nothing_twice,
             {"duplicated": 3},
             "no event has had its effect twice",
-            "3 effects happened again for an event that had had its effect",
+            "3 effects were repeated: their events had had an effect before",
         ),
         (
             nothing_unexpected,

@@ -164,7 +164,7 @@ NOT_THERE = f"redis://127.0.0.1:{free_port()}"
         (("up", "--port", "99999"), "--port"),
         (("up", "--topology", "ring"), "--topology"),
         (("up", "--port", FREE, "--server", NOT_THERE), "does not answer"),
-        (("up", "--port", FREE, "--server", "/no/such/program"), "no program"),
+        (("up", "--port", FREE, "--server", "/no/such/program"), "nor a program"),
         (("up", "--port", FREE, "--server", "http://127.0.0.1"), "not the URL of a Redis server"),
         (("up", "--port", FREE, "--state", "/dev/null/x"), "--state"),
         (("up", "--port", FREE, "--server", "/bin/false"), "ended at once"),

@@ -199,7 +199,7 @@ def test_a_fault_that_cannot_be_done_is_told_and_healed() -> None:
         assert target.healed.acquire(timeout=10)
 
     assert target.done == ["kill", "start"]
-    assert errors == ["kill could not be done to crm: kill went wrong"]
+    assert errors == ["kill could not be applied to crm: kill went wrong"]
 
 
 def test_a_target_that_does_not_come_back_is_told() -> None:
@@ -335,7 +335,7 @@ def test_an_error_in_telling_does_not_keep_a_target_from_healing() -> None:
         ([Fault(name="kill", at_ns=0, for_ns=1, target="x")], "there is no target 'x'; there is crm, mail"),
         (
             [Fault(name="cut", at_ns=0, for_ns=1, target="crm")],
-            "crm knows no fault 'cut'; it knows stop, kill, freeze",
+            "crm has no fault 'cut'; it has stop, kill, freeze",
         ),
         (
             [Fault(name="slow", at_ns=0, for_ns=1, target="mail", options={"s": 1})],
@@ -424,7 +424,9 @@ def test_by_hand_a_second_fault_is_refused(by_hand: tuple[Nemesis, FakeTarget, H
     """While a fault is open on a target, another one on it is refused in a clear line, and nothing is done."""
     playing, target, history = by_hand
     playing.inject_now("freeze")
-    with pytest.raises(FaultRefusedError, match=r"^kill was not done to crm: freeze is open there since 0\.0 s$"):
+    with pytest.raises(
+        FaultRefusedError, match=r"^kill was not applied to crm: freeze is open there since 0\.0 s$"
+    ):
         playing.inject_now("kill")
 
     assert target.done == ["freeze"]
@@ -471,11 +473,11 @@ def test_by_hand_only_while_it_is_entered() -> None:
     """Before it is entered and after it is left a nemesis does nothing."""
     target = FakeTarget()
     idle = nemesis(target, [], History(), [])
-    with pytest.raises(FaultRefusedError, match="the nemesis is not playing"):
+    with pytest.raises(FaultRefusedError, match="no plan of faults is running"):
         idle.inject_now("kill")
     with idle:
         pass
-    with pytest.raises(FaultRefusedError, match="the nemesis is not playing"):
+    with pytest.raises(FaultRefusedError, match="no plan of faults is running"):
         idle.inject_now("kill")
     assert target.done == []
 
@@ -484,7 +486,7 @@ def test_by_hand_a_fault_that_cannot_be_done() -> None:
     """It is told to whoever asked, and healed in case half of it was done; the next may be done."""
     target, history, errors = FakeTarget(fails=["kill"]), History(), list[str]()
     with nemesis(target, [], history, errors) as playing:
-        with pytest.raises(FaultError, match="kill could not be done to crm: kill went wrong"):
+        with pytest.raises(FaultError, match="kill could not be applied to crm: kill went wrong"):
             playing.inject_now("kill")
         assert target.done == ["kill", "start"]
         playing.inject_now("freeze")
@@ -536,7 +538,7 @@ def test_a_planned_fault_is_refused_where_one_is_open_by_hand() -> None:
         until(lambda: errors, "it is refused")
         assert target.done == ["freeze"]
 
-    assert errors == ["kill was not done to crm: freeze is open there since 0.0 s"]
+    assert errors == ["kill was not applied to crm: freeze is open there since 0.0 s"]
     assert target.done == ["freeze", "thaw"]
 
 
@@ -712,7 +714,7 @@ def test_half_an_injection_leaves_a_server_that_runs() -> None:
     with Stubborn(Path(get_binary_path()), SystemClock()) as server:
         pid = server.pid
         with playing_by_hand(ServerTarget(server), History()) as playing:
-            with pytest.raises(FaultError, match="kill could not be done to server: no"):
+            with pytest.raises(FaultError, match="kill could not be applied to server: no"):
                 playing.inject_now("kill")
             assert playing.open_faults == []
         assert server.pid == pid
@@ -750,7 +752,7 @@ def test_an_option_that_a_proxy_refuses(server: OwnServer) -> None:
     with Proxy(server.port) as proxy, client_for(f"redis://127.0.0.1:{proxy.port}") as client:
         with (
             playing_by_hand(Part("link", link_faults(proxy)), History()) as playing,
-            pytest.raises(FaultError, match="cut could not be done to link: Invalid enum value 'softly'"),
+            pytest.raises(FaultError, match="cut could not be applied to link: Invalid enum value 'softly'"),
         ):
             playing.inject_now("cut", variant="softly")
         assert client.ping()

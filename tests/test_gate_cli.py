@@ -367,7 +367,7 @@ def test_a_dirty_work_tree(toy: Path, name: bytes, shown: str, gate_here: Gate) 
         (["--target", "toy"], "a target is named package.module:factory, not 'toy'"),
         (["--relevant", "insert.p50=10%"], "there is no metric 'insert.p50'; there are append.p50"),
         (["--durability", "perhaps"], "there is no durability 'perhaps'"),
-        (["--cores", "two"], "a round is measured on one or on all cores, not on 'two'"),
+        (["--cores", "two"], "--cores of a gate is one or all, not 'two'"),
         (["--server", "redis://127.0.0.1:6379"], "give it a server program, not a URL"),
         (["--micro", "nowhere.py"], "there is no such file"),
         (["--budget", "nowhere.toml"], "nowhere.toml: No such file"),

@@ -342,7 +342,10 @@ WITHOUT_REPLAY = STORE.replace("def replay", "def read")
 def test_what_only_the_baseline_can_do(tmp_path: Path) -> None:
     """A candidate that has lost an operation does not pass for want of a metric, unless only others count."""
     measure = toys(tmp_path, candidate=WITHOUT_REPLAY)
-    words = "the candidate has no replay, which the baseline has; if that is meant, name the metrics that count"
+    words = (
+        "the candidate has no replay, which the baseline has; "
+        "if you removed it on purpose, name the metrics that count"
+    )
     with Rounds(measure, SystemClock()) as rounds, pytest.raises(SideError, match=words):
         rounds.measure(0)
     with Rounds(msgspec.structs.replace(measure, metrics=("append.p50",)), SystemClock()) as rounds:
@@ -673,7 +676,7 @@ def test_a_metric_that_was_not_measured() -> None:
         (["a b", "a b", "a"], {}, "round 3 has not measured what those before it have: b in one of them only"),
         (["a", "a b"], {}, "round 2 has not measured what those before it have: b in one of them only"),
         (["a b", "a"], {"metrics": ["b"]}, "there is no metric 'b'; there are a"),
-        ([""], {}, "there is nothing that both sides can do"),
+        ([""], {}, "the two sides have no metric in common"),
         (["a b"], {"relevant": {"c": 0.1}}, "there is no metric 'c'; there are a, b"),
     ],
 )

@@ -100,9 +100,9 @@ IN_MEMORY = {"data_directory": {"file_system": "tmpfs", "is_synced": False}}
          "In a burst in which 12,000/s were due for 4 s the CRM fell 4,330 events behind, 0.69 s; it had "
          "caught up 2.48 s after the burst; of the events none was lost."),
         (lag, WAITS | {"events.max": 9.0, "drain_s": None}, {"peak_per_s": 12000},
-         "In a burst of 12,000/s for 4 s the CRM fell 9 events behind; it had not caught up when it was "
-         "waited for no longer; of the events whether any was lost is not known, since not all that waited "
-         "was handled."),
+         "In a burst of 12,000/s for 4 s the CRM fell 9 events behind; it had not caught up when the run "
+         "stopped waiting; of the events whether any was lost is not known, since not all waiting "
+         "events were handled."),
         (lag, BURST | {"growth_per_s": 3.0}, {"shape": "steady", "base_per_s": 1000},
          "At 1,000/s lag did not grow; it had caught up 2.48 s after the load; of the events none was lost."),
         (lag, BURST | {"growth_per_s": 300.0, "lost": 2.0}, {"shape": "steady", "base_per_s": 1000},
@@ -113,37 +113,37 @@ IN_MEMORY = {"data_directory": {"file_system": "tmpfs", "is_synced": False}}
          "20,000/s were due; 6,900/s arrived: the server's core was full; of what arrived lag did not grow; "
          "it had caught up 2.48 s after the load; of the events none was lost."),
         (lag, BURST | {"growth_per_s": 3.0, "short_s": None}, {"shape": "steady", "base_per_s": 1000},
-         "1,000/s were due, and nobody saw how many arrived; lag did not grow; it had caught up 2.48 s after"
+         "1,000/s were due, and it was not seen how many arrived; lag did not grow; it had caught up 2.48 s after"
          " the load; of the events none was lost."),
         (lag, BURST | {"capacity_per_s": 7_012.0, "ramped_to_per_s": 9_000.0}, {"shape": "ramp"},
-         "The CRM bears 7,012 events a second: from there on lag grew without bound; it had caught up 2.48 s"
+         "The CRM can handle 7,012 events a second: from there on lag grew without bound; it had caught up 2.48 s"
          " after the load; of the events none was lost."),
         (lag, BURST | {"capacity_per_s": None, "ramped_to_per_s": 6_800.0, "short_s": 4.0},
          {"shape": "ramp", "told": {"limited_by": FULL}},
-         "The CRM bears at least 6,800 events a second: beyond it not all arrived that was due: the server's"
-         " core was full; it had caught up 2.48 s after the load; of the events none was lost."),
+         "The CRM can handle at least 6,800 events a second: beyond that rate the load did not arrive in full: "
+         "the server's core was full; it had caught up 2.48 s after the load; of the events none was lost."),
         (crm_outage, OUTAGE, {},
          "The CRM was killed and away for 10.0 s; 10,660 events waited at most; none was lost, none had its "
-         "effect twice; the first effect came 1.30 s after it came back, and what waited then was drained "
-         "0.42 s later, and what came meanwhile 1.95 s after it came back (1.90 s predicted)."),
+         "effect twice; the first effect came 1.30 s after its return; the events that waited then were drained "
+         "0.42 s later, and the events that came meanwhile 1.95 s after its return (1.90 s predicted)."),
         (crm_outage, OUTAGE | {"lost": 2.0, "duplicated": 3.0, "draining_s": None}, {"fault": "stop"},
          "The CRM was stopped for 10.0 s; 10,660 events waited at most; 2 were lost, 3 effects happened "
-         "twice; when it had caught up is not known."),
+         "twice; the moment when it had caught up is not known."),
         (crm_outage, OUTAGE | {"lost": None, "draining_s": None}, {},
          "The CRM was killed and away for 10.0 s; 10,660 events waited at most; whether any was lost is not "
-         "known, since not all that waited was handled, no effect had happened twice until then; it had not "
-         "caught up when it was waited for no longer."),
+         "known, since not all waiting events were handled, no effect had happened twice until then; it had not "
+         "caught up when the run stopped waiting."),
         (crm_outage, OUTAGE | {"offered_per_s": 20_000.0, "reached_per_s": 6_900.0, "caught_up_s": None},
          {"told": {"limited_by": FULL}},
          "The CRM was killed and away for 10.0 s; 10,660 events waited at most; none was lost, none had its "
-         "effect twice; the first effect came 1.30 s after it came back, and what waited then was drained "
+         "effect twice; the first effect came 1.30 s after its return; the events that waited then were drained "
          "0.42 s later; of the load, 20,000/s were due; 6,900/s arrived: the server's core was full."),
         (random_faults, HANDLED | {"outages": 8.0}, {},
          "8 outages at random while 20,000 events were appended: none was lost, none had its effect twice."),
         (consumers, HANDLED | {"handled_again": 0.0, "removed.claimed_s": 0.52}, {"rate_per_s": 500},
          "3 consumers were killed one by one and came back, one was removed and one added, at 500/s: of "
-         "20,000 events none was lost, none was handled twice; what one had in hand was another's after 0.52"
-         " s at most."),
+         "20,000 events none was lost, none was handled twice; another consumer had taken over the events in "
+         "hand after 0.52 s at most."),
         (consumers,
          HANDLED | {"handled_again": 4.0, "short_s": 1.0, "offered_per_s": 500.0, "reached_per_s": 90.0},
          {"told": {"limited_by": FULL}},
@@ -151,13 +151,13 @@ IN_MEMORY = {"data_directory": {"file_system": "tmpfs", "is_synced": False}}
          "none was lost, 4 were handled again, none of them with a second effect; of the load, 500/s were "
          "due; 90/s arrived: the server's core was full."),
         (retention, HANDLED | {"trimmed": 19_000.0, "before.length.max": 59.0}, {},
-         "What every group had acknowledged was trimmed, 19,000 events in all: the streams held at most 59 "
-         "before the CRM went away; of 20,000 acknowledged events none was lost."),
+         "The events that every group had acknowledged were trimmed, 19,000 events in all: the streams held "
+         "at most 59 before the CRM went away; of 20,000 acknowledged events none was lost."),
         (redis_crash, {"always.acknowledged": 399.0, "always.gone": 0.0, "always.restart_s": 0.1},
          {"durability": "always"},
          "Redis was killed under load. Of the acknowledged events, synced before each answer, none of 399 "
-         "were gone, and appends were answered 0.10 s after the restart. A killed process is no lost power: "
-         "what it had written, the kernel has kept."),
+         "were gone, and appends were answered 0.10 s after the restart. Killing a process is not a power "
+         "failure: the kernel keeps what the process had written."),
         (journey, {"ok": 2_400.0, "users": 50.0, "response.p50": 4_010.0, "response.p99": 11_520.0, "short_s": 0.0,
                    "browse.answered": 9.0, "browse.response.p99": 11_940.0}, {"rate_per_s": 200},
          "2,400 steps of 50 users at 200/s, counted from when each was due: 4.01 ms at the median and 11.52 "

@@ -94,11 +94,11 @@ def test_books_of_a_shop_without_orders() -> None:
     [
         (
             {"orders": {"o2": ORDERS["o2"]}, "stock": {"p": 10, "q": 9}, "listed": set()},
-            {"orders": "1 orders are not there that a customer was told of"},
+            {"orders": "1 orders are missing although their customers were told of them"},
         ),
         (
             {"orders": ORDERS | {"o1": Order("o1", ["p", "q"], "c")}, "stock": {"p": 9, "q": 8}},
-            {"orders": "1 orders are not as a customer was told"},
+            {"orders": "1 orders differ from what their customers were told"},
         ),
         (
             {
@@ -106,7 +106,7 @@ def test_books_of_a_shop_without_orders() -> None:
                 "stock": {"p": 7, "q": 8},
                 "listed": {"o1", "o3"},
             },
-            {"orders": "1 cancelled orders are there"},
+            {"orders": "1 cancelled orders still exist"},
         ),
         (
             {
@@ -114,7 +114,7 @@ def test_books_of_a_shop_without_orders() -> None:
                 "stock": {"p": 7, "q": 8},
                 "listed": {"o1", "o5"},
             },
-            {"orders": "1 orders are there that nobody was told of"},
+            {"orders": "1 orders exist that no customer was told of"},
         ),
         ({"stock": {"p": 9, "q": 8}}, {"stock": "1 of 2 products do not have the stock that the orders leave"}),
         ({"stock": {"p": 8}}, {"stock": "1 of 2 products do not have the stock that the orders leave"}),
@@ -141,7 +141,7 @@ def test_what_is_in_doubt_may_have_happened() -> None:
     assert failures(there) == {}
     one_more = doubtful | {"o6": Order("o6", ["q"], "c")}
     found = books(one_more, {"p": 6, "q": 7}, ("o2", "o4"), listed={"o1", "o5", "o6"}, in_doubt=1)
-    assert failures(found) == {"orders": "2 orders are there that nobody was told of"}
+    assert failures(found) == {"orders": "2 orders exist that no customer was told of"}
 
 
 def test_a_list_that_may_have_changed_is_unknown() -> None:

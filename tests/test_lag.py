@@ -102,7 +102,7 @@ def test_a_ramp_finds_a_capacity(tmp_path: Path) -> None:
     assert capacity is not None
     # No more than that, and on a machine that is busy less.
     assert 100 <= capacity <= 500
-    assert headline.startswith(f"The CRM bears {capacity:,.0f} events a second")
+    assert headline.startswith(f"The CRM can handle {capacity:,.0f} events a second")
 
 
 @pytest.mark.slow

@@ -290,7 +290,7 @@ def test_what_may_fail_is_up_to_the_verdicts(tmp_path: Path) -> None:
         (["--seed", "one"], "locust: a seed is a whole number of 0 or more, not 'one'"),
         (
             ["--users", "100"],
-            "locust: 100 users at 1 a second are not there within 60 s: give --spawn-rate 2 or more",
+            "locust: 100 users at 1 a second have not all started within 60 s: give --spawn-rate 2 or more",
         ),
     ],
 )

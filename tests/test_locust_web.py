@@ -367,8 +367,8 @@ def shopbench(*arguments: str) -> subprocess.CompletedProcess[str]:
     ("arguments", "says"),
     [
         (["nothing"], "there is no scenario 'nothing'"),
-        (["replay"], "replay is driven by Locust in another form, with parameters of its own: locust -f"),
-        (["micro"], "micro is nothing that Locust can drive; append, lag, "),
+        (["replay"], "Under Locust, replay has another form, with parameters of its own: locust -f"),
+        (["micro"], "Locust cannot drive micro; it can drive append, lag, "),
         (
             ["lag", "-p", "base_per_s=-5"],
             "lag: base_per_s is more than 0 and at most 1,000,000 events a second, not -5",

@@ -235,7 +235,7 @@ def test_each_server_of_a_run_counts() -> None:
     """Three servers one after the other, with 5, 0 and 2 evictions, are 7."""
     verdict = nothing_evicted("x.evictions", evicted(0, 5, 0, 0, 1, 2), LIMITED)
     assert verdict is not None
-    assert "evicted 7 keys (maxmemory-policy allkeys-lru)" in verdict.detail
+    assert "evicted 7 keys with their content (maxmemory-policy allkeys-lru)" in verdict.detail
 
 
 def test_what_the_server_did_is_a_verdict_of_any_run() -> None:

@@ -1,4 +1,4 @@
-"""Every command that the README shows is understood, one of each kind is run; `.ci/run` runs those of tox."""
+"""Every command of the README and of its pages is understood, one of each kind is run; `.ci/run` runs those of tox."""
 
 from __future__ import annotations
 
@@ -30,15 +30,17 @@ pytestmark = pytest.mark.slow
 IN_CI = ("shopbench run --profile smoke", "shopbench selfcheck")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 README = ROOT / "README.md"
+PAGES = [README, *(ROOT / "docs" / name for name in ("command-line.md", "shop.md", "servers.md"))]
 
 
 def commands() -> list[str]:
-    """The commands of the README's code blocks, without their comments."""
-    blocks = re.findall(r"^    ([a-z][^\n]*)$", README.read_text(), re.MULTILINE)
+    """The commands of the pages' code blocks, each once, without their comments."""
+    text = "\n".join(page.read_text() for page in PAGES)
+    blocks = re.findall(r"^    ([a-z][^\n]*)$", text, re.MULTILINE)
     lines = [block.split("  #")[0].strip() for block in blocks]
     return [
         line
-        for line in lines
+        for line in dict.fromkeys(lines)
         if line.split(" ")[0] in {"python3", "pip", "tox", "shopbench", "ordershop", "locust"}
     ]
 
@@ -51,8 +53,30 @@ def own_commands() -> list[str]:
 
 
 def test_the_readme_shows_commands() -> None:
-    """The README's commands are found, so that the tests below test something."""
+    """The commands of each page are found, so that the tests below test something."""
     assert len(own_commands()) >= 6
+    assert [page.name for page in PAGES if "\n    shopbench " not in page.read_text()] == ["shop.md"]
+
+
+def test_the_readme_is_short_and_leads_to_every_page() -> None:
+    """It has at most 120 lines, and a link to each page of docs/."""
+    text = README.read_text()
+    assert len(text.splitlines()) <= 120
+    pages = sorted(page.name for page in (ROOT / "docs").glob("*.md"))
+    assert pages == sorted(set(re.findall(r"\(docs/([\w-]+\.md)\)", text)))
+
+
+def links() -> list[tuple[str, str]]:
+    """The links of every page to files of this repository."""
+    pages = [README, *sorted((ROOT / "docs").glob("*.md"))]
+    found = [(page, target) for page in pages for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text())]
+    return [(str(page.relative_to(ROOT)), target) for page, target in found if "://" not in target]
+
+
+@pytest.mark.parametrize(("page", "target"), links())
+def test_a_link_leads_to_a_file(page: str, target: str) -> None:
+    """What a page leads to is there."""
+    assert ((ROOT / page).parent / target).is_file()
 
 
 def test_ci_runs_the_readmes_two_commands() -> None:

@@ -300,16 +300,16 @@ def load_reached(
     if counts.at_least and seconds.unseen:
         return _too_little_acknowledged(name, counts, seconds, because)
     if not due or not counts.reached or not seconds.judged:
-        detail = f"nobody saw how much of the load had {arrived}{because}"
+        detail = f"it was not seen how much of the load had {arrived}{because}"
         if not due:
             detail = "nothing was due"
         elif not seconds.unseen:
-            detail = "there is no second without a fault of the server to judge it by"
+            detail = "every second had a fault of the server, so there is none to judge by"
         return Verdict(name=name, status="UNKNOWN", detail=detail)
-    in_all = f"of {due:,} that were due {max(0.0, counts.reached[-1][1]):,.0f} had {arrived}"
+    in_all = f"{max(0.0, counts.reached[-1][1]):,.0f} of the {due:,} due operations had {arrived}"
     if seconds.short:
         detail = (
-            f"in {len(seconds.short)} of {seconds.judged} s less than {LEAST_SHARE:.0%} of what was due "
+            f"in {len(seconds.short)} of {seconds.judged} s less than {LEAST_SHARE:.0%} of the due operations "
             f"had {arrived} {counts.allowance_ns / 1e9:.2f} s later: {limit.words}; {in_all} in the end"
         )
         return Verdict(name=name, status="FAIL" if limit.place == "server" else "UNKNOWN", detail=detail)
@@ -321,17 +321,19 @@ def load_reached(
     if counts.at_least:
         later, in_all = "by its end", f"{in_all}. By what it has acknowledged{because}"
     detail = (
-        f"in each of {seconds.judged} s at least {LEAST_SHARE:.0%} of what was due had {arrived} {later}; {in_all}"
+        f"in each of {seconds.judged} s at least {LEAST_SHARE:.0%} of the due operations "
+        f"had {arrived} {later}; {in_all}"
     )
     return Verdict(name=name, status="PASS", detail=detail)
 
 
 def _too_little_acknowledged(name: str, counts: LoadCounts, seconds: Seconds, because: str) -> Verdict:
     """What is not acknowledged may have reached a server or not, and its own count is not there."""
+    of, due = seconds.judged + seconds.unseen, sum(counts.offered_in_s)
     detail = (
-        f"in {seconds.unseen} of {seconds.judged + seconds.unseen} s less than {LEAST_SHARE:.0%} of what was due "
-        f"had been acknowledged by its end, and how much more had reached the server nobody saw{because}; of "
-        f"{sum(counts.offered_in_s):,} that were due {counts.reached[-1][1]:,.0f} were acknowledged in the end"
+        f"in {seconds.unseen} of {of} s less than {LEAST_SHARE:.0%} of the due operations "
+        f"had been acknowledged by its end; it was not seen how many more had reached the server{because}; "
+        f"in the end {counts.reached[-1][1]:,.0f} of the {due:,} due operations were acknowledged"
     )
     return Verdict(name=name, status="UNKNOWN", detail=detail)
 

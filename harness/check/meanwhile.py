@@ -93,7 +93,7 @@ def nothing_evicted(name: str, history: History, server: Mapping[str, Any]) -> V
     evicted = sum(lasts)
     policy = str(server.get("maxmemory-policy", "not recorded"))
     if evicted:
-        detail = f"the server has evicted {evicted:,.0f} keys (maxmemory-policy {policy}) and what was in them"
+        detail = f"the server has evicted {evicted:,.0f} keys with their content (maxmemory-policy {policy})"
         return Verdict(name=name, status="FAIL", detail=detail)
     may_evict = str(server.get("maxmemory", "0")) not in {"0", ""} and policy not in {"noeviction", "not recorded"}
     if not may_evict or not counted:

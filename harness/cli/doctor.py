@@ -94,7 +94,7 @@ def examined(address: ServerUrl | str, needs: Mapping[str, frozenset[str]], cloc
     """
     url = ServerUrl(address)
     asked = ALWAYS | LEFT_OUT.keys() | {"del"} | frozenset().union(*needs.values())
-    refusal, lock, database = "", "", "empty, and ours while a run lasts"
+    refusal, lock, database = "", "", "empty; a run may use it"
     with contextlib.ExitStack() as stack:
         try:
             lock = stack.enter_context(ForeignServer(url, clock)).lock_said
@@ -140,28 +140,30 @@ def before_run(address: ServerUrl | str, chosen: Sequence[tuple[Any, Any]], cloc
     for name, missing in found.lacking.items():
         raise UnfitError(
             f"{url}: this user may not run what {name} needs: "
-            f"{', '.join(map(shown, missing))}; `shopbench doctor --server URL` has the whole table"
+            f"{', '.join(map(shown, missing))}; `shopbench doctor --server URL` shows all rights"
         )
     return [f"left out: {what}" for what in left_out_of(found.allowed)]
 
 
 def doctor_command(
-    names: Annotated[list[str] | None, typer.Argument(help="Scenarios; all of them if none is named.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="Names of scenarios. Default: all of them.")] = None,
     server: Annotated[str | None, typer.Option(help="A redis://, rediss:// or unix:// URL.")] = None,
     server_file: Annotated[Path | None, typer.Option(help="A file that holds such a URL.")] = None,
 ) -> int:
-    """Say what a server at a URL allows, what is missing, and what a run there will lack."""
+    """Say what a server at a URL allows, which rights are missing, and what a run there will lack."""
     from scenarios.catalog import SCENARIOS
 
     url = server_named(server, server_file, os.environ)
     if not isinstance(url, ServerUrl):
-        return _refuse("doctor looks at somebody else's server: give --server a URL")
+        return _refuse("doctor examines a server that runs already: give --server a URL")
     for name in names or ():
         if name not in SCENARIOS:
             return _refuse(f"there is no scenario {name!r}; there are {', '.join(SCENARIOS)}")
     needs = needs_of([(SCENARIOS[name], None) for name in names or SCENARIOS])
     if not needs:
-        return _refuse(f"{', '.join(names or ())} starts a server of its own, and needs none at a URL")
+        return _refuse(
+            f"{', '.join(names or ())} always starts a server of its own, so there is nothing to examine"
+        )
     clock = SystemClock()
     try:
         found = examined(url, needs, clock)
@@ -237,7 +239,7 @@ def _memory(facts: Mapping[str, Any]) -> str:
     policy = facts.get("maxmemory-policy", "not known")
     if facts["maxmemory"] == "0":
         return "no limit"
-    harm = "" if policy == "noeviction" else ": it removes keys when it is full, ours too"
+    harm = "" if policy == "noeviction" else ": when the server is full it removes keys, also those of a run"
     return f"at most {int(facts['maxmemory']):,} bytes, {policy}{harm}"
 
 
@@ -246,6 +248,6 @@ def _rights(found: Examined) -> Table:
     for command, state in sorted(found.allowed.items(), key=lambda each: (each[1] == "allowed", each[0])):
         by = ["every run"] if command in ALWAYS else []
         by += [name for name, needed in found.needs.items() if command in needed]
-        said = ", ".join(by) or "what may be left out"
+        said = ", ".join(by) or "optional parts of a record"
         table.add_row(shown(command), state, "every scenario" if len(by) == len(found.needs) > 1 else said)
     return table

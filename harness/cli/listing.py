@@ -1,7 +1,7 @@
 """What `shopbench list` prints: scenarios, with all that can be chosen for them, and their figures.
 
     append: how fast is an append, at a rate, for each durability?
-        load     6 s in smoke, 30 s in quick, 3 min in standard, 30 min in full; start and drain come on top
+        load   6 s in smoke, 30 s in quick, 3 min in standard, 30 min in full; the start and the drain come on top
         rate_per_s=2000                where most are due
                                        events a second, more than 0 and at most 1,000,000; smoke 500
 
@@ -55,12 +55,12 @@ def figures_of(scenario: Any) -> Iterator[str]:
 def _loads(scenario: Scenario) -> str:
     scheduled_s = getattr(scenario, "scheduled_s", None)
     if scheduled_s is None:
-        return "no schedule: it takes as long as this machine needs"
+        return "no schedule: the duration depends on this machine"
     each = [
         f"{duration(scheduled_s(parameters_of(scenario, profile, {})))} in {profile}"
         for profile in scenario.profiles
     ]
-    return f"{', '.join(each)}; start and drain come on top"
+    return f"{', '.join(each)}; the start and the drain come on top"
 
 
 def duration(seconds: float) -> str:

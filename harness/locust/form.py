@@ -241,7 +241,7 @@ def taken(fields: list[Field], form: Mapping[str, str], shown_host: str) -> dict
             continue
         if name == "host":
             if value not in {"", shown_host}:
-                raise ParameterError("a host is not chosen here, but on the command line: --host")
+                raise ParameterError("the host is set on the command line, with --host, and not here")
             continue
         field = by_label.get(name) or by_name.get(name)
         if field is None:

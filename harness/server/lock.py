@@ -201,7 +201,7 @@ class Lock:
             # Evicted, or lost with the server's data, or expired while that was away.
             self.doubt = self.doubt or "the lock was gone for a while: another run may have used this database"
         else:
-            self.doubt = "another run of shopbench has taken this database meanwhile"
+            self.doubt = "another run of shopbench took this database during this run"
             return False
         return True
 

@@ -15,8 +15,8 @@
     ["p50_us", "p50"], ["p90_us", "p90"], ["p99_us", "p99"], ["p99_9_us", "p99.9"], ["p99_99_us", "p99.99"], ["max_us", "max"],
   ];
   const KINDS = [
-    ["response", "response", "done − due: what a user waits"],
-    ["service", "service", "done − start: what the system needed once it was asked"],
+    ["response", "response", "done − due: how long a user waits"],
+    ["service", "service", "done − start: how long the system needed once it was asked"],
     ["send_lag", "send lag", "start − due: how late the instrument itself was"],
   ];
   const LAGS = [
@@ -434,14 +434,14 @@
     const doing = doingLine();
     const bar = make("progress");
     bar.max = 1;
-    bar.setAttribute("aria-label", "how far the run is");
+    bar.setAttribute("aria-label", "progress of the run");
     const left = make("span", "", "left");
     const line = make("p", undefined, "progress");
     line.append(bar, left);
-    const note = make("p", "Operations that were due so far. Unanswered ones are on their way, or wait for the system: until the load has ended nobody can say more of them.", "note");
+    const note = make("p", "Operations that were due so far. An unanswered operation is on its way, or waits for the system. Which of the two is known only when the load has ended.", "note");
     const tiles = make("dl", undefined, "tiles");
     const events = lagChart();
-    const overTime = chart("Response, second by second", "From when an operation was due until its answer was there; by the second in which it was due.");
+    const overTime = chart("Response, second by second", "From when an operation was due until its answer arrived. Each is shown at the second in which it was due.");
     const charts = make("div", undefined, "charts");
     // On the page of our own these stand below.
     if (!ownPage) charts.append(events.figure, overTime.figure);
@@ -455,7 +455,7 @@
       // A bar without a value says: it is on, nobody knows for how long.
       if (now === "RUNNING") bar.value = page.share;
       else bar.removeAttribute("value");
-      left.textContent = { RUNNING: () => "the schedule ends in " + seconds(page.left_s < 10 ? page.left_s : Math.round(page.left_s)), STARTING: () => "starting: nothing is due yet", DRAINING: () => "the schedule has ended; what was due is being waited for and accounted for", REPORTING: () => "the report is being written" }[now]();
+      left.textContent = { RUNNING: () => "the schedule ends in " + seconds(page.left_s < 10 ? page.left_s : Math.round(page.left_s)), STARTING: () => "starting: nothing is due yet", DRAINING: () => "the schedule has ended; the last operations are awaited and accounted for", REPORTING: () => "the report is being written" }[now]();
       const counts = page.live && page.live.counts;
       tiles.hidden = note.hidden = !counts;
       if (counts) {
@@ -494,7 +494,7 @@
       })));
   }
   function lagChart() {
-    const made = chart("Lag in events", "How many events wait for the consumer, by our own counts at both ends of the line; and as the server sees its group.");
+    const made = chart("Lag in events", "How many events wait for the consumer: by our own counts at both ends of the line, and as the server counts them for its group.");
     return {
       figure: made.figure,
       show() {
@@ -528,7 +528,7 @@
   function percentilesIntro(root) {
     const doing = doingLine();
     root.append(doing.node, make("p",
-      "These are ours: HDR histograms of every answer, of all workers, within 0.1 %, counted from when an operation was due; the report has the same. " +
+      "These percentiles come from ordershop-bench: HDR histograms of every answer, of all workers, within 0.1 %, counted from when an operation was due. The report has the same. " +
       "The Statistics and Charts tabs show Locust’s numbers of the same answers, rounded to 1 ms below 100 ms and to two digits above.", "note"));
     return doing.show;
   }
@@ -549,8 +549,8 @@
     select.setAttribute("aria-label", "operation");
     select.addEventListener("change", () => { chosen.operation = select.value; show(); });
     choices.append(select);
-    const overTime = chart("", "Second by second, by when an operation was due, so that a stall stands where its arrivals were due, at its full length.");
-    const whole = chart("Percentiles of the run so far", "Each step to the right is ten times rarer (the first, five times). A percentile of too few operations is their maximum: p99.99 wants 10,000.");
+    const overTime = chart("", "Each operation is shown at the second in which it was due. So a stall shows where its arrivals were due, at its full length.");
+    const whole = chart("Percentiles of the run so far", "Each step to the right is ten times rarer (the first, five times). A percentile of too few operations is their maximum: p99.99 needs 10,000.");
     const charts = make("div", undefined, "charts");
     charts.append(overTime.figure, whole.figure);
     whole.figure.querySelector("details").open = ownPage;
@@ -604,7 +604,7 @@
     return show;
   }
 
-  const IDLE = "Faults can be done while the load is on, where a scenario has a CRM to break.";
+  const IDLE = "The buttons work while a load is running, in scenarios that have a CRM to break.";
   function faultsView(root) {
     const doing = doingLine();
     const buttons = make("div", undefined, "buttons");
@@ -613,8 +613,8 @@
     const answer = make("p", "", "answer");
     answer.setAttribute("role", "status");
     const made = [
-      ["stop", "Stop CRM", "SIGTERM: it may finish what it has in hand"], ["kill", "Kill CRM", "SIGKILL: it may not"],
-      ["freeze", "Freeze CRM", "SIGSTOP: it keeps its connections, silently"], ["start", "Start CRM", "heals what is open: start it again, or let it go on"],
+      ["stop", "Stop CRM", "SIGTERM: it may finish what it has in hand"], ["kill", "Kill CRM", "SIGKILL: it cannot finish what it has in hand"],
+      ["freeze", "Freeze CRM", "SIGSTOP: it keeps its connections, silently"], ["start", "Start CRM", "heals the open fault: the CRM is started again, or goes on"],
     ].map(([action, words, meaning]) => {
       const button = make("button", words, action === "start" ? "heal" : "");
       button.type = "button";
@@ -630,7 +630,7 @@
     const charts = make("div", undefined, "charts");
     if (!ownPage) charts.append(events.figure);
     const ledger = make("h3", "Ledger");
-    const note = make("p", "Acknowledged to the producer against effects at the end of the line, event by event. Lost is known when everything has drained: until then what has no effect yet is waiting.", "note");
+    const note = make("p", "Events that were acknowledged to the producer, compared one by one with effects at the end of the line. Lost is known when everything has drained. Until then an event without an effect counts as waiting.", "note");
     root.append(doing.node, buttons, answer, ledger, note, tiles, spoken, charts);
     let busy = false;
 
