@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from plain_store import target
 
-from harness.target import OpenTarget
-from harness.target_contract import TargetContract
+from harness.system.contract import TargetContract
+from harness.system.target import OpenTarget
 
 
 class TestPlainStore(TargetContract):

@@ -40,13 +40,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 import harness
-from harness import budgets, checking, run
+from harness.check import budgets
+from harness.check import checkers as checking
 from harness.cli.doctor import UnfitError, before_run, doctor_command
 from harness.cli.plan import check_server, plan_of
-from harness.clock import Clock, SystemClock
-from harness.conduct.parameters import nearest
-from harness.conduct.repeating import measured_again
-from harness.conducting import (
+from harness.conduct.conduct import (
     Interrupted,
     LoadScenario,
     ParameterError,
@@ -58,17 +56,21 @@ from harness.conducting import (
     interruptible,
     parameters_of,
 )
-from harness.cores import Cores
-from harness.driving import OwnProcesses
+from harness.conduct.repeating import measured_again
+from harness.gate.revisions import WorktreeError
+from harness.host.clock import Clock, SystemClock
+from harness.host.cores import Cores
 from harness.host.own_python import own_environment
 from harness.host.placement import PLANS, Plan, placed
+from harness.load.driver import OwnProcesses
 from harness.load.settings import SPIN_SHARE
+from harness.record import run
 from harness.record.alive import settled
-from harness.run import Record, RunError
+from harness.record.parameters import nearest
+from harness.record.run import Record, RunError
 from harness.server.named import VARIABLE, environment_for, is_url, server_named
+from harness.server.servers import Durability
 from harness.server.url import ServerUrl, UrlError, without_secrets
-from harness.servers import Durability
-from harness.worktree import WorktreeError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -283,7 +285,7 @@ def run_command(  # noqa: PLR0913, PLR0917 - a command has as many options as it
 
 def _check_history(history: Path | None) -> None:
     """Say what is wrong with a history before anything is measured."""
-    from harness.trend import read_entries
+    from harness.check.trend import read_entries
 
     if history is not None and history.exists():
         read_entries(history)
@@ -294,7 +296,7 @@ def _budgets(path: Path | None) -> list[budgets.Budget] | None:
 
 
 def _offers() -> dict[str, budgets.Offer]:
-    from harness.gate import Gate, GateParameters
+    from harness.gate.loop import Gate, GateParameters
 
     found = {
         name: budgets.Offer(each.parameters, getattr(each, "figures", ())) for name, each in _catalog().items()
@@ -319,7 +321,7 @@ def _held_to(record: Record, limits: list[budgets.Budget] | None) -> Record:
 
 def _remember(record: Record, history: Path) -> None:
     """Append what has come to its end to the history."""
-    from harness.trend import append_entry, entry_of
+    from harness.check.trend import append_entry, entry_of
     from reports.compare import question, server_of
 
     for each in record.members() or [record]:
@@ -336,7 +338,7 @@ def _conclude(
     as_json: bool = False,
     undecided_is_0: bool = False,
 ) -> int:
-    from harness.trend import read_entries
+    from harness.check.trend import read_entries
     from reports.index import refresh_index
 
     _report(record, as_json=as_json)
@@ -377,7 +379,7 @@ def history_command(
     name: Annotated[str, typer.Argument(help="Name of a scenario, or gate.")],
 ) -> int:
     """Print the history of a scenario as CSV, one row a run, for a spreadsheet or another program."""
-    from harness.trend import as_csv, read_entries
+    from harness.check.trend import as_csv, read_entries
 
     sys.stdout.write(as_csv(read_entries(file), name))
     return checking.EXIT_PASS
@@ -422,7 +424,7 @@ def gate_command(  # noqa: PLR0913, PLR0917 - a command has as many options as i
     runs: Annotated[Path, typer.Option(help="Directory in which run directories are made.")] = Path("runs"),
 ) -> int:
     """Compare the work tree with a baseline revision. Fail for a slowdown that is real and relevant."""
-    from harness.gate_command import GateOptions, prepared, sizes
+    from harness.cli.gate import GateOptions, prepared, sizes
 
     if durability not in {"none", "everysec", "always"}:
         raise UsageError(f"there is no durability {durability!r}; there are none, everysec and always")
@@ -516,7 +518,7 @@ def selfcheck_command(
     """Check the instrument on this machine, in under a minute. With --gate, check the gate, in hours."""
     if gate:
         return _check_gate(rounds, recording, gates, minutes, simulated, into, seed)
-    from harness.selfcheck import selfcheck
+    from harness.selfcheck.checks import selfcheck
 
     clock = SystemClock()
     directory = run.new_directory(runs, selfcheck.name, dt.datetime.fromtimestamp(clock.epoch_s(), dt.UTC))
@@ -543,9 +545,7 @@ def _check_gate(
     into: Path | None,
     seed: int,
 ) -> int:
-    from harness.environment import describe_host
-    from harness.gate_rounds import Measure, SideError
-    from harness.gate_selfcheck import (
+    from harness.gate.error_rates import (
         CURVE_SIMULATED,
         KINDS,
         SelfCheckError,
@@ -555,8 +555,10 @@ def _check_gate(
         record,
         told,
     )
-    from harness.servers import ServerError
-    from harness.worktree import repository_of, source_of
+    from harness.gate.revisions import repository_of, source_of
+    from harness.gate.rounds import Measure, SideError
+    from harness.record.environment import describe_host
+    from harness.server.servers import ServerError
 
     try:
         if into is not None:
@@ -663,7 +665,7 @@ def index_command(
     ] = None,
 ) -> int:
     """Make a page of all runs in a directory: newest first, with the main figures over time and their changes."""
-    from harness.trend import read_entries
+    from harness.check.trend import read_entries
     from reports.index import write_index
 
     for record in run.find_runs(runs):
@@ -710,7 +712,7 @@ def web_command(  # noqa: PLR0913, PLR0917 - a command has as many options as it
     """Start Locust's web UI for a scenario. Server and shop start with each run."""
     from harness.locust.access import AccessError, access_of
     from harness.locust.form import named_by
-    from harness.locust_web import check_server, command_of
+    from harness.locust.web_ui import check_server, command_of
 
     [scenario] = _chosen([name])
     if not hasattr(scenario, "lasting"):

@@ -14,7 +14,7 @@
     index         a directory of runs as a page
     schema        the JSON Schema of `run.json`
 
-    from harness.run import load
+    from harness.record.run import load
     from reports import write_reports
 
     write_reports(load(Path("runs/20261123-141502-append")), Path("runs/20261123-141502-append"))
@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.run import Record, write_atomically
+from harness.record.run import Record, write_atomically
 from reports.render import render
 from reports.series import series_csv
 from reports.summaries import junit, markdown, terminal

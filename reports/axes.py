@@ -21,8 +21,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from harness.history import FaultWindow, Mark, Phase
-from harness.recording import HIGHEST_US
+from harness.measure.recording import HIGHEST_US
+from harness.measure.timeline import FaultWindow, Mark, Phase
 from reports.findings import printable
 
 Part = dict[str, Any]

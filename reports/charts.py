@@ -40,11 +40,11 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from harness.history import History, Reading
 from harness.measure import curves
+from harness.measure.recording import KINDS, Histogram, Int64s, LatencyLog, highest_at
 from harness.measure.sample_size import enough_samples
-from harness.recording import KINDS, Histogram, Int64s, LatencyLog, highest_at
-from harness.run import Record, Run
+from harness.measure.timeline import History, Reading
+from harness.record.run import Record, Run
 from reports import axes
 from reports.axes import Part
 from reports.drain import drain_of, in_words

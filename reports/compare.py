@@ -18,7 +18,7 @@ With one invalid difference the runs are *not comparable*: ratios are shown, but
 A parameter that this table does not know is invalid, since it was asked for; a fact of the environment that it
 does not know only weakens. The name of a host weakens: a container has a new one each time.
 
-There is one run a side, so an interval covers variation within these runs only (`harness.bootstrap`). Suites are
+There is one run a side, so an interval covers variation within these runs only (`harness.check.ratio`). Suites are
 compared member by member, and a single run with the member of a suite that has its scenario.
 """
 
@@ -30,10 +30,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from harness.bootstrap import Ratio, Seconds, ratios, seconds_of
+from harness.check.ratio import Ratio, Seconds, ratios, seconds_of
+from harness.measure.recording import KINDS, LatencyLog
 from harness.measure.sample_size import too_few
-from harness.recording import KINDS, LatencyLog
-from harness.run import Record, Run, Status
+from harness.record.run import Record, Run, Status
 from reports import findings
 from reports.failures import Refusal, refusals
 from reports.findings import printable

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.check.instrument import fell_behind, without_cause
-from harness.run import Record, Run, Verdict
+from harness.record.run import Record, Run, Verdict
 from reports.findings import command, own_verdicts
 
 _MOST_NAMED = 3

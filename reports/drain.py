@@ -23,8 +23,8 @@ from __future__ import annotations
 
 import msgspec
 
-from harness.history import History, Reading
-from harness.run import Record, Run
+from harness.measure.timeline import History, Reading
+from harness.record.run import Record, Run
 from reports.quantities import quantity
 
 # A moment in seconds since the restart, and how many events wait.

@@ -13,9 +13,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from harness.measure.recording import Histogram
 from harness.measure.sample_size import enough_samples
-from harness.recording import Histogram
-from harness.run import Record, Run
+from harness.record.run import Record, Run
 from reports import axes
 from reports.axes import Part
 from reports.charts import Chart, Row, Series, Table, flat_spec, heat_layer, lines, percentile_rows

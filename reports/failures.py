@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from harness.measure.failures import Failure, seen_at
-from harness.run import Run
+from harness.record.run import Run
 
 NONE, NOT_RECORDED, SILENT = "none", "not recorded", "silent"
 

@@ -32,7 +32,7 @@ import msgspec
 
 from harness.check.instrument import without_cause
 from harness.measure.sample_size import too_few
-from harness.run import Figure, Record, Run, Status, Verdict, WorkerShare
+from harness.record.run import Figure, Record, Run, Status, Verdict, WorkerShare
 from reports.quantities import NOT_MEASURED, quantity
 
 # For each scenario: the three figures that a reader in a hurry needs, and what to call them.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import msgspec
 
-from harness.run import Run, Status
+from harness.record.run import Run, Status
 from reports.quantities import NOT_MEASURED, quantity
 
 WIDTH = 240.0

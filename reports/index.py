@@ -8,7 +8,7 @@ listed by its name, with the reason: a run that was cut off is the one that some
 A line of figures over time connects only runs that ask the same question on the same kind of machine
 (`reports.compare.question`): a run at another rate begins a line of its own. Otherwise a smoke run between two
 long ones would look like a regression. Where a line got another level, its change points say when, at which
-revision, and by how much (`harness.change_points`). A history that runs were appended to (`harness.trend`) makes
+revision, and by how much (`harness.check.change_points`). A history that runs were appended to (`harness.check.trend`) makes
 lines longer than the directory goes back; a run that is in both counts once. Lines are inline SVG, each point with
 its value as a title, so the page is small, prints, and needs its script for nothing but the filter.
 
@@ -27,9 +27,9 @@ from urllib.parse import quote
 
 import msgspec
 
-from harness import trend
-from harness.change_points import Change, change_points
-from harness.run import Record, Run, RunError, Status, load, write_atomically
+from harness.check import trend
+from harness.check.change_points import Change, change_points
+from harness.record.run import Record, Run, RunError, Status, load, write_atomically
 from reports import findings
 from reports.compare import listed, question, server_of, spoken_name
 from reports.findings import printable

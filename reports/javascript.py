@@ -16,7 +16,7 @@ from pathlib import Path
 
 import vl_convert
 
-from harness.run import write_atomically
+from harness.record.run import write_atomically
 
 # Counts up when `_made` changes, so that no older script is taken out of the cache.
 _RECIPE = 1

@@ -15,7 +15,7 @@ import itertools
 import math
 from collections.abc import Iterable
 
-from harness.recording import Histogram, Interval, LatencyLog
+from harness.measure.recording import Histogram, Interval, LatencyLog
 
 
 def busiest(log: LatencyLog) -> list[str]:

@@ -17,8 +17,8 @@ from __future__ import annotations
 import msgspec
 
 from harness.check.meanwhile import stalls
-from harness.history import FaultWindow, History, Reading
-from harness.run import SCHEMA, Figure, Record, Run, Status
+from harness.measure.timeline import FaultWindow, History, Reading
+from harness.record.run import SCHEMA, Figure, Record, Run, Status
 from reports import findings
 from reports.charts import Chart, Section, charts, label_of
 from reports.gates import GateRow, gate_rows

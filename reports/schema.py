@@ -2,7 +2,7 @@
 
 `docs/run.schema.json` is what `text` gives; a test compares the two, and renews the file on demand. A schema
 that is written by hand says what somebody once thought the record to be; this one cannot differ from what
-`harness.run.load` takes.
+`harness.record.run.load` takes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from harness.run import SCHEMA, Run
+from harness.record.run import SCHEMA, Run
 
 
 def run_schema() -> dict[str, Any]:

@@ -27,9 +27,9 @@ import csv
 import io
 from collections.abc import Iterator
 
-from harness.history import FaultWindow, Mark, Reading
-from harness.recording import LatencyLog
-from harness.run import Record
+from harness.measure.recording import LatencyLog
+from harness.measure.timeline import FaultWindow, Mark, Reading
+from harness.record.run import Record
 from reports.findings import printable
 from reports.quantities import exact
 

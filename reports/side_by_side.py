@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from harness.bootstrap import CONFIDENCE, FEWEST_BEYOND, FEWEST_SECONDS, RESAMPLES
-from harness.recording import KINDS, Histogram, LatencyLog
-from harness.run import write_atomically
+from harness.check.ratio import CONFIDENCE, FEWEST_BEYOND, FEWEST_SECONDS, RESAMPLES
+from harness.measure.recording import KINDS, Histogram, LatencyLog
+from harness.record.run import write_atomically
 from reports import axes
 from reports.charts import Chart, Row, Series, Table, flat_spec, lines, percentile_rows
 from reports.compare import Comparison, Comparisons, Line, Side, judged, listed, server_of, told_ratio

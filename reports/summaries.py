@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 from xml.etree import ElementTree
 
-from harness.run import Record, Run, Status, Verdict
+from harness.record.run import Record, Run, Status, Verdict
 from reports import findings
 from reports.findings import printable
 from reports.quantities import NOT_MEASURED, exact

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from harness.check.instrument import without_cause
-from harness.run import Figure, Run, Status
+from harness.record.run import Figure, Run, Status
 from reports import findings
 from reports.quantities import quantity
 

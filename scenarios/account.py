@@ -7,11 +7,11 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from harness import checking
+from harness.check import checkers as checking
 from harness.check.load_reached import Seconds
-from harness.conducting import Findings, answered
-from harness.history import History
+from harness.conduct.conduct import Findings, answered
 from harness.measure.outcomes import OK
+from harness.measure.timeline import History
 from scenarios.arrival import Judged, add_arrival
 from scenarios.line import Evidence, Line
 

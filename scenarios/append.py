@@ -32,20 +32,20 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 from msgspec.structs import replace
 
-from harness import checking
-from harness.conduct.figures import figure_names
-from harness.conducting import PUMPED, Findings, Stage, answered
-from harness.history import History
-from harness.ledger import PRODUCER_BITS
+from harness.account.ledger import PRODUCER_BITS
+from harness.check import checkers as checking
+from harness.check.figures import figure_names
+from harness.conduct.conduct import PUMPED, Findings, Stage, answered
+from harness.load.pacing import Pacer, Poisson, Shape, shaped
 from harness.load.settings import PumpSettings
+from harness.measure.probes import HostLoad, Probe, Sampler
+from harness.measure.recording import LatencyLog
 from harness.measure.server_events import server_probes
-from harness.pacing import Pacer, Poisson, Shape, shaped
-from harness.probes import HostLoad, Probe, Sampler
-from harness.recording import LatencyLog
-from harness.run import Record
+from harness.measure.timeline import History
+from harness.record.run import Record
 from harness.server.named import is_url
+from harness.server.servers import Durability
 from harness.server.url import ServerUrl
-from harness.servers import Durability
 from scenarios.arrival import Arriving, Judged, add_arrival
 from scenarios.commands import PRODUCERS
 from scenarios.load import Load
@@ -281,6 +281,6 @@ def headline(chosen: AppendParameters, told: Told) -> str:
 scenario = Append()
 
 if "." not in __name__ and __name__ != "__main__":  # Locust loads a file by itself, under the file's own name
-    from harness.locust_run import locustfile
+    from harness.locust.session import locustfile
 
     AppendUser = locustfile(scenario)

@@ -19,7 +19,7 @@ from typing import Self
 from msgspec import Struct
 from msgspec.structs import replace
 
-from harness import checking
+from harness.check import checkers as checking
 from harness.check.load_reached import (
     LEAST_SHARE,
     LoadCounts,
@@ -31,14 +31,14 @@ from harness.check.load_reached import (
     reached_by,
     seconds_of,
 )
-from harness.conducting import Findings, Stage, operations_below
-from harness.history import FaultWindow, History, Reading
+from harness.conduct.conduct import Findings, Stage, operations_below
 from harness.load.settings import PumpResult
 from harness.measure.curves import SECOND_NS, curve_of, interpolated, readings_of
+from harness.measure.probes import PERIOD_NS, Probe, Sampler
 from harness.measure.reached import CoreOf, Reached
-from harness.probes import PERIOD_NS, Probe, Sampler
-from harness.recording import Histogram, LatencyLog
-from harness.servers import Server
+from harness.measure.recording import Histogram, LatencyLog
+from harness.measure.timeline import FaultWindow, History, Reading
+from harness.server.servers import Server
 
 # However late an instrument may be, what takes longer than this has not reached the server in time.
 _LONGEST_ALLOWANCE_NS = SECOND_NS

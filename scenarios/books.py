@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from harness.run import Verdict
+from harness.record.run import Verdict
 from ordershop.entities import Billing, Inventory, Order
 from ordershop.event_store import EventStore
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.conducting import Scenario
+from harness.conduct.conduct import Scenario
 from scenarios import (
     append,
     consumers,

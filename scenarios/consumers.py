@@ -43,16 +43,16 @@ import redis
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from harness import checking
-from harness.conduct.figures import figure_names
-from harness.conducting import PUMPED, Findings, ParameterError, ScenarioError, Stage
-from harness.faults import FaultError, FaultName, Nemesis
-from harness.history import History, Mark
-from harness.ledger import sequences_of, set_of
-from harness.pacing import constant
-from harness.probes import InHand, Sampler
-from harness.recording import LatencyLog
-from harness.run import Verdict
+from harness.account.ledger import sequences_of, set_of
+from harness.check import checkers as checking
+from harness.check.figures import figure_names
+from harness.conduct.conduct import PUMPED, Findings, ParameterError, ScenarioError, Stage
+from harness.load.pacing import constant
+from harness.measure.probes import InHand, Sampler
+from harness.measure.recording import LatencyLog
+from harness.measure.timeline import History, Mark
+from harness.nemesis.faults import FaultError, FaultName, Nemesis
+from harness.record.run import Verdict
 from ordershop.services.crm import SOURCES
 from ordershop.supervisor import SupervisorError
 from scenarios.account import ACCOUNT, add_account, add_lag, add_line_arrival
@@ -535,6 +535,6 @@ def headline(chosen: ConsumersParameters, told: Told) -> str:
 scenario = Consumers()
 
 if "." not in __name__ and __name__ != "__main__":  # Locust loads a file by itself, under the file's own name
-    from harness.locust_run import locustfile
+    from harness.locust.session import locustfile
 
     ConsumersUser = locustfile(scenario)

@@ -26,7 +26,7 @@ loss can be set beside ours: all that was published while the CRM was away. Of a
 it is not told when it was drained.
 
 What the producers notice is told as ratios, of their response then against before, by whole seconds, with an
-interval (`harness.bootstrap`); `unharmed_within` is how many times as slow passes, `unharmed_draining_within`
+interval (`harness.check.ratio`); `unharmed_within` is how many times as slow passes, `unharmed_draining_within`
 while the CRM drains, when it takes its share of the machine; 0: not judged.
 """
 
@@ -48,16 +48,16 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from harness import checking
-from harness.bootstrap import Ratio, ratios, seconds_of
-from harness.conduct.figures import figure_names
-from harness.conducting import PUMPED, Findings, ParameterError, ScenarioError, Stage
-from harness.faults import Fault, FaultName, Option
-from harness.history import FaultWindow, History, Mark
+from harness.check import checkers as checking
+from harness.check.figures import figure_names
+from harness.check.ratio import Ratio, ratios, seconds_of
+from harness.conduct.conduct import PUMPED, Findings, ParameterError, ScenarioError, Stage
+from harness.load.pacing import constant
 from harness.measure.outcomes import OK, UNKNOWN
-from harness.pacing import constant
-from harness.probes import InHand, Sampler
-from harness.recording import LatencyLog
+from harness.measure.probes import InHand, Sampler
+from harness.measure.recording import LatencyLog
+from harness.measure.timeline import FaultWindow, History, Mark
+from harness.nemesis.faults import Fault, FaultName, Option
 from harness.server.named import is_url
 from ordershop.services.crm import SOURCES
 from scenarios.account import ACCOUNT, add_account, add_lag, add_line_arrival
@@ -537,6 +537,6 @@ def _caught_said(told: Told) -> str:
 scenario = CrmOutage()
 
 if "." not in __name__ and __name__ != "__main__":  # Locust loads a file by itself, under the file's own name
-    from harness.locust_run import locustfile
+    from harness.locust.session import locustfile
 
     CrmOutageUser = locustfile(scenario)

@@ -1,4 +1,4 @@
-"""OrderShop's event store as a target of the gate: the protocol of `harness.target`, nothing besides.
+"""OrderShop's event store as a target of the gate: the protocol of `harness.system.target`, nothing besides.
 
 This file is the candidate's on both sides of a gate; the `ordershop` that it imports is each side's own. So it
 keeps to what the store has had from its first release, and does as little as it can around each call: what is

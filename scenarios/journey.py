@@ -5,7 +5,7 @@
                     +-- told ------------- books -------------- held
 
 Shoppers (`scenarios/shopper.py`, Locust's users) browse, order, change their minds, cancel and pay, each one
-thing at a time, when it is due by a schedule of one of four shapes (`harness/pacing.py`). A step that is late
+thing at a time, when it is due by a schedule of one of four shapes (`harness/load/pacing.py`). A step that is late
 because its shopper still waited counts from when it was due. Afterwards the shop is closed, and its books must say
 what the shoppers were told (`scenarios/books.py`).
 
@@ -35,15 +35,15 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from harness import checking
-from harness.conduct.figures import figure_names
-from harness.conducting import PUMPED, PUMPED_PART, Findings, ScenarioError, Stage, answered, total_of
-from harness.driving import Drive, Journeys
+from harness.check import checkers as checking
+from harness.check.figures import figure_names
+from harness.conduct.conduct import PUMPED, PUMPED_PART, Findings, ScenarioError, Stage, answered, total_of
+from harness.load.driver import Drive, Journeys
+from harness.load.pacing import Pacer, Shape, shaped
 from harness.load.settings import PumpResult
+from harness.measure.probes import GroupLag, HostLoad, Probe, Sampler
+from harness.measure.recording import LatencyLog
 from harness.measure.server_events import server_probes
-from harness.pacing import Pacer, Shape, shaped
-from harness.probes import GroupLag, HostLoad, Probe, Sampler
-from harness.recording import LatencyLog
 from ordershop.event_store import EventStore, connect
 from ordershop.events import EventId, Keys
 from ordershop.services.crm import SOURCES
@@ -434,7 +434,7 @@ def steps_said(told: Told) -> str:
 scenario = Journey()
 
 if "." not in __name__ and __name__ != "__main__":  # Locust loads a file by itself, under the file's own name
-    from harness.locust_run import locustfile
+    from harness.locust.session import locustfile
     from scenarios.shopper import Shopper
 
     JourneyUser = locustfile(scenario, Shopper)

@@ -31,13 +31,13 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from harness import checking
-from harness.conduct.figures import figure_names
-from harness.conducting import PUMPED, Findings, Stage
-from harness.history import History, Mark, Phase
+from harness.check import checkers as checking
+from harness.check.figures import figure_names
+from harness.conduct.conduct import PUMPED, Findings, Stage
+from harness.load.pacing import Pacer, Ramp, Steps, constant
 from harness.measure.curves import SECOND_NS, curve_of, interpolated
-from harness.pacing import Pacer, Ramp, Steps, constant
-from harness.recording import LatencyLog
+from harness.measure.recording import LatencyLog
+from harness.measure.timeline import History, Mark, Phase
 from scenarios.account import ACCOUNT, add_account, add_lag, add_line_arrival, caught_up_ns
 from scenarios.arrival import add_part
 from scenarios.commands import CONSUMERS, PRODUCERS
@@ -367,6 +367,6 @@ def _caught_said(chosen: LagParameters, told: Told) -> str:
 scenario = Lag()
 
 if "." not in __name__ and __name__ != "__main__":  # Locust loads a file by itself, under the file's own name
-    from harness.locust_run import locustfile
+    from harness.locust.session import locustfile
 
     LagUser = locustfile(scenario)

@@ -31,9 +31,15 @@ import redis
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
-from harness.conducting import Findings, ScenarioError, Stage
-from harness.driving import Drive
-from harness.faults import (
+from harness.account.ledger import Ledger, Losses, Order, order_of_effects, sequences_of, set_of
+from harness.conduct.conduct import Findings, ScenarioError, Stage
+from harness.load.driver import Drive
+from harness.load.pacing import Pacer
+from harness.load.settings import PumpResult, PumpSettings
+from harness.measure.outcomes import FAILED, OK, UNKNOWN
+from harness.measure.probes import Gauge, GroupLag, HostLoad, Probe, Sampler
+from harness.measure.server_events import server_probes
+from harness.nemesis.faults import (
     RESTARTS,
     Fault,
     Injection,
@@ -46,16 +52,10 @@ from harness.faults import (
     process_faults,
     slow_fault,
 )
-from harness.ledger import Ledger, Losses, Order, order_of_effects, sequences_of, set_of
-from harness.load.settings import PumpResult, PumpSettings
-from harness.measure.outcomes import FAILED, OK, UNKNOWN
-from harness.measure.server_events import server_probes
-from harness.pacing import Pacer
-from harness.probes import Gauge, GroupLag, HostLoad, Probe, Sampler
-from harness.proxy import Proxy
+from harness.nemesis.proxy import Proxy
 from harness.server.dial import DialError, open_socket
+from harness.server.servers import Durability, OwnServer
 from harness.server.url import ServerUrl
-from harness.servers import Durability, OwnServer
 from ordershop.entities import Customer
 from ordershop.event_store import APPEND_LUA, EventStore, connect
 from ordershop.events import Event, EventId, Keys

@@ -20,8 +20,7 @@ from typing import Annotated, Any, Literal
 import redis
 from msgspec import Meta, Struct
 
-from harness.servers import Server, ServerError
-from harness.workload import (
+from harness.load.workload import (
     Cycle,
     Distribution,
     Mix,
@@ -33,6 +32,7 @@ from harness.workload import (
     payload_sizes,
     placeholder,
 )
+from harness.server.servers import Server, ServerError
 from ordershop.entities import Customer, Product, Topic
 from ordershop.event_store import APPEND_LUA, PROJECT, EventStore, StoreError, append_arguments, connect
 from ordershop.events import Action, Event, Keys, entity_json

@@ -17,11 +17,11 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from harness import checking
-from harness.conduct.figures import figure_names
-from harness.conducting import Findings, ScenarioError, Stage
+from harness.check import checkers as checking
+from harness.check.figures import figure_names
+from harness.conduct.conduct import Findings, ScenarioError, Stage
 from harness.host.own_python import own_environment, own_module
-from harness.run import Verdict
+from harness.record.run import Verdict
 from harness.server.named import environment_for
 from harness.server.url import ServerUrl
 from scenarios.shop import server_for

@@ -37,13 +37,13 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from harness import checking
-from harness.conduct.figures import figure_names
-from harness.conducting import PUMPED, Findings, ParameterError, ScenarioError, Stage
-from harness.faults import Fault, FaultName, Option, random_plan
-from harness.history import FaultWindow, History
-from harness.pacing import Pacer, constant
-from harness.recording import LatencyLog
+from harness.check import checkers as checking
+from harness.check.figures import figure_names
+from harness.conduct.conduct import PUMPED, Findings, ParameterError, ScenarioError, Stage
+from harness.load.pacing import Pacer, constant
+from harness.measure.recording import LatencyLog
+from harness.measure.timeline import FaultWindow, History
+from harness.nemesis.faults import Fault, FaultName, Option, random_plan
 from scenarios.account import ACCOUNT, add_account, add_lag, add_line_arrival
 from scenarios.line import Delivery, Line, LineSettings
 from scenarios.recovery import back_after_s, excess_lag_event_s
@@ -280,6 +280,6 @@ def _longest_recovery_s(history: History, healed: list[FaultWindow]) -> float | 
 scenario = RandomFaults()
 
 if "." not in __name__ and __name__ != "__main__":  # Locust loads a file by itself, under the file's own name
-    from harness.locust_run import locustfile
+    from harness.locust.session import locustfile
 
     RandomFaultsUser = locustfile(scenario)

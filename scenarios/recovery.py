@@ -35,7 +35,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from harness.history import FaultWindow, History
+from harness.measure.timeline import FaultWindow, History
 
 # Over time: (nanoseconds since the run's origin, different events that have had an effect so far), both rising.
 # A repeated effect does not count: it brings no event nearer to its end.

@@ -48,19 +48,19 @@ import numpy as np
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from harness import checking
-from harness.clock import Clock
-from harness.conduct.figures import figure_names
-from harness.conducting import PUMPED, Findings, ParameterError, ScenarioError, Stage
-from harness.faults import Fault
-from harness.history import Entry, FaultWindow, History, Mark, Phase, Reading, SlowMark
-from harness.ledger import Account, Losses
+from harness.account.ledger import Account, Losses
+from harness.check import checkers as checking
+from harness.check.figures import figure_names
+from harness.conduct.conduct import PUMPED, Findings, ParameterError, ScenarioError, Stage
+from harness.host.clock import Clock
+from harness.load.pacing import constant
 from harness.measure.outcomes import OK, UNKNOWN
-from harness.pacing import constant
-from harness.recording import LatencyLog
-from harness.run import Verdict
+from harness.measure.recording import LatencyLog
+from harness.measure.timeline import Entry, FaultWindow, History, Mark, Phase, Reading, SlowMark
+from harness.nemesis.faults import Fault
+from harness.record.run import Verdict
 from harness.server.named import is_url
-from harness.servers import Durability
+from harness.server.servers import Durability
 from scenarios.account import ACCOUNT, add_account, add_line_arrival, caught_up_ns
 from scenarios.line import Delivery, Line, LineSettings
 from scenarios.recovery import first_fault_ns
@@ -475,6 +475,6 @@ def headline(chosen: CrashParameters, told: Told) -> str:
 scenario = RedisCrash()
 
 if "." not in __name__ and __name__ != "__main__":  # Locust loads a file by itself, under the file's own name
-    from harness.locust_run import locustfile
+    from harness.locust.session import locustfile
 
     RedisCrashUser = locustfile(scenario)

@@ -30,16 +30,16 @@ import redis
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from harness.conduct.figures import figure_names
-from harness.conducting import PUMPED, Findings, Stage, answered
-from harness.driving import Drive, Journeys
-from harness.ledger import event_id
+from harness.account.ledger import event_id
+from harness.check.figures import figure_names
+from harness.conduct.conduct import PUMPED, Findings, Stage, answered
+from harness.load.driver import Drive, Journeys
+from harness.load.pacing import ClosedLoop
 from harness.load.settings import PumpResult
+from harness.measure.probes import HostLoad, Probe, Sampler
 from harness.measure.server_events import server_probes
-from harness.pacing import ClosedLoop
-from harness.probes import HostLoad, Probe, Sampler
-from harness.run import Verdict
-from harness.servers import Server
+from harness.record.run import Verdict
+from harness.server.servers import Server
 from ordershop.entities import Customer, Topic
 from ordershop.event_store import EventStore
 from ordershop.events import Action, Event
@@ -289,7 +289,7 @@ def _bytes_per_event(server: Server, events: int) -> float | None:
 scenario = Replay()
 
 if "." not in __name__ and __name__ != "__main__":  # Locust loads a file by itself, under the file's own name
-    from harness.locust_run import locustfile
+    from harness.locust.session import locustfile
     from scenarios.replayer import Replayer
 
     ReplayUser = locustfile(ReplayByUsers(), Replayer)

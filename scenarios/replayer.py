@@ -11,7 +11,7 @@ from typing import Any
 
 from locust.env import Environment
 
-from harness.locust_users import ActingUser, StepError, step
+from harness.locust.users import ActingUser, StepError, step
 
 # isort: split
 import gevent

@@ -44,15 +44,15 @@ import redis
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from harness import checking
-from harness.conduct.figures import figure_names
-from harness.conducting import PUMPED, Findings, ParameterError, ScenarioError, Stage
-from harness.faults import Fault
-from harness.history import History, Mark
-from harness.pacing import constant
-from harness.probes import Sample, Sampler
-from harness.recording import LatencyLog
-from harness.run import Verdict
+from harness.check import checkers as checking
+from harness.check.figures import figure_names
+from harness.conduct.conduct import PUMPED, Findings, ParameterError, ScenarioError, Stage
+from harness.load.pacing import constant
+from harness.measure.probes import Sample, Sampler
+from harness.measure.recording import LatencyLog
+from harness.measure.timeline import History, Mark
+from harness.nemesis.faults import Fault
+from harness.record.run import Verdict
 from ordershop.event_store import EventStore, StoreError, UnavailableError, connect, is_unable
 from ordershop.services.crm import SOURCES
 from scenarios.account import ACCOUNT, add_account, add_lag, add_line_arrival, caught_up_ns
@@ -419,6 +419,6 @@ def headline(chosen: RetentionParameters, told: Told) -> str:
 scenario = Retention()
 
 if "." not in __name__ and __name__ != "__main__":  # Locust loads a file by itself, under the file's own name
-    from harness.locust_run import locustfile
+    from harness.locust.session import locustfile
 
     RetentionUser = locustfile(scenario)

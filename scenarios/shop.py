@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from harness.conducting import ScenarioError, Stage
-from harness.driving import Drive
+from harness.conduct.conduct import ScenarioError, Stage
+from harness.load.driver import Drive
+from harness.load.pacing import Pacer
 from harness.load.settings import PumpError, PumpResult
 from harness.measure.floor import FloorRequest
-from harness.pacing import Pacer
-from harness.servers import Durability, Server, open_server
+from harness.server.servers import Durability, Server, open_server
 from ordershop.event_store import StoreError
 
 GROUP = "crm"

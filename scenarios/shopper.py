@@ -24,7 +24,7 @@ import random
 
 from locust.env import Environment
 
-from harness.locust_users import JourneyUser, StepError, step
+from harness.locust.users import JourneyUser, StepError, step
 from scenarios.books import word
 
 

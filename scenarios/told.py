@@ -20,9 +20,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from harness.conducting import Findings
-from harness.history import FaultWindow
-from harness.run import Record
+from harness.conduct.conduct import Findings
+from harness.measure.timeline import FaultWindow
+from harness.record.run import Record
 
 _MOST_NAMED = 3
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness.servers import OwnServer
+from harness.server.servers import OwnServer
 from ordershop.event_store import EventStore
 from tests.stores import PROGRAMS, OpenStore, open_own, stores_on
 

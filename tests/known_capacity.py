@@ -21,7 +21,7 @@ from typing import Any
 
 import hiredis
 
-from harness.clock import SystemClock
+from harness.host.clock import SystemClock
 
 ROOT = Path(__file__).parents[1]
 _INFO = b"redis_version:7.0.0\r\nredis_mode:standalone\r\nused_memory:1000000\r\naof_enabled:0\r\n"

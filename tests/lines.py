@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import pytest
 
-from harness.clock import SystemClock
-from harness.conducting import Findings, Stage
-from harness.faults import Fault
-from harness.pacing import constant
-from harness.run import Status
+from harness.conduct.conduct import Findings, Stage
+from harness.host.clock import SystemClock
+from harness.load.pacing import constant
+from harness.nemesis.faults import Fault
+from harness.record.run import Status
 from scenarios.account import add_account
 from scenarios.line import Evidence, Line, LineSettings
 from tests.verdicts import settled

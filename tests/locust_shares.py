@@ -5,7 +5,7 @@ It imports Locust, so only processes that tests start may import it.
 
 from __future__ import annotations
 
-from harness.locust_run import Spread
+from harness.locust.session import Spread
 
 # isort: split
 from types import SimpleNamespace
@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from harness.child import Channel
-from harness.clock import Clock, VirtualClock
+from harness.host.child import Channel
+from harness.host.clock import Clock, VirtualClock
+from harness.load.pacing import Pacer
 from harness.load.settings import PumpError, PumpResult, PumpSettings
-from harness.locust_worker import DONE, PREPARE, READY, TICK, Portion, encoded, settings_of
+from harness.load.workload import StampedCommand, placeholder
+from harness.locust.worker import DONE, PREPARE, READY, TICK, Portion, encoded, settings_of
 from harness.measure.outcomes import OK
-from harness.pacing import Pacer
-from harness.workload import StampedCommand, placeholder
 from tests.visitors import Leaping
 
 SECOND_NS = 1_000_000_000

@@ -40,12 +40,12 @@ class Asked:
         from locust.argument_parser import get_parser
         from locust.env import Environment
 
-        from harness.clock import SystemClock
+        from harness.host.clock import SystemClock
         from harness.locust.access import Guarded, access_of
         from harness.locust.login import ask_for_password
-        from harness.locust_run import Session
-        from harness.locust_users import ArrivalUser
-        from harness.locust_web import add_to_web_ui
+        from harness.locust.session import Session
+        from harness.locust.users import ArrivalUser
+        from harness.locust.web_ui import add_to_web_ui
         from scenarios.lag import scenario
 
         self.directory = directory
@@ -75,8 +75,8 @@ class Asked:
     @contextmanager
     def run_with_faults(self) -> Iterator[list[str]]:
         """A run with a CRM, which notes down what is done to it."""
-        from harness.conducting import Findings
-        from harness.faults import Nemesis
+        from harness.conduct.conduct import Findings
+        from harness.nemesis.faults import Nemesis
 
         done: list[str] = []
         crm = SimpleNamespace(name="crm")
@@ -274,9 +274,9 @@ def locusts_table_gets_our_percentiles(asked: Asked) -> None:
     """Also where Locust answers from its cache, which it does for two seconds."""
     import numpy as np
 
-    from harness.conducting import Findings
-    from harness.live import Measured
-    from harness.recording import Recorder
+    from harness.conduct.conduct import Findings
+    from harness.locust.live import Measured
+    from harness.measure.recording import Recorder
 
     recorder = Recorder()
     due = np.zeros(1, np.int64)
@@ -485,7 +485,7 @@ def main(directory: Path) -> None:
     """Let each check ask a web UI of its own, and print what they came to."""
     from locust import events
 
-    from harness.locust_run import add_arguments
+    from harness.locust.session import add_arguments
     from scenarios.lag import scenario
 
     sys.argv = ["locust"]

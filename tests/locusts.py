@@ -19,8 +19,8 @@ from typing import Any, Self
 import psutil
 
 import scenarios
-from harness import run
-from harness.run import Record
+from harness.record import run
+from harness.record.run import Record
 from ordershop.supervisor import free_port
 
 SCENARIOS = Path(scenarios.__file__).parent

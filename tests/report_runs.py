@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.history import Entry, FaultWindow, History, Mark, Reading
-from harness.recording import Histogram, Interval, LatencyLog, Recorder, SparseHistogram
-from harness.run import SCHEMA, Figure, Record, Run, Verdict, load, save, save_measurements
+from harness.measure.recording import Histogram, Interval, LatencyLog, Recorder, SparseHistogram
+from harness.measure.timeline import Entry, FaultWindow, History, Mark, Reading
+from harness.record.run import SCHEMA, Figure, Record, Run, Verdict, load, save, save_measurements
 
 HOSTILE = "</script><script>alert(1)</script><!-- <img src=http://evil.example/x onerror=alert(2)> {{7*7}} \"'&"
 SECRET_URL = "redis://shop:hunter2@10.0.0.7:6379/0"

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from harness.clock import SystemClock
-from harness.servers import OwnServer, open_server
+from harness.host.clock import SystemClock
+from harness.server.servers import OwnServer, open_server
 from ordershop.event_store import EventStore, connect
 
 _NUMBERS = itertools.count(1)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness.clock import SystemClock
+from harness.host.clock import SystemClock
 from harness.host.kernel_dates import ANCILLARY_BYTES, ask_for_dates, date_ns
 from harness.measure.arrival_dates import ArrivalDates
 from tests.waiting import until

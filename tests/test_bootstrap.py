@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.bootstrap import FEWEST_SECONDS, drawn, quantile_us, ratios, seconds_of, sums
-from harness.recording import Histogram, Interval, SparseHistogram
+from harness.check.ratio import FEWEST_SECONDS, drawn, quantile_us, ratios, seconds_of, sums
+from harness.measure.recording import Histogram, Interval, SparseHistogram
 
 QS = (0.0, 0.25, 0.5, 0.9, 0.99, 1.0)
 Values = list[list[int]]

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from harness.faults import Fault
-from harness.run import Status
+from harness.nemesis.faults import Fault
+from harness.record.run import Status
 from scenarios.line import LineSettings
 from tests.lines import Treated, find_consumers_of_tests, treat
 

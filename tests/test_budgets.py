@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import trend
 from harness.__main__ import _held_to, _offers, _remember, main
-from harness.budgets import Budget, BudgetError, budget_verdicts, read_budgets
-from harness.run import SCHEMA, Figure, Run, RunError, Verdict, load, save
+from harness.check import trend
+from harness.check.budgets import Budget, BudgetError, budget_verdicts, read_budgets
+from harness.record.run import SCHEMA, Figure, Run, RunError, Verdict, load, save
 
 ROOT = Path(__file__).parent.parent
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.change_points import (
+from harness.check.change_points import (
     ALPHA,
     LEAST,
     _doubled_ranks,

@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from harness.history import FaultWindow, History, Mark, Phase, Reading
 from harness.measure.curves import add_curve, readings_of
-from harness.recording import Histogram, Interval, LatencyLog, Recorder, SparseHistogram
-from harness.run import Figure, Record, load, save, save_measurements
+from harness.measure.recording import Histogram, Interval, LatencyLog, Recorder, SparseHistogram
+from harness.measure.timeline import FaultWindow, History, Mark, Phase, Reading
+from harness.record.run import Figure, Record, load, save, save_measurements
 from reports import javascript
 from reports.charts import Chart, charts
 from reports.drain import predicted_drain

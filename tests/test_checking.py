@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.bootstrap import Ratio
-from harness.checking import (
+from harness.account.ledger import Account, Losses, Order, Stopped
+from harness.check.checkers import (
     all_answered,
     all_faults_done,
     checked,
@@ -27,9 +27,9 @@ from harness.checking import (
     workers_reported,
     worst,
 )
-from harness.ledger import Account, Losses, Order, Stopped
-from harness.recording import Histogram
-from harness.run import Status, Verdict, WorkerShare
+from harness.check.ratio import Ratio
+from harness.measure.recording import Histogram
+from harness.record.run import Status, Verdict, WorkerShare
 
 GOOD = Account(
     attempted=1200,

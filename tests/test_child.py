@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from harness.child import Channel, Child, ChildError
+from harness.host.child import Channel, Child, ChildError
 from tests.processes import is_alive
 from tests.waiting import until
 
@@ -83,7 +83,7 @@ def test_ctrl_c_while_it_starts_is_its_parents() -> None:
     """SIGINT, which a terminal sends to the whole group, does not reach a child whose interpreter just begins."""
     script = textwrap.dedent("""
         import os, signal
-        from harness.child import Child
+        from harness.host.child import Child
 
         signal.signal(signal.SIGINT, lambda *_: None)
         child = Child("tests.test_child:echo", "hello")
@@ -108,7 +108,7 @@ def test_a_child_that_takes_no_arguments_is_not_left_behind(capfd: pytest.Captur
 def test_it_ends_with_its_parent() -> None:
     """When whoever started it is killed, it is gone."""
     script = textwrap.dedent("""
-        from harness.child import Child
+        from harness.host.child import Child
 
         child = Child("tests.test_child:echo", "hello")
         child.receive()

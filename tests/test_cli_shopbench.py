@@ -21,10 +21,10 @@ import psutil
 import pytest
 import redis
 
-from harness import run
-from harness.conducting import Interrupted, interruptible
-from harness.recording import read_hlog
-from harness.servers import OwnServer
+from harness.conduct.conduct import Interrupted, interruptible
+from harness.measure.recording import read_hlog
+from harness.record import run
+from harness.server.servers import OwnServer
 from scenarios.catalog import SCENARIOS
 from tests.forks import shopbench
 from tests.processes import Ended, is_alive

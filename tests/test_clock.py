@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import harness
-from harness.clock import SystemClock, VirtualClock
+from harness.host.clock import SystemClock, VirtualClock
 
 
 def test_a_virtual_clock_stands_still() -> None:
@@ -69,7 +69,7 @@ def test_the_system_clock_may_be_asked_to_sleep_for_a_time_that_has_passed() -> 
 
 def test_processes_share_the_system_clock() -> None:
     """What another process reads from its clock lies between two readings of ours."""
-    program = "from harness.clock import SystemClock; print(SystemClock().now_ns())"
+    program = "from harness.host.clock import SystemClock; print(SystemClock().now_ns())"
     root = Path(harness.__file__).parent.parent
     before = SystemClock().now_ns()
     theirs = int(subprocess.run([sys.executable, "-c", program], cwd=root, stdout=-1, check=True).stdout)

@@ -15,8 +15,8 @@ from rich.console import Console
 from test_render import Page
 
 from harness.measure.failures import Failure
-from harness.recording import LatencyLog, Recorder
-from harness.run import Figure, Record, RunError, Verdict, WorkerShare, load, save
+from harness.measure.recording import LatencyLog, Recorder
+from harness.record.run import Figure, Record, RunError, Verdict, WorkerShare, load, save
 from reports.compare import Comparison, compare, judged, listed, question, told_ratio, weight_of
 from reports.findings import printable
 from reports.latencies import total_of

@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 import redis
 
-from harness.clock import VirtualClock
-from harness.conducting import (
+from harness.conduct.conduct import (
     Findings,
     Interrupted,
     ParameterError,
@@ -29,12 +28,13 @@ from harness.conducting import (
     interruptible,
     parameters_of,
 )
-from harness.history import Entry, History, Mark
+from harness.host.clock import VirtualClock
 from harness.host.neighbors import snapshot
 from harness.load.settings import PumpError, PumpResult
-from harness.recording import Recorder, SlowOperation
-from harness.run import Figure, Record, Verdict, load
-from harness.servers import ServerError
+from harness.measure.recording import Recorder, SlowOperation
+from harness.measure.timeline import Entry, History, Mark
+from harness.record.run import Figure, Record, Verdict, load
+from harness.server.servers import ServerError
 from tests.waiting import in_threads
 
 S = 1_000_000_000

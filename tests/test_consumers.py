@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from harness.conducting import Findings, ParameterError, ScenarioError, parameters_of
-from harness.history import FaultWindow, History, Reading
-from harness.run import Status
+from harness.conduct.conduct import Findings, ParameterError, ScenarioError, parameters_of
+from harness.measure.timeline import FaultWindow, History, Reading
+from harness.record.run import Status
 from scenarios.consumers import ConsumersParameters, Shares, all_worked, claimed_s, removed_clean, scenario
 from scenarios.counting_crm import handled_path
 from tests.lines import stage_in

@@ -10,7 +10,7 @@ import threading
 import psutil
 import pytest
 
-from harness.cores import core_of, on_core
+from harness.host.cores import core_of, on_core
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system lets nobody choose")
 

@@ -7,10 +7,10 @@ from typing import Any, get_args
 
 import pytest
 
-from harness.conducting import Findings, ScenarioError, parameters_of
-from harness.faults import Fault
-from harness.history import FaultWindow, History, Reading
-from harness.run import Status
+from harness.conduct.conduct import Findings, ScenarioError, parameters_of
+from harness.measure.timeline import FaultWindow, History, Reading
+from harness.nemesis.faults import Fault
+from harness.record.run import Status
 from scenarios.consumers import claimed_s
 from scenarios.crm_outage import ON_LINK, OutageParameters, Way, in_hand, scenario
 from tests.lines import stage_in

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.history import History
 from harness.measure.curves import add_curve, bounds, curve_of, interpolated, per_second, readings_of
+from harness.measure.timeline import History
 
 S = 1_000_000_000
 

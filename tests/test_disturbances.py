@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import report_runs
 
-from harness.clock import VirtualClock
-from harness.conducting import Findings
-from harness.history import History, Reading
+from harness.conduct.conduct import Findings
+from harness.host.clock import VirtualClock
 from harness.host.gc_pauses import GcPauses
-from harness.run import Run
+from harness.measure.timeline import History, Reading
+from harness.record.run import Run
 from reports.findings import load, validity
 
 

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from harness.cli.doctor import UnfitError, before_run, examined, needs_of
-from harness.clock import SystemClock
+from harness.host.clock import SystemClock
 from harness.server.examination import (
     _FORMS,
     ALWAYS,
@@ -20,7 +20,7 @@ from harness.server.examination import (
     left_out_of,
     missing_of,
 )
-from harness.servers import NAMESPACE, OwnServer, client_for
+from harness.server.servers import NAMESPACE, OwnServer, client_for
 from scenarios.catalog import SCENARIOS
 from tests.forks import shopbench
 from tests.processes import Ended

@@ -10,9 +10,9 @@ import pytest
 import report_runs
 import vl_convert
 
-from harness.history import History
-from harness.recording import Interval, Recorder
-from harness.run import Record, load, save, save_measurements
+from harness.measure.recording import Interval, Recorder
+from harness.measure.timeline import History
+from harness.record.run import Record, load, save, save_measurements
 from reports.charts import Chart, charts
 from reports.durabilities import durabilities
 from reports.render import render

@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.clock import SystemClock
-from harness.history import History
-from harness.ledger import Ledger, event_id
+from harness.account.ledger import Ledger, event_id
+from harness.host.clock import SystemClock
+from harness.load.pacing import constant
 from harness.load.settings import PumpResult
 from harness.measure.outcomes import DROPPED, FAILED, OK, UNKNOWN
-from harness.pacing import constant
+from harness.measure.timeline import History
 from scenarios.line import AWAY_NS, Effects, Line, LineSettings, asked_us
 from scenarios.recovery import Applied, recovery
 from tests.lines import stage_in

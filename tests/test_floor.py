@@ -16,8 +16,8 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.clock import SystemClock, VirtualClock
 from harness.host import kernel_dates
+from harness.host.clock import SystemClock, VirtualClock
 from harness.measure.floor import (
     COLUMNS,
     Exchange,
@@ -28,7 +28,7 @@ from harness.measure.floor import (
     quantiles_of,
     side_by_side,
 )
-from harness.servers import OwnServer
+from harness.server.servers import OwnServer
 from tests.oracle import Conversation, Oracle
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux dates what comes")

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.clock import SystemClock
 from harness.host import own_python
+from harness.host.clock import SystemClock
 from harness.host.own_python import own_environment, own_path
-from harness.run import load
-from harness.servers import ServerError, open_server
+from harness.record.run import load
+from harness.server.servers import ServerError, open_server
 from ordershop import supervisor
 from ordershop.supervisor import free_port
 from tests.processes import Ended
@@ -193,7 +193,7 @@ def test_a_gated_package_of_our_name(tmp_path: Path) -> None:
     commit(tmp_path, "a store")
     ended = shopbench(
         tmp_path,
-        *("gate", "--baseline", "HEAD", "--target", "harness.child:target", "--minutes", "0.1"),
+        *("gate", "--baseline", "HEAD", "--target", "harness.host.child:target", "--minutes", "0.1"),
         *("--package", "harness", "--package", "scenarios", "--package", "reports", "--package", "ordershop"),
     )
     assert ended.code in {0, 3}, ended

@@ -20,14 +20,14 @@ import psutil
 import pytest
 
 from harness.__main__ import main
-from harness.clock import SystemClock
-from harness.conducting import Interrupted, interruptible
-from harness.gate_command import GateOptions, Sides, both_sides, top_level
-from harness.gate_micro import MicroRounds
-from harness.gate_rounds import CONTROLS, SIDES, Measure, SideError, overlay
-from harness.gating import ALPHA
-from harness.run import load
-from harness.worktree import WorktreeError, changes, checked_out, commit_of, repository_of, room, source_of
+from harness.cli.gate import GateOptions, Sides, both_sides, top_level
+from harness.conduct.conduct import Interrupted, interruptible
+from harness.gate.decision import ALPHA
+from harness.gate.micro import MicroRounds
+from harness.gate.revisions import WorktreeError, changes, checked_out, commit_of, repository_of, room, source_of
+from harness.gate.rounds import CONTROLS, SIDES, Measure, SideError, overlay
+from harness.host.clock import SystemClock
+from harness.record.run import load
 from tests.forks import shopbench
 from tests.processes import Ended, is_alive
 from tests.waiting import until
@@ -617,8 +617,8 @@ def is_over(pid: int) -> bool:
 IN_A_PROCESS = """
 import sys
 from pathlib import Path
-from harness.conducting import interruptible
-from harness.worktree import checked_out, room
+from harness.conduct.conduct import interruptible
+from harness.gate.revisions import checked_out, room
 
 with interruptible(), room(Path(sys.argv[1])) as path, checked_out(Path(sys.argv[1]), "HEAD", path / "base"):
     print("checked out", flush=True)
@@ -646,7 +646,7 @@ def test_git_is_interrupted(toy: Path, stuck: Path, temporary: Path) -> None:
         until(stuck.exists, "git hangs")
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=30)
-    assert "harness.conducting.Interrupted: SIGTERM" in err
+    assert "harness.conduct.conduct.Interrupted: SIGTERM" in err
     assert is_tidy(toy)
     assert list(temporary.iterdir()) == []
     until(lambda: is_over(int(stuck.read_text())), "the filter has ended, too")
@@ -694,7 +694,7 @@ def test_an_interrupt_while_tidying_up(
         process.send_signal(signal.SIGINT)
         assert process.wait(30)
         assert process.stderr
-        assert "harness.conducting.Interrupted: SIGINT" in process.stderr.read()
+        assert "harness.conduct.conduct.Interrupted: SIGINT" in process.stderr.read()
     assert is_tidy(toy)
     assert list(temporary.iterdir()) == []
 

@@ -10,11 +10,11 @@ import pytest
 import report_runs
 from test_render import Page
 
-from harness.conducting import Findings
-from harness.gate import Gated, GateParameters, judged, tell
-from harness.gate_rounds import Round
-from harness.gating import Decision, Spending
-from harness.run import Run, load, save
+from harness.conduct.conduct import Findings
+from harness.gate.decision import Decision, Spending
+from harness.gate.loop import Gated, GateParameters, judged, tell
+from harness.gate.rounds import Round
+from harness.record.run import Run, load, save
 from reports.gates import WIDTH, gate_rows
 from reports.render import render
 from reports.summaries import markdown

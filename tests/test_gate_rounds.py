@@ -20,12 +20,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from harness import gate, gate_selfcheck, gating
-from harness.clock import SystemClock, VirtualClock
-from harness.conducting import Findings, ScenarioError, Stage
-from harness.cores import Cores, core_of
-from harness.gate_micro import MicroRounds, metric_of
-from harness.gate_rounds import (
+from harness.conduct.conduct import Findings, ScenarioError, Stage
+from harness.gate.decision import Spending
+from harness.gate.error_rates import Ended, Kind, Recorded, SelfCheckError
+from harness.gate.loop import decision as gating
+from harness.gate.loop import error_rates as gate_selfcheck
+from harness.gate.loop import loop as gate
+from harness.gate.micro import MicroRounds, metric_of
+from harness.gate.rounds import (
     CONTROLS,
     METRICS,
     Controls,
@@ -40,11 +42,11 @@ from harness.gate_rounds import (
     measured,
     turns,
 )
-from harness.gate_selfcheck import Ended, Kind, Recorded, SelfCheckError
-from harness.gating import Spending
-from harness.servers import OwnServer, ServerError, open_server
-from harness.target import OpenTarget
-from harness.target_contract import TargetContract
+from harness.host.clock import SystemClock, VirtualClock
+from harness.host.cores import Cores, core_of
+from harness.server.servers import OwnServer, ServerError, open_server
+from harness.system.contract import TargetContract
+from harness.system.target import OpenTarget
 from ordershop.events import Event
 from scenarios.gate_target import OrderShop, ordershop
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.history import (
+from harness.measure.timeline import (
     Entry,
     FaultWindow,
     History,

@@ -18,8 +18,8 @@ import pytest
 import redis
 from redis.exceptions import InvalidResponse
 
-from harness import run
-from harness.servers import OwnServer, client_for
+from harness.record import run
+from harness.server.servers import OwnServer, client_for
 from ordershop.event_store import is_unable
 from tests import forks
 from tests.hostile_server import CONSUMING, LOAD, WRONG, HostileServer, Plan

@@ -11,8 +11,8 @@ import pytest
 import report_runs
 from test_render import Page
 
-from harness.run import Figure, RunError, Verdict, load, save
-from harness.trend import entry_of
+from harness.check.trend import entry_of
+from harness.record.run import Figure, RunError, Verdict, load, save
 from reports.compare import question, server_of
 from reports.findings import printable
 from reports.index import MARK, Group, entries, groups, refresh_index, render_index, write_index

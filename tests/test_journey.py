@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 from harness import __main__ as shopbench
-from harness import run
-from harness.clock import SystemClock
-from harness.conducting import Findings, ParameterError, Stage, conduct, parameters_of
+from harness.conduct.conduct import Findings, ParameterError, Stage, conduct, parameters_of
+from harness.host.clock import SystemClock
 from harness.load.settings import PumpResult
-from harness.recording import Recorder
-from harness.run import Record
+from harness.measure.recording import Recorder
+from harness.record import run
+from harness.record.run import Record
 from ordershop.entities import Billing, Order
 from ordershop.events import Keys
 from ordershop.shop import url_of

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.conducting import Findings, parameters_of
-from harness.history import History, Reading
-from harness.run import Status
+from harness.conduct.conduct import Findings, parameters_of
+from harness.measure.timeline import History, Reading
+from harness.record.run import Status
 from scenarios.lag import LagParameters, ramped, scenario
 from tests.lines import stage_in
 from tests.verdicts import settled

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from harness.ledger import (
+from harness.account.ledger import (
     EXAMPLES,
     MAX_CAPACITY,
     Account,

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from harness.conducting import Findings
-from harness.ledger import sequences_of
-from harness.pacing import constant
+from harness.account.ledger import sequences_of
+from harness.conduct.conduct import Findings
+from harness.load.pacing import constant
 from scenarios.line import Line, LineSettings
 from scenarios.shop import GROUP
 from tests.lines import stage_in

@@ -9,12 +9,12 @@ import hiredis
 import msgspec
 import pytest
 
-from harness.clock import SystemClock
-from harness.conducting import ParameterError, Stage, conduct, parameters_of
-from harness.ledger import event_id
-from harness.run import Record
-from harness.servers import OwnServer
-from harness.workload import StampedCommand, entity_id
+from harness.account.ledger import event_id
+from harness.conduct.conduct import ParameterError, Stage, conduct, parameters_of
+from harness.host.clock import SystemClock
+from harness.load.workload import StampedCommand, entity_id
+from harness.record.run import Record
+from harness.server.servers import OwnServer
 from ordershop.event_store import EventStore
 from ordershop.events import entity_json
 from scenarios import append

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from harness.conducting import Findings, parameters_of
-from harness.driving import Drive, OwnProcesses
+from harness.conduct.conduct import Findings, parameters_of
+from harness.load.driver import Drive, OwnProcesses
+from harness.load.pacing import Pacer
 from harness.load.pump_process import PumpProcess
 from harness.load.settings import PumpSettings
-from harness.pacing import Pacer
-from harness.run import Verdict
-from harness.workload import Source
+from harness.load.workload import Source
+from harness.record.run import Verdict
 from scenarios.append import scenario
 from tests.known_capacity import program_of
 from tests.lines import stage_in

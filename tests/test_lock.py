@@ -15,10 +15,19 @@ import msgspec
 import pytest
 import redis
 
-from harness.clock import SystemClock, VirtualClock
+from harness.host.clock import SystemClock, VirtualClock
 from harness.host.process_identity import is_provably_dead, this_process
 from harness.server.lock import HeldError, Lock, NoLockError
-from harness.servers import LOCK, MARKER, NAMESPACE, ForeignServer, OwnServer, ServerError, client_for, open_server
+from harness.server.servers import (
+    LOCK,
+    MARKER,
+    NAMESPACE,
+    ForeignServer,
+    OwnServer,
+    ServerError,
+    client_for,
+    open_server,
+)
 from tests.stores import PROGRAMS, open_own
 from tests.waiting import in_threads, until
 
@@ -253,8 +262,8 @@ def test_keys_are_removed_where_the_lock_was_evicted(own_server: OwnServer, clie
 
 HOLDER = """
 import sys, time
-from harness.clock import SystemClock, VirtualClock
-from harness.servers import NAMESPACE, open_server
+from harness.host.clock import SystemClock, VirtualClock
+from harness.server.servers import NAMESPACE, open_server
 
 server = open_server(sys.argv[1], SystemClock())
 with server.client() as client:

@@ -13,9 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness import checking, run
-from harness.run import Record
-from harness.servers import OwnServer
+from harness.check import checkers as checking
+from harness.record import run
+from harness.record.run import Record
+from harness.server.servers import OwnServer
 from ordershop.supervisor import free_port
 from tests.forks import shopbench
 from tests.locusts import SCENARIOS, Locust

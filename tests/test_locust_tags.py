@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from harness.run import load, save
+from harness.record.run import load, save
 from reports.compare import compare
 from tests.locusts import Locust
 

@@ -13,12 +13,12 @@ import numpy as np
 import psutil
 import pytest
 
-from harness.child import Child
-from harness.clock import SystemClock
-from harness.driving import Journeys, UsersProcess
+from harness.host.child import Child
+from harness.host.clock import SystemClock
+from harness.load.driver import Journeys, UsersProcess
+from harness.load.pacing import ClosedLoop, Pacer, constant, shaped
 from harness.load.settings import PumpError, PumpResult
-from harness.pacing import ClosedLoop, Pacer, constant, shaped
-from harness.recording import Histogram, LatencyLog
+from harness.measure.recording import Histogram, LatencyLog
 from tests.processes import is_alive
 from tests.waiting import until
 

@@ -16,17 +16,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import live
-from harness.clock import VirtualClock
-from harness.conducting import Findings, ParameterError
-from harness.faults import Nemesis
-from harness.history import FaultWindow, History, Mark, Reading
-from harness.ledger import Account, Ledger, event_id
-from harness.live import Counts, Cursor, Measured, Snapshot, View, standing, thinned
+from harness.account.ledger import Account, Ledger, event_id
+from harness.conduct.conduct import Findings, ParameterError
+from harness.host.clock import VirtualClock
+from harness.locust import live
 from harness.locust.form import options_after
-from harness.locust_web import check_server, command_of, table_rows
-from harness.recording import Histogram, Interval, LatencyLog, Recorder
-from harness.run import Verdict
+from harness.locust.live import Counts, Cursor, Measured, Snapshot, View, standing, thinned
+from harness.locust.web_ui import check_server, command_of, table_rows
+from harness.measure.recording import Histogram, Interval, LatencyLog, Recorder
+from harness.measure.timeline import FaultWindow, History, Mark, Reading
+from harness.nemesis.faults import Nemesis
+from harness.record.run import Verdict
 from scenarios import append, lag
 from tests import locust_web_client
 from tests.test_faults import FakeTarget

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.clock import SystemClock
+from harness.host.clock import SystemClock
 from ordershop.services.mail import Mail, Outbox
 from ordershop.supervisor import Service, Supervisor, free_port
 from tests.shop import Client

@@ -10,12 +10,12 @@ import pytest
 import redis
 
 from harness.check.meanwhile import nothing_evicted, server_verdicts, stalls
-from harness.clock import SystemClock
-from harness.history import History, Reading, ServerEvent, SlowMark, read_timeline, write_timeline
+from harness.host.clock import SystemClock
+from harness.measure.probes import Happening, Sample, Sampler
 from harness.measure.server_events import ServerEvents, between, server_probes
-from harness.probes import Happening, Sample, Sampler
-from harness.run import load
-from harness.servers import OwnServer
+from harness.measure.timeline import History, Reading, ServerEvent, SlowMark, read_timeline, write_timeline
+from harness.record.run import load
+from harness.server.servers import OwnServer
 from tests.forks import shopbench
 from tests.stores import PROGRAMS, open_own
 from tests.waiting import until

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.run import Record, find_runs
+from harness.record.run import Record, find_runs
 from reports.charts import STACK, charts
 from scenarios.micro.percentiles import percentiles_us
 from tests.forks import shopbench

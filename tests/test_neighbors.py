@@ -12,7 +12,7 @@ import pytest
 
 from harness.check.instrument import with_cause
 from harness.host.neighbors import Neighbor, Neighbors, Snapshot, Usage, in_words, neighbors, snapshot
-from harness.run import Verdict
+from harness.record.run import Verdict
 from tests.waiting import until
 
 # A name of its own, so that no other Python here is taken for it.

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness.conducting import Findings, parameters_of
+from harness.conduct.conduct import Findings, parameters_of
 from scenarios import crm_outage, lag
 from scenarios.told import told_of
 from tests.lines import stage_in

@@ -11,9 +11,9 @@ import numpy as np
 import psutil
 import pytest
 
-from harness.clock import SystemClock
 from harness.host import kernel_dates
-from harness.oracle import Notes, Oracle, OracleError
+from harness.host.clock import SystemClock
+from harness.selfcheck.oracle import Notes, Oracle, OracleError
 from tests.processes import is_alive
 from tests.waiting import until
 

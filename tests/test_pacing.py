@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.pacing import (
+from harness.load.pacing import (
     ClosedLoop,
     Pacer,
     PacingError,

@@ -112,7 +112,11 @@ class Seen(NamedTuple):
 def part_of(command: list[str]) -> str:
     """What a process of a run is, by its command line."""
     line = " ".join(command)
-    for part, mark in {"pump": "pump_process:pump_main", "guard": "harness.guard", "server": "--port"}.items():
+    for part, mark in {
+        "pump": "pump_process:pump_main",
+        "guard": "harness.host.guard",
+        "server": "--port",
+    }.items():
         if mark in line:
             return part
     return "service" if "ordershop" in line or "scenarios" in line else "other"

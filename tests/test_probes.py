@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import redis
 
-from harness.clock import SystemClock, VirtualClock
-from harness.history import History
-from harness.probes import Gauge, GroupLag, HostLoad, InHand, Probe, Sample, Sampler, ServerLoad
-from harness.servers import OwnServer, open_server
+from harness.host.clock import SystemClock, VirtualClock
+from harness.measure.probes import Gauge, GroupLag, HostLoad, InHand, Probe, Sample, Sampler, ServerLoad
+from harness.measure.timeline import History
+from harness.server.servers import OwnServer, open_server
 from tests.waiting import until
 
 MS = 1_000_000

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from harness import __main__ as shopbench
-from harness.clock import VirtualClock
+from harness.host.clock import VirtualClock
 
 
 def test_progress_is_told_every_few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,9 +17,9 @@ import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.clock import SystemClock
-from harness.proxy import Delay, Proxy, ProxyError, Variant, Wire
-from harness.servers import OwnServer, client_for
+from harness.host.clock import SystemClock
+from harness.nemesis.proxy import Delay, Proxy, ProxyError, Variant, Wire
+from harness.server.servers import OwnServer, client_for
 from tests.processes import is_alive
 from tests.waiting import in_threads, until
 
@@ -568,7 +568,7 @@ def test_a_port_in_use_is_refused(server: OwnServer) -> None:
 
 STARTER = """
 import time
-from harness.proxy import Proxy
+from harness.nemesis.proxy import Proxy
 
 proxy = Proxy(1)
 proxy.cut("half_open")

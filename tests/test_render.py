@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import report_runs
 
-from harness.history import FaultWindow, History, Reading
-from harness.run import Figure, Record, RunError, load, save, save_measurements
+from harness.measure.timeline import FaultWindow, History, Reading
+from harness.record.run import Figure, Record, RunError, load, save, save_measurements
 from reports import quantities, render, write_reports
 from reports.findings import printable
 from reports.gates import gate_rows

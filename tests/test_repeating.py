@@ -12,14 +12,22 @@ import numpy as np
 import pytest
 import report_runs
 
-from harness import checking
-from harness.clock import VirtualClock
+from harness.check import checkers as checking
+from harness.conduct.conduct import (
+    Findings,
+    Interrupted,
+    Scenario,
+    ScenarioError,
+    Stage,
+    conduct,
+    conduct_suite,
+)
 from harness.conduct.repeating import measured_again, parts_behind
-from harness.conducting import Findings, Interrupted, Scenario, ScenarioError, Stage, conduct, conduct_suite
-from harness.history import FaultWindow, Mark
+from harness.host.clock import VirtualClock
 from harness.load.settings import PumpResult
-from harness.recording import Recorder
-from harness.run import Figure, Record, Run, Status, Verdict, load
+from harness.measure.recording import Recorder
+from harness.measure.timeline import FaultWindow, Mark
+from harness.record.run import Figure, Record, Run, Status, Verdict, load
 from reports import terminal
 from reports.conclusion import conclusion
 from reports.findings import overall, repeats

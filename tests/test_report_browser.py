@@ -21,7 +21,7 @@ import report_runs
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser
 
-from harness.run import Record, load
+from harness.record.run import Record, load
 from reports import write_reports
 from reports.charts import charts
 from reports.compare import compare

@@ -18,8 +18,8 @@ import report_runs
 from msgspec.structs import replace
 
 from harness.__main__ import main
+from harness.record.run import Figure, RunError, load, save
 from harness.record.salvage import salvaged
-from harness.run import Figure, RunError, load, save
 from reports import write_reports
 from scenarios.catalog import SCENARIOS
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from harness.conducting import Findings, ParameterError, parameters_of
-from harness.run import Status
+from harness.conduct.conduct import Findings, ParameterError, parameters_of
+from harness.record.run import Status
 from scenarios.retention import RetentionParameters, bounded, scenario
 from tests.lines import stage_in
 from tests.stores import PROGRAMS

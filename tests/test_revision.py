@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.environment import describe_host
 from harness.host.own_python import ROOT
 from harness.host.revision import own_revision, revision_of
+from harness.record.environment import describe_host
 from tests.test_gate_cli import commit, git
 
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.history import FaultWindow, History, SlowMark
-from harness.recording import Recorder
-from harness.run import (
+from harness.measure.recording import Recorder
+from harness.measure.timeline import FaultWindow, History, SlowMark
+from harness.record.run import (
     SCHEMA,
     Figure,
     Run,

@@ -10,12 +10,12 @@ import pytest
 from msgspec import Meta, Struct
 
 from harness.__main__ import main
+from harness.check.figures import FigureName, figure_names, unit_of
 from harness.cli.listing import duration, figures_of, overview
-from harness.clock import SystemClock
-from harness.conduct.figures import FigureName, figure_names, unit_of
-from harness.conduct.parameters import described, nearest, refused
-from harness.conducting import Stage, conduct, parameters_of
-from harness.gate import Gate, GateParameters
+from harness.conduct.conduct import Stage, conduct, parameters_of
+from harness.gate.loop import Gate, GateParameters
+from harness.host.clock import SystemClock
+from harness.record.parameters import described, nearest, refused
 from scenarios.catalog import SCENARIOS
 
 # The smallest load with which a scenario makes all that it makes.

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_runs import run_of
 
-from harness.budgets import Budget, budget_verdicts
+from harness.check.budgets import Budget, budget_verdicts
 from harness.measure.sample_size import enough_samples, quantile_named, samples_wanted, too_few
-from harness.run import Figure, load, save
+from harness.record.run import Figure, load, save
 from reports.render import render
 from reports.summaries import junit, markdown, terminal
 

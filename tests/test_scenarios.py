@@ -11,9 +11,7 @@ import msgspec
 import pytest
 import redis
 
-from harness import run
-from harness.clock import SystemClock
-from harness.conducting import (
+from harness.conduct.conduct import (
     Findings,
     ParameterError,
     Scenario,
@@ -23,8 +21,10 @@ from harness.conducting import (
     conduct_suite,
     parameters_of,
 )
+from harness.host.clock import SystemClock
+from harness.record import run
+from harness.server.servers import NAMESPACE, OwnServer, Server, ServerError
 from harness.server.url import ServerUrl
-from harness.servers import NAMESPACE, OwnServer, Server, ServerError
 from ordershop.events import Keys
 from scenarios import catalog
 from scenarios.catalog import PROFILES, SCENARIOS

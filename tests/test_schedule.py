@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.load.pacing import Pacer, Poisson, constant, shaped
 from harness.load.schedule import FEW, NEVER, Schedule
-from harness.pacing import Pacer, Poisson, constant, shaped
 
 ORIGIN_NS = 7_000_000_123
 MS = 1_000_000

@@ -14,7 +14,7 @@ import jsonschema
 import pytest
 import report_runs
 
-from harness.run import Run
+from harness.record.run import Run
 from reports.schema import run_schema, text
 
 COMMITTED = Path(__file__).parent.parent / "docs" / "run.schema.json"

@@ -17,8 +17,8 @@ from urllib.parse import quote
 import psutil
 import pytest
 
-from harness import run
-from harness.servers import OwnServer, client_for
+from harness.record import run
+from harness.server.servers import OwnServer, client_for
 from ordershop.supervisor import free_port
 from tests.locusts import SCENARIOS
 from tests.test_server_url import forms_of
@@ -132,7 +132,7 @@ def test_a_cut_line_to_somebody_elses_server(guarded: Guarded, tmp_path: Path) -
     assert verdicts["crm_outage.nothing_lost"] == "PASS", verdicts
     assert done.code in {0, 3}, done.said  # 3: the machine was too busy for the instrument
     assert any("ordershop.services.crm" in line for line in done.lines)
-    assert any("harness.proxy" in line for line in done.lines)
+    assert any("harness.nemesis.proxy" in line for line in done.lines)
     assert_told_nothing(done.said, *done.lines, *files_of(tmp_path))
     assert (
         record.run.environment["server"]["url"]

@@ -13,10 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from harness.clock import SystemClock
+from harness.host.clock import SystemClock
 from harness.host.contention import Contention, ContentionMeter
-from harness.oracle import Oracle, OracleError, responses_ns
-from harness.oracle_checks import (
+from harness.load.pacing import constant
+from harness.measure.recording import Histogram, LatencyLog
+from harness.selfcheck.checks import lateness
+from harness.selfcheck.oracle import Oracle, OracleError, responses_ns
+from harness.selfcheck.oracle_checks import (
     QUANTILES,
     Beside,
     exact_quantiles_us,
@@ -27,10 +30,7 @@ from harness.oracle_checks import (
     scripts,
     tolerance_used,
 )
-from harness.oracle_plain import Exchanges, exchanges
-from harness.pacing import constant
-from harness.recording import Histogram, LatencyLog
-from harness.selfcheck import lateness
+from harness.selfcheck.plain_client import Exchanges, exchanges
 from tests.waiting import until
 
 

@@ -11,8 +11,8 @@ import report_runs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.history import FaultWindow, History, Mark, Reading
-from harness.run import Record, load, save, save_measurements
+from harness.measure.timeline import FaultWindow, History, Mark, Reading
+from harness.record.run import Record, load, save, save_measurements
 from reports.series import HEADER, series_csv
 
 Rows = list[dict[str, str]]

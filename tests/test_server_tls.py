@@ -13,16 +13,16 @@ from typing import NamedTuple
 import pytest
 import redis
 
-from harness.clock import SystemClock
+from harness.host.clock import SystemClock
+from harness.load.pacing import constant
 from harness.load.pump_process import PumpProcess
 from harness.load.settings import PumpError, PumpSettings
-from harness.pacing import constant
-from harness.proxy import Proxy
+from harness.load.workload import StampedCommand, placeholder
+from harness.nemesis.proxy import Proxy
 from harness.server.dial import DialError, open_socket
+from harness.server.servers import ServerError, client_for, open_server
 from harness.server.tls import tls_context
 from harness.server.url import ServerUrl
-from harness.servers import ServerError, client_for, open_server
-from harness.workload import StampedCommand, placeholder
 from ordershop.event_store import connect
 from ordershop.resp import LostError, Resp
 from ordershop.supervisor import free_port

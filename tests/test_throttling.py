@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from harness.check.instrument import cause, judged, with_cause
-from harness.clock import SystemClock, VirtualClock
 from harness.host.cgroup import Group, directories, read_group
+from harness.host.clock import SystemClock, VirtualClock
 from harness.host.neighbors import Neighbor, Neighbors
 from harness.host.throttling import Snapshot, Throttled, in_words, snapshot, throttled
-from harness.run import Figure, Status, Verdict, find_runs
-from harness.selfcheck import limits
+from harness.record.run import Figure, Status, Verdict, find_runs
+from harness.selfcheck.checks import limits
 
 CGROUPS_1 = "9:name=systemd:/\n4:memory:/api/8d\n2:cpuacct,cpu:/docker/4f2a\n0::/\n"
 MOUNTS_1 = (

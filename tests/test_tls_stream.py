@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.clock import SystemClock
+from harness.host.clock import SystemClock
 from harness.host.kernel_dates import ANCILLARY_BYTES, ask_for_dates, date_ns
 from harness.server.tls_stream import Connection, TlsStream
 from ordershop.supervisor import free_port

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import report_runs
 
-from harness.run import Figure, Run, Verdict
+from harness.record.run import Figure, Run, Verdict
 from reports.render import render
 from reports.trust import Row, trust
 

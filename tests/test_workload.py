@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.ledger import event_id
-from harness.workload import StampedCommand, StripedSource, placeholder
+from harness.account.ledger import event_id
+from harness.load.workload import StampedCommand, StripedSource, placeholder
 
 # How long an example takes says nothing here: the machine may be busy.
 unhurried = settings(deadline=None)

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.ledger import event_id
-from harness.pacing import Poisson
-from harness.workload import (
+from harness.account.ledger import event_id
+from harness.load.pacing import Poisson
+from harness.load.workload import (
     Cycle,
     Mix,
     MixedCommands,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from harness import checking
-from harness.run import Record, Verdict
+from harness.check import checkers as checking
+from harness.record.run import Record, Verdict
 
 _OF_THE_MACHINE = ("load_reached", "send_lag")
 

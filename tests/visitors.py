@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.locust_users import JourneyUser, UserPool, step
+from harness.locust.users import JourneyUser, UserPool, step
 
 # isort: split
 import gevent
 from locust.env import Environment
 
-from harness.child import Channel
-from harness.clock import VirtualClock
-from harness.driving import Journeys
+from harness.host.child import Channel
+from harness.host.clock import VirtualClock
+from harness.load.driver import Journeys
+from harness.load.pacing import Pacer, constant
 from harness.load.settings import PumpError
-from harness.pacing import Pacer, constant
 
 
 class Visitor(JourneyUser):

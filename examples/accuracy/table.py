@@ -26,15 +26,15 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from harness.clock import Clock, SystemClock
+from harness.host.clock import Clock, SystemClock
 from harness.host.kernel_dates import ANCILLARY_BYTES, ask_for_dates
+from harness.load.pacing import constant
 from harness.load.pump_process import PumpProcess
 from harness.load.settings import PumpSettings
+from harness.load.workload import StampedCommand, placeholder
 from harness.measure.arrival_dates import ArrivalDates
-from harness.pacing import constant
-from harness.recording import LatencyLog
-from harness.servers import Server, open_server
-from harness.workload import StampedCommand, placeholder
+from harness.measure.recording import LatencyLog
+from harness.server.servers import Server, open_server
 
 PRODUCER = 1
 QUANTILES = (0.5, 0.9, 0.99)

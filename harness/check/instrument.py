@@ -30,7 +30,7 @@ from msgspec.structs import replace
 from harness.host import neighbors, throttling
 from harness.host.neighbors import Neighbors
 from harness.host.throttling import Throttled
-from harness.run import Figure, Run, Verdict
+from harness.record.run import Figure, Run, Verdict
 
 QUANTILES = ("p50", "p99")
 MOST_SHARE, LEAST_US = 0.5, 1_000.0

@@ -46,7 +46,7 @@ from typing import Literal
 from msgspec import Struct
 
 from harness.measure.curves import SECOND_NS, Curve, bounds
-from harness.run import Verdict
+from harness.record.run import Verdict
 
 LEAST_SHARE = 0.98
 # After a fault, until what it has left is not the load's own affair.

@@ -18,8 +18,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from harness.history import History, ServerEvent, SlowMark
-from harness.run import Verdict
+from harness.measure.timeline import History, ServerEvent, SlowMark
+from harness.record.run import Verdict
 
 # Shorter ones are what a scheduler does to anybody.
 STALL_NS = 10_000_000

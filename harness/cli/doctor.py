@@ -23,8 +23,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from harness.checking import EXIT_PASS, EXIT_USAGE
-from harness.clock import Clock, SystemClock
+from harness.check.checkers import EXIT_PASS, EXIT_USAGE
+from harness.host.clock import Clock, SystemClock
 from harness.server.examination import (
     ALWAYS,
     LEFT_OUT,
@@ -38,8 +38,8 @@ from harness.server.examination import (
 )
 from harness.server.facts import describe_server
 from harness.server.named import server_named
+from harness.server.servers import ForeignServer, ServerError, client_for
 from harness.server.url import ServerUrl
-from harness.servers import ForeignServer, ServerError, client_for
 
 LOOKS = 21
 APART_NS = 50_000_000

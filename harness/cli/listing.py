@@ -5,7 +5,7 @@
         rate_per_s=2000                where most are due
                                        events a second, more than 0 and at most 1,000,000; smoke 500
 
-Everything comes from the scenario itself: `harness.conduct.parameters` and `harness.conduct.figures`.
+Everything comes from the scenario itself: `harness.record.parameters` and `harness.check.figures`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from harness.conduct.figures import FigureName
-from harness.conduct.parameters import Parameter, described, told
-from harness.conducting import Scenario, parameters_of
+from harness.check.figures import FigureName
+from harness.conduct.conduct import Scenario, parameters_of
+from harness.record.parameters import Parameter, described, told
 
 WIDTH = 115
 _INDENT = " " * 4

@@ -18,10 +18,10 @@ from typing import Any
 
 from harness.cli.doctor import UnfitError, examined, needs_of
 from harness.cli.listing import duration
-from harness.clock import Clock
-from harness.conduct.parameters import told
+from harness.host.clock import Clock
+from harness.record.parameters import told
+from harness.server.servers import ServerError
 from harness.server.url import ServerUrl, without_secrets
-from harness.servers import ServerError
 
 _INDENT = " " * 4
 

@@ -29,12 +29,12 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import msgspec
 from msgspec.structs import replace
 
-from harness import run
 from harness.check.instrument import fell_behind
-from harness.conducting import Scenario, Stage, conduct
-from harness.history import Entry, FaultWindow, History, Phase, Reading, SlowMark
-from harness.recording import Interval
-from harness.run import Figure, Record, Repeat, Run, Verdict
+from harness.conduct.conduct import Scenario, Stage, conduct
+from harness.measure.recording import Interval
+from harness.measure.timeline import Entry, FaultWindow, History, Phase, Reading, SlowMark
+from harness.record import run
+from harness.record.run import Figure, Record, Repeat, Run, Verdict
 
 FIRST, AGAIN = "first", "again"
 Named = TypeVar("Named", Figure, Verdict)

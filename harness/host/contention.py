@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import psutil
 
-from harness.clock import Clock
+from harness.host.clock import Clock
 
 
 class Contention(msgspec.Struct, frozen=True, kw_only=True):

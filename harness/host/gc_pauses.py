@@ -6,7 +6,7 @@ import gc
 from types import TracebackType
 from typing import Self
 
-from harness.clock import Clock
+from harness.host.clock import Clock
 
 
 class GcPauses:

@@ -23,7 +23,7 @@ import sys
 from collections.abc import Iterable
 from typing import Protocol
 
-from harness.clock import Clock
+from harness.host.clock import Clock
 
 # Python has no names for these. Room for the ancillary data: a date, and an error's address and cause.
 _SO_TIMESTAMPING = 37

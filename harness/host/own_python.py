@@ -1,6 +1,6 @@
 """How a process of ours is started: with our packages, whatever lies in the working directory.
 
-`python -m harness.guard` looks in the working directory first, and so does `python -c`. Somebody who works in a
+`python -m harness.host.guard` looks in the working directory first, and so does `python -c`. Somebody who works in a
 repository with a package called `harness`, `reports` or `scenarios` would have a guard that is theirs, and dies at
 once. So each interpreter that we start gets
 

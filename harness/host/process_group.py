@@ -3,7 +3,7 @@
 A server program may be a wrapper: a shell script, `nice`, a profiler. Who signals only the process that it has
 started kills the shell, and the server goes on. So a program gets a session of its own, and what is meant for it
 goes to its process group; and since a process may leave its group, whatever works in the program's directory
-belongs to it, too. That is how `harness.guard` finds it as well.
+belongs to it, too. That is how `harness.host.guard` finds it as well.
 
     sh wrapper            process group, directory    killpg
       nice redis-server   process group, directory    killpg
@@ -22,7 +22,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.guard import MOST_SWEEPS, sweep
+from harness.host.guard import MOST_SWEEPS, sweep
 
 
 class ProcessGroup:

@@ -13,8 +13,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+from harness.host.git import git_environment
 from harness.host.own_python import ROOT
-from harness.worktree import git_environment
 
 # Written by the build, beside this file's package.
 BUILT = "revision.txt"

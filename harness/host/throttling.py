@@ -18,9 +18,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from harness.clock import Clock
 from harness.host import cgroup
 from harness.host.cgroup import Group
+from harness.host.clock import Clock
 from harness.host.placement import usable_cores
 
 # To be stopped for less than a hundredth of the time disturbs nobody.

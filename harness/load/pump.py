@@ -46,22 +46,22 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from harness.clock import Clock
+from harness.host.clock import Clock
 from harness.host.contention import run_queue_wait_ns
 from harness.host.gc_pauses import GcPauses
 from harness.host.placement import SameCore, usable_cores
 from harness.host.waking import Waking
 from harness.load.account import PumpAccount
 from harness.load.lane import Batch, Lane, read_buffer
+from harness.load.pacing import Pacer
 from harness.load.schedule import NEVER, Schedule
 from harness.load.settings import Instrument, PumpResult, PumpSettings
+from harness.load.workload import Source
 from harness.measure.arrival_dates import ArrivalDates
 from harness.measure.failures import kind_of
 from harness.measure.outcomes import DROPPED, UNKNOWN
-from harness.pacing import Pacer
-from harness.recording import Recorder
+from harness.measure.recording import Recorder
 from harness.server.dial import ReplyError
-from harness.workload import Source
 
 Int64s = NDArray[np.int64]
 

@@ -10,15 +10,15 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.child import Channel, Child, ChildError
-from harness.clock import SystemClock
+from harness.host.child import Channel, Child, ChildError
+from harness.host.clock import SystemClock
+from harness.load.pacing import Pacer
 from harness.load.pump import Pump
 from harness.load.settings import PumpError, PumpResult, PumpSettings
+from harness.load.workload import Source
 from harness.measure.floor import Floor, FloorError, measure_floor
-from harness.pacing import Pacer
-from harness.recording import Interval, Recorder, merged
+from harness.measure.recording import Interval, Recorder, merged
 from harness.server.dial import DialError
-from harness.workload import Source
 
 Int64s = NDArray[np.int64]
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.pacing import Pacer
+from harness.load.pacing import Pacer
 
 Int64s = NDArray[np.int64]
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from harness.measure.failures import Failure
 from harness.measure.floor import Floor, FloorRequest
-from harness.recording import Interval, SlowOperation
-from harness.run import WorkerShare
+from harness.measure.recording import Interval, SlowOperation
+from harness.record.run import WorkerShare
 from harness.server.url import ServerUrl
 
 # A server takes 10,000 by its default, and a host has some 28,000 ports for one address.

@@ -30,7 +30,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from harness.conducting import LoadScenario, ParameterError, parameters_of
+from harness.conduct.conduct import LoadScenario, ParameterError, parameters_of
 from harness.server.named import is_url
 from harness.server.url import ServerUrl
 

@@ -27,7 +27,7 @@ Where there are no dates (unix sockets, systems other than Linux) `done` is when
 
 from __future__ import annotations
 
-from harness.clock import Clock
+from harness.host.clock import Clock
 from harness.host.kernel_dates import date_ns
 
 # Two clocks may drift apart by 500 ppm while one of them is slewed; twice that, and what a preempted read adds.

@@ -20,7 +20,7 @@ import bisect
 import math
 from collections.abc import Iterator, Sequence
 
-from harness.history import History, Reading
+from harness.measure.timeline import History, Reading
 
 SECOND_NS = 1_000_000_000
 KINDS = ("offered", "reached", "answered", "applied")

@@ -40,8 +40,8 @@ from typing import Any, Literal
 import hiredis
 import msgspec
 
-from harness.clock import AWAKE_NS, Clock, wait_until
 from harness.host import kernel_dates
+from harness.host.clock import AWAKE_NS, Clock, wait_until
 from harness.server.dial import DialError, ReplyError, open_socket, packed, read_replies
 from harness.server.tls_stream import Connection
 from harness.server.url import ServerUrl

@@ -29,9 +29,9 @@ from typing import Any, Literal
 
 import hiredis
 
-from harness.clock import Clock
+from harness.host.clock import Clock
 from harness.host.contention import spent_ns
-from harness.probes import Sample
+from harness.measure.probes import Sample
 from harness.server.dial import DialError, ReplyError, open_socket, packed, read_replies
 from harness.server.tls_stream import Connection
 from harness.server.url import ServerUrl

@@ -24,11 +24,11 @@ from typing import Any
 
 import redis
 
-from harness.clock import Clock
-from harness.history import ServerEvent
-from harness.probes import Happening, Probe, Sample, ServerLoad
+from harness.host.clock import Clock
+from harness.measure.probes import Happening, Probe, Sample, ServerLoad
+from harness.measure.timeline import ServerEvent
 from harness.server.lock import is_refused
-from harness.servers import OwnServer, Server
+from harness.server.servers import OwnServer, Server
 
 # Counters that are readings: by which name, in which unit.
 COUNTERS = {

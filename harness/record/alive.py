@@ -20,8 +20,8 @@ from pathlib import Path
 
 import msgspec
 
-from harness import run
-from harness.run import Record, Verdict
+from harness.record import run
+from harness.record.run import Record, Verdict
 
 NAME = ".running"
 KILLED = "it was killed: its process ended before it could finish the record"

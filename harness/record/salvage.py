@@ -17,9 +17,9 @@ from typing import TypeVar
 
 import msgspec
 
-from harness.history import History, HistoryError, read_timeline
-from harness.recording import LatencyLog, RecordingError, read_hlog
-from harness.run import Record, Verdict
+from harness.measure.recording import LatencyLog, RecordingError, read_hlog
+from harness.measure.timeline import History, HistoryError, read_timeline
+from harness.record.run import Record, Verdict
 
 _Read = TypeVar("_Read")
 

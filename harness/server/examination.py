@@ -24,7 +24,7 @@ from typing import Any, Literal
 import redis
 from msgspec import Struct
 
-from harness.clock import Clock
+from harness.host.clock import Clock
 from harness.server.lock import is_refused
 from harness.server.namespace import NAMESPACE
 

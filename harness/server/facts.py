@@ -21,8 +21,8 @@ from typing import Any
 import psutil
 import redis
 
-from harness.clock import Clock
 from harness.host import cgroup
+from harness.host.clock import Clock
 from harness.host.filesystem import data_directory_of, describe_directory
 from harness.server.lock import is_refused
 from harness.server.namespace import MARKER

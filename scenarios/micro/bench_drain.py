@@ -26,9 +26,9 @@ import numpy as np
 import pytest
 import redis
 
-from harness.clock import SystemClock
-from harness.ledger import event_id
-from harness.servers import Server
+from harness.account.ledger import event_id
+from harness.host.clock import SystemClock
+from harness.server.servers import Server
 from ordershop.entities import Customer, Entity, Order, Topic
 from ordershop.event_store import EVENT_ONLY, EventStore
 from ordershop.events import Action, Event

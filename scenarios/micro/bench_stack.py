@@ -26,9 +26,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from harness.clock import SystemClock
+from harness.host.clock import SystemClock
 from harness.server.dial import open_socket
-from harness.servers import Server
+from harness.server.servers import Server
 from ordershop.entities import CustomerDraft
 from ordershop.event_store import EVENT_ONLY, EventStore
 from ordershop.events import Event, entity_json

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.clock import SystemClock
-from harness.servers import Server, open_server
+from harness.host.clock import SystemClock
+from harness.server.servers import Server, open_server
 from ordershop.entities import Customer
 from ordershop.event_store import EventStore, connect
 from ordershop.events import Event

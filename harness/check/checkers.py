@@ -1,0 +1,260 @@
+"""Checkers: pure functions from what a run recorded to a verdict.
+
+    PASS      the evidence says so
+    UNKNOWN   there is no evidence, or the instrument that gathered it was not fit for it
+    FAIL      the evidence says otherwise
+
+No evidence is UNKNOWN, never PASS: an empty histogram, a figure that is missing, an account that was made before
+everything had drained, a checker that crashed, no checker at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from harness.account.ledger import Account, Losses, Order
+from harness.check.ratio import Ratio
+from harness.measure.failures import Failure, in_words
+from harness.measure.recording import Histogram
+from harness.record.run import Status, Verdict, WorkerShare
+
+# The exit codes of `shopbench run`.
+EXIT_PASS = 0
+EXIT_FAIL = 1
+EXIT_USAGE = 2
+EXIT_INVALID = 3
+
+_ORDER: tuple[Status, ...] = ("PASS", "UNKNOWN", "FAIL")
+
+
+def worst(verdicts: Sequence[Verdict]) -> Status:
+    """The worst status of all; UNKNOWN where there is no verdict at all."""
+    if not verdicts:
+        return "UNKNOWN"
+    return max((verdict.status for verdict in verdicts), key=_ORDER.index)
+
+
+def exit_code(verdicts: Sequence[Verdict]) -> int:
+    """0 where every verdict passes, 1 where one fails, 3 where the measurement is not valid."""
+    return {"PASS": EXIT_PASS, "UNKNOWN": EXIT_INVALID, "FAIL": EXIT_FAIL}[worst(verdicts)]
+
+
+def checked(name: str, checker: Callable[[], Verdict]) -> Verdict:
+    """The verdict of a checker; UNKNOWN where it crashes."""
+    try:
+        return checker()
+    except Exception as error:  # noqa: BLE001 - whatever breaks in a checker, its verdict is UNKNOWN
+        return Verdict(name=name, status="UNKNOWN", detail=f"the checker crashed: {type(error).__name__}: {error}")
+
+
+def instrument_kept_up(name: str, send_lag: Histogram, budget_us: float) -> Verdict:
+    """Whether the instrument held its schedule: send lag at p99 within the scenario's budget."""
+    p99 = send_lag.quantile_us(0.99)
+    if p99 is None:
+        return Verdict(name=name, status="UNKNOWN", detail="nothing was sent")
+    figures = f"send lag at p99 is {p99 / 1000:.2f} ms, the budget {budget_us / 1000:.2f} ms"
+    if p99 > budget_us:
+        return Verdict(name=name, status="UNKNOWN", detail=f"the instrument fell behind: {figures}")
+    return Verdict(name=name, status="PASS", detail=f"the instrument held its schedule: {figures}")
+
+
+def workers_reported(name: str, workers: Sequence[WorkerShare]) -> Verdict:
+    """Whether every worker that took part has told what became of its share."""
+    died = [worker for worker in workers if worker.silent_from_s is not None]
+    if not workers:
+        return Verdict(name=name, status="UNKNOWN", detail="no worker took part")
+    if died:
+        lost = ", ".join(
+            f"{w.name} was last heard of at {w.silent_from_s:.1f} s, {w.unseen:,} of its operations have no record"
+            for w in died
+        )
+        return Verdict(name=name, status="UNKNOWN", detail=f"{len(died)} of {len(workers)} workers died: {lost}")
+    who = "the one worker" if len(workers) == 1 else f"each of {len(workers)} workers"
+    return Verdict(name=name, status="PASS", detail=f"{who} has reported its share")
+
+
+def all_answered(
+    name: str,
+    *,
+    arrivals: int,
+    ok: int,
+    failed: int,
+    unknown: int,
+    dropped: int,
+    unseen: int = 0,
+    failures: Sequence[Failure] = (),
+    silent_since_s: float | None = None,
+    away: str = "",
+) -> Verdict:
+    """Whether every operation that was due got an answer, and a good one.
+
+    Args:
+        unseen: how many of the unknown and dropped ones are so only because a worker died.
+        failures: what the failed ones were answered.
+        silent_since_s: since when the server had not answered at the end, where it was away then.
+        away: the words with which it was away.
+    """
+    if not arrivals:
+        return Verdict(name=name, status="UNKNOWN", detail="no operation was due")
+    if ok == arrivals:
+        return Verdict(name=name, status="PASS", detail=f"all {arrivals:,} operations were answered")
+    if unseen and not failed and unknown + dropped <= unseen:
+        return Verdict(name=name, status="UNKNOWN", detail=f"of {arrivals:,} operations {unseen:,} have no record")
+    detail = f"of {arrivals:,} operations {failed:,} failed, {unknown:,} got no answer, {dropped:,} were dropped"
+    if said := in_words(failures):
+        detail += f"; {said}"
+    if silent_since_s is not None:
+        since = f"since {silent_since_s:.1f} s" if ok + failed else "at all"
+        detail += f"; the server has not answered {since}" + (f" ({away})" if away else "")
+    return Verdict(name=name, status="FAIL", detail=detail)
+
+
+def drained(name: str, *, is_drained: bool, waited_s: float) -> Verdict:
+    """Whether consumers handled everything that waited for them."""
+    if is_drained:
+        return Verdict(name=name, status="PASS", detail="consumers have handled every event that waited for them")
+    detail = f"consumers had not handled every event that waited for them after {waited_s:.0f} s"
+    return Verdict(name=name, status="FAIL", detail=detail)
+
+
+def _account_verdict(
+    name: str, account: Account, *, is_drained: bool, count: int, what: str, none: str
+) -> Verdict:
+    if not account.acknowledged:
+        return Verdict(name=name, status="UNKNOWN", detail="no event was acknowledged")
+    if not is_drained:
+        return Verdict(name=name, status="UNKNOWN", detail="not drained, so the account is not closed")
+    if count:
+        return Verdict(name=name, status="FAIL", detail=f"{count:,} {what}")
+    return Verdict(name=name, status="PASS", detail=none)
+
+
+_WHERE = {
+    "not_in_stream": "are not in the stream",
+    "never_delivered": "were never delivered",
+    "pending": "are pending",
+    "without_effect": "were acknowledged by the consumer without an effect",
+    "unclassed": "stopped nobody knows where",
+}
+
+
+def nothing_lost(name: str, account: Account, *, is_drained: bool, losses: Losses | None = None) -> Verdict:
+    """Whether every acknowledged event has had its effect.
+
+    Args:
+        losses: where the lost ones stopped, if that is known.
+    """
+    where = [f"{count:,} {_WHERE[at]}" for at, count in (losses.counts if losses else {}).items() if count]
+    classed = f" ({', '.join(where)})" if where else ""
+    return _account_verdict(
+        name,
+        account,
+        is_drained=is_drained,
+        count=account.lost,
+        what=f"of {account.acknowledged:,} acknowledged events were lost: they have had no effect{classed}",
+        none=f"each of {account.acknowledged:,} acknowledged events has had its effect",
+    )
+
+
+def nothing_twice(name: str, account: Account, *, is_drained: bool) -> Verdict:
+    """Whether no event has had its effect more than once."""
+    return _account_verdict(
+        name,
+        account,
+        is_drained=is_drained,
+        count=account.duplicated,
+        what="effects were repeated: their events had had an effect before",
+        none="no event has had its effect twice",
+    )
+
+
+def in_order(name: str, order: Order) -> Verdict:
+    """Whether the effects of each entity came in the order of its events."""
+    if not order.effects:
+        return Verdict(name=name, status="UNKNOWN", detail="no effect of an event whose place is known")
+    if order.disordered:
+        detail = (
+            f"{order.disordered:,} of {order.effects:,} effects came after that of a later event of the same "
+            f"entity, in {order.disordered_entities:,} of {order.entities:,} entities"
+        )
+        return Verdict(name=name, status="FAIL", detail=detail)
+    detail = f"the effects of each of {order.entities:,} entities came in the order of its events"
+    return Verdict(name=name, status="PASS", detail=detail)
+
+
+def nothing_unexpected(name: str, account: Account, *, is_drained: bool) -> Verdict:
+    """Whether no effect came from an event that nobody attempted."""
+    return _account_verdict(
+        name,
+        account,
+        is_drained=is_drained,
+        count=account.unexpected,
+        what="effects came from events that nobody attempted",
+        none="every effect comes from an event that was attempted",
+    )
+
+
+def loss_shown(name: str, account: Account, *, is_drained: bool) -> Verdict:
+    """Whether events were lost, where that is what a run is to show: FAIL if none was."""
+    found = nothing_lost(name, account, is_drained=is_drained)
+    if found.status == "FAIL":
+        return Verdict(name=name, status="PASS", detail=f"as expected, {found.detail}")
+    if found.status == "PASS":
+        return Verdict(name=name, status="FAIL", detail=f"a loss was expected, and {found.detail}")
+    return found
+
+
+def producers_unharmed(name: str, ratios: Mapping[str, Ratio | None], *, within: float) -> Verdict:
+    """Whether producers were answered about as fast as before.
+
+    FAIL needs evidence: an interval that lies beyond the tolerance as a whole. PASS needs a ratio within it; the
+    interval may reach beyond, and is told, since a response at p99 on a machine that others use, too, has one
+    that nearly always does: asked for the whole interval, runs there would be UNKNOWN, come what may, and who
+    reads that every day no longer looks. So the tolerance is for what an outage does to producers that it
+    reaches (they wait for its end, thousands of times as long as before), and the figures are for the rest. A
+    ratio beyond the tolerance that may be chance is UNKNOWN, and so is one of too few seconds for an interval.
+
+    Args:
+        ratios: of the response at some quantiles, then against before; None where there was none.
+        within: the tolerance: so many times as slow is not harmed yet.
+    """
+    told = ", ".join(f"{quantile} {_times(ratio)}" for quantile, ratio in ratios.items() if ratio is not None)
+    if not ratios or any(ratio is None for ratio in ratios.values()):
+        return Verdict(name=name, status="UNKNOWN", detail="there is no whole second of responses to compare")
+    beyond = {quantile: ratio for quantile, ratio in ratios.items() if ratio is not None and ratio.value > within}
+    detail = f"responses took {told} as long as before, the tolerance is {within:g} times"
+    if any(ratio.low is not None and ratio.low > within for ratio in beyond.values()):
+        return Verdict(name=name, status="FAIL", detail=detail)
+    if beyond:
+        return Verdict(name=name, status="UNKNOWN", detail=f"{detail}; this may be chance: measure for longer")
+    return Verdict(name=name, status="PASS", detail=detail)
+
+
+def _times(ratio: Ratio) -> str:
+    if ratio.low is None or ratio.high is None:
+        return f"{ratio.value:.2f} times (too few seconds for an interval)"
+    return f"{ratio.value:.2f} times ({ratio.low:.2f} to {ratio.high:.2f})"
+
+
+def all_faults_done(name: str, *, planned: int, done: int) -> Verdict:
+    """Whether each fault of the plan was done and has healed: what did not happen has tested nothing."""
+    if not planned or done < planned:
+        return Verdict(
+            name=name, status="UNKNOWN", detail=f"{done:,} of {planned:,} faults were applied and healed"
+        )
+    return Verdict(name=name, status="PASS", detail=f"each of {planned:,} faults was applied and has healed")
+
+
+def hit_in_batch(name: str, in_hand: float | None) -> Verdict:
+    """Whether a consumer had events in hand when it was killed; without them its death has tested little.
+
+    Args:
+        in_hand: events that were delivered and not acknowledged while it was away, or None where nobody looked.
+    """
+    if in_hand is None:
+        return Verdict(
+            name=name, status="UNKNOWN", detail="the number of events in hand when it was killed was not seen"
+        )
+    if not in_hand:
+        return Verdict(name=name, status="UNKNOWN", detail="it had nothing in hand when it was killed")
+    return Verdict(name=name, status="PASS", detail=f"it was killed with {in_hand:,.0f} events in hand")

@@ -1,0 +1,1 @@
+"""Is a revision slower than another one?"""

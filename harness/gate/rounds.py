@@ -1,0 +1,496 @@
+"""Rounds: both sides measured side by side, by one instrument, again and again from scratch.
+
+    round      two fresh servers, two fresh processes; which side comes first is drawn
+    turns      within a round the sides take turns, a block of some ten milliseconds each, one at work at a time:
+
+                   A B B A  B A A B  B A A B  A B B A
+
+               so that what drifts, in a straight line or a curve, falls on both alike (Thue and Morse's sequence)
+    core       all of it takes turns on one core, too (`harness.host.cores`), drawn for each round
+    control    before each turn, on behalf of the side whose turn it is: a loop in pure Python and some PINGs to a
+               server of their own, both by this process, which runs nothing of either side
+    background what a side goes on with while others have their turn: on one core it slows them, too, and draws the
+               ratio towards 1. It is noted, as a share of the others' time, from CPU times read twice a round and
+               from those that a side's process notes of itself between its turns
+    ratio      of a metric in a round, as a logarithm, candidate by baseline: neighbouring turns are a pair, and a
+               pair has the log ratio of their quantiles. Of p50 the round's is the median over its pairs: a burst
+               of the neighbours' spoils a pair, and not the round. Of p99 it is the mean, for code that stalls
+               only now and then spoils a pair, too, and must show. Either is steadier than the quantile over all
+               operations
+
+A round is one observation, however many operations are in it: where memory came to lie, which core a process woke
+up on and what the neighbours did is drawn anew with each round, and only with it. And because a coin decides which
+side takes which place, code that makes no difference gives a ratio that is as likely `+x` as `-x`, whatever the
+machine does, and however much one round is like the next. That is all that `harness.gate.decision` assumes.
+
+Rejected: alternating who comes first. A disturbance that alternates too, or lasts for a few rounds, then looks
+like a difference, or like more evidence than it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import tempfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import hiredis
+import msgspec
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from harness.gate.side import Between, Block, Opened, Operation, Ready, Refused, SideSettings
+from harness.host.child import Child, ChildError
+from harness.host.clock import Clock
+from harness.host.cores import Cores, core_of, on_core
+from harness.server.dial import open_socket
+from harness.server.servers import Durability, Server, ServerError, open_server
+from harness.server.url import ServerUrl
+
+Int64s = NDArray[np.int64]
+Side = Literal["baseline", "candidate"]
+SIDES: tuple[Side, Side] = ("baseline", "candidate")
+
+# How long a side may take to load, and for a block, before it counts as hanging.
+TIMEOUT_S = 60.0
+_PING = hiredis.pack_command(("PING",))
+
+
+class SideError(Exception):
+    """A side whose code cannot be measured; its text is one clear line."""
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A part of a round.
+
+    Attributes:
+        operation: what is done.
+        count: as in `harness.gate.side.Block`.
+        blocks: of each side.
+    """
+
+    operation: Operation
+    count: int
+    blocks: int
+
+
+WARM_UP = (Part("append", 300, 1), Part("append_many", 500, 1))
+PARTS = (
+    Part("append", 250, 16),
+    Part("find_one", 125, 8),
+    Part("replay", 1, 8),
+    Part("append_many", 500, 8),
+    Part("drain", 1_000, 8),
+)
+
+# A metric's name, the operation that it is of, and its quantile.
+METRICS: dict[str, tuple[str, float]] = {
+    "append.p50": ("append", 0.5),
+    "append.p99": ("append", 0.99),
+    "append_many.per_event": ("append_many", 0.5),
+    "find_one.p50": ("find_one", 0.5),
+    "replay.per_event": ("replay", 0.5),
+    "drain.per_event": ("drain", 0.5),
+}
+CONTROLS = ("control.ping", "control.python")
+_PINGS, _LOOPS, _LOOP = 12, 6, 2_000
+
+
+class Round(msgspec.Struct, frozen=True, kw_only=True):
+    """What a round has measured.
+
+    Attributes:
+        number: from 0.
+        at_s: when it began, in seconds since 1970.
+        took_s: how long it took, with everything.
+        first: the side that took the first place.
+        ratios: of each metric and control, the natural logarithm of candidate by baseline.
+        values_ns: of each metric and control, what the baseline and the candidate took, in nanoseconds.
+        new: what only the candidate can do, and what is therefore not measured.
+        background: of each side, `background_share`; empty where nothing can be said of it.
+    """
+
+    number: int
+    at_s: float
+    took_s: float
+    first: Side
+    ratios: dict[str, float]
+    values_ns: dict[str, tuple[float, float]]
+    new: tuple[str, ...] = ()
+    background: dict[Side, float] = {}
+
+
+class Measure(msgspec.Struct, frozen=True, kw_only=True):
+    """What is measured, and how.
+
+    Attributes:
+        target: `module:factory`.
+        packages: the packages that come from each side's source.
+        sources: of each side, the directory that holds these packages.
+        names: of each side, what to call it in an error.
+        adapter: the top-level package or file with the target, where that is none of the packages: both sides have
+            it from here. None for one that is found on the path.
+        server: `embedded` or a server program; both sides and the control get one each.
+        durability: of these servers.
+        seed: of the coin.
+        cores: `one` for each round, or `all`.
+        metrics: the only ones that are asked for, so that other operations can be left out; all where empty.
+        scratch: where temporary directories go that somebody else removes in the end; None for the system's place.
+            An interrupt between the making of one and the note that it was made leaves it there.
+    """
+
+    target: str
+    packages: tuple[str, ...]
+    sources: Mapping[Side, Path]
+    names: Mapping[Side, str]
+    adapter: Path | None = None
+    server: ServerUrl | str = "embedded"
+    durability: Durability = "none"
+    seed: int = 1
+    cores: Cores = "one"
+    metrics: tuple[str, ...] = ()
+    scratch: Path | None = None
+
+
+def turns(count: int) -> list[int]:
+    """Whose turn it is, 0 or 1, `count` times each if that is a power of two: the Thue-Morse sequence."""
+    return [turn.bit_count() % 2 for turn in range(2 * count)]
+
+
+def first_of(seed: int, number: int) -> Side:
+    """Which side takes the first place in a round, as the coin of that round falls."""
+    return SIDES[int(np.random.default_rng([seed, number]).integers(2))]
+
+
+def order_of(seed: int, number: int) -> tuple[Side, Side]:
+    """The sides of a round, the one that takes the first place first."""
+    first = first_of(seed, number)
+    return (first, "candidate" if first == "baseline" else "baseline")
+
+
+def measured(
+    taken_ns: Mapping[Side, Mapping[str, Sequence[Int64s]]],
+) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+    """The log ratio of each metric and control, and its value on the baseline and the candidate in nanoseconds.
+
+    Args:
+        taken_ns: of each side and operation, what each turn has taken; turns of both sides with one place are a
+        pair.
+    """
+    ratios, values_ns = {}, {}
+    wanted = {**METRICS, **{control: (control, 0.5) for control in CONTROLS}}
+    for metric, (operation, q) in wanted.items():
+        turns_ns = [taken_ns[side].get(operation, ()) for side in SIDES]
+        if not all(turns_ns):
+            continue
+        baseline, candidate = (float(np.quantile(np.concatenate(each), q)) for each in turns_ns)
+        values_ns[metric] = baseline, candidate
+        pairs = [
+            math.log(max(1.0, np.quantile(c, q)) / max(1.0, np.quantile(b, q)))
+            for b, c in zip(*turns_ns, strict=True)
+        ]
+        ratios[metric] = float(np.median(pairs) if q == 0.5 else np.mean(pairs))
+    return ratios, values_ns
+
+
+def compared(
+    baseline: Collection[str], candidate: Collection[str], names: Mapping[Side, str], wanted: Collection[str] = ()
+) -> list[str]:
+    """What both sides can do, and so what is compared; in the baseline's order.
+
+    Args:
+        baseline, candidate: what each can do.
+        names: what to call them in an error.
+        wanted: what is asked for; all of it where empty.
+
+    Raises:
+        SideError: the candidate cannot do something that is asked for and that the baseline can: left out in
+            silence it would be a slowdown without end that passes.
+    """
+    lost = [name for name in baseline if name not in candidate and (not wanted or name in wanted)]
+    if lost:
+        raise SideError(
+            f"{names['candidate']} has no {', '.join(lost)}, which {names['baseline']} has; "
+            "if you removed it on purpose, name the metrics that count"
+        )
+    return [name for name in baseline if name in candidate]
+
+
+def background_share(*, cpu_ns: float, between_ns: float, own_ns: float, whole_ns: float) -> float:
+    """Of the time in which others had their turn, the share in which a side was at work all the same, at least.
+
+    What its process has used between its turns that process knows. Of its server there is a lower bound: on one
+    core both together cannot have used more in the side's turns than these have lasted, and what is beyond that
+    fell into the others'.
+
+    Args:
+        cpu_ns: CPU time of the side's process and of its server; NaN where it could not be read.
+        between_ns: of that, what its process has used between its turns.
+        own_ns: how long its turns have lasted.
+        whole_ns: how long all turns have lasted, with the controls.
+    """
+    beyond_ns = cpu_ns - between_ns - own_ns
+    return (between_ns + (beyond_ns if beyond_ns > 0 else 0.0)) / max(1.0, whole_ns - own_ns)
+
+
+class Controls:
+    """Work that neither side's code can influence, done in this process.
+
+    Args:
+        url: of a server that only the control uses.
+        clock: that times it.
+
+    Raises:
+        ServerError: it does not answer.
+    """
+
+    def __init__(self, url: ServerUrl | str, clock: Clock) -> None:
+        self._now_ns = clock.now_ns
+        try:
+            self._socket = open_socket(url)
+        except OSError as error:
+            raise ServerError(f"the control's server does not answer ({error})") from error
+
+    def measure(self) -> dict[str, list[int]]:
+        """Nanoseconds of some PINGs and of some loops.
+
+        Raises:
+            ServerError: the server does not answer any more.
+        """
+        try:
+            pings = self._pings()
+        except OSError as error:
+            raise ServerError(f"the control's server does not answer any more ({error})") from error
+        # The first of each pays for the caches that the side before has used.
+        return {"control.ping": pings[1:], "control.python": self._loops()[1:]}
+
+    def _pings(self) -> list[int]:
+        now_ns, connection = self._now_ns, self._socket
+        pings = []
+        for _ in range(_PINGS):
+            before_ns = now_ns()
+            connection.sendall(_PING)
+            answer = connection.recv(64)
+            pings.append(now_ns() - before_ns)
+            if not answer:
+                raise ServerError("the control's server has ended")
+        return pings
+
+    def _loops(self) -> list[int]:
+        now_ns = self._now_ns
+        loops = []
+        for _ in range(_LOOPS):
+            before_ns = now_ns()
+            total = 0
+            for number in range(_LOOP):
+                total ^= number
+            loops.append(now_ns() - before_ns)
+        return loops
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._socket.close()
+
+
+def overlay(stack: contextlib.ExitStack, measure: Measure, side: Side) -> str:
+    """A directory with a link for each package to a side's source, and for the adapter; removed with the stack.
+
+    Raises:
+        SideError: the source lacks a package.
+    """
+    # Both paths are of one length: the length of a path moves what lies behind it in memory.
+    directory = Path(
+        stack.enter_context(tempfile.TemporaryDirectory(prefix="shopbench-side-", dir=measure.scratch))
+    )
+    for package in measure.packages:
+        source = measure.sources[side] / package
+        if not source.is_dir():
+            raise SideError(f"{measure.names[side]} has another layout: it has no package {package}")
+        (directory / package).symlink_to(source.resolve(), target_is_directory=True)
+    if measure.adapter is not None:
+        adapter = measure.adapter.resolve()
+        (directory / measure.adapter.name).symlink_to(adapter, target_is_directory=adapter.is_dir())
+    return str(directory)
+
+
+class _OpenSide:
+    """One side of one round: a child and its server."""
+
+    def __init__(self, child: Child, name: str) -> None:
+        self.pids = [child.pid]
+        self._child = child
+        self._name = name
+        self.operations: tuple[Operation, ...] = ()
+
+    def _tell(self, message: Any, doing: str) -> None:
+        try:
+            self._child.send(message)
+        except ChildError as error:
+            raise SideError(f"{self._name} {doing}: its process ended") from error
+
+    def answer(self, kind: type[Any], doing: str) -> Any:
+        """What the child answers.
+
+        Raises:
+            SideError: its code has failed, or does not answer.
+        """
+        try:
+            if not self._child.has_message(TIMEOUT_S):
+                raise SideError(f"{self._name} {doing}: no answer in {TIMEOUT_S:.0f} s")
+            answer = self._child.receive()
+        except ChildError as error:
+            raise SideError(f"{self._name} {doing}: its process ended") from error
+        if isinstance(answer, Refused):
+            raise SideError(f"{self._name} {doing}: {answer.why}")
+        if not isinstance(answer, kind):
+            raise SideError(f"{self._name} {doing}: it answered {type(answer).__name__}")
+        return answer
+
+    def open(self, server: Server) -> None:
+        """Open the target on a server.
+
+        Raises:
+            SideError: its code has failed, or it is no target.
+        """
+        # A target is anybody's code, and takes text; servers of ours have no password.
+        self._tell(server.url.unmasked, "cannot be opened")
+        self.operations = self.answer(Opened, "cannot be opened").operations
+        if "append" not in self.operations:
+            raise SideError(f"{self._name} has no append, which no target may leave out")
+        if server.pid is not None:
+            self.pids.append(server.pid)
+
+    def work(self, part: Part) -> Int64s:
+        """Let it do one block of a part."""
+        self._tell(Block(part.operation, part.count), f"failed in {part.operation}")
+        taken_ns: Int64s = self.answer(np.ndarray, f"failed in {part.operation}")
+        return taken_ns
+
+    def used_ns(self) -> tuple[float, float]:
+        """The CPU time that its process and its server have used so far, and that its process has between turns.
+
+        The first is NaN where it cannot be read.
+        """
+        self._tell(Between(), "does not answer")
+        between_ns = float(self.answer(int, "does not answer"))
+        try:
+            times = [psutil.Process(pid).cpu_times() for pid in self.pids]
+        except psutil.Error:
+            return math.nan, between_ns  # a process that has ended; whoever talks to it next finds out
+        return sum(each.user + each.system for each in times) * 1e9, between_ns
+
+
+class Rounds:
+    """Measures rounds.
+
+    Args:
+        measure: what, and how.
+        clock: for time, and the waits of servers.
+
+    Attributes:
+        server: that of a side in the first round, in words; empty before there was one.
+    """
+
+    def __init__(self, measure: Measure, clock: Clock) -> None:
+        self._measure = measure
+        self._clock = clock
+        self._stack = contextlib.ExitStack()
+        try:
+            self._overlays = {side: overlay(self._stack, measure, side) for side in SIDES}
+            control = self._stack.enter_context(open_server(measure.server, clock, durability="none"))
+            self._control_pid = control.pid
+            self.server: dict[str, Any] = {}
+            self._controls = self._stack.enter_context(contextlib.closing(Controls(control.url, clock)))
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def __enter__(self) -> Rounds:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def measure(self, number: int) -> Round:
+        """Measure one round, from scratch.
+
+        Raises:
+            SideError: the code of a side cannot be measured.
+            ServerError: a server cannot be started.
+        """
+        at_s, began_ns = self._clock.epoch_s(), self._clock.now_ns()
+        order = order_of(self._measure.seed, number)
+        core = core_of(self._measure.cores, self._measure.seed, number)
+        wanted = {METRICS[metric][0] for metric in self._measure.metrics if metric in METRICS}
+        with self._open(order, core) as sides:
+            can = {side: sides[side].operations for side in SIDES}
+            able = set(compared(can["baseline"], can["candidate"], self._measure.names, wanted))
+            if wanted:
+                able &= wanted | {"append"}
+            for part in WARM_UP:
+                for side in order if part.operation in able else ():
+                    sides[side].work(part)
+            taken, background = self._in_turns(sides, order, able)
+        ratios, values_ns = measured(taken)
+        return Round(
+            number=number,
+            at_s=round(at_s, 3),
+            took_s=round((self._clock.now_ns() - began_ns) / 1e9, 3),
+            first=order[0],
+            ratios=ratios,
+            values_ns=values_ns,
+            new=tuple(name for name in can["candidate"] if name not in can["baseline"]),
+            # On more cores than one a side's process and its server may be at work at once.
+            background={} if core is None else background,
+        )
+
+    def _in_turns(
+        self, sides: Mapping[Side, _OpenSide], order: Sequence[Side], able: Collection[str]
+    ) -> tuple[dict[Side, dict[str, list[Int64s]]], dict[Side, float]]:
+        """What each turn has taken, of each side and operation; and of each side its `background_share`."""
+        now_ns = self._clock.now_ns
+        taken: dict[Side, dict[str, list[Int64s]]] = {side: {} for side in SIDES}
+        own_ns = dict.fromkeys(SIDES, 0)
+        before_ns = {side: sides[side].used_ns() for side in SIDES}
+        began_ns = now_ns()
+        for part in PARTS:
+            for turn in turns(part.blocks) if part.operation in able else ():
+                side = order[turn]
+                for name, values in self._controls.measure().items():
+                    taken[side].setdefault(name, []).append(np.array(values, np.int64))
+                turn_ns = now_ns()
+                taken[side].setdefault(part.operation, []).append(sides[side].work(part))
+                own_ns[side] += now_ns() - turn_ns
+        whole_ns = now_ns() - began_ns
+        background = {}
+        for side in SIDES:
+            cpu_ns, between_ns = np.subtract(sides[side].used_ns(), before_ns[side]).tolist()
+            share = background_share(cpu_ns=cpu_ns, between_ns=between_ns, own_ns=own_ns[side], whole_ns=whole_ns)
+            background[side] = round(share, 4)
+        return taken, background
+
+    @contextlib.contextmanager
+    def _open(self, order: Sequence[Side], core: int | None) -> Iterator[dict[Side, _OpenSide]]:
+        measure = self._measure
+        with contextlib.ExitStack() as stack:
+            sides: dict[Side, _OpenSide] = {}
+            for side in order:
+                settings = SideSettings(self._overlays[side], measure.packages, measure.target)
+                child = stack.enter_context(contextlib.closing(Child("harness.gate.side:main", settings)))
+                sides[side] = _OpenSide(child, measure.names[side])
+            # They load their code while the servers start.
+            servers = [
+                stack.enter_context(open_server(measure.server, self._clock, durability=measure.durability))
+                for _ in order
+            ]
+            self.server = self.server or servers[0].describe()
+            # That one does not build is said before that the other cannot be opened, whichever is first.
+            for side in SIDES:
+                sides[side].answer(Ready, "does not build")
+            for side, server in zip(order, servers, strict=True):
+                sides[side].open(server)
+            with on_core(core, self._control_pid, *(pid for side in sides.values() for pid in side.pids)):
+                yield sides

@@ -1,0 +1,289 @@
+"""A run on disk: one directory, written by the instrument, read by everything downstream.
+
+    runs/20261123-141502-append/
+        run.json         schema, scenario, parameters, environment, figures, verdicts
+        latency.hlog     HdrHistogram V2 interval log: a tag per operation and kind, 1 s intervals
+        append_always.response.hgrm ...    each of these tags as a percentile distribution of the whole run
+        timeline.jsonl   readings, fault windows, marks, the slowest operations
+        report.html  summary.md  junit.xml      rendered from the three files above, and from nothing else
+
+A run of several scenarios is a *suite*: its `run.json` names its `members`, each a run of its own in a
+directory of that name, and repeats their figures and verdicts under their names.
+
+`run.json` is written when a run begins (status "running") and again when it ends, each time as a whole, so
+that a run whose process was killed is still there and says so. Records are frozen; a figure that could
+not be measured has the value None, and a verdict without evidence is UNKNOWN.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from harness.measure.recording import (
+    Interval,
+    LatencyLog,
+    RecordingError,
+    SlowOperation,
+    read_hlog,
+    write_hgrm,
+    write_hlog,
+)
+from harness.measure.timeline import History, HistoryError, SlowMark, read_timeline, write_timeline
+
+# Schema 1, 2026-11-23: the first. Since then figures have got `samples`, and runs `repeats`; who reads the older
+# ones misses nothing.
+SCHEMA = 1
+
+Status = Literal["PASS", "UNKNOWN", "FAIL"]
+
+
+class RunError(Exception):
+    """A run directory that cannot be read; its text is one clear line."""
+
+
+class Figure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A measured number with a stable name, such as `append.always.response.p99`, and its unit.
+
+    Attributes:
+        samples: of how many values a quantile is taken; None where it is none, or nobody has counted.
+    """
+
+    name: str
+    value: float | None
+    unit: str
+    samples: int | None = None
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What a checker found: PASS, UNKNOWN or FAIL, and why, in a sentence."""
+
+    name: str
+    status: Status
+    detail: str
+
+
+class WorkerShare(msgspec.Struct, frozen=True, kw_only=True):
+    """One worker's part in a load that several of them make.
+
+    Attributes:
+        name: Locust's for the worker.
+        arrivals: how many of its share were due, as far as is known.
+        connections: how many it had, or users.
+        clock_offset_s: its clock's time of day less that of the master's.
+        clock_error_s: by how much that estimate may be wrong, half of the quickest round trip.
+        unseen: how many arrivals of its share nobody knows about, for it has fallen silent.
+        silent_from_s: when in the run it was last heard of, where it has.
+    """
+
+    name: str
+    arrivals: int
+    connections: int
+    clock_offset_s: float | None = None
+    clock_error_s: float | None = None
+    unseen: int = 0
+    silent_from_s: float | None = None
+
+
+class Repeat(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a run that was measured once more, since the instrument had fallen behind.
+
+    Attributes:
+        part: what was, as its figures begin: `append.always`, or a scenario's name.
+        reason: why.
+        again: the directory of the second measurement, below the run's; the first record is in `first`.
+        is_judged: whether the second one is judged; then the first one's figures are `<part>.first...`, else the
+            first one is judged still, and the second one's figures are `<part>.again...`.
+        detail: why the second one is not judged; empty where it is.
+        verdicts: of the one that is not judged.
+    """
+
+    part: str
+    reason: str
+    again: str
+    is_judged: bool
+    detail: str = ""
+    verdicts: list[Verdict] = []
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """The record of a run, as it stands in `run.json`."""
+
+    schema: int
+    scenario: str
+    status: Literal["running", "complete", "interrupted", "failed"]
+    started_at: str
+    duration_s: float
+    seed: int
+    command: list[str]
+    parameters: dict[str, Any]
+    environment: dict[str, Any]
+    figures: list[Figure]
+    verdicts: list[Verdict]
+    headline: str = ""
+    reason: str = ""
+    members: list[str] = []
+    repeats: list[Repeat] = []
+
+    def figure(self, name: str) -> float | None:
+        """The value of a figure, or None where it is missing or could not be measured."""
+        return next((f.value for f in self.figures if f.name == name), None)
+
+
+class Record:
+    """A run as read from its directory, its parts read when they are first asked for."""
+
+    def __init__(
+        self,
+        directory: Path,
+        run: Run,
+        *,
+        history: History | None = None,
+        latency: LatencyLog | None = None,
+        members: list[Record] | None = None,
+    ) -> None:
+        self.directory = directory
+        self.run = run
+        self._history = history
+        self._latency = latency
+        self._members = members
+
+    @property
+    def history(self) -> History:
+        """The timeline; empty where the run has none.
+
+        Raises:
+            RunError: the file is there and cannot be read.
+        """
+        if self._history is None:
+            path = self.directory / "timeline.jsonl"
+            try:
+                self._history = read_timeline(path) if path.exists() else History()
+            except HistoryError as error:
+                raise RunError(f"{self.directory}: {error}") from error
+        return self._history
+
+    @property
+    def latency(self) -> LatencyLog:
+        """The interval histograms; empty where the run has none.
+
+        Raises:
+            RunError: the file is there and cannot be read.
+        """
+        if self._latency is None:
+            path = self.directory / "latency.hlog"
+            try:
+                self._latency = read_hlog(path) if path.exists() else LatencyLog()
+            except RecordingError as error:
+                raise RunError(f"{self.directory}: {error}") from error
+        return self._latency
+
+    def members(self) -> list[Record]:
+        """The runs of a suite, in the order in which they ran; empty for a single run."""
+        if self._members is None:
+            return [load(self.directory / name) for name in self.run.members]
+        return self._members
+
+
+def load(directory: Path) -> Record:
+    """Read a run directory.
+
+    Raises:
+        RunError: no directory, no `run.json`, not a run record, or one of a newer schema.
+    """
+    path = directory / "run.json"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"{directory}: no run record there ({error.strerror or error})") from error
+    try:
+        schema = msgspec.json.decode(content, type=_SchemaOnly).schema
+        if schema > SCHEMA:
+            raise RunError(
+                f"{directory}: written by a newer shopbench (schema {schema}; this one reads up to {SCHEMA})"
+            )
+        run = msgspec.json.decode(content, type=Run)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise RunError(f"{directory}: run.json is not a run record ({error})") from error
+    for member in run.members:
+        if not re.fullmatch(r"[A-Za-z0-9_.-]+", member) or member in {".", ".."}:
+            raise RunError(f"{directory}: run.json names a member outside of the run ({member!r})")
+    return Record(directory, run)
+
+
+class _SchemaOnly(msgspec.Struct):
+    schema: int
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file as a whole: a reader sees the old content or the new, never a part."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_bytes(content)
+    partial.replace(path)
+
+
+def save(directory: Path, run: Run) -> None:
+    """Write `run.json`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    write_atomically(directory / "run.json", msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n")
+
+
+def save_measurements(
+    directory: Path,
+    intervals: Iterable[Interval],
+    history: History,
+    slowest: Iterable[SlowOperation],
+    started_epoch_s: float,
+) -> None:
+    """Write `latency.hlog`, an `.hgrm` for each of its tags, and `timeline.jsonl`."""
+    log = LatencyLog(intervals)
+    write_hlog(directory / "latency.hlog", log.intervals, started_epoch_s)
+    for tag in log.tags:
+        write_hgrm(directory / f"{tag}.hgrm", log.total(tag))
+    slow = [SlowMark(operation=s.operation, due_ns=s.due_ns, response_ns=s.response_ns) for s in slowest]
+    write_timeline(directory / "timeline.jsonl", History([*history.entries, *slow]))
+
+
+def new_directory(root: Path, scenario: str, now: dt.datetime) -> Path:
+    """Make an empty directory for a run below `root`, named by time and scenario.
+
+    Raises:
+        RunError: the directory cannot be made.
+    """
+    stamp = now.strftime("%Y%m%d-%H%M%S")
+    for suffix in ("", *(f"-{n}" for n in range(2, 1000))):
+        directory = root / f"{stamp}-{scenario}{suffix}"
+        try:
+            directory.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise RunError(f"{directory}: cannot be made ({error.strerror})") from error
+        return directory
+    raise RunError(f"{root}: a thousand runs began in this second")
+
+
+def find_runs(root: Path) -> list[Record]:
+    """The readable runs directly below a directory, newest first.
+
+    Raises:
+        RunError: the directory cannot be read.
+    """
+    try:
+        directories = sorted((p for p in root.iterdir() if (p / "run.json").exists()), reverse=True)
+    except OSError as error:
+        raise RunError(f"{root}: {error.strerror}") from error
+    records = []
+    for directory in directories:
+        try:
+            records.append(load(directory))
+        except RunError:
+            # Whoever lists a directory wants what can be read; opening the broken one gives the reason.
+            continue
+    return sorted(records, key=lambda r: r.run.started_at, reverse=True)

@@ -1,0 +1,1 @@
+"""Does the instrument tell the truth on this machine?"""

@@ -1,0 +1,1 @@
+"""The port: what is measured, and its contract."""
