@@ -11,7 +11,7 @@
 Until the first effect events only arrive. What the first look at an effect has seen at once, often a whole batch,
 is a step down. From then on what waits falls by the drain less the arrivals, and from the end of the load on by
 the drain alone. The end is a figure of the run, `predicted_drain_s`, that its scenario
-has found (`scenarios.recovery.predicted_drain_s`), and the line is drawn backwards from it:
+has found (`scenarios.line.recovery.predicted_drain_s`), and the line is drawn backwards from it:
 
     waiting(t) = drain (end - t) - arrival (load_end - t)       until load_end; drain (end - t) after it
 

@@ -8,9 +8,10 @@ listed by its name, with the reason: a run that was cut off is the one that some
 A line of figures over time connects only runs that ask the same question on the same kind of machine
 (`reports.compare.question`): a run at another rate begins a line of its own. Otherwise a smoke run between two
 long ones would look like a regression. Where a line got another level, its change points say when, at which
-revision, and by how much (`harness.check.change_points`). A history that runs were appended to (`harness.check.trend`) makes
-lines longer than the directory goes back; a run that is in both counts once. Lines are inline SVG, each point with
-its value as a title, so the page is small, prints, and needs its script for nothing but the filter.
+revision, and by how much (`harness.check.change_points`). A history that runs were appended to
+(`harness.check.trend`) makes lines longer than the directory goes back; a run that is in both counts once. Lines
+are inline SVG, each point with its value as a title, so the page is small, prints, and needs its script for
+nothing but the filter.
 
 A file `index.html` that is not ours is never replaced.
 """

@@ -49,7 +49,7 @@ from harness.server.url import ServerUrl
 from scenarios.arrival import Arriving, Judged, add_arrival
 from scenarios.commands import PRODUCERS
 from scenarios.load import Load
-from scenarios.shop import LEAD_NS, durability_in_words, floor_before, producer_of, run_pump, server_for
+from scenarios.shop.shop import LEAD_NS, durability_in_words, floor_before, producer_of, run_pump, server_for
 from scenarios.told import Told, has_arrived, limit_said, told_of, told_of_record
 
 Choice = Literal["everysec", "always", "none", "all"]

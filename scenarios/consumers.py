@@ -14,9 +14,9 @@ mails. An operator works on the group, one step after the other, and goes on whe
     crm-4                                                                            |--------
 
 The load lasts until `after_s` after the last step, and `at_most_s` in all. Then every event is accounted for by
-its ID, and by who has handled it: each consumer writes that down itself (`scenarios.counting_crm`). What two have
-handled (`handled_again`) was delivered again; the mail service knows it by its `event_id`, and sends no second
-mail. `--param delivery=seed` has no group: each subscriber handles every event.
+its ID, and by who has handled it: each consumer writes that down itself (`scenarios.shop.counting_crm`). What
+two have handled (`handled_again`) was delivered again; the mail service knows it by its `event_id`, and sends no
+second mail. `--param delivery=seed` has no group: each subscriber handles every event.
 
 A request that is with the mail service when its consumer is killed is still carried out. So at most once loses
 only what a consumer has read and not yet asked for: something in a backlog, with pages of more than a request.
@@ -55,11 +55,11 @@ from harness.nemesis.faults import FaultError, FaultName, Nemesis
 from harness.record.run import Verdict
 from ordershop.services.crm import SOURCES
 from ordershop.supervisor import SupervisorError
-from scenarios.account import ACCOUNT, add_account, add_lag, add_line_arrival
 from scenarios.commands import CONSUMERS, PRODUCERS
-from scenarios.counting_crm import handled_path
-from scenarios.line import Delivery, Line, LineSettings
-from scenarios.shop import GROUP
+from scenarios.line.account import ACCOUNT, add_account, add_lag, add_line_arrival
+from scenarios.line.line import Delivery, Line, LineSettings
+from scenarios.shop.counting_crm import handled_path
+from scenarios.shop.shop import GROUP
 from scenarios.told import Told, arrived_said, by_hand_said, has_arrived, lost_said, told_of
 
 How = Literal["stop", "kill", "freeze"]
@@ -172,7 +172,7 @@ class Consumers:
             page=chosen.page,
             claim_after_ms=chosen.claim_after_ms,
             mail_delay_ms=chosen.mail_delay_ms,
-            consumer="scenarios.counting_crm",
+            consumer="scenarios.shop.counting_crm",
         )
         with contextlib.ExitStack() as stack:
             for number in range(1, chosen.consumers + 2):

@@ -60,10 +60,10 @@ from harness.measure.timeline import FaultWindow, History, Mark
 from harness.nemesis.faults import Fault, FaultName, Option
 from harness.server.named import is_url
 from ordershop.services.crm import SOURCES
-from scenarios.account import ACCOUNT, add_account, add_lag, add_line_arrival
 from scenarios.commands import CONSUMERS, PRODUCERS
-from scenarios.line import Delivery, Line, LineSettings
-from scenarios.recovery import (
+from scenarios.line.account import ACCOUNT, add_account, add_lag, add_line_arrival
+from scenarios.line.line import Delivery, Line, LineSettings
+from scenarios.line.recovery import (
     Recovery,
     band,
     caught_up_ns,
@@ -74,7 +74,7 @@ from scenarios.recovery import (
     predicted_drain_s,
     recovery,
 )
-from scenarios.shop import GROUP
+from scenarios.shop.shop import GROUP
 from scenarios.told import Told, arrived_said, by_hand_said, lost_said, told_of, twice_said
 
 Int64s = NDArray[np.int64]

@@ -4,10 +4,10 @@
                     |                                           |
                     +-- told ------------- books -------------- held
 
-Shoppers (`scenarios/shopper.py`, Locust's users) browse, order, change their minds, cancel and pay, each one
+Shoppers (`scenarios/shop/shopper.py`, Locust's users) browse, order, change their minds, cancel and pay, each one
 thing at a time, when it is due by a schedule of one of four shapes (`harness/load/pacing.py`). A step that is late
 because its shopper still waited counts from when it was due. Afterwards the shop is closed, and its books must say
-what the shoppers were told (`scenarios/books.py`).
+what the shoppers were told (`scenarios/shop/books.py`).
 
 The shop is a whole one of ours, services as processes, on the server of the run; or, with `gateway`, one that runs
 elsewhere. What is bought there stays there: nothing of it is taken away again.
@@ -49,11 +49,11 @@ from ordershop.events import EventId, Keys
 from ordershop.services.crm import SOURCES
 from ordershop.shop import shop_ports, shop_services, url_of
 from ordershop.supervisor import Supervisor, SupervisorError
-from scenarios.account import largest
 from scenarios.arrival import Judged, add_arrival
-from scenarios.books import Held, check_books, held_by_report, held_in
 from scenarios.commands import CONSUMERS, PRODUCERS, READERS
-from scenarios.shop import GROUP, LEAD_NS, as_scenario_errors, run_pump, server_for
+from scenarios.line.account import largest
+from scenarios.shop.books import Held, check_books, held_by_report, held_in
+from scenarios.shop.shop import GROUP, LEAD_NS, as_scenario_errors, run_pump, server_for
 from scenarios.told import Told, has_arrived, told_of
 
 # How long after the end of a second the steps that were due in it may be answered.
@@ -128,7 +128,7 @@ class Journey:
             stage.progress(0.0, "stocking the shop")
             stocked = _stock_up(shop.gateway, chosen)
             journeys = Journeys(
-                entry="scenarios.shopper:Shopper",
+                entry="scenarios.shop.shopper:Shopper",
                 host=shop.gateway.url,
                 users=chosen.users,
                 seed=stage.seed,
@@ -435,6 +435,6 @@ scenario = Journey()
 
 if "." not in __name__ and __name__ != "__main__":  # Locust loads a file by itself, under the file's own name
     from harness.locust.session import locustfile
-    from scenarios.shopper import Shopper
+    from scenarios.shop.shopper import Shopper
 
     JourneyUser = locustfile(scenario, Shopper)

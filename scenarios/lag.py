@@ -38,11 +38,11 @@ from harness.load.pacing import Pacer, Ramp, Steps, constant
 from harness.measure.curves import SECOND_NS, curve_of, interpolated
 from harness.measure.recording import LatencyLog
 from harness.measure.timeline import History, Mark, Phase
-from scenarios.account import ACCOUNT, add_account, add_lag, add_line_arrival, caught_up_ns
 from scenarios.arrival import add_part
 from scenarios.commands import CONSUMERS, PRODUCERS
-from scenarios.line import Delivery, Line, LineSettings
-from scenarios.recovery import Applied, count_at, highest_rate_per_s, slope_per_s, takeoff_s
+from scenarios.line.account import ACCOUNT, add_account, add_lag, add_line_arrival, caught_up_ns
+from scenarios.line.line import Delivery, Line, LineSettings
+from scenarios.line.recovery import Applied, count_at, highest_rate_per_s, slope_per_s, takeoff_s
 from scenarios.told import Told, by_hand_said, has_arrived, limit_said, lost_said, told_of
 
 # Lag that grows by less than this share of the arrivals is not without bound.

@@ -24,7 +24,7 @@ from harness.host.own_python import own_environment, own_module
 from harness.record.run import Verdict
 from harness.server.named import environment_for
 from harness.server.url import ServerUrl
-from scenarios.shop import server_for
+from scenarios.shop.shop import server_for
 
 BENCHMARKS = Path(__file__).parent / "micro"
 TIMEOUT_NS = 3_600_000_000_000

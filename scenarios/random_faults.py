@@ -44,9 +44,9 @@ from harness.load.pacing import Pacer, constant
 from harness.measure.recording import LatencyLog
 from harness.measure.timeline import FaultWindow, History
 from harness.nemesis.faults import Fault, FaultName, Option, random_plan
-from scenarios.account import ACCOUNT, add_account, add_lag, add_line_arrival
-from scenarios.line import Delivery, Line, LineSettings
-from scenarios.recovery import back_after_s, excess_lag_event_s
+from scenarios.line.account import ACCOUNT, add_account, add_lag, add_line_arrival
+from scenarios.line.line import Delivery, Line, LineSettings
+from scenarios.line.recovery import back_after_s, excess_lag_event_s
 from scenarios.told import Told, arrived_said, by_hand_said, lost_said, told_of, twice_said
 
 Int64s = NDArray[np.int64]

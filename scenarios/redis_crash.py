@@ -61,10 +61,10 @@ from harness.nemesis.faults import Fault
 from harness.record.run import Verdict
 from harness.server.named import is_url
 from harness.server.servers import Durability
-from scenarios.account import ACCOUNT, add_account, add_line_arrival, caught_up_ns
-from scenarios.line import Delivery, Line, LineSettings
-from scenarios.recovery import first_fault_ns
-from scenarios.shop import durability_in_words
+from scenarios.line.account import ACCOUNT, add_account, add_line_arrival, caught_up_ns
+from scenarios.line.line import Delivery, Line, LineSettings
+from scenarios.line.recovery import first_fault_ns
+from scenarios.shop.shop import durability_in_words
 from scenarios.told import Told, arrived_said, by_hand_said, told_of
 
 DURABILITIES: tuple[Durability, ...] = ("always", "everysec", "none")

@@ -44,7 +44,7 @@ from ordershop.entities import Customer, Topic
 from ordershop.event_store import EventStore
 from ordershop.events import Action, Event
 from scenarios.commands import PRODUCERS, READERS
-from scenarios.shop import LEAD_NS, as_scenario_errors, producer_of, run_pump, server_for
+from scenarios.shop.shop import LEAD_NS, as_scenario_errors, producer_of, run_pump, server_for
 
 TOPIC: Topic = "customer"
 

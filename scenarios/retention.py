@@ -55,9 +55,9 @@ from harness.nemesis.faults import Fault
 from harness.record.run import Verdict
 from ordershop.event_store import EventStore, StoreError, UnavailableError, connect, is_unable
 from ordershop.services.crm import SOURCES
-from scenarios.account import ACCOUNT, add_account, add_lag, add_line_arrival, caught_up_ns
 from scenarios.commands import CONSUMERS, PRODUCERS
-from scenarios.line import Delivery, Line, LineSettings
+from scenarios.line.account import ACCOUNT, add_account, add_lag, add_line_arrival, caught_up_ns
+from scenarios.line.line import Delivery, Line, LineSettings
 from scenarios.told import Told, arrived_said, by_hand_said, lost_said, told_of
 
 Policy = Literal["acknowledged", "maxlen", "none"]

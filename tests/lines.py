@@ -14,8 +14,8 @@ from harness.host.clock import SystemClock
 from harness.load.pacing import constant
 from harness.nemesis.faults import Fault
 from harness.record.run import Status
-from scenarios.account import add_account
-from scenarios.line import Evidence, Line, LineSettings
+from scenarios.line.account import add_account
+from scenarios.line.line import Evidence, Line, LineSettings
 from tests.verdicts import settled
 
 ROOT = Path(__file__).parents[1]

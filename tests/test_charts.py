@@ -26,7 +26,7 @@ from reports.drain import predicted_drain
 from reports.latencies import busiest, holes, operations, start_of, total_of
 from reports.quantities import exact, quantity
 from reports.render import render
-from scenarios.recovery import predicted_drain_s
+from scenarios.line.recovery import predicted_drain_s
 
 # The marks that carry data; an empty chart has a group of marks for its frame all the same.
 DATA = re.compile(r"mark-(line|rect|symbol|area|rule)\b")

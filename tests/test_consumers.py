@@ -12,7 +12,7 @@ from harness.conduct.conduct import Findings, ParameterError, ScenarioError, par
 from harness.measure.timeline import FaultWindow, History, Reading
 from harness.record.run import Status
 from scenarios.consumers import ConsumersParameters, Shares, all_worked, claimed_s, removed_clean, scenario
-from scenarios.counting_crm import handled_path
+from scenarios.shop.counting_crm import handled_path
 from tests.lines import stage_in
 from tests.verdicts import settled
 

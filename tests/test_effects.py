@@ -20,8 +20,8 @@ from harness.load.pacing import constant
 from harness.load.settings import PumpResult
 from harness.measure.outcomes import DROPPED, FAILED, OK, UNKNOWN
 from harness.measure.timeline import History
-from scenarios.line import AWAY_NS, Effects, Line, LineSettings, asked_us
-from scenarios.recovery import Applied, recovery
+from scenarios.line.line import AWAY_NS, Effects, Line, LineSettings, asked_us
+from scenarios.line.recovery import Applied, recovery
 from tests.lines import stage_in
 from tests.waiting import until
 

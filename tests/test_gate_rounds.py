@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from harness.conduct.conduct import Findings, ScenarioError, Stage
+from harness.gate import decision as gating
+from harness.gate import error_rates as gate_selfcheck
+from harness.gate import loop as gate
 from harness.gate.decision import Spending
 from harness.gate.error_rates import Ended, Kind, Recorded, SelfCheckError
-from harness.gate.loop import decision as gating
-from harness.gate.loop import error_rates as gate_selfcheck
-from harness.gate.loop import loop as gate
 from harness.gate.micro import MicroRounds, metric_of
 from harness.gate.rounds import (
     CONTROLS,

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
+from harness.gate import decision as gating
 from harness.gate.decision import Decision, Finding, Size, Spending
-from harness.gate.loop import decision as gating
 
 Floats = NDArray[np.float64]
 

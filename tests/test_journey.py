@@ -26,7 +26,7 @@ from ordershop.events import Keys
 from ordershop.shop import url_of
 from ordershop.supervisor import free_port
 from scenarios import append, journey
-from scenarios.books import Held, check_books, held_by_report, word
+from scenarios.shop.books import Held, check_books, held_by_report, word
 from tests.locusts import Locust
 from tests.shop import RunningShop, shop
 from tests.verdicts import is_well, settled

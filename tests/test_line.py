@@ -16,8 +16,8 @@ import pytest
 from harness.account.ledger import sequences_of
 from harness.conduct.conduct import Findings
 from harness.load.pacing import constant
-from scenarios.line import Line, LineSettings
-from scenarios.shop import GROUP
+from scenarios.line.line import Line, LineSettings
+from scenarios.shop.shop import GROUP
 from tests.lines import stage_in
 from tests.waiting import until
 

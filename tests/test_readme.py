@@ -1,4 +1,4 @@
-"""The commands of the README and its pages are understood, one of each kind is run; `.ci/run` runs those of tox."""
+"""The commands of the README and its pages are understood, one of each is run; `.ci/run` runs those of tox."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.measure.timeline import FaultWindow, History, Reading
-from scenarios.recovery import (
+from scenarios.line.recovery import (
     Recovery,
     back_after_s,
     band,

@@ -17,7 +17,7 @@ from harness.account.ledger import Account, Losses, Stopped
 from harness.conduct.conduct import Findings, ParameterError, ScenarioError, parameters_of
 from harness.measure.timeline import FaultWindow, History, Mark, Reading
 from harness.record.run import Status
-from scenarios.account import applied_at_ns
+from scenarios.line.account import applied_at_ns
 from scenarios.redis_crash import (
     Crash,
     CrashParameters,

@@ -32,8 +32,8 @@ from pathlib import Path
 import msgspec
 
 from harness.conduct.conduct import ParameterError, Stage
+from harness.gate import revisions as worktree
 from harness.gate.loop import Bench, Gate, GateParameters, size_of
-from harness.gate.loop import revisions as worktree
 from harness.gate.micro import MicroRounds
 from harness.gate.rounds import METRICS, Measure, Rounds, Side
 from harness.host.cores import Cores

@@ -30,8 +30,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from harness.gate import loop as gate
 from harness.gate.decision import Outcome, lower_bound, upper_bound, walsh_averages
-from harness.gate.loop import loop as gate
 from harness.gate.rounds import Measure, Round, Rounds
 from harness.host.child import Channel, Child
 from harness.host.clock import Clock, VirtualClock

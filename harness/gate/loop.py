@@ -23,8 +23,8 @@ from msgspec import Struct
 
 from harness.check.figures import figure_names
 from harness.conduct.conduct import Findings, ScenarioError, Stage
+from harness.gate import decision as gating
 from harness.gate.decision import Decision, Finding, Size, Spending
-from harness.gate.loop import decision as gating
 from harness.gate.rounds import CONTROLS, SIDES, Round, Side, SideError
 from harness.host.clock import Clock
 from harness.record.run import Verdict

@@ -1,8 +1,8 @@
 """How a process of ours is started: with our packages, whatever lies in the working directory.
 
-`python -m harness.host.guard` looks in the working directory first, and so does `python -c`. Somebody who works in a
-repository with a package called `harness`, `reports` or `scenarios` would have a guard that is theirs, and dies at
-once. So each interpreter that we start gets
+`python -m harness.host.guard` looks in the working directory first, and so does `python -c`. Somebody who works
+in a repository with a package called `harness`, `reports` or `scenarios` would have a guard that is theirs, and
+dies at once. So each interpreter that we start gets
 
     -P            neither the working directory nor a script's goes on its path
     PYTHONPATH    the directory that these packages were loaded from, where a fresh interpreter would not find it;

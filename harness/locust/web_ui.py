@@ -10,8 +10,8 @@
     /user                  closed: it would set any attribute of a user, here and on workers
 
 The tabs, the table and the links are Locust's own extension points (`extended_tabs`, `extended_tables`,
-`extended_csv_files`). For charts it has none, hence the script (`harness/locust/static/live.js`): plain SVG, no library, no
-request to anywhere but here. Where login is required, it is for all of these, too.
+`extended_csv_files`). For charts it has none, hence the script (`harness/locust/static/live.js`): plain SVG, no
+library, no request to anywhere but here. Where login is required, it is for all of these, too.
 
 Two sets of numbers stand side by side, and the page says which is which. Locust's Statistics and Charts are
 rounded to a millisecond below 100 ms and to two digits above. Ours are HDR histograms of the same answers, within

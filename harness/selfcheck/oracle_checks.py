@@ -9,19 +9,19 @@ Two quantities are held against what the oracle noted:
     service  = done - start    beside   answered - arrived     (the way of the command is in the first only)
 
 The tolerance is 0.1 % of the value, which is a histogram's resolution, and 10 µs up to p90: a few for the
-oracle's note (`harness.selfcheck.oracle`), a few for the way of the reply, one for rounding. The way of the command, from
-`start` through the kernel to where it is dated, takes 3 to 9 µs at p50 and 15 at p90 after a sleep; a recorded
-service may be longer by `WAY_US`. Beyond p90 the tolerance is 150 µs, and for the response only: there stand
-the operations that met somebody else on their core. Replies that are then read together all have the date of
-the last of them, and whoever loses the core between `start` and the send has it in the service.
+oracle's note (`harness.selfcheck.oracle`), a few for the way of the reply, one for rounding. The way of the
+command, from `start` through the kernel to where it is dated, takes 3 to 9 µs at p50 and 15 at p90 after a
+sleep; a recorded service may be longer by `WAY_US`. Beyond p90 the tolerance is 150 µs, and for the response
+only: there stand the operations that met somebody else on their core. Replies that are then read together all
+have the date of the last of them, and whoever loses the core between `start` and the send has it in the service.
 
 What is off for another reason than the instrument is UNKNOWN, with the cause: our processes waited for a core,
-or the host took one, for a fifth of the operations beyond that quantile at least; the oracle did not keep to
-its script; this system's kernel dates nothing, and all that was late in reading is in the figures; or a plain
-client of thirty lines, right before and after, needed so long for the same way that the instrument passes beside
-it (`harness.selfcheck.plain_client`). Its longest way up to p90 counts for each quantile there: an open loop sends at other
-moments than a client that waits, to an oracle that is awake or asleep, so that the two do not meet the same
-quantile by quantile.
+or the host took one, for a fifth of the operations beyond that quantile at least; the oracle did not keep to its
+script; this system's kernel dates nothing, and all that was late in reading is in the figures; or a plain client
+of thirty lines, right before and after, needed so long for the same way that the instrument passes beside it
+(`harness.selfcheck.plain_client`). Its longest way up to p90 counts for each quantile there: an open loop sends
+at other moments than a client that waits, to an oracle that is awake or asleep, so that the two do not meet the
+same quantile by quantile.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ from ordershop.services.crm import SOURCES
 from ordershop.supervisor import Service, Supervisor, SupervisorError, free_port
 from scenarios.arrival import Arriving
 from scenarios.load import EVENT_BYTES, lifecycle, load_script
-from scenarios.shop import GROUP, LEAD_NS, floor_before, producer_of, run_pump, server_for
+from scenarios.shop.shop import GROUP, LEAD_NS, floor_before, producer_of, run_pump, server_for
 
 Int64s = NDArray[np.int64]
 

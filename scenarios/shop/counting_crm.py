@@ -56,7 +56,7 @@ class CountedMails(MailClient):
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a consumer until SIGTERM or SIGINT; it takes what `ordershop.services.crm` takes."""
-    parser = argparse.ArgumentParser(prog="scenarios.counting_crm")
+    parser = argparse.ArgumentParser(prog="scenarios.shop.counting_crm")
     add_store_option(parser)
     for name in ("--mail", "--state", "--consumer"):
         parser.add_argument(name, required=True)

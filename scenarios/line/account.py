@@ -13,7 +13,7 @@ from harness.conduct.conduct import Findings, answered
 from harness.measure.outcomes import OK
 from harness.measure.timeline import History
 from scenarios.arrival import Judged, add_arrival
-from scenarios.line import Evidence, Line
+from scenarios.line.line import Evidence, Line
 
 Int64s = NDArray[np.int64]
 

@@ -25,7 +25,7 @@ import random
 from locust.env import Environment
 
 from harness.locust.users import JourneyUser, StepError, step
-from scenarios.books import word
+from scenarios.shop.books import word
 
 
 class Shopper(JourneyUser):

@@ -1,0 +1,1 @@
+"""Events from their append to their effect, under load: what the outage scenarios have in common."""

@@ -1,0 +1,1 @@
+"""The shop over HTTP: shoppers, the load they make, and the books afterwards."""
