@@ -1,7 +1,7 @@
 """Checks that a run of the main job has left a report with real figures in it: `check_report.py RUN_DIRECTORY`.
 
 It needs nothing but Python: the environments of the run are tox's, and not this one's. So the scenarios stand here
-by name; `tests/test_report_commands.py` compares them with the catalogue.
+by name; `tests/cli/test_report_commands.py` compares them with the catalogue.
 """
 
 from __future__ import annotations

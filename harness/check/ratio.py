@@ -19,8 +19,8 @@ not in it: where memory came to lie, what else the machine did, how warm it was.
 program can have intervals that do not contain 1; only more runs a side tell.
 
 The method is known to be a little too sure of itself with few, dependent seconds. In simulations of spans of
-12 to 60 seconds, whose level wanders (`tests/test_bootstrap.py` has some), its 95 % held the true ratio in 86 to
-94 of 100 cases.
+12 to 60 seconds, whose level wanders (`tests/check/test_bootstrap.py` has some), its 95 % held the true ratio
+in 86 to 94 of 100 cases.
 
 The largest value has no interval: a maximum of what was drawn is never above the maximum of what was measured,
 so that the bootstrap says nothing of it. The same is true of a quantile beyond which a span has only a handful

@@ -12,7 +12,7 @@ import pytest
 import report_runs
 from msgspec import to_builtins
 from rich.console import Console
-from test_render import Page
+from tests.reports.test_render import Page
 
 from harness.measure.failures import Failure
 from harness.measure.recording import LatencyLog, Recorder

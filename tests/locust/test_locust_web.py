@@ -29,7 +29,7 @@ from harness.nemesis.faults import Nemesis
 from harness.record.run import Verdict
 from scenarios import append, lag
 from tests import locust_web_client
-from tests.test_faults import FakeTarget
+from tests.nemesis.test_faults import FakeTarget
 
 SECOND_NS = 1_000_000_000
 
@@ -418,7 +418,7 @@ def test_routes(check: str, client_results: dict[str, str]) -> None:
 def client_results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What each check of `locust_web_client` came to."""
     command = [sys.executable, "-m", "tests.locust_web_client"]
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     done = subprocess.run(
         [*command, str(tmp_path_factory.mktemp("client"))],
         cwd=root,

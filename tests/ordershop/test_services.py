@@ -40,7 +40,7 @@ from tests.waiting import until
 
 __all__ = ["client", "shop"]
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 NOBODY = "00000000-0000-0000-0000-000000000000"
 SINGLE = ["customer", "product", "inventory", "order", "billing"]
 

@@ -51,7 +51,7 @@ from ordershop.events import Event
 from scenarios.gate_target import OrderShop, ordershop
 
 SEEDS = range(400)
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 class TestOrderShopAsATarget(TargetContract):

@@ -1,7 +1,7 @@
 """Whatever a server answers, a run ends in time, with an account that adds up, a sentence, and an exit code.
 
 Each seed is a plan of what is done to the replies of a real server (`tests.hostile_server`), and a scenario. More
-of them by hand: SHOPBENCH_HOSTILE_SEEDS=0-99 python -m pytest tests/test_hostile_server.py
+of them by hand: SHOPBENCH_HOSTILE_SEEDS=0-99 python -m pytest tests/server/test_hostile_server.py
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import report_runs
-from test_render import Page
 
 from harness.conduct.conduct import Findings
 from harness.gate.decision import Decision, Spending
@@ -18,6 +17,7 @@ from harness.record.run import Run, load, save
 from reports.gates import WIDTH, gate_rows
 from reports.render import render
 from reports.summaries import markdown
+from tests.reports.test_render import Page
 
 CHOSEN = GateParameters(
     baseline="b" * 40,

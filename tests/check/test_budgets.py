@@ -18,7 +18,7 @@ from harness.check import trend
 from harness.check.budgets import Budget, BudgetError, budget_verdicts, read_budgets
 from harness.record.run import SCHEMA, Figure, Run, RunError, Verdict, load, save
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def run_of(*figures: Figure, scenario: str = "append", **what: Any) -> Run:

@@ -1,6 +1,6 @@
 """The JSON Schema of `run.json`: current, valid itself, and what real records keep to.
 
-SHOPBENCH_UPDATE_GOLDEN=1 python -m pytest tests/test_schema.py    writes docs/run.schema.json anew
+SHOPBENCH_UPDATE_GOLDEN=1 python -m pytest tests/record/test_schema.py    writes docs/run.schema.json anew
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import report_runs
 from harness.record.run import Run
 from reports.schema import run_schema, text
 
-COMMITTED = Path(__file__).parent.parent / "docs" / "run.schema.json"
+COMMITTED = Path(__file__).parents[2] / "docs" / "run.schema.json"
 
 
 def record(directory: Path) -> Any:

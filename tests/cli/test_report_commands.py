@@ -23,7 +23,7 @@ from harness.record.salvage import salvaged
 from reports import write_reports
 from scenarios.catalog import SCENARIOS
 
-CHECK_REPORT = Path(__file__).parents[1] / ".ci" / "check_report.py"
+CHECK_REPORT = Path(__file__).parents[2] / ".ci" / "check_report.py"
 Shopbench = Callable[..., "Ended"]
 
 

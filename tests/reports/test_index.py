@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import report_runs
-from test_render import Page
+from tests.reports.test_render import Page
 
 from harness.check.trend import entry_of
 from harness.record.run import Figure, RunError, Verdict, load, save

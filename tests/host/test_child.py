@@ -33,7 +33,7 @@ def main_module(channel: Channel) -> None:
 
 @pytest.fixture
 def child() -> Iterator[Child]:
-    with contextlib.closing(Child("tests.test_child:echo", "hello")) as one:
+    with contextlib.closing(Child("tests.host.test_child:echo", "hello")) as one:
         yield one
 
 
@@ -56,7 +56,7 @@ def test_numbers_are_shared(child: Child) -> None:
 
 def test_it_does_not_import_its_parents_main_module() -> None:
     """The child is fresh, where a process that is spawned would run pytest's main module once more."""
-    with contextlib.closing(Child("tests.test_child:main_module")) as child:
+    with contextlib.closing(Child("tests.host.test_child:main_module")) as child:
         assert child.receive() is None
 
 
@@ -86,7 +86,7 @@ def test_ctrl_c_while_it_starts_is_its_parents() -> None:
         from harness.host.child import Child
 
         signal.signal(signal.SIGINT, lambda *_: None)
-        child = Child("tests.test_child:echo", "hello")
+        child = Child("tests.host.test_child:echo", "hello")
         os.killpg(0, signal.SIGINT)
         print(child.receive())
         child.close()
@@ -100,7 +100,7 @@ def test_a_child_that_takes_no_arguments_is_not_left_behind(capfd: pytest.Captur
     """One that ends before it has read what it was given is an error, and no process any more."""
     before = psutil.Process().children()
     with pytest.raises(ChildError, match="the other end has ended"):
-        Child("tests.test_child:nothing_of_that_name", bytes(5_000_000))
+        Child("tests.host.test_child:nothing_of_that_name", bytes(5_000_000))
     assert psutil.Process().children() == before
     assert "nothing_of_that_name" in capfd.readouterr().err
 
@@ -110,7 +110,7 @@ def test_it_ends_with_its_parent() -> None:
     script = textwrap.dedent("""
         from harness.host.child import Child
 
-        child = Child("tests.test_child:echo", "hello")
+        child = Child("tests.host.test_child:echo", "hello")
         child.receive()
         print(child.pid, flush=True)
         child.receive()

@@ -19,8 +19,8 @@ from harness.record.run import load
 from harness.server.servers import ServerError, open_server
 from ordershop import supervisor
 from ordershop.supervisor import free_port
+from tests.gate.test_gate_cli import commit, git
 from tests.processes import Ended
-from tests.test_gate_cli import commit, git
 from tests.verdicts import is_well
 from tests.waiting import until
 

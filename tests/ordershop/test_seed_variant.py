@@ -8,8 +8,8 @@ from ordershop.event_store import EventStore
 from ordershop.events import Event
 from ordershop.seed_variant import SeedSubscriber
 from ordershop.subscription import AwayError, Delivery
+from tests.ordershop.test_subscription import CUSTOMERS, Handled, running, subscribe
 from tests.simulate import created, customer
-from tests.test_subscription import CUSTOMERS, Handled, running, subscribe
 from tests.waiting import until
 
 

@@ -24,7 +24,7 @@ from ordershop.supervisor import free_port
 from tests.forks import shopbench
 from tests.waiting import until
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
 # Half a minute each.
 IN_CI = ("shopbench run --profile smoke", "shopbench selfcheck")

@@ -28,7 +28,7 @@ from reports.findings import (
 )
 from reports.findings import load as load_of
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def assert_golden(name: str, actual: str) -> None:

@@ -28,7 +28,7 @@ from ordershop.resp import ReplyError, Resp
 from ordershop.server.url import ServerUrl as ShopsUrl
 from ordershop.services.store_option import add_store_option
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # Everything that can be sent: no halves of characters.
 TEXTS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=40)
 # Long ones with pieces that stand in no message of ours.

@@ -21,7 +21,7 @@ from harness.record import run
 from harness.server.servers import OwnServer, client_for
 from ordershop.supervisor import free_port
 from tests.locusts import SCENARIOS
-from tests.test_server_url import forms_of
+from tests.server.test_server_url import forms_of
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 from harness.host.own_python import ROOT
 from harness.host.revision import own_revision, revision_of
 from harness.record.environment import describe_host
-from tests.test_gate_cli import commit, git
+from tests.gate.test_gate_cli import commit, git
 
 
 @pytest.fixture

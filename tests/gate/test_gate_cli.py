@@ -34,7 +34,7 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 # One metric and few rounds: what is slow here is slow by far, and what is not is told from it at the first look.
 QUICK = ["--metric", "append.p50", "--relevant", "append.p50=25%", "--minutes", "0.6"]
 SLOW_APPEND = """

@@ -1,0 +1,273 @@
+"""The evidence of a run: what was seen of each event, kept so that the run can be judged again without a server.
+
+`evidence.zip` lies beside `run.json`. Each section of it is a member, and `sections.json` says what each is:
+
+    sections.json            {"schema": 1, "sections": {"load.acknowledged": {"kind": "set", "version": 1}, ...}}
+    load.acknowledged        a set of event numbers, as a Roaring bitmap in its portable format
+    load.effects             event numbers in an order that matters, such as that of their effects
+    groups                   JSON: anything small
+
+It is a zip archive: every language reads one, a reader takes only the sections that it needs, and each section
+has a checksum, so that a file that was cut is no evidence, and says so. A section has a version of its own, since
+more kinds will come. A reader that does not know a kind or a version of a section does not have that section.
+
+Event numbers in order are stored as differences, since events mostly follow each other. The four bytes of each
+difference are stored apart, so that the upper three are runs of zeros, which deflate to almost nothing:
+
+    7 8 9 11        ->    7 1 1 2        ->    07 01 01 02 | 00 00 00 00 | 00 00 00 00 | 00 00 00 00
+
+The differences are made in blocks, so that a long order is never held twice.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from pyroaring import AbstractBitMap, BitMap, FrozenBitMap
+
+Int64s = NDArray[np.int64]
+Int32s = NDArray[np.int32]
+Kind = Literal["set", "order", "json"]
+
+FILE = "evidence.zip"
+# Schema 1, 2026-11-28: the first.
+SCHEMA = 1
+_SECTIONS = "sections.json"
+_BLOCK = 1 << 16
+_VERSIONS: dict[Kind, int] = {"set": 1, "order": 1, "json": 1}
+_LEVEL = 6
+
+
+class EvidenceError(Exception):
+    """Evidence that is missing, cut, or of a kind that this version does not know; its text is one clear line."""
+
+
+class Section(msgspec.Struct, frozen=True):
+    """What a section is: how it is read, and in which version of that."""
+
+    kind: str
+    version: int
+
+
+class _Sections(msgspec.Struct, frozen=True, kw_only=True):
+    schema: int
+    sections: dict[str, Section]
+
+
+class EvidenceWriter:
+    """Writes the evidence of a run, section by section, as they become known.
+
+    The file appears under its name when the writer is closed: a reader sees all of it, or none.
+
+    Args:
+        directory: of the run.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / FILE
+        self._partial = directory / f".{FILE}.{os.getpid()}"
+        self._sections: dict[str, Section] = {}
+        self._zip = zipfile.ZipFile(self._partial, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL)
+
+    def add_set(self, name: str, events: AbstractBitMap) -> None:
+        """Add a set of event numbers.
+
+        Args:
+            name: of the section.
+            events: at most 2 ** 32 different ones.
+
+        Raises:
+            ValueError: there is a section of that name.
+        """
+        packed = BitMap(events)
+        packed.run_optimize()
+        with self._open(name, "set") as member:
+            member.write(packed.serialize())
+
+    def add_order(self, name: str, parts: Iterable[Int64s | Int32s]) -> None:
+        """Add event numbers in an order that matters.
+
+        Args:
+            name: of the section.
+            parts: one after the other, each of shape (n,), values from 0 to 2 ** 31 - 1.
+
+        Raises:
+            ValueError: there is a section of that name, or a value is out of range.
+        """
+        with self._open(name, "order") as member:
+            before = 0
+            for values in _blocks(parts):
+                if values.min() < 0 or values.max() > np.iinfo(np.int32).max:
+                    raise ValueError(f"{name}: event numbers from {values.min()} to {values.max()}")
+                differences = np.diff(values, prepend=before).astype("<i4")
+                before = int(values[-1])
+                member.write(differences.view(np.uint8).reshape(-1, 4).T.tobytes())
+
+    def add_json(self, name: str, value: Any) -> None:
+        """Add a small value.
+
+        Args:
+            name: of the section.
+            value: what msgspec can encode.
+
+        Raises:
+            ValueError: there is a section of that name.
+        """
+        with self._open(name, "json") as member:
+            member.write(msgspec.json.encode(value))
+
+    def close(self) -> None:
+        """Finish the file, and put it in its place.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        sections = _Sections(schema=SCHEMA, sections=self._sections)
+        self._zip.writestr(_SECTIONS, msgspec.json.encode(sections))
+        self._zip.close()
+        self._partial.replace(self._path)
+
+    def discard(self) -> None:
+        """Leave no file: there was nothing to be kept, or it could not be."""
+        self._zip.close()
+        self._partial.unlink(missing_ok=True)
+
+    def _open(self, name: str, kind: Kind) -> IO[bytes]:
+        if name in self._sections or name == _SECTIONS:
+            raise ValueError(f"there is a section {name!r} already")
+        self._sections[name] = Section(kind, _VERSIONS[kind])
+        # Not the time of day: the same evidence is the same bytes.
+        member = zipfile.ZipInfo(name)
+        member.compress_type = zipfile.ZIP_DEFLATED
+        return self._zip.open(member, "w", force_zip64=True)
+
+
+class Evidence:
+    """The evidence of a run, read section by section.
+
+    Args:
+        directory: of the run.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / FILE
+        self._known: dict[str, Section] | None = None
+
+    @property
+    def exists(self) -> bool:
+        """Whether the run has any; older ones have none."""
+        return self._path.exists()
+
+    def sections(self) -> dict[str, Section]:
+        """What there is, by name.
+
+        Raises:
+            EvidenceError: there is no evidence, or it cannot be read.
+        """
+        if self._known is None:
+            content = self._content(_SECTIONS)
+            try:
+                found = msgspec.json.decode(content, type=_Sections)
+            except msgspec.MsgspecError as error:
+                raise EvidenceError(f"{FILE}: its list of sections cannot be read ({error})") from error
+            if found.schema > SCHEMA:
+                raise EvidenceError(f"{FILE}: written by a newer shopbench (schema {found.schema})")
+            self._known = found.sections
+        return self._known
+
+    def events(self, name: str) -> FrozenBitMap:
+        """A set of event numbers.
+
+        Raises:
+            EvidenceError: it is not there, or cannot be read.
+        """
+        try:
+            return FrozenBitMap(BitMap.deserialize(self._section(name, "set")))
+        except (ValueError, IndexError) as error:
+            raise EvidenceError(f"{FILE}: {name} is no set of events ({error})") from error
+
+    def order(self, name: str) -> Int32s:
+        """Event numbers in their order, shape (n,).
+
+        Raises:
+            EvidenceError: they are not there, or cannot be read.
+        """
+        content = np.frombuffer(self._section(name, "order"), np.uint8)
+        if content.size % 4:
+            raise EvidenceError(f"{FILE}: {name} is no order of events")
+        values = np.empty(content.size // 4, np.int32)
+        before = 0
+        for at in range(0, values.size, _BLOCK):
+            size = min(_BLOCK, values.size - at)
+            apart = content[4 * at : 4 * (at + size)].reshape(4, size)
+            differences = np.ascontiguousarray(apart.T).view("<i4").reshape(size)
+            np.cumsum(differences, out=values[at : at + size])
+            values[at : at + size] += before
+            before = int(values[at + size - 1])
+        return values
+
+    def value(self, name: str, kind: type[Any]) -> Any:
+        """A small value.
+
+        Args:
+            name: of the section.
+            kind: its type.
+
+        Raises:
+            EvidenceError: it is not there, or is no such value.
+        """
+        try:
+            return msgspec.json.decode(self._section(name, "json"), type=kind)
+        except msgspec.MsgspecError as error:
+            raise EvidenceError(f"{FILE}: {name} cannot be read ({error})") from error
+
+    def _section(self, name: str, kind: Kind) -> bytes:
+        section = self.sections().get(name)
+        if section is None:
+            raise EvidenceError(f"this run has no evidence {name!r}")
+        if (section.kind, section.version) != (kind, _VERSIONS[kind]):
+            raise EvidenceError(
+                f"{FILE}: {name} is a {section.kind} of version {section.version}, "
+                f"and this shopbench reads a {kind} of version {_VERSIONS[kind]}"
+            )
+        return self._content(name)
+
+    def _content(self, name: str) -> bytes:
+        if not self.exists:
+            raise EvidenceError("this run has no evidence: it was made by an older shopbench, or ended too early")
+        try:
+            with zipfile.ZipFile(self._path) as archive:
+                return archive.read(name)
+        except KeyError as error:
+            raise EvidenceError(f"{FILE}: {name} is missing") from error
+        except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError) as error:
+            raise EvidenceError(f"{FILE}: cannot be read ({error})") from error
+
+
+def _blocks(parts: Iterable[Int64s | Int32s]) -> Iterator[Int64s]:
+    """The same values in blocks of `_BLOCK`, the last one of what is left."""
+    held: list[Int64s] = []
+    size = 0
+    for part in parts:
+        at = 0
+        while at < part.size:
+            taken = part[at : at + _BLOCK - size].astype(np.int64)
+            held.append(taken)
+            size += taken.size
+            at += taken.size
+            if size == _BLOCK:
+                yield np.concatenate(held)
+                held, size = [], 0
+    if size:
+        yield np.concatenate(held)
