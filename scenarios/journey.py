@@ -37,10 +37,11 @@ from msgspec.structs import replace
 
 from harness.check import checkers as checking
 from harness.check.figures import figure_names
-from harness.conduct.conduct import PUMPED, PUMPED_PART, Findings, ScenarioError, Stage, answered, total_of
+from harness.conduct.conduct import PUMPED, PUMPED_PART, Findings, ScenarioError, Stage, answered
 from harness.load.driver import Drive, Journeys
 from harness.load.pacing import Pacer, Shape, shaped
 from harness.load.settings import PumpResult
+from harness.measure.operations import total_of
 from harness.measure.probes import GroupLag, HostLoad, Probe, Sampler
 from harness.measure.recording import LatencyLog
 from harness.measure.server_events import server_probes

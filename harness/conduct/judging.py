@@ -1,0 +1,148 @@
+"""The end of a run, and every later look at it: a scenario's checkers judge the record.
+
+    judged_run(scenario, record)      the same call ends `shopbench run` and makes `shopbench check RUN`
+
+A record has, besides the verdicts of its scenario, those that any run has: that it came to its end, that probes
+and workers have told what they saw, what the server did; and those of other packages (`ordershop_bench.checkers`).
+Then the instrument is looked at: a verdict that rests on one that was disturbed is UNKNOWN, and says by whom.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import msgspec
+from msgspec.structs import replace
+
+from harness.check import instrument
+from harness.check.judge import Checker, judge
+from harness.check.loads import answered, loads_of, named, workers_checkers
+from harness.check.meanwhile import server_checkers
+from harness.host.neighbors import Neighbors
+from harness.host.throttling import Throttled
+from harness.record.load_report import LoadReport, section_of
+from harness.record.run import Record, Run, Verdict
+
+PROBES = "probes"
+AGAIN = "again"
+
+
+@runtime_checkable
+class Judged(Protocol):
+    """A scenario whose verdicts and headline follow from its record."""
+
+    @property
+    def name(self) -> str:
+        """Its name on the command line and in the record."""
+        ...
+
+    @property
+    def parameters(self) -> type[msgspec.Struct]:
+        """Its parameters, with their types and bounds."""
+        ...
+
+    def checkers(self, parameters: Any, record: Record) -> Sequence[Checker]:
+        """What finds its verdicts in a record of a run with these parameters, in their order."""
+        ...
+
+    def headline(self, parameters: Any, record: Record) -> str:
+        """What came out of a run with these parameters, in a sentence, from its record."""
+        ...
+
+
+def judged_run(scenario: object, record: Record) -> Run:
+    """What a run is with the verdicts and the headline that its record gives.
+
+    Args:
+        scenario: that was run. One whose verdicts are found while it runs keeps those that are in the record.
+        record: of the run, with its evidence.
+    """
+    run = record.run
+    if isinstance(scenario, Judged):
+        chosen = record.parameters(scenario.parameters)
+        found = judge(record, [*_before(record), *scenario.checkers(chosen, record), *_after(record)])
+        headline = scenario.headline(chosen, record) if run.status == "complete" else ""
+    else:
+        found = [*run.verdicts, *judge(record, _after(record))]
+        headline = run.headline
+    return replace(run, verdicts=[*_beside_the_instrument(run, found)], headline=headline)
+
+
+def _before(record: Record) -> list[Checker]:
+    prefix = record.run.scenario
+    return [*workers_checkers(prefix, record), *_probes_checkers(prefix, record)]
+
+
+def _after(record: Record) -> list[Checker]:
+    prefix = record.run.scenario
+    return [_finished_checker(prefix), *_not_answered_checkers(prefix, record), *server_checkers(prefix)]
+
+
+def _probes_checkers(prefix: str, record: Record) -> list[Checker]:
+    """Whether a probe has failed: its readings are not all there, so the run is not complete."""
+    name = f"{prefix}.probes"
+
+    def check(record: Record) -> Verdict:
+        reasons = record.evidence.value(PROBES, list[str])
+        return Verdict(name=name, status="UNKNOWN", detail="; ".join(reasons))
+
+    has_failed = record.evidence.exists and PROBES in record.evidence.sections()
+    return [Checker(name, check, reads=(PROBES,), part=None)] if has_failed else []
+
+
+def _finished_checker(prefix: str) -> Checker:
+    name = f"{prefix}.finished"
+
+    def check(record: Record) -> Verdict | None:
+        if record.run.status == "complete":
+            return None
+        return Verdict(name=name, status="UNKNOWN", detail=record.run.reason)
+
+    return Checker(name, check, part=None)
+
+
+def _not_answered_checkers(prefix: str, record: Record) -> list[Checker]:
+    """What a load was answered, where not all was well, of a run that failed before it could say so itself."""
+    return [_not_answered_checker(prefix, load) for load in loads_of(record) if record.run.status == "failed"]
+
+
+def _not_answered_checker(prefix: str, load: str) -> Checker:
+    name, section = named(prefix, load, "answered"), section_of("load", load)
+
+    def check(record: Record) -> Verdict | None:
+        found = answered(name, record.evidence.value(section, LoadReport))
+        return found if found.status != "PASS" else None
+
+    return Checker(name, check, reads=(section,), part=None)
+
+
+# The instrument -------------------------------------------------------------------------------------------
+
+
+def _beside_the_instrument(run: Run, found: Sequence[Verdict]) -> list[Verdict]:
+    """Verdicts, with what the record says of the instrument, and of who was in its way."""
+    unique = {verdict.name: verdict for verdict in reversed(found)}
+    in_order = [unique.pop(verdict.name) for verdict in found if verdict.name in unique]
+    return [_with_cause(run, verdict) for verdict in in_order]
+
+
+def _with_cause(run: Run, verdict: Verdict) -> Verdict:
+    who, held = _in_the_way(run, verdict)
+    load = run.environment.get("load", {})
+    [judged] = instrument.judged([verdict], run.figures, run.parameters, load, held)
+    return instrument.with_cause(judged, who, held)
+
+
+def _in_the_way(run: Run, verdict: Verdict) -> tuple[Neighbors | None, Throttled | None]:
+    """Who and what had the machine while the part was measured that a verdict is about."""
+    meanwhile: Mapping[str, Any] = run.environment.get("meanwhile", {})
+    for repeat in run.repeats:
+        later = meanwhile.get(f"{AGAIN}, {repeat.part}")
+        if repeat.is_judged and later is not None and verdict.name.startswith(f"{repeat.part}."):
+            meanwhile = later
+    who, held = meanwhile.get("processes"), meanwhile.get("limits")
+    return (
+        None if who is None else msgspec.convert(who, Neighbors),
+        None if held is None else msgspec.convert(held, Throttled),
+    )
