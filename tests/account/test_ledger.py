@@ -314,9 +314,10 @@ def test_losses_of_a_ledger() -> None:
     book.apply(ids(1))
     found = book.losses(in_stream=set_of(int64s(0, 1, 3)), delivered=set_of(int64s(0, 1, 3)), pending=BitMap())
 
-    assert Losses(
-        not_in_stream=Stopped(count=1, examples=(2,)), without_effect=Stopped(count=1, examples=(0,))
-    ) == found
+    assert (
+        Losses(not_in_stream=Stopped(count=1, examples=(2,)), without_effect=Stopped(count=1, examples=(0,)))
+        == found
+    )
 
 
 def test_a_set_holds_numbers_of_32_bits() -> None:
