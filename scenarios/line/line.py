@@ -29,9 +29,12 @@ import msgspec
 import numpy as np
 import redis
 from msgspec import Meta, Struct
-from numpy.typing import NDArray
 
-from harness.account.ledger import Ledger, Losses, Order, order_of_effects, sequences_of, set_of
+from harness.account.event_ids import sequences_of
+from harness.account.ledger import Ledger, set_of
+from harness.account.losses import Losses
+from harness.account.order import Order, order_of_effects
+from harness.arrays import Int32s, Int64s
 from harness.conduct.conduct import Findings, ScenarioError, Stage
 from harness.load.driver import Drive
 from harness.load.pacing import Pacer
@@ -64,8 +67,6 @@ from ordershop.supervisor import Service, Supervisor, SupervisorError, free_port
 from scenarios.arrival import Arriving
 from scenarios.load import EVENT_BYTES, lifecycle, load_script
 from scenarios.shop.shop import GROUP, LEAD_NS, floor_before, producer_of, run_pump, server_for
-
-Int64s = NDArray[np.int64]
 
 Delivery = Literal["at_least_once", "at_most_once", "seed"]
 # How often the mail service is asked for what it has accepted, and for how long it may be away.
@@ -192,7 +193,7 @@ class Effects:
         self._decoder = msgspec.json.Decoder(_MailLine)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="effects", daemon=True)
-        self._sequences: list[NDArray[np.int32]] = []
+        self._sequences: list[Int32s] = []
         self._applied = 0
         self.count = 0
         self.lost_sight: str | None = None
