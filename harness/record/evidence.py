@@ -169,6 +169,10 @@ class Sections:
         """Whether there is any."""
         return bool(self._sets or self._orders or self._values)
 
+    def has(self, name: str) -> bool:
+        """Whether there is a section of that name."""
+        return name in self.sections()
+
     def sections(self) -> dict[str, Section]:
         """What there is, by name."""
         kinds: dict[Kind, Mapping[str, Any]] = {"set": self._sets, "order": self._orders, "json": self._values}

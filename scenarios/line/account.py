@@ -14,10 +14,10 @@ from harness.account.losses import Losses, classify_losses
 from harness.account.order import Order, order_of_effects
 from harness.arrays import Int64s
 from harness.check import checkers
-from harness.check.arrival import ArrivalRule
+from harness.check.arrival import ArrivalRule, arrival_checker
 from harness.check.judge import Checker
 from harness.check.load_reached import Seconds
-from harness.check.loads import answered_checker, named
+from harness.check.loads import answered_checker, named, send_lag_checker
 from harness.conduct.conduct import Findings
 from harness.measure.outcomes import OK
 from harness.measure.timeline import History
@@ -241,6 +241,28 @@ def account_checkers(
     of_account = {what: judgement for what, judgement in JUDGEMENTS.items() if what not in leave_out}
     first = [answered_checker(prefix, line)] if "answered" not in leave_out else []
     return [*first, *(checker(what, each) for what, each in {**of_account, **(also or {})}.items())]
+
+
+def line_checkers(
+    prefix: str,
+    line: str = "",
+    *,
+    leave_out: Collection[str] = (),
+    also: Mapping[str, Judgement] | None = None,
+) -> list[Checker]:
+    """What finds the verdicts of a line under load: send lag, arrival, and its account.
+
+    Args:
+        prefix: the scenario's name.
+        line: which of several lines; empty: the only one.
+        leave_out, also: as for `account_checkers`.
+    """
+    operation = f"append_{line}" if line else "append"
+    return [
+        send_lag_checker(prefix, operation, line),
+        arrival_checker(prefix, line),
+        *account_checkers(prefix, line, leave_out=leave_out, also=also),
+    ]
 
 
 def _add_cost_of_probes(findings: Findings, line: Line) -> None:
