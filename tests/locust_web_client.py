@@ -114,6 +114,7 @@ def static_parts_are_served(asked: Asked) -> None:
     """The page of our own, its script and its style come with the package."""
     for path, kind, part in [
         ("/shopbench/", "text/html", b'data-view="shopbench-lag"'),
+        ("/shopbench/quantities.js", "application/javascript", b"use strict"),
         ("/shopbench/live.js", "application/javascript", b"use strict"),
         ("/shopbench/live.css", "text/css", b".shopbench"),
     ]:
