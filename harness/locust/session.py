@@ -29,6 +29,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -83,7 +84,7 @@ from harness.measure import failures
 from harness.measure.outcomes import NOT_DUE, UNKNOWN
 from harness.measure.recording import Interval, merged, unpack_intervals
 from harness.record import run
-from harness.record.parameters import nearest
+from harness.record.parameters import described, nearest, renamed
 from harness.record.run import Record, RunError, WorkerShare
 from harness.server.named import VARIABLE, server_named
 from harness.server.url import ServerUrl, UrlError, without_secrets
@@ -862,16 +863,14 @@ def add_arguments(parser: LocustArgumentParser, scenario: LoadScenario) -> None:
         help="share of a core that the load of each worker may spend on waiting awake",
     )
     defaults = msgspec.to_builtins(parameters_of(scenario, "quick", {}))
-    schema = {field.name: field for field in msgspec.structs.fields(scenario.parameters)}
+    parameters = described(scenario.parameters)
     for name, flag in flags_of(scenario).items():
-        choices = list(getattr(schema[name].type, "__args__", ())) or None
-        if choices is not None and not all(isinstance(choice, str) for choice in choices):
-            choices = None
         parser.add_argument(
             f"--{flag}",
             dest=name,
             default="",
-            choices=["", *choices] if choices else None,
+            type=partial(renamed, scenario.parameters, name),
+            choices=["", *parameters[name].choices] if parameters[name].kind == "choice" else None,
             help=f"{_unit_of(name)}; quick: {defaults[name]}",
         )
 
