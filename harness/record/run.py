@@ -38,6 +38,7 @@ from harness.measure.recording import (
 )
 from harness.measure.timeline import History, HistoryError, SlowMark, read_timeline, write_timeline
 from harness.record.evidence import Evidence, Sections
+from harness.record.parameters import renamed
 
 # Schema 1, 2026-11-23: the first. Since then figures have got `samples`, and runs `repeats`; who reads the older
 # ones misses nothing.
@@ -45,7 +46,7 @@ from harness.record.evidence import Evidence, Sections
 SCHEMA = 2
 
 Status = Literal["PASS", "UNKNOWN", "FAIL"]
-T = TypeVar("T")
+P = TypeVar("P", bound=msgspec.Struct)
 
 
 class RunError(Exception):
@@ -166,7 +167,7 @@ class Record:
         self._latency = latency
         self._members = members
 
-    def parameters(self, kind: type[T]) -> T:
+    def parameters(self, kind: type[P]) -> P:
         """The parameters with which the scenario was run, its own only.
 
         Args:
@@ -175,8 +176,12 @@ class Record:
         Raises:
             RunError: they are no such parameters.
         """
-        names = {field.encode_name for field in msgspec.structs.fields(kind)}  # type: ignore[arg-type]
-        given = {name: value for name, value in self.run.parameters.items() if name in names}
+        names = {field.encode_name for field in msgspec.structs.fields(kind)}
+        given = {
+            name: renamed(kind, name, value) if isinstance(value, str) else value
+            for name, value in self.run.parameters.items()
+            if name in names
+        }
         try:
             return msgspec.convert(given, kind)
         except msgspec.ValidationError as error:

@@ -124,7 +124,7 @@ class Line:
             self.keys,
             self.producer,
             self.ledger.capacity,
-            has_group=self.settings.delivery != "seed",
+            has_group=self.settings.delivery != "from_now",
         )
         self.supervisor = enter(Supervisor(log=self.stage.directory / "services.log"))
         try:
@@ -230,14 +230,14 @@ class Line:
         return [name for name in self.supervisor.names if name.startswith("crm")]
 
     def _wait_for_consumers(self) -> None:
-        """Wait until the consumers listen: the group has them, or, for the seed's way, they read."""
+        """Wait until the consumers listen: the group has them, or, for `from_now`, they read."""
         stream = self.keys.stream("customer", "created")
         deadline_ns = self.stage.clock.now_ns() + 20_000_000_000
         while self.stage.clock.now_ns() < deadline_ns:
             for name in self.consumers:
                 if self.supervisor.pid(name) is None:
                     raise ScenarioError(f"{name} has ended before the load began; see services.log")
-            if self.settings.delivery == "seed":
+            if self.settings.delivery == "from_now":
                 reading = sum(client["cmd"] == "xread" for client in self._client.client_list())
                 if reading >= self.settings.consumers:
                     return
@@ -402,7 +402,7 @@ class Line:
         """Wait, after the load, until nothing waits for an effect any more.
 
         Drained is: everything acknowledged has had its effect, and for `SETTLE_S` there was no other, such as one
-        that comes twice; or the group has nothing undelivered and nothing pending (the seed's way has no group,
+        that comes twice; or the group has nothing undelivered and nothing pending (`from_now` has no group,
         and so nothing that waits), and for `quiet_s` no effect has come, nor was there one at a look since then:
         what is acknowledged has had its effect, and whoever looks for effects may be behind.
         """

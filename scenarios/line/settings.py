@@ -6,16 +6,17 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from harness.record.parameters import formerly
 from harness.server.servers import Durability
 
-Delivery = Literal["at_least_once", "at_most_once", "seed"]
+Delivery = Annotated[Literal["at_least_once", "at_most_once", "from_now"], formerly(seed="from_now")]
 
 
 class LineSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How a line is built.
 
     Attributes:
-        delivery: the consumers' policy, or the seed's way.
+        delivery: the consumers' policy, or the tutorials' way.
         durability: of a server that we start.
         connections: of the pump.
         consumers: of the group.
