@@ -401,10 +401,12 @@ class Line:
     def wait_until_drained(self, timeout_s: float, quiet_s: float = 2.0) -> bool:
         """Wait, after the load, until nothing waits for an effect any more.
 
-        Drained is: everything acknowledged has had its effect, and for `SETTLE_S` there was no other, such as one
-        that comes twice; or the group has nothing undelivered and nothing pending (`from_now` has no group,
-        and so nothing that waits), and for `quiet_s` no effect has come, nor was there one at a look since then:
-        what is acknowledged has had its effect, and whoever looks for effects may be behind.
+        Drained is, where everything acknowledged has had its effect: the group has nothing undelivered and nothing
+        pending, for whoever has not acknowledged an event may apply it again, and for `SETTLE_S` there was no
+        other effect; or for `quiet_s` there was none, whatever the group says. Else: the group has nothing waiting
+        (the tutorials' way has no group, and so nothing that waits), and for `quiet_s` no effect has come, nor was
+        there one at a look since then: what is acknowledged has had its effect, and whoever looks for effects may
+        be behind.
         """
         self.has_drained = self._wait_until_drained(timeout_s, quiet_s)
         return self.has_drained
@@ -422,10 +424,10 @@ class Line:
             if self.effects.count != count:
                 quiet_since_ns, count = clock.now_ns(), self.effects.count
             quiet_ns = clock.now_ns() - quiet_since_ns
-            if not self.ledger.lost().size:
-                if quiet_ns > SETTLE_S * 1e9:
-                    return True
-            elif quiet_ns > quiet_s * 1e9:
+            is_all_there = not self.ledger.lost().size
+            if is_all_there and quiet_ns > quiet_s * 1e9:
+                return True
+            if quiet_ns > (SETTLE_S if is_all_there else quiet_s) * 1e9:
                 if not self.streams.nothing_waits():
                     idle_since_ns = None
                 elif idle_since_ns is None:
