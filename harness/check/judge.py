@@ -71,7 +71,7 @@ def judged(record: Record, checker: Checker) -> Verdict | None:
         verdict = Verdict(name=checker.name, status="UNKNOWN", detail=detail)
     if verdict is None:
         return None
-    return replace(verdict, name=checker.name, rests_on=list(checker.reads))
+    return replace(verdict, name=checker.name, rests_on=checker.reads)
 
 
 def see(record: Record, name: str) -> None:

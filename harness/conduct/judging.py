@@ -22,7 +22,7 @@ from harness.check.meanwhile import server_checkers
 from harness.host.neighbors import Neighbors
 from harness.host.throttling import Throttled
 from harness.record.load_report import LoadReport, section_of
-from harness.record.run import Record, Run, Verdict
+from harness.record.run import Record, Run, Verdict, load
 
 PROBES = "probes"
 AGAIN = "again"
@@ -66,7 +66,9 @@ def judged_run(scenario: object, record: Record) -> Run:
     else:
         found = [*run.verdicts, *judge(record, _after(record))]
         headline = run.headline
-    return replace(run, verdicts=[*_beside_the_instrument(run, found)], headline=headline)
+    return replace(
+        run, verdicts=_with_failures(scenario, record, _beside_the_instrument(run, found)), headline=headline
+    )
 
 
 def _before(record: Record) -> list[Checker]:
@@ -117,6 +119,17 @@ def _not_answered_checker(prefix: str, load: str) -> Checker:
     return Checker(name, check, reads=(section,), part=None)
 
 
+def _with_failures(scenario: object, record: Record, found: list[Verdict]) -> list[Verdict]:
+    """Verdicts, and what fails of a part's second measurement beside it, such as keys that a server evicted."""
+    for repeat in record.run.repeats:
+        is_whole = repeat.part == record.run.scenario
+        if repeat.is_judged and not is_whole:
+            again = judged_run(scenario, load(record.directory / repeat.again))
+            failed = {verdict.name: verdict for verdict in again.verdicts if verdict.status == "FAIL"}
+            found = [*(failed.pop(verdict.name, verdict) for verdict in found), *failed.values()]
+    return found
+
+
 # The instrument -------------------------------------------------------------------------------------------
 
 
@@ -129,8 +142,8 @@ def _beside_the_instrument(run: Run, found: Sequence[Verdict]) -> list[Verdict]:
 
 def _with_cause(run: Run, verdict: Verdict) -> Verdict:
     who, held = _in_the_way(run, verdict)
-    load = run.environment.get("load", {})
-    [judged] = instrument.judged([verdict], run.figures, run.parameters, load, held)
+    came = run.environment.get("load", {})
+    [judged] = instrument.judged([verdict], run.figures, run.parameters, came, held)
     return instrument.with_cause(judged, who, held)
 
 

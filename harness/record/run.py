@@ -77,7 +77,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     name: str
     status: Status
     detail: str
-    rests_on: list[str] = []
+    rests_on: tuple[str, ...] = ()
 
 
 class WorkerShare(msgspec.Struct, frozen=True, kw_only=True):
