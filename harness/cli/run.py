@@ -36,7 +36,7 @@ from harness.conduct.repeating import measured_again
 from harness.host.clock import Clock, SystemClock
 from harness.host.placement import PLANS, Plan, placed
 from harness.load.driver import OwnProcesses
-from harness.load.settings import SPIN_SHARE
+from harness.load.settings import SPIN_SHARE, SPIN_VARIABLE
 from harness.record.run import Record
 from harness.server.named import is_url, server_named
 from harness.server.url import ServerUrl
@@ -63,7 +63,10 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         str, typer.Option(help="Which cores the load, the server and the rest may use: all, one or apart.")
     ] = "all"
     spin: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of a core that the load may spend on waiting awake.")
+        float,
+        typer.Option(
+            min=0, max=1, envvar=SPIN_VARIABLE, help="Share of a core that the load may spend on waiting awake."
+        ),
     ] = SPIN_SHARE
     repeat: Annotated[
         bool,
