@@ -15,8 +15,9 @@ from harness.load.driver import OwnProcesses
 from harness.load.pacing import constant
 from harness.nemesis.faults import Fault
 from harness.record.run import Status
-from scenarios.line.account import add_account
-from scenarios.line.line import Evidence, Line, LineSettings
+from scenarios.line.account import Accounted, add_account
+from scenarios.line.line import Line
+from scenarios.line.settings import LineSettings
 from tests.verdicts import settled
 
 ROOT = Path(__file__).parents[1]
@@ -50,7 +51,7 @@ class Treated(NamedTuple):
 
     bad: dict[str, Status]
     lost: dict[str, int]
-    evidence: Evidence
+    evidence: Accounted
     line: Line
 
 
