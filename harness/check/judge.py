@@ -86,19 +86,23 @@ def see(record: Record, name: str) -> None:
         record.evidence.check(name)
 
 
-def standing(record: Record) -> list[Verdict]:
-    """The stored verdicts of a run; UNKNOWN where what one rests on is missing or cut.
+def standing(record: Record) -> Record:
+    """A record with the verdicts that are stored in it; UNKNOWN where what one rests on is missing or cut.
 
     Args:
-        record: of a run, with its directory.
+        record: of a run or a suite, as it was read from its directory.
     """
+    members = [standing(member) for member in record.members()]
     missing: dict[str, str] = {}
-    for name in dict.fromkeys(name for verdict in record.run.verdicts for name in verdict.rests_on):
-        try:
-            see(record, name)
-        except (EvidenceError, RunError) as error:
-            missing[name] = str(error)
-    return [_if_it_stands(verdict, missing) for verdict in record.run.verdicts]
+    if not members:
+        for name in dict.fromkeys(name for verdict in record.run.verdicts for name in verdict.rests_on):
+            try:
+                see(record, name)
+            except (EvidenceError, RunError) as error:
+                missing[name] = str(error)
+    of_members = {verdict.name: verdict for member in members for verdict in member.run.verdicts}
+    verdicts = [of_members.get(each.name, _if_it_stands(each, missing)) for each in record.run.verdicts]
+    return record.with_run(replace(record.run, verdicts=verdicts), members=members or None)
 
 
 def _if_it_stands(verdict: Verdict, missing: dict[str, str]) -> Verdict:

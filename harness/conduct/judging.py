@@ -20,10 +20,12 @@ from harness.check.judge import Checker, judge
 from harness.check.loads import answered, loads_of, named, workers_checkers
 from harness.check.meanwhile import server_checkers
 from harness.host.neighbors import Neighbors
+from harness.host.plugins import PluginError, found
 from harness.host.throttling import Throttled
 from harness.record.load_report import LoadReport, section_of
 from harness.record.run import Record, Run, Verdict, load
 
+CHECKERS = "ordershop_bench.checkers"
 PROBES = "probes"
 AGAIN = "again"
 
@@ -62,14 +64,14 @@ def judged_run(scenario: object, record: Record) -> Run:
     if isinstance(scenario, Judged):
         chosen = record.parameters(scenario.parameters)
         own = scenario.checkers(chosen, record)
-        found = judge(record, [*_before(record), *own, *_after(record, {checker.name for checker in own})])
+        after = _after(record, {checker.name for checker in own})
+        verdicts = judge(record, [*_before(record), *own, *_others(record), *after])
         headline = scenario.headline(chosen, record) if run.status == "complete" else ""
     else:
-        found = [*run.verdicts, *judge(record, _after(record))]
+        verdicts = [*judge(record, _before(record)), *run.verdicts, *judge(record, _after(record))]
         headline = run.headline
-    return replace(
-        run, verdicts=_with_failures(scenario, record, _beside_the_instrument(run, found)), headline=headline
-    )
+    verdicts = _with_failures(scenario, record, _beside_the_instrument(run, verdicts))
+    return replace(run, verdicts=verdicts, headline=headline)
 
 
 def _before(record: Record) -> list[Checker]:
@@ -80,6 +82,21 @@ def _before(record: Record) -> list[Checker]:
 def _after(record: Record, own: Collection[str] | None = None) -> list[Checker]:
     prefix = record.run.scenario
     return [_finished_checker(prefix), *_not_answered_checkers(prefix, record, own), *server_checkers(prefix)]
+
+
+def _others(record: Record) -> list[Checker]:
+    """What other packages add: each a `Checker`, whose verdict gets the scenario's name in front.
+
+    Raises:
+        PluginError: one cannot be taken.
+    """
+    return [_named(name, other, record.run.scenario) for name, other in found(CHECKERS).items()]
+
+
+def _named(name: str, other: object, prefix: str) -> Checker:
+    if not isinstance(other, Checker):
+        raise PluginError(f"{CHECKERS}: {name!r} is no Checker")
+    return replace(other, name=f"{prefix}.{other.name}")
 
 
 def _probes_checkers(prefix: str, record: Record) -> list[Checker]:

@@ -187,15 +187,20 @@ class Record:
         except msgspec.ValidationError as error:
             raise RunError(f"{self.directory}: not the parameters of {self.run.scenario} ({error})") from error
 
-    def with_run(self, run: Run) -> Record:
-        """The same record, with another `run.json`."""
+    def with_run(self, run: Run, members: list[Record] | None = None) -> Record:
+        """The same record, with another `run.json`.
+
+        Args:
+            run: that it has.
+            members: in the place of its own; None: these stay.
+        """
         return Record(
             self.directory,
             run,
             history=self._history,
             latency=self._latency,
             evidence=self.evidence,
-            members=self._members,
+            members=self._members if members is None else members,
         )
 
     def see(self, name: str) -> None:
