@@ -36,7 +36,7 @@ from harness.account.event_ids import PRODUCER_BITS
 from harness.check.arrival import ArrivalRule, arrival_checker
 from harness.check.figures import figure_names
 from harness.check.judge import Checker
-from harness.check.loads import answered_checker, loads_of, send_lag_checker
+from harness.check.loads import answered_checker, send_lag_checker
 from harness.conduct.conduct import PUMPED, Findings, Stage
 from harness.load.pacing import Pacer, Poisson, Shape, shaped
 from harness.load.settings import PumpResult, PumpSettings
@@ -123,11 +123,12 @@ class Append:
             _measure(doing, chosen, findings, durability, producer, run_origin_ns, label)
         add_by_hand(findings)
 
-    def checkers(self, parameters: AppendParameters, record: Record) -> list[Checker]:  # noqa: ARG002 - of the record
+    def checkers(self, parameters: AppendParameters, record: Record) -> list[Checker]:  # noqa: ARG002 - a URL's is given
         """What finds its verdicts in a record of a run: three for each durability that was measured."""
         return [
             checker
-            for label in loads_of(record)
+            for label in LABELS
+            if any(figure.name == f"append.{label}.offered_per_s" for figure in record.run.figures)
             for checker in (
                 arrival_checker("append", label),
                 send_lag_checker("append", f"append_{label}", label),

@@ -267,16 +267,16 @@ class CrmOutage:
 
     def checkers(self, parameters: OutageParameters, record: Record) -> list[Checker]:  # noqa: ARG002 - by choice
         """What finds its verdicts in a record of a run."""
-        # Without a server there is no answer; with an empty one, no script.
-        leave_out = {"answered"} if parameters.fault == "restart_empty" else ()
-        found = line_checkers("crm_outage", leave_out=leave_out)
         spans = {"away": parameters.unharmed_within, "draining": parameters.unharmed_draining_within}
+        between: list[Checker] = []
         # A fault on the server reaches producers, whatever consumers do.
         if parameters.fault not in ON_SERVER:
-            found += [_unharmed_checker(span, within) for span, within in spans.items() if within]
+            between += [_unharmed_checker(span, within) for span, within in spans.items() if within]
         if parameters.fault == "kill_in_batch" and parameters.delivery == "at_least_once":
-            found.append(_in_hand_checker())
-        return found
+            between.append(_in_hand_checker())
+        # Without a server there is no answer; with an empty one, no script.
+        leave_out = {"answered"} if parameters.fault == "restart_empty" else ()
+        return line_checkers("crm_outage", between=between, leave_out=leave_out)
 
     def headline(self, parameters: OutageParameters, record: Record) -> str:
         """What came out of a run with these parameters, in a sentence, from its record.

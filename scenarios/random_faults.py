@@ -180,11 +180,11 @@ class RandomFaults:
 
     def checkers(self, parameters: RandomFaultsParameters, record: Record) -> list[Checker]:  # noqa: ARG002 - by choice
         """What finds its verdicts in a record of a run."""
+        between = [_all_done_checker()]
         if parameters.expect == "loss":
-            found = line_checkers("random_faults", leave_out={"nothing_lost"}, also={"loss_shown": _loss_shown})
-        else:
-            found = line_checkers("random_faults")
-        return [*found, _all_done_checker()]
+            also = {"loss_shown": _loss_shown}
+            return line_checkers("random_faults", between=between, leave_out={"nothing_lost"}, also=also)
+        return line_checkers("random_faults", between=between)
 
     def headline(self, parameters: RandomFaultsParameters, record: Record) -> str:
         """What came out of a run with these parameters, in a sentence, from its record.

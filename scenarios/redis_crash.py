@@ -223,6 +223,7 @@ class _PartOfFindings(Findings):
         """Give the run what was found; also of a load that did not come to its end."""
         whole, offset_ns, operation = self._whole, self._timeline.offset_ns, f"append_{self._durability}"
         whole.figures += self.figures
+        whole.drained += self.drained
         whole.server = whole.server or self.server
         limits = {}
         for name in ("limited_by", "limited_at"):

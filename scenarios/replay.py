@@ -33,7 +33,7 @@ from msgspec.structs import replace
 from harness.account.event_ids import event_id
 from harness.check.figures import figure_names
 from harness.check.judge import Checker
-from harness.check.loads import answered_checker, loads_of
+from harness.check.loads import answered_checker
 from harness.conduct.conduct import PUMPED, Findings, Stage
 from harness.load.driver import Drive, Journeys
 from harness.load.pacing import ClosedLoop
@@ -143,12 +143,12 @@ class Replay:
 
     def checkers(self, parameters: ReplayParameters, record: Record) -> list[Checker]:  # noqa: ARG002 - none is chosen
         """What finds its verdicts in a record of a run."""
-        # By Locust's users there was a load.
-        return [_equals_cache_checker(), *([answered_checker("replay")] if loads_of(record) else [])]
+        by_users = [answered_checker("replay")] if _is_by_users(record) else []
+        return [_equals_cache_checker(), *by_users]
 
     def headline(self, parameters: ReplayParameters, record: Record) -> str:
         """What came out of a run with these parameters, in a sentence, from its record."""
-        if loads_of(record):
+        if _is_by_users(record):
             return _headline_of_users(record)
         told = told_of(record)
         events, rate = told.value("events") or 0, told.value("events_per_s") or 0
@@ -246,6 +246,11 @@ def _conclude(chosen: UsersParameters, findings: Findings, result: PumpResult) -
     findings.figure("events", float(chosen.events), "events")
     findings.figure("events_per_s", rate, "1/s")
     findings.concluded()
+
+
+def _is_by_users(record: Record) -> bool:
+    """Whether Locust's users have replayed: `replay` has no parameter of that name otherwise."""
+    return "users" in record.run.parameters
 
 
 def _headline_of_users(record: Record) -> str:

@@ -50,24 +50,37 @@ def judged(
         findings: after the run, or as far as it came.
         status: that the run ended with.
     """
+    return judged_run(scenario, record_of(scenario.name, parameters, findings, status=status))
+
+
+def record_of(
+    name: str, parameters: msgspec.Struct | None, findings: Findings, *, status: Status = "complete"
+) -> Record:
+    """The record of a run that has left these findings, before it is judged.
+
+    Args:
+        name: of the scenario.
+        parameters: its own; None: it has none.
+        findings: after the run, or as far as it came.
+        status: that the run ended with.
+    """
     found = Run(
         schema=SCHEMA,
-        scenario=scenario.name,
+        scenario=name,
         status=status,
         started_at="2026-11-28T12:00:00.000+00:00",
         duration_s=1.0,
         seed=1,
         command=[],
-        parameters=msgspec.to_builtins(parameters),
+        parameters={} if parameters is None else msgspec.to_builtins(parameters),
         environment={"host": {}, "server": findings.server, "load": findings.load, "meanwhile": {}},
         figures=findings.figures,
         verdicts=findings.verdicts,
     )
-    record = Record(
+    return Record(
         Path("nowhere"),
         found,
         history=findings.history,
         latency=LatencyLog(findings.intervals),
         evidence=findings.evidence,
     )
-    return judged_run(scenario, record)

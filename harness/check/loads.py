@@ -5,6 +5,7 @@ from __future__ import annotations
 from harness.check import checkers
 from harness.check.judge import LATENCIES, Checker
 from harness.measure.operations import total_of
+from harness.record.evidence import EvidenceError
 from harness.record.load_report import LoadReport, section_of
 from harness.record.run import Record, Verdict
 
@@ -65,8 +66,14 @@ def send_lag_checker(prefix: str, operation: str = "append", load: str = "") -> 
 
 
 def loads_of(record: Record) -> list[str]:
-    """The loads of a run of which the evidence has a report, by name; the only one is the empty name."""
-    sections = record.evidence.sections() if record.evidence.exists else {}
+    """The loads of a run of which the evidence has a report, by name; the only one is the empty name.
+
+    None where the evidence cannot be read: whoever rests on a load says so.
+    """
+    try:
+        sections = record.evidence.sections()
+    except EvidenceError:
+        return []
     return ["" if name == "load" else name.removeprefix("load.") for name in sections if name.startswith("load")]
 
 

@@ -9,7 +9,7 @@ Then the instrument is looked at: a verdict that rests on one that was disturbed
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import msgspec
@@ -64,7 +64,8 @@ def judged_run(scenario: object, record: Record) -> Run:
     if isinstance(scenario, Judged):
         chosen = record.parameters(scenario.parameters)
         own = scenario.checkers(chosen, record)
-        verdicts = judge(record, [*_before(record), *own, *_others(record), *_after(record)])
+        after = _after(record, {checker.name for checker in own})
+        verdicts = judge(record, [*_before(record), *own, *_others(record), *after])
         headline = scenario.headline(chosen, record) if run.status == "complete" else ""
     else:
         verdicts = [*judge(record, _before(record)), *run.verdicts, *judge(record, _after(record))]
@@ -78,9 +79,9 @@ def _before(record: Record) -> list[Checker]:
     return [*workers_checkers(prefix, record), *_probes_checkers(prefix, record)]
 
 
-def _after(record: Record) -> list[Checker]:
+def _after(record: Record, own: Collection[str] | None = None) -> list[Checker]:
     prefix = record.run.scenario
-    return [_finished_checker(prefix), *_not_answered_checkers(prefix, record), *server_checkers(prefix)]
+    return [_finished_checker(prefix), *_not_answered_checkers(prefix, record, own), *server_checkers(prefix)]
 
 
 def _others(record: Record) -> list[Checker]:
@@ -106,8 +107,7 @@ def _probes_checkers(prefix: str, record: Record) -> list[Checker]:
         reasons = record.evidence.value(PROBES, list[str])
         return Verdict(name=name, status="UNKNOWN", detail="; ".join(reasons))
 
-    has_failed = record.evidence.exists and PROBES in record.evidence.sections()
-    return [Checker(name, check, reads=(PROBES,), part=None)] if has_failed else []
+    return [Checker(name, check, reads=(PROBES,), part=None)] if record.evidence.has(PROBES) else []
 
 
 def _finished_checker(prefix: str) -> Checker:
@@ -121,13 +121,21 @@ def _finished_checker(prefix: str) -> Checker:
     return Checker(name, check, part=None)
 
 
-def _not_answered_checkers(prefix: str, record: Record) -> list[Checker]:
-    """What a load was answered, where not all was well, of a run that failed before it could say so itself."""
-    return [_not_answered_checker(prefix, load) for load in loads_of(record) if record.run.status == "failed"]
+def _not_answered_checkers(prefix: str, record: Record, own: Collection[str] | None) -> list[Checker]:
+    """What a load was answered, where not all was well, of a run that failed before it could say so itself.
+
+    Args:
+        own: the verdicts that its scenario would find; None: nobody knows. One that does not ask whether a load
+            was answered, as its server is killed under it, is not asked here either.
+    """
+    if record.run.status != "failed":
+        return []
+    names = {load: named(prefix, load, "answered") for load in loads_of(record)}
+    return [_not_answered_checker(name, load) for load, name in names.items() if own is None or name in own]
 
 
-def _not_answered_checker(prefix: str, load: str) -> Checker:
-    name, section = named(prefix, load, "answered"), section_of("load", load)
+def _not_answered_checker(name: str, load: str) -> Checker:
+    section = section_of("load", load)
 
     def check(record: Record) -> Verdict | None:
         found = answered(name, record.evidence.value(section, LoadReport))

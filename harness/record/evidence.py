@@ -352,6 +352,16 @@ class Evidence:
             before = int(values[at + size - 1])
         return values
 
+    def has(self, name: str) -> bool:
+        """Whether there is a section of that name; False where nobody can read what there is.
+
+        Who needs to know why asks `check`.
+        """
+        try:
+            return name in self.sections()
+        except EvidenceError:
+            return False
+
     def check(self, name: str) -> None:
         """See whether a section is there, as a whole.
 

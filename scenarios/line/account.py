@@ -131,7 +131,7 @@ def accounted(evidence: Sections | Evidence, line: str = "") -> Accounted:
     stored, seen = (evidence.order(section_of(name, line)) for name in ("stored", "effects"))
     in_stream = set_of(stored.astype(np.int64))
     delivered, pending = section_of("delivered", line), section_of("pending", line)
-    has_group = delivered in evidence.sections()
+    has_group = evidence.has(delivered)
     places = np.full(facts.capacity, -1, np.int64)
     places[stored] = np.arange(stored.size)
     return Accounted(
@@ -247,6 +247,7 @@ def line_checkers(
     prefix: str,
     line: str = "",
     *,
+    between: Sequence[Checker] = (),
     leave_out: Collection[str] = (),
     also: Mapping[str, Judgement] | None = None,
 ) -> list[Checker]:
@@ -255,12 +256,14 @@ def line_checkers(
     Args:
         prefix: the scenario's name.
         line: which of several lines; empty: the only one.
+        between: what is judged after the load, and before the account.
         leave_out, also: as for `account_checkers`.
     """
     operation = f"append_{line}" if line else "append"
     return [
         send_lag_checker(prefix, operation, line),
         arrival_checker(prefix, line),
+        *between,
         *account_checkers(prefix, line, leave_out=leave_out, also=also),
     ]
 

@@ -11,7 +11,7 @@ from typing import Self
 import msgspec
 import numpy as np
 
-from harness.account.ledger import Ledger
+from harness.account.ledger import Ledger, Noted
 from harness.arrays import Int32s, Int64s
 
 # How often the mail service is asked for what it has accepted, and for how long it may be away.
@@ -47,6 +47,7 @@ class Effects:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="effects", daemon=True)
         self.parts: list[Int32s] = []
+        self._noting = threading.Lock()
         self._applied = 0
         self.count = 0
         self.lost_sight: str | None = None
@@ -67,6 +68,11 @@ class Effects:
     def sequences(self) -> Int64s:
         """The sequence number of each effect of this run's events, in the order in which they were seen."""
         return np.concatenate(self.parts).astype(np.int64) if self.parts else np.zeros(0, np.int64)
+
+    def noted(self) -> tuple[Noted, list[Int32s]]:
+        """What the ledger has noted, and the effects in their order, as `parts`; both at one moment."""
+        with self._noting:
+            return self._ledger.noted(), list(self.parts)
 
     def _follow(self) -> None:
         answered_ns = self._now_ns()
@@ -108,7 +114,8 @@ class Effects:
         """Note effects: the `event_id` of each, in the order in which they were seen."""
         if not ids:
             return
-        self.parts.append(self._ledger.apply(ids).astype(np.int32))
+        with self._noting:
+            self.parts.append(self._ledger.apply(ids).astype(np.int32))
         self.count += len(ids)
         applied = self._ledger.applied
         if applied > self._applied:

@@ -447,7 +447,7 @@ class Line:
             sections: get it.
             waited_s: for how long the drain might take.
         """
-        noted = self.ledger.noted()
+        noted, effects = self.effects.noted()
         facts = LineFacts(
             capacity=self.ledger.capacity,
             events_an_entity=2,
@@ -458,7 +458,7 @@ class Line:
             is_drained=self.has_drained,
             waited_s=waited_s,
         )
-        self.streams.gather(sections, noted, self.effects.parts, facts)
+        self.streams.gather(sections, noted, effects, facts)
 
 
 def asked_us(spent: Mapping[str, Any]) -> float:
