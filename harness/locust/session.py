@@ -29,6 +29,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -56,7 +57,7 @@ from harness.host.clock import Clock, SystemClock
 from harness.host.own_python import own_environment, own_module
 from harness.load.driver import Drive, Journeys
 from harness.load.pacing import Pacer
-from harness.load.settings import PumpError, PumpResult, PumpSettings, added, together
+from harness.load.settings import SPIN_SHARE, SPIN_VARIABLE, PumpError, PumpResult, PumpSettings, added, together
 from harness.load.workload import Source
 from harness.locust.access import AccessError, access_of, is_loopback
 from harness.locust.form import Named, named_by
@@ -83,7 +84,7 @@ from harness.measure import failures
 from harness.measure.outcomes import NOT_DUE, UNKNOWN
 from harness.measure.recording import Interval, merged, unpack_intervals
 from harness.record import run
-from harness.record.parameters import nearest
+from harness.record.parameters import described, nearest, renamed
 from harness.record.run import Record, RunError, WorkerShare
 from harness.server.named import VARIABLE, server_named
 from harness.server.url import ServerUrl, UrlError, without_secrets
@@ -136,6 +137,9 @@ class Spread:
     Args:
         environment: Locust's; its runner is a master or local.
         clock: of this host.
+
+    Attributes:
+        spin_share: of a core, that each worker's pump may spend on waiting awake.
     """
 
     def __init__(self, environment: Environment, clock: Clock) -> None:
@@ -145,6 +149,7 @@ class Spread:
         self._offsets: dict[str, _Offset] = {}
         self.spawned = Event()
         self.is_cut = False
+        self.spin_share = SPIN_SHARE
         for kind, listener in ((CLOCK_ANSWER, self._on_clock), (READY, self._on_ready), (FAILED, self._on_failed)):
             self._runner.register_message(kind, listener)
         self._runner.register_message(TICK, self._on_tick)
@@ -169,7 +174,8 @@ class Spread:
 
     def pump(self, settings: PumpSettings, pacer: Pacer, source: Source) -> Drive:
         """Commands on a schedule, from every worker that has users."""
-        return self._load(PumpWork(settings, pacer, source), pacer, settings.keep_outcomes)
+        placed = msgspec.structs.replace(settings, spin_share=self.spin_share)
+        return self._load(PumpWork(placed, pacer, source), pacer, settings.keep_outcomes)
 
     def users(self, journeys: Journeys, pacer: Pacer) -> Drive:
         """Locust's users, on a schedule."""
@@ -650,7 +656,9 @@ class Session:
                 clock=self.clock,
                 progress=self._note_progress,
                 driver=self.spread,
+                spin_share=options.spin,
             )
+            self.spread.spin_share = options.spin
             self._conduct_on(stage, parameters)
 
     def _conduct_on(self, stage: Stage, parameters: msgspec.Struct) -> None:
@@ -846,17 +854,23 @@ def add_arguments(parser: LocustArgumentParser, scenario: LoadScenario) -> None:
     parser.add_argument(
         "--runs", default="runs", include_in_web_ui=False, help="directory in which run directories are made"
     )
+    parser.add_argument(
+        "--spin",
+        type=float,
+        default=SPIN_SHARE,
+        env_var=SPIN_VARIABLE,
+        include_in_web_ui=False,
+        help="share of a core that the load of each worker may spend on waiting awake",
+    )
     defaults = msgspec.to_builtins(parameters_of(scenario, "quick", {}))
-    schema = {field.name: field for field in msgspec.structs.fields(scenario.parameters)}
+    parameters = described(scenario.parameters)
     for name, flag in flags_of(scenario).items():
-        choices = list(getattr(schema[name].type, "__args__", ())) or None
-        if choices is not None and not all(isinstance(choice, str) for choice in choices):
-            choices = None
         parser.add_argument(
             f"--{flag}",
             dest=name,
             default="",
-            choices=["", *choices] if choices else None,
+            type=partial(renamed, scenario.parameters, name),
+            choices=["", *parameters[name].choices] if parameters[name].kind == "choice" else None,
             help=f"{_unit_of(name)}; quick: {defaults[name]}",
         )
 

@@ -55,8 +55,8 @@ def test_a_hundred_outages_have_room(seed: int) -> None:
 
 def test_the_plan_does_not_depend_on_the_delivery() -> None:
     """The same faults are played to each policy; another seed has others."""
-    ours, seeds = parameters(outages=20), parameters(outages=20, delivery="seed", expect="loss")
-    assert ours.plan(7) == seeds.plan(7)
+    ours, tutorials = parameters(outages=20), parameters(outages=20, delivery="from_now", expect="loss")
+    assert ours.plan(7) == tutorials.plan(7)
     assert ours.plan(7) != ours.plan(8)
 
 
@@ -65,9 +65,8 @@ def test_every_consumer_is_a_target(consumers: int) -> None:
     """Each process of the line, and both lines of the first consumer."""
     targets = parameters(consumers=consumers).targets()
     names = ["crm", "crm-2", "crm-3"][:consumers]
-    assert targets == dict.fromkeys([*names, "mail"], ["kill", "stop", "freeze"]) | dict.fromkeys(
-        ["crm-redis", "crm-mail"], ["cut"]
-    )
+    of_process = {name: ["kill", "stop", "freeze"] for name in [*names, "mail"]}
+    assert targets == of_process | {"crm-redis": ["cut"], "crm-mail": ["cut"]}
 
 
 def test_a_plan_without_room_is_refused() -> None:
@@ -128,8 +127,8 @@ def test_a_handful_of_outages(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_same_outages_in_the_way_of_the_seed(tmp_path: Path) -> None:
-    """The seed's way loses what was published meanwhile: where that was expected it passes, else it fails."""
-    bad, figures = found_by(tmp_path / "seeds", 8, outages=3, every_s=1.0, delivery="seed", expect="loss")
+    """The tutorials' way loses what was published meanwhile: where that was expected it passes, else it fails."""
+    bad, figures = found_by(tmp_path / "tutorials", 8, outages=3, every_s=1.0, delivery="from_now", expect="loss")
     assert bad == {}
     assert (figures["lost"] or 0) > 0
     due, lost = figures["while_down.due"], figures["while_down.lost"]
