@@ -711,8 +711,8 @@ def web_command(  # noqa: PLR0913, PLR0917 - a command has as many options as it
 ) -> int:
     """Start Locust's web UI for a scenario. Server and shop start with each run."""
     from harness.locust.access import AccessError, access_of
-    from harness.locust.form import named_by
-    from harness.locust.web_ui import check_server, command_of
+    from harness.locust.form import check_server, named_by
+    from harness.locust.locustfile import command_of
 
     [scenario] = _chosen([name])
     if not hasattr(scenario, "lasting"):

@@ -12,7 +12,6 @@ import pytest
 import report_runs
 from msgspec import to_builtins
 from rich.console import Console
-from tests.reports.test_render import Page
 
 from harness.measure.failures import Failure
 from harness.measure.recording import LatencyLog, Recorder
@@ -27,6 +26,7 @@ from reports.side_by_side import (
     render_comparison,
     write_comparison,
 )
+from tests.reports.test_render import Page
 
 
 def runs(directory: Path, **changed: Any) -> list[Record]:

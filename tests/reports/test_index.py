@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import report_runs
-from tests.reports.test_render import Page
 
 from harness.check.trend import entry_of
 from harness.record.run import Figure, RunError, Verdict, load, save
 from reports.compare import question, server_of
 from reports.findings import printable
 from reports.index import MARK, Group, entries, groups, refresh_index, render_index, write_index
+from tests.reports.test_render import Page
 
 PASSED = [Verdict(name="a", status="PASS", detail="")]
 
