@@ -63,7 +63,7 @@ from harness.host.cores import Cores
 from harness.host.own_python import own_environment
 from harness.host.placement import PLANS, Plan, placed
 from harness.load.driver import OwnProcesses
-from harness.load.settings import SPIN_SHARE
+from harness.load.settings import SPIN_SHARE, SPIN_VARIABLE
 from harness.record import run
 from harness.record.alive import settled
 from harness.record.parameters import nearest
@@ -181,7 +181,10 @@ def run_command(  # noqa: PLR0913, PLR0917 - a command has as many options as it
         str, typer.Option(help="Which cores the load, the server and the rest may use: all, one or apart.")
     ] = "all",
     spin: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of a core that the load may spend on waiting awake.")
+        float,
+        typer.Option(
+            min=0, max=1, envvar=SPIN_VARIABLE, help="Share of a core that the load may spend on waiting awake."
+        ),
     ] = SPIN_SHARE,
     repeat: Annotated[
         bool,

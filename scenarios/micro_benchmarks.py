@@ -100,7 +100,7 @@ def _run_pytest(stage: Stage, server: ServerUrl | str, rounds: int, results: Pat
         ScenarioError: one of them failed.
     """
     command = own_module("pytest", str(BENCHMARKS), "-c", os.devnull, "--rootdir", str(BENCHMARKS))
-    command += ["-p", "no:locust", "-p", "no:cacheprovider", "-q", "-o", "python_files=bench_*.py"]
+    command += ["-p", "pytest_benchmark.plugin", "-p", "no:cacheprovider", "-q", "-o", "python_files=bench_*.py"]
     command += ["-o", "python_functions=bench_*", f"--benchmark-json={results}", "--benchmark-columns=median"]
     environment = {
         # What steers somebody else's pytest is not for this one: on a worker of xdist benchmarks are not run.
@@ -108,6 +108,8 @@ def _run_pytest(stage: Stage, server: ServerUrl | str, rounds: int, results: Pat
         **environment_for(server),
         "SHOPBENCH_MICRO_ROUNDS": str(rounds),
         "SHOPBENCH_MICRO_PROFILE": stage.profile,
+        # Nobody else's plugin takes part in what is measured.
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
     }
     with (stage.directory / "micro.log").open("wb") as log:
         process = subprocess.Popen(

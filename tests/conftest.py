@@ -9,13 +9,31 @@ any_server   as `server`, and in turn every other server that is found here (see
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
+from harness.load.settings import SPIN_VARIABLE
 from harness.server.servers import OwnServer
 from ordershop.event_store import EventStore
+from tests.resuming import (
+    pytest_addoption,
+    pytest_collection_modifyitems,
+    pytest_configure,
+    pytest_configure_node,
+    pytest_sessionstart,
+)
 from tests.stores import PROGRAMS, OpenStore, open_own, stores_on
+
+__all__ = [
+    "pytest_addoption", "pytest_collection_modifyitems", "pytest_configure", "pytest_configure_node",
+    "pytest_sessionstart",
+]  # fmt: skip
+
+# Programs that tests start leave the cores to one another: what is asked of them is not how late they are by some
+# microseconds. What measures that says so itself.
+os.environ.setdefault(SPIN_VARIABLE, "0")
 
 
 @pytest.fixture(scope="session")

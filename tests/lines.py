@@ -11,6 +11,7 @@ import pytest
 
 from harness.conduct.conduct import Findings, Stage
 from harness.host.clock import SystemClock
+from harness.load.driver import OwnProcesses
 from harness.load.pacing import constant
 from harness.nemesis.faults import Fault
 from harness.record.run import Status
@@ -19,6 +20,8 @@ from scenarios.line.line import Evidence, Line, LineSettings
 from tests.verdicts import settled
 
 ROOT = Path(__file__).parents[1]
+# A load that never waits awake: what is asked here is not how late it is by some microseconds.
+ASLEEP = OwnProcesses(spin_share=0.0)
 
 
 def stage_in(directory: Path, seed: int = 1) -> Stage:
@@ -31,6 +34,8 @@ def stage_in(directory: Path, seed: int = 1) -> Stage:
         directory=directory,
         clock=SystemClock(),
         progress=lambda _share, _doing: None,
+        driver=ASLEEP,
+        spin_share=0.0,
     )
 
 

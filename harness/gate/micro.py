@@ -44,6 +44,7 @@ from harness.server.servers import open_server
 TIMEOUT_S = 600.0
 # Few calls a round: the rounds are what counts.
 _CALLS = "100"
+_PLUGINS = frozenset({"PYTEST_DISABLE_PLUGIN_AUTOLOAD", "PYTEST_PLUGINS"})
 _START = """\
 import importlib, sys
 sys.path.insert(0, sys.argv[1])
@@ -209,7 +210,12 @@ class MicroRounds:
             "SHOPBENCH_MICRO_ROUNDS": _CALLS,
             "SHOPBENCH_MICRO_PROFILE": "smoke",
             # What steers somebody else's pytest is not for this one: on a worker of xdist benchmarks are not run.
-            **{name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
+            # Which plugins there are is up to its user.
+            **{
+                name: value
+                for name, value in os.environ.items()
+                if not name.startswith("PYTEST_") or name in _PLUGINS
+            },
         }
         with self._log.open("wb") as log:
             process = subprocess.Popen(

@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 
 from harness.conduct.conduct import LoadScenario, flags_of, parameters_of
+from harness.load.settings import SPIN_SHARE, SPIN_VARIABLE
 from harness.locust.form import LOCUSTS_OWN
 from harness.server.named import VARIABLE
 
@@ -87,6 +88,14 @@ def add_arguments(parser: Any, scenario: LoadScenario) -> None:
     parser.add_argument("--seed", default="1", help="seed of everything that is drawn at random")
     parser.add_argument(
         "--runs", default="runs", include_in_web_ui=False, help="directory in which run directories are made"
+    )
+    parser.add_argument(
+        "--spin",
+        type=float,
+        default=SPIN_SHARE,
+        env_var=SPIN_VARIABLE,
+        include_in_web_ui=False,
+        help="share of a core that the load of each worker may spend on waiting awake",
     )
     defaults = msgspec.to_builtins(parameters_of(scenario, "quick", {}))
     schema = {field.name: field for field in msgspec.structs.fields(scenario.parameters)}

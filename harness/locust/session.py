@@ -177,7 +177,9 @@ class Session:
                 clock=self.clock,
                 progress=self._note_progress,
                 driver=self.spread,
+                spin_share=options.spin,
             )
+            self.spread.spin_share = options.spin
             self._conduct_on(stage, parameters)
 
     def _conduct_on(self, stage: Stage, parameters: msgspec.Struct) -> None:

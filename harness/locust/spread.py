@@ -32,7 +32,7 @@ from harness.conduct.conduct import Interrupted
 from harness.host.clock import Clock
 from harness.load.driver import Drive, Journeys
 from harness.load.pacing import Pacer
-from harness.load.settings import PumpError, PumpResult, PumpSettings
+from harness.load.settings import SPIN_SHARE, PumpError, PumpResult, PumpSettings
 from harness.load.workload import Source
 from harness.locust.shares import Share, as_one, gathered, hole, numbers_of
 from harness.locust.view import Measured
@@ -82,6 +82,9 @@ class Spread:
     Args:
         environment: Locust's; its runner is a master or local.
         clock: of this host.
+
+    Attributes:
+        spin_share: of a core, that each worker's pump may spend on waiting awake.
     """
 
     def __init__(self, environment: Environment, clock: Clock) -> None:
@@ -91,6 +94,7 @@ class Spread:
         self._offsets: dict[str, _Offset] = {}
         self.spawned = Event()
         self.is_cut = False
+        self.spin_share = SPIN_SHARE
         for kind, listener in ((CLOCK_ANSWER, self._on_clock), (READY, self._on_ready), (FAILED, self._on_failed)):
             self._runner.register_message(kind, listener)
         self._runner.register_message(TICK, self._on_tick)
@@ -115,7 +119,8 @@ class Spread:
 
     def pump(self, settings: PumpSettings, pacer: Pacer, source: Source) -> Drive:
         """Commands on a schedule, from every worker that has users."""
-        return self._load(PumpWork(settings, pacer, source), pacer, settings.keep_outcomes)
+        placed = replace(settings, spin_share=self.spin_share)
+        return self._load(PumpWork(placed, pacer, source), pacer, settings.keep_outcomes)
 
     def users(self, journeys: Journeys, pacer: Pacer) -> Drive:
         """Locust's users, on a schedule."""

@@ -147,7 +147,7 @@ TOY = ["--target", "toy:target"]
 # Slower, and as before ---------------------------------------------------------------------------------------
 
 
-def test_a_slow_commit_is_failed_and_its_undoing_is_not(shop: Path) -> None:
+def test_a_slow_commit_is_failed(shop: Path) -> None:
     """The gate fails a commit that makes appends slower by 60 %, and names what, by how much and how sure."""
     store = shop / "ordershop" / "event_store.py"
     text = store.read_text()
@@ -171,17 +171,9 @@ def test_a_slow_commit_is_failed_and_its_undoing_is_not(shop: Path) -> None:
     assert "append.p50 takes" in (directory / "junit.xml").read_text()
     assert "gate.append.p50" in (directory / "summary.md").read_text()
     assert len((directory / "rounds.jsonl").read_text().splitlines()) == run.figure("gate.rounds")
+    # So many that it could fail: of fewer not even rounds that all say slower are evidence enough.
+    assert 2.0 ** -(run.figure("gate.rounds") or 0) <= ALPHA
     assert is_tidy(shop)
-
-    store.write_text(text)
-    commit(shop, "undone")
-    undone = gate(shop, "--baseline", "HEAD~2", *QUICK, "--history", "history/gate.jsonl")
-    assert undone.code in {0, 3}, undone
-    [line] = (shop / "history" / "gate.jsonl").read_text().splitlines()
-    figures = json.loads(line)["figures"]
-    assert figures["gate.append.p50.ratio"] > 0
-    # So many that it could have failed: of fewer not even rounds that all say slower are evidence enough.
-    assert 2.0 ** -figures["gate.rounds"] <= ALPHA
 
 
 def test_a_store_of_ones_own(tmp_path: Path) -> None:
@@ -210,17 +202,25 @@ def test_a_store_of_ones_own(tmp_path: Path) -> None:
         "0.1",
         "--budget",
         "slo.toml",
+        "--history",
+        "history/gate.jsonl",
     )
+    # Too few rounds to tell, and above all: nothing is failed that has not changed.
     assert ended.code == 3, ended
     [run_directory] = (directory / "runs").glob("*-gate")
     verdicts = {each.name: each.status for each in load(run_directory).run.verdicts}
     assert verdicts["budget.gate.append.p50.candidate"] == "PASS"
     figures = {each.name for each in load(run_directory).run.figures}
     assert {"gate.drain.per_event.ratio", "gate.find_one.p50.ratio"} <= figures
+    [line] = (directory / "history" / "gate.jsonl").read_text().splitlines()
+    assert json.loads(line)["figures"]["gate.append.p50.ratio"] > 0
 
 
-def test_micro_benchmarks(tmp_path: Path) -> None:
+def test_micro_benchmarks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pytest-benchmark file is run on both sides, each with its own package, whatever else is on the path."""
+    # The other plugins of this environment would take a second of each start.
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setenv("PYTEST_PLUGINS", "pytest_benchmark.plugin")
     for side, count in (("baseline", 2_000), ("candidate", 20_000)):
         (tmp_path / side / "toy").mkdir(parents=True)
         (tmp_path / side / "toy" / "__init__.py").write_text(f"COUNT = {count}\n")

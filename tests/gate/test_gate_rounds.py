@@ -461,6 +461,13 @@ def bench_sum(benchmark, number):
 """
 
 
+@pytest.fixture
+def one_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Load the one plugin that benchmarks need: all others of this environment take a second each time."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setenv("PYTEST_PLUGINS", "pytest_benchmark.plugin")
+
+
 def micro(tmp_path: Path, baseline: str, candidate: str, *, line: str = "pass", **how: Any) -> MicroRounds:
     """What measures a benchmark for each of a package's numbers."""
     file = tmp_path / "bench_toy.py"
@@ -468,6 +475,7 @@ def micro(tmp_path: Path, baseline: str, candidate: str, *, line: str = "pass", 
     return MicroRounds(toys(tmp_path, baseline, candidate), file, tmp_path, SystemClock(), **how)
 
 
+@pytest.mark.usefixtures("one_plugin")
 @pytest.mark.slow
 def test_a_round_of_micro_benchmarks(tmp_path: Path) -> None:
     """Each benchmark of both sides is a metric, as are the controls; what is new is said; no server is claimed."""
@@ -478,6 +486,7 @@ def test_a_round_of_micro_benchmarks(tmp_path: Path) -> None:
     assert set(found.ratios) == set(found.values_ns)
 
 
+@pytest.mark.usefixtures("one_plugin")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("baseline", "candidate", "words"),
@@ -513,6 +522,7 @@ def test_micro_benchmarks_that_cannot_be_compared(
         rounds.measure(0)
 
 
+@pytest.mark.usefixtures("one_plugin")
 @pytest.mark.slow
 def test_a_micro_benchmark_of_a_package_without_an_init_file(tmp_path: Path) -> None:
     """That is what is said of it, and not where it was not loaded from."""
@@ -522,6 +532,21 @@ def test_a_micro_benchmark_of_a_package_without_an_init_file(tmp_path: Path) -> 
             rounds.measure(0)
 
 
+@pytest.mark.slow
+def test_plugins_are_up_to_the_environment(
+    tmp_path: Path, one_plugin: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no plugin is loaded by itself and none is named, there is no pytest-benchmark."""
+    monkeypatch.delenv("PYTEST_PLUGINS")
+    with (
+        micro(tmp_path, "NUMBERS = [1]", "NUMBERS = [1]") as rounds,
+        pytest.raises(SideError, match=r"the baseline failed in bench_toy\.py"),
+    ):
+        rounds.measure(0)
+    assert "unrecognized arguments: --benchmark-json" in (tmp_path / "micro.log").read_text()
+
+
+@pytest.mark.usefixtures("one_plugin")
 @pytest.mark.slow
 def test_micro_benchmarks_that_take_too_long(tmp_path: Path) -> None:
     """They are ended, and it is said after how long."""
@@ -554,13 +579,14 @@ def test_a_micro_benchmark_in_a_class() -> None:
     assert metric_of("test_get[a::b]", "bench_toy.py::TestA::Inner::test_get[a::b]") == "TestA.Inner.test_get_a_b"
 
 
+@pytest.mark.usefixtures("one_plugin")
 @pytest.mark.slow
 def test_micro_benchmarks_of_one_name_in_two_classes(tmp_path: Path) -> None:
     """Both are measured, each as a metric of its own."""
     with micro(tmp_path, "NUMBERS = [1]", "NUMBERS = [1]") as rounds:
+        get = "    def test_get(self, benchmark):\n        benchmark.pedantic(sum, args=([1],), rounds=5)\n"
         with (tmp_path / "bench_toy.py").open("a") as file:
-            for name in ("TestA", "TestB"):
-                file.write(f"\n\nclass {name}:\n    def test_get(self, benchmark):\n        benchmark(sum, [1])\n")
+            file.write(f"\n\nclass TestA:\n{get}\n\nclass TestB:\n{get}")
         found = rounds.measure(0)
     assert {"TestA.test_get", "TestB.test_get"} <= set(found.ratios)
 

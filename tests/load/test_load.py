@@ -19,6 +19,7 @@ from ordershop.event_store import EventStore
 from ordershop.events import entity_json
 from scenarios import append
 from scenarios.load import Load
+from tests.lines import ASLEEP
 
 PRODUCER = 77
 
@@ -140,7 +141,7 @@ def run_append(directory: Path, **given: str) -> Record:
     chosen = {"duration_s": "1", "rate_per_s": "200", "durability": "none", **given}
     stage = Stage(
         server="embedded", port=None, profile="smoke", seed=5, directory=directory, clock=SystemClock(),
-        progress=lambda *_: None,
+        progress=lambda *_: None, driver=ASLEEP, spin_share=0.0,
     )  # fmt: skip
     directory.mkdir()
     record, ended = conduct(append.scenario, parameters_of(append.scenario, "smoke", chosen), stage, command=["x"])

@@ -33,7 +33,7 @@ __all__ = ["browser", "page"]
 
 pytestmark = pytest.mark.slow
 
-LOAD = ("--peak-per-s", "1200", "--before", "6", "--peak-s", "6", "--after", "13", "--send-lag-budget-ms", "5000")
+LOAD = ("--peak-per-s", "600", "--before", "4", "--peak-s", "5", "--after", "9", "--send-lag-budget-ms", "5000")
 QUANTILES = (0.5, 0.9, 0.99, 0.999, 0.9999, 1.0)
 
 
@@ -113,7 +113,7 @@ def test_a_crm_that_is_killed_and_started_by_hand(tmp_path: Path, page: Watched)
         expect(page.locator("[data-fault=kill][data-open=true]")).to_have_count(1)
         expect(page.get_by_role("button", name="Kill CRM")).to_be_disabled()
         expect(page.locator("[data-ledger=lost] dd")).to_have_text("open until drained")
-        wait_for_waiting(page, "> 3000")
+        wait_for_waiting(page, "> 1000")
         picture(page, "web-faults.png")
         page.get_by_role("button", name="Start CRM").click()
         expect(page.get_by_text("CRM is back")).to_be_visible()

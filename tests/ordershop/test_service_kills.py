@@ -18,7 +18,8 @@ pytestmark = pytest.mark.slow
 
 __all__ = ["client", "shop"]
 
-KILLS = 50
+# Each kill takes some tenths of a second of starting anew; `tox -e long` has a hundred times as many.
+KILLS = 10
 CLIENTS = 3
 AMOUNT = 100_000
 # The kills end here at the latest, however slow the machine is.
@@ -96,12 +97,12 @@ class Shopper:
         return None
 
 
-def _kill_at_random(shop: RunningShop, seed: int) -> dict[str, int]:
+def _kill_at_random(shop: RunningShop, seed: int, count: int) -> dict[str, int]:
     """Kill and restart services, one at a time, at moments that a seed decides; answer how often each."""
     chance = random.Random(seed)
     kills = dict.fromkeys(VICTIMS, 0)
     deadline = time.monotonic() + AT_MOST_S
-    for _ in range(KILLS):
+    for _ in range(count):
         victim = chance.choice(VICTIMS)
         time.sleep(chance.uniform(0.0, 0.05))
         shop.services.kill(victim)
@@ -130,24 +131,34 @@ def _check(shop: RunningShop, shoppers: list[Shopper], stock: Stocked) -> None:
     shop.check_cache_is_replay()
 
 
-@pytest.mark.slow
-def test_nothing_is_lost_or_sold_twice(shop: RunningShop, client: Client) -> None:
-    """Whichever service of an order is killed, and whenever: what was promised holds, and stock adds up."""
+def _shop_while_killing(shop: RunningShop, client: Client, seed: int, count: int) -> None:
     stock = stock_up(client, products=4, amount=AMOUNT)
     stop = threading.Event()
-    shoppers = [Shopper(shop.ports["gateway"], stock, seed, stop) for seed in range(CLIENTS)]
+    shoppers = [Shopper(shop.ports["gateway"], stock, CLIENTS * seed + n, stop) for n in range(CLIENTS)]
     threads = [threading.Thread(target=shopper.run) for shopper in shoppers]
     with contextlib.ExitStack() as stack:
         for thread in threads:
             thread.start()
             stack.callback(thread.join)
         stack.callback(stop.set)
-        kills = _kill_at_random(shop, seed=20_240_229)
+        kills = _kill_at_random(shop, seed, count)
     assert [shopper.unexpected for shopper in shoppers] == [[]] * CLIENTS
     assert min(kills.values()) > 0, kills
-    assert sum(shopper.answered for shopper in shoppers) > KILLS
+    assert sum(shopper.answered for shopper in shoppers) > count
     assert sum(shopper.unanswered for shopper in shoppers) > 0
     _check(shop, shoppers, stock)
+
+
+def test_nothing_is_lost_or_sold_twice(shop: RunningShop, client: Client) -> None:
+    """Whichever service of an order is killed, and whenever: what was promised holds, and stock adds up."""
+    _shop_while_killing(shop, client, 20_240_229, KILLS)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(20))
+def test_nothing_is_lost_or_sold_twice_in_hundreds_of_kills(shop: RunningShop, client: Client, seed: int) -> None:
+    """As above, fifty kills each time, at other moments each time."""
+    _shop_while_killing(shop, client, seed, 50)
 
 
 def test_a_frozen_service_that_goes_on_later(shop: RunningShop, client: Client) -> None:

@@ -777,7 +777,7 @@ def test_a_lost_acknowledgement(own_server: OwnServer) -> None:
     assert handled.names == [f"c-{n}" for n in range(4)]
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [*range(2), *(pytest.param(n, marks=pytest.mark.long) for n in range(2, 300))])
 def test_kills_at_any_moment(store: EventStore, seed: int) -> None:
     """However often consumers are killed in mid batch nothing is lost, and only what was in hand comes twice."""
     chance = random.Random(seed)

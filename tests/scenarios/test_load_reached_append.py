@@ -34,7 +34,7 @@ def appended(
     stage = replace(
         stage_in(directory),
         server=server or program_of(directory, service_us=1e6 / CAPACITY_PER_S),
-        driver=driver or OwnProcesses(),
+        driver=driver or OwnProcesses(0.0),
     )
     given = {"path": "xadd", "durability": "none", "rate_per_s": str(rate_per_s), "duration_s": "3"}
     scenario.run(stage, parameters_of(scenario, "smoke", given), findings)
@@ -135,7 +135,7 @@ class _Stalling(OwnProcesses):
 @pytest.mark.slow
 def test_an_instrument_that_stood_still(tmp_path: Path) -> None:
     """Where the instrument did not send, neither the server nor the load can be judged, and that is said."""
-    findings = appended(tmp_path, 0.5 * CAPACITY_PER_S, driver=_Stalling())
+    findings = appended(tmp_path, 0.5 * CAPACITY_PER_S, driver=_Stalling(0.0))
     verdict = verdict_of(findings)
     assert verdict.status == "UNKNOWN", verdict.detail
     assert "the instrument" in verdict.detail

@@ -17,6 +17,7 @@ from harness.gate.loop import Gate, GateParameters
 from harness.host.clock import SystemClock
 from harness.record.parameters import described, nearest, refused
 from scenarios.catalog import SCENARIOS
+from tests.lines import ASLEEP
 
 # The smallest load with which a scenario makes all that it makes.
 TINY = {
@@ -148,6 +149,8 @@ def test_every_figure_is_declared(name: str, tmp_path: Path) -> None:
         directory=tmp_path,
         clock=SystemClock(),
         progress=lambda *_: None,
+        driver=ASLEEP,
+        spin_share=0.0,
     )
     record, ended = conduct(scenario, parameters, stage, command=[])
     assert (ended, record.run.status) == (None, "complete")

@@ -28,6 +28,7 @@ from harness.server.url import ServerUrl
 from ordershop.events import Keys
 from scenarios import catalog
 from scenarios.catalog import PROFILES, SCENARIOS
+from tests.lines import ASLEEP
 from tests.locusts import Locust
 from tests.oracle import Conversation, Oracle
 from tests.verdicts import settled
@@ -47,6 +48,8 @@ def stage_at(
         directory=directory,
         clock=SystemClock(),
         progress=progress,
+        driver=ASLEEP,
+        spin_share=0.0,
     )
 
 

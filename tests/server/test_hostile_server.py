@@ -224,6 +224,15 @@ def test_a_run_on_a_hostile_server_ends_with_an_account(
         assert not [each for each in left if is_alive(each)]
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(100))
+def test_a_hundred_runs_on_a_hostile_server(own_server: OwnServer, tmp_path: Path, seed: int) -> None:
+    """As above, with plans that are drawn."""
+    test_a_run_on_a_hostile_server_ends_with_an_account(
+        own_server, tmp_path, list(TINY)[seed % len(TINY)], Plan.drawn(seed)
+    )
+
+
 @pytest.mark.slow
 def test_why_a_load_failed_stands_wherever_one_looks(own_server: OwnServer, tmp_path: Path) -> None:
     """A user who may do less from the middle on: the server's words in verdict, record, pages and on the terminal.
