@@ -49,6 +49,12 @@ def static(name: str) -> Markup:
     return Markup(text)  # noqa: S704 - our own style sheets and scripts
 
 
+def chart_script() -> Markup:
+    """What draws the charts of a page with the libraries, and writes numbers as `reports.quantities` does."""
+    quantities = files("harness").joinpath("locust", "static", "quantities.js").read_text(encoding="utf-8")
+    return Markup(quantities) + static("report.js")  # noqa: S704 - our own script
+
+
 def libraries() -> Markup:
     """The chart library, to stand in a script element."""
     return Markup(bundle())  # noqa: S704 - the chart library's own script

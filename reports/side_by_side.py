@@ -21,7 +21,7 @@ from reports.charts import Chart, Row, Series, Table, flat_spec, lines, percenti
 from reports.compare import Comparison, Comparisons, Line, Side, judged, listed, server_of, told_ratio
 from reports.findings import moment, printable, sentence
 from reports.latencies import by_span, holes, intervals_of, total_of
-from reports.page import drawing, libraries, page, static
+from reports.page import chart_script, drawing, libraries, page
 from reports.quantities import grouped, quantity
 from reports.summaries import STYLES, Console, Options, as_markdown, one_line
 
@@ -85,7 +85,7 @@ def render_comparison(comparisons: Comparisons, base: Path) -> str:
         told_ratio=told_ratio,
         judged=judged,
         libraries=libraries(),
-        script=static("report.js"),
+        script=chart_script(),
         data=drawing({f"p{n}": drawn for n, drawn in enumerate(charts) if drawn}),
     )
 

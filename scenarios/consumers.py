@@ -16,7 +16,7 @@ mails. An operator works on the group, one step after the other, and goes on whe
 The load lasts until `after_s` after the last step, and `at_most_s` in all. Then every event is accounted for by
 its ID, and by who has handled it: each consumer writes that down itself (`scenarios.shop.counting_crm`). What
 two have handled (`handled_again`) was delivered again; the mail service knows it by its `event_id`, and sends no
-second mail. `--param delivery=seed` has no group: each subscriber handles every event.
+second mail. `--param delivery=from_now` has no group: each subscriber handles every event.
 
 A request that is with the mail service when its consumer is killed is still carried out. So at most once loses
 only what a consumer has read and not yet asked for: something in a backlog, with pages of more than a request.
@@ -89,8 +89,8 @@ class ConsumersParameters(Struct, frozen=True, forbid_unknown_fields=True):
         page (events): that a consumer reads at once of each stream.
         claim_after_ms: that a consumer is silent before others take over what it has in hand.
         mail_delay_ms: that the mail service takes for a request.
-        delivery: how the consumer subscribes: at_least_once as the shop does, at_most_once, or seed, from the end
-            of the stream and without a position, as tutorials do; that one loses.
+        delivery: how the consumer subscribes: at_least_once as the shop does, at_most_once, or from_now, from
+            the end of the stream and without a position, as tutorials do; that one loses.
         durability: what a server that we start does before it answers: none, a log that is synced each second, or
             before each answer.
         drain_timeout_s: that the consumers may take to catch up when the load is over.
@@ -233,7 +233,7 @@ class Operator:
         self._client: Any = line.server.client(timeout_s=1.0)
         self._streams = [line.keys.stream(topic, action) for topic, action in SOURCES]
         self._stop = threading.Event()
-        self._has_group = chosen.delivery != "seed"
+        self._has_group = chosen.delivery != "from_now"
         self._numbers = list(range(1, chosen.consumers + 1))
         self._in_hand = InHand(
             self._client, self._streams, GROUP, lambda: [str(number) for number in self._numbers]
@@ -495,7 +495,7 @@ def _conclude(
     )
     add_line_arrival(findings, line, budget_ms=chosen.send_lag_budget_ms)
     add_account(findings, line, is_drained=is_drained, timeout_s=chosen.drain_timeout_s)
-    if chosen.delivery != "seed":
+    if chosen.delivery != "from_now":
         name = "consumers.removed_clean"
         findings.verdicts.append(checking.checked(name, lambda: removed_clean(name, operator.deleted_with)))
     worked = "consumers.all_worked"

@@ -21,9 +21,9 @@ for a while, heals, and the CRM drains what waits. Then every event is accounted
     poison            the CRM          one event that always fails: it has to be parked, and the rest to go on
     pause, restart_empty               Redis itself: these reach the producers, too
 
-`--param delivery=seed` subscribes as the seed does (from the end of the stream, without a position), so that its
-loss can be set beside ours: all that was published while the CRM was away. Of an outage in which events were lost
-it is not told when it was drained.
+`--param delivery=from_now` subscribes as tutorials do (from the end of the stream, without a position), so that
+its loss can be set beside ours: all that was published while the CRM was away. Of an outage in which events were
+lost it is not told when it was drained.
 
 What the producers notice is told as ratios, of their response then against before, by whole seconds, with an
 interval (`harness.check.ratio`); `unharmed_within` is how many times as slow passes, `unharmed_draining_within`
@@ -133,8 +133,8 @@ class OutageParameters(Struct, frozen=True, forbid_unknown_fields=True):
         fault: what is broken, and how.
         link: the line that is cut or delayed, where the fault is one of a line.
         delay_ms: by how much a line is delayed, or what mail takes where it is slow.
-        delivery: how the consumer subscribes: at_least_once as the shop does, at_most_once, or seed, from the end
-            of the stream and without a position, as tutorials do; that one loses.
+        delivery: how the consumer subscribes: at_least_once as the shop does, at_most_once, or from_now, from
+            the end of the stream and without a position, as tutorials do; that one loses.
         durability: what a server that we start does before it answers: none, a log that is synced each second, or
             before each answer.
         consumers (consumers): that share the group's events.

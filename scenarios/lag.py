@@ -62,8 +62,8 @@ class LagParameters(Struct, frozen=True, forbid_unknown_fields=True):
         peak_s: of the burst.
         after_s: of load after the burst.
         shape: of the load: a burst, one steady rate, or a ramp that finds what the consumers can take.
-        delivery: how the consumer subscribes: at_least_once as the shop does, at_most_once, or seed, from the end
-            of the stream and without a position, as tutorials do; that one loses.
+        delivery: how the consumer subscribes: at_least_once as the shop does, at_most_once, or from_now, from
+            the end of the stream and without a position, as tutorials do; that one loses.
         durability: what a server that we start does before it answers: none, a log that is synced each second, or
             before each answer.
         consumers (consumers): that share the group's events.

@@ -15,10 +15,10 @@ target, and what a frozen one has in hand is claimed by another meanwhile (`clai
 The mail service knows the IDs of events, so that what is delivered again has no second effect. `idempotent=false`
 takes that from it: then `nothing_twice` fails, and says how much at least once repeats.
 
-`delivery=seed` subscribes as the seed does. With `expect=loss` the run shows that this loses events, and how many:
-then a loss is the verdict PASS, and no loss is FAIL, while all other verdicts are as ever. `while_down` says what
-of it was published while the CRM was killed or stopped; it loses events while it asks again, too. The plan depends
-on the seed and on how many faults there are, not on the delivery; so the same one can be played to both.
+`delivery=from_now` subscribes as tutorials do. With `expect=loss` the run shows that this loses events, and how
+many: then a loss is the verdict PASS, and no loss is FAIL, while all other verdicts are as ever. `while_down` says
+what of it was published while the CRM was killed or stopped; it loses events while it asks again, too. The plan
+depends on the seed and on how many faults there are, not on the delivery; so the same one can be played to both.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ class RandomFaultsParameters(Struct, frozen=True, forbid_unknown_fields=True):
         outages (outages): that are drawn from the seed.
         every_s: from one to the next, on average.
         rate_per_s: all the time.
-        delivery: how the consumer subscribes: at_least_once as the shop does, at_most_once, or seed, from the end
-            of the stream and without a position, as tutorials do; that one loses.
+        delivery: how the consumer subscribes: at_least_once as the shop does, at_most_once, or from_now, from
+            the end of the stream and without a position, as tutorials do; that one loses.
         expect: what passes: no_loss, or loss, where the delivery is one that loses.
         durability: what a server that we start does before it answers: none, a log that is synced each second, or
             before each answer.

@@ -85,8 +85,8 @@ class CrashParameters(Struct, frozen=True, forbid_unknown_fields=True):
         outage_s: until it is started again.
         after_s: of load after it has started.
         durability: of the server: one, or all, one after the other.
-        delivery: how the consumer subscribes: at_least_once as the shop does, at_most_once, or seed, from the end
-            of the stream and without a position, as tutorials do; that one loses.
+        delivery: how the consumer subscribes: at_least_once as the shop does, at_most_once, or from_now, from
+            the end of the stream and without a position, as tutorials do; that one loses.
         connections (connections): that appends come over.
         drain_timeout_s: that the consumers may take to catch up when the load is over.
         send_lag_budget_ms: how late, at p99, the instrument may send; beyond it the measurement is not valid.

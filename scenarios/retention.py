@@ -93,8 +93,8 @@ class RetentionParameters(Struct, frozen=True, forbid_unknown_fields=True):
         keep (events): that stay in each stream although they are acknowledged.
         maxlen (events): that stay in each stream, for the policy of that name.
         fault: how the CRM goes away.
-        delivery: how the consumer subscribes: at_least_once as the shop does, at_most_once, or seed, from the end
-            of the stream and without a position, as tutorials do; that one loses.
+        delivery: how the consumer subscribes: at_least_once as the shop does, at_most_once, or from_now, from
+            the end of the stream and without a position, as tutorials do; that one loses.
         durability: what a server that we start does before it answers: none, a log that is synced each second, or
             before each answer.
         drain_timeout_s: that the consumers may take to catch up when the load is over.

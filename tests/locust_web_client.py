@@ -114,6 +114,7 @@ def static_parts_are_served(asked: Asked) -> None:
     """The page of our own, its script and its style come with the package."""
     for path, kind, part in [
         ("/shopbench/", "text/html", b'data-view="shopbench-lag"'),
+        ("/shopbench/quantities.js", "application/javascript", b"use strict"),
         ("/shopbench/live.js", "application/javascript", b"use strict"),
         ("/shopbench/live.css", "text/css", b".shopbench"),
     ]:
@@ -216,7 +217,7 @@ def a_form_that_cannot_be(asked: Asked) -> None:
     """Answered in words, in the shape that Locust's form shows; no test begins."""
     for fields, says in [
         ({"base_per_s": "-5"}, "lag: base_per_s is more than 0 and at most 1,000,000 events a second, not -5"),
-        ({"delivery": "twice"}, "lag: delivery is one of at_least_once, at_most_once, seed, not 'twice'"),
+        ({"delivery": "twice"}, "lag: delivery is one of at_least_once, at_most_once, from_now, not 'twice'"),
         ({"profile": "fast"}, "there is no profile 'fast'; there are smoke, quick, standard, full"),
         ({"server": "redis://h:port"}, "a server is chosen by a name that the command line has given: embedded"),
         ({"server": "valkey-sevrer"}, "a server is chosen by a name that the command line has given: embedded"),

@@ -43,7 +43,7 @@ from harness.nemesis.faults import Nemesis
 from harness.record import run
 from harness.record.alive import alive
 from harness.record.environment import describe_host
-from harness.record.parameters import nearest, refused
+from harness.record.parameters import nearest, refused, renamed
 from harness.record.run import Figure, Record, Run, Verdict
 from harness.server.servers import ServerError
 from harness.server.url import ServerUrl
@@ -343,6 +343,7 @@ def parameters_of(scenario: Scenario, profile: str, given: Mapping[str, str]) ->
         ParameterError: one that does not exist, has the wrong type, or is out of range.
     """
     known = {field.name for field in msgspec.structs.fields(scenario.parameters)}
+    words = dict(given)
     for name, value in given.items():
         if name not in known:
             near = nearest(name, known)
@@ -350,9 +351,10 @@ def parameters_of(scenario: Scenario, profile: str, given: Mapping[str, str]) ->
             raise ParameterError(
                 f"{scenario.name} has no parameter {name!r}; {meant} has {', '.join(sorted(known))}"
             )
-        if why := refused(scenario.parameters, name, value):
+        words[name] = renamed(scenario.parameters, name, value)
+        if why := refused(scenario.parameters, name, words[name]):
             raise ParameterError(f"{scenario.name}: {why}")
-    chosen: dict[str, Any] = {**scenario.profiles.get(profile, {}), **given}
+    chosen: dict[str, Any] = {**scenario.profiles.get(profile, {}), **words}
     try:
         return msgspec.convert(chosen, scenario.parameters, strict=False)
     except msgspec.ValidationError as error:

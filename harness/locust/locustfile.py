@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -24,6 +25,7 @@ import msgspec
 from harness.conduct.conduct import LoadScenario, flags_of, parameters_of
 from harness.load.settings import SPIN_SHARE, SPIN_VARIABLE
 from harness.locust.form import LOCUSTS_OWN
+from harness.record.parameters import described, renamed
 from harness.server.named import VARIABLE
 
 
@@ -98,16 +100,14 @@ def add_arguments(parser: Any, scenario: LoadScenario) -> None:
         help="share of a core that the load of each worker may spend on waiting awake",
     )
     defaults = msgspec.to_builtins(parameters_of(scenario, "quick", {}))
-    schema = {field.name: field for field in msgspec.structs.fields(scenario.parameters)}
+    parameters = described(scenario.parameters)
     for name, flag in flags_of(scenario).items():
-        choices = list(getattr(schema[name].type, "__args__", ())) or None
-        if choices is not None and not all(isinstance(choice, str) for choice in choices):
-            choices = None
         parser.add_argument(
             f"--{flag}",
             dest=name,
             default="",
-            choices=["", *choices] if choices else None,
+            type=partial(renamed, scenario.parameters, name),
+            choices=["", *parameters[name].choices] if parameters[name].kind == "choice" else None,
             help=f"{_unit_of(name)}; quick: {defaults[name]}",
         )
 

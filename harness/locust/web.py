@@ -321,7 +321,8 @@ class _Web:
             return response
         if request.endpoint == "locust.index":
             script = (
-                '<link rel="stylesheet" href="./shopbench/live.css"><script src="./shopbench/live.js"></script>'
+                '<link rel="stylesheet" href="./shopbench/live.css">'
+                '<script src="./shopbench/quantities.js"></script><script src="./shopbench/live.js"></script>'
             )
             page = response.get_data(as_text=True)
             response.set_data(page.replace("</body>", f"{script}</body>", 1))
@@ -367,6 +368,7 @@ def add_to_web_ui(session: Any, web_ui: Any) -> None:
         "/live": web.live,
         "/report": web.report,
         "/": lambda: send_from_directory(STATIC, "page.html", max_age=0),
+        "/quantities.js": lambda: send_from_directory(STATIC, "quantities.js", max_age=0),
         "/live.js": lambda: send_from_directory(STATIC, "live.js", max_age=0),
         "/live.css": lambda: send_from_directory(STATIC, "live.css", max_age=0),
     }

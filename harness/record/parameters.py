@@ -12,7 +12,8 @@ parameter means stands in the docstring, as it does for every other struct of ou
         \"\"\"
 
 The unit in brackets may be left out where the name ends with it. From this come `shopbench list append`, what is
-said of a value that cannot be, and what a budget file is checked against.
+said of a value that cannot be, and what a budget file is checked against. Where a choice has got another name, its
+type says so, and the old one is still understood: `Annotated[Literal["from_now"], formerly(seed="from_now")]`.
 
 Rejected: `Meta(description=...)` at each field. A field would be five lines, and the docstrings are there.
 """
@@ -24,7 +25,7 @@ import inspect
 import math
 import re
 from collections.abc import Collection
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 from msgspec import inspect as types
@@ -33,6 +34,7 @@ Kind = Literal["number", "whole number", "choice", "yes or no", "text"]
 
 # A unit by the end of a name, the longest first.
 _UNITS = (("_per_s", "events a second"), ("_ms", "milliseconds"), ("_s", "seconds"), ("_bytes", "bytes"))
+_FORMERLY = "formerly"
 _NAMES = r"\w+(?:, \w+)*"
 _ATTRIBUTE = re.compile(rf"(?P<names>{_NAMES})(?: \((?P<unit>[^)]+)\))?: (?P<meaning>.+)", re.DOTALL)
 
@@ -89,11 +91,28 @@ def described(struct: type[msgspec.Struct]) -> dict[str, Parameter]:
     assert isinstance(info, types.StructType)  # noqa: S101 - a struct's is one
     meanings = _meanings(struct)
     # msgspec sorts choices; the order in which they stand in the code says more.
-    ordered = {each.name: getattr(each.type, "__args__", ()) for each in msgspec.structs.fields(struct)}
+    ordered = {each.name: get_args(_bare(each.type)) for each in msgspec.structs.fields(struct)}
     return {
         field.name: _parameter(field, *meanings.get(field.name, ("", "")), ordered[field.name])
         for field in info.fields
     }
+
+
+def formerly(**words: str) -> msgspec.Meta:
+    """What a type's words were called before: each old one, and the word that is in its place now."""
+    return msgspec.Meta(extra={_FORMERLY: words})
+
+
+def renamed(struct: type[msgspec.Struct], name: str, value: str) -> str:
+    """What a value that was given for a parameter is called now; the value itself, if it was never renamed."""
+    kinds = {each.name: each.type for each in msgspec.structs.fields(struct)}
+    for meta in getattr(kinds[name], "__metadata__", ()):
+        value = (meta.extra or {}).get(_FORMERLY, {}).get(value, value)
+    return value
+
+
+def _bare(kind: Any) -> Any:
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
 
 
 def refused(struct: type[msgspec.Struct], name: str, value: Any, *, strict: bool = False) -> str:
@@ -148,7 +167,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _parameter(field: types.Field, unit: str, meaning: str, ordered: tuple[Any, ...]) -> Parameter:
-    kind = field.type
+    kind = field.type.type if isinstance(field.type, types.Metadata) else field.type
     common: dict[str, Any] = {"name": field.name, "meaning": meaning}
     common["default"] = None if field.required or field.default is msgspec.NODEFAULT else field.default
     if isinstance(kind, types.LiteralType):

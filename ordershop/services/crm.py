@@ -39,7 +39,7 @@ from ordershop.own_name import OwnNameError, own_name, own_number
 from ordershop.server.url import Address
 from ordershop.services.mail import Mail
 from ordershop.services.store_option import add_store_option
-from ordershop.subscription import AwayError, Delivery, Policy, Stop, Subscription
+from ordershop.subscription import AwayError, Delivery, FromNowSubscriber, Policy, Stop, Subscription
 from ordershop.supervisor import end_with_parent
 
 log = logging.getLogger(__name__)
@@ -197,7 +197,7 @@ def listen(
     namespace: str = "",
     state: Path | None = None,
     consumer: str = "",
-    policy: Policy | Literal["seed"] = "at_least_once",
+    policy: Policy | Literal["from_now"] = "at_least_once",
     page: int = 500,
     claim_after_ms: int = 30_000,
 ) -> None:
@@ -206,17 +206,15 @@ def listen(
     Args:
         state: the directory in which the position is saved besides; None to save none.
         consumer: this replica's name, which no other process has; empty: one is found.
-        policy: the subscription's, or `seed` for the seed's own subscriber.
+        policy: the subscription's, or `from_now` for the subscriber of tutorials.
 
     Raises:
         OwnNameError: no name was given, and none can be found.
         redis.RedisError: the server refuses a command, and not only for now.
     """
     effect = Crm(EventStore(connect(server), namespace), MailClient(mail_url))
-    if policy == "seed":
-        from ordershop.seed_variant import SeedSubscriber
-
-        SeedSubscriber(server, Keys(namespace), SOURCES).run(effect, stop)
+    if policy == "from_now":
+        FromNowSubscriber(server, Keys(namespace), SOURCES).run(effect, stop)
         return
     with contextlib.ExitStack() as stack:
         name = position = consumer
@@ -245,7 +243,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--mail", required=True)
     found.add_argument("--state", type=Path)
     found.add_argument("--consumer", default="", help="a name that no other process has; else one is found")
-    found.add_argument("--policy", choices=["at_least_once", "at_most_once", "seed"], default="at_least_once")
+    found.add_argument("--policy", choices=["at_least_once", "at_most_once", "from_now"], default="at_least_once")
     found.add_argument("--page", type=int, default=500)
     found.add_argument("--claim-after-ms", type=int, default=30_000)
     found.add_argument("--supervised", action="store_true", help="end when standard input does")

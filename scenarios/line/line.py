@@ -53,6 +53,7 @@ from harness.nemesis.faults import (
     slow_fault,
 )
 from harness.nemesis.proxy import Proxy
+from harness.record.parameters import formerly
 from harness.server.dial import DialError, open_socket
 from harness.server.servers import Durability, OwnServer
 from harness.server.url import ServerUrl
@@ -67,7 +68,7 @@ from scenarios.shop.shop import GROUP, LEAD_NS, floor_before, producer_of, run_p
 
 Int64s = NDArray[np.int64]
 
-Delivery = Literal["at_least_once", "at_most_once", "seed"]
+Delivery = Annotated[Literal["at_least_once", "at_most_once", "from_now"], formerly(seed="from_now")]
 # How often the mail service is asked for what it has accepted, and for how long it may be away.
 POLL_S = 0.02
 AWAY_NS = 60_000_000_000
@@ -84,7 +85,7 @@ class LineSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """How a line is built.
 
     Attributes:
-        delivery: the consumers' policy, or the seed's way.
+        delivery: the consumers' policy, or the tutorials' way.
         durability: of a server that we start.
         connections: of the pump.
         consumers: of the group.
@@ -425,14 +426,14 @@ class Line:
         return [name for name in self.supervisor.names if name.startswith("crm")]
 
     def _wait_for_consumers(self) -> None:
-        """Wait until the consumers listen: the group has them, or, for the seed's way, they read."""
+        """Wait until the consumers listen: the group has them, or, for `from_now`, they read."""
         stream = self.keys.stream("customer", "created")
         deadline_ns = self.stage.clock.now_ns() + 20_000_000_000
         while self.stage.clock.now_ns() < deadline_ns:
             for name in self.consumers:
                 if self.supervisor.pid(name) is None:
                     raise ScenarioError(f"{name} has ended before the load began; see services.log")
-            if self.settings.delivery == "seed":
+            if self.settings.delivery == "from_now":
                 reading = sum(client["cmd"] == "xread" for client in self._client.client_list())
                 if reading >= self.settings.consumers:
                     return
@@ -490,7 +491,7 @@ class Line:
         streams = self.streams
         client = self._stack.enter_context(contextlib.closing(self.server.client(timeout_s=0.5)))
         probes: list[Probe] = []
-        if self.settings.delivery != "seed":
+        if self.settings.delivery != "from_now":
             probes.append(GroupLag(client, streams, GROUP, lambda raw: EventId.parse(raw).epoch_s))
         return [*probes, *server_probes(self.server, client, self.stage.clock), HostLoad()]
 
@@ -602,7 +603,7 @@ class Line:
         """Wait, after the load, until nothing waits for an effect any more.
 
         Drained is: everything acknowledged has had its effect, and for `SETTLE_S` there was no other, such as one
-        that comes twice; or the group has nothing undelivered and nothing pending (the seed's way has no group,
+        that comes twice; or the group has nothing undelivered and nothing pending (`from_now` has no group,
         and so nothing that waits), and for `quiet_s` no effect has come, nor was there one at a look since then:
         what is acknowledged has had its effect, and whoever looks for effects may be behind.
         """
@@ -637,7 +638,7 @@ class Line:
         return False
 
     def _nothing_waits(self) -> bool:
-        if self.settings.delivery == "seed":
+        if self.settings.delivery == "from_now":
             return True
         for stream, group in self._groups():
             if group is None or group["pending"]:
@@ -658,7 +659,7 @@ class Line:
     def evidence(self) -> Evidence:
         """What the streams and the group say of this run's events; to be asked after the drain."""
         in_stream, delivered, pending = set_of(_NONE), set_of(_NONE), set_of(_NONE)
-        has_group = self.settings.delivery != "seed"
+        has_group = self.settings.delivery != "from_now"
         placed: list[tuple[EventId, int]] = []
         for stream, group in self._groups():
             waiting = self._pending(stream) if group is not None and group["pending"] else frozenset()

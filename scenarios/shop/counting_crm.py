@@ -18,11 +18,10 @@ from pathlib import Path
 
 from ordershop.event_store import EventStore, connect
 from ordershop.events import Keys
-from ordershop.seed_variant import SeedSubscriber
 from ordershop.services.crm import SOURCES, Crm, MailClient
 from ordershop.services.mail import Mail
 from ordershop.services.store_option import add_store_option
-from ordershop.subscription import Subscription
+from ordershop.subscription import FromNowSubscriber, Subscription
 from ordershop.supervisor import end_with_parent
 
 
@@ -61,7 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
     for name in ("--mail", "--state", "--consumer"):
         parser.add_argument(name, required=True)
     parser.add_argument("--namespace", default="")
-    parser.add_argument("--policy", choices=["at_least_once", "at_most_once", "seed"], default="at_least_once")
+    parser.add_argument("--policy", choices=["at_least_once", "at_most_once", "from_now"], default="at_least_once")
     parser.add_argument("--page", type=int, default=500)
     parser.add_argument("--claim-after-ms", type=int, default=30_000)
     parser.add_argument("--supervised", action="store_true", help="end when standard input does")
@@ -75,8 +74,8 @@ def main(arguments: list[str] | None = None) -> None:
     state, keys = Path(options.state), Keys(options.namespace)
     mails = CountedMails(options.mail, handled_path(state, options.consumer))
     effect = Crm(EventStore(connect(options.server), options.namespace), mails)
-    if options.policy == "seed":
-        SeedSubscriber(options.server, keys, SOURCES).run(effect, stop)
+    if options.policy == "from_now":
+        FromNowSubscriber(options.server, keys, SOURCES).run(effect, stop)
         return
     Subscription(
         options.server,

@@ -392,10 +392,10 @@ def test_nothing_is_lost_in_an_outage(tmp_path: Path) -> None:
     assert record.figure("crm_outage.applied") == 300
 
 
-def test_the_way_of_the_seed_loses_what_was_published_meanwhile(tmp_path: Path) -> None:
+def test_who_subscribes_from_now_on_loses_what_was_published_meanwhile(tmp_path: Path) -> None:
     """Who subscribes from the end of the stream loses all of the outage: exit code 1, and the true number."""
     runs = tmp_path / "runs"
-    ended = shopbench("run", *TINY_OUTAGE, *NO_BUDGET, "-p", "delivery=seed", "--runs", str(runs))
+    ended = shopbench("run", *TINY_OUTAGE, *NO_BUDGET, "-p", "delivery=from_now", "--runs", str(runs))
     record = run.load(only_run(runs))
     assert ended.code == 1
     lost = record.run.figure("crm_outage.lost") or 0

@@ -259,11 +259,13 @@ def test_ctrl_c_ends_the_schedule_and_keeps_the_account(tmp_path: Path, processe
 
 
 def test_verdicts_make_the_exit_code(tmp_path: Path) -> None:
-    """A run that loses events ends with 1: here one whose CRM subscribes as the seed's does."""
+    """A run that loses events ends with 1: here one whose CRM subscribes as tutorials do, by its old name."""
     options = ["--profile", "smoke", "--delivery", "seed"]
     with Locust(tmp_path, "crm_outage", *QUIET, *options) as locust:
         assert locust.wait() == 1, locust.output
-    assert statuses(locust.record())["crm_outage.nothing_lost"] == "FAIL"
+    record = locust.record()
+    assert statuses(record)["crm_outage.nothing_lost"] == "FAIL"
+    assert record.run.parameters["delivery"] == "from_now"
 
 
 def test_what_may_fail_is_up_to_the_verdicts(tmp_path: Path) -> None:

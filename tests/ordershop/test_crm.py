@@ -125,7 +125,7 @@ def test_a_service_that_is_away_is_waited_for(store: EventStore) -> None:
         crm([delivery(1, customer(1))])
 
 
-@pytest.mark.parametrize("policy", ["at_least_once", "seed"])
+@pytest.mark.parametrize("policy", ["at_least_once", "from_now"])
 def test_a_refusal_that_does_not_pass_is_one_line(server: OwnServer, port: int, policy: str) -> None:
     """What no waiting helps against ends the service, and its log says why in a line, without a traceback."""
     refusal = b"WRONGTYPE Operation against a key holding the wrong kind of value"

@@ -109,9 +109,9 @@ def test_what_a_killed_consumer_had_in_hand_is_pending(tmp_path: Path) -> None:
 
 
 def test_without_a_group_a_loss_has_no_class(tmp_path: Path) -> None:
-    """Who subscribes as the seed does leaves no position: what it lost is in the stream, and that is all."""
+    """Who subscribes as tutorials do leaves no position: what it lost is in the stream, and that is all."""
     with Line(
-        stage_in(tmp_path), constant(RATE_PER_S, LOAD_S), LineSettings(durability="none", delivery="seed")
+        stage_in(tmp_path), constant(RATE_PER_S, LOAD_S), LineSettings(durability="none", delivery="from_now")
     ) as line:
         line.supervisor.stop("crm")
         line.run_load(Findings("line"))

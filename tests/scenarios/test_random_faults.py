@@ -56,8 +56,8 @@ def test_a_hundred_outages_have_room(seed: int) -> None:
 
 def test_the_plan_does_not_depend_on_the_delivery() -> None:
     """The same faults are played to each policy; another seed has others."""
-    ours, seeds = parameters(outages=20), parameters(outages=20, delivery="seed", expect="loss")
-    assert ours.plan(7) == seeds.plan(7)
+    ours, tutorials = parameters(outages=20), parameters(outages=20, delivery="from_now", expect="loss")
+    assert ours.plan(7) == tutorials.plan(7)
     assert ours.plan(7) != ours.plan(8)
 
 
@@ -129,8 +129,8 @@ def test_a_handful_of_outages(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_same_outages_in_the_way_of_the_seed(tmp_path: Path) -> None:
-    """The seed's way loses what was published meanwhile: where that was expected it passes, else it fails."""
-    bad, figures = found_by(tmp_path / "seeds", 8, outages=3, every_s=1.0, delivery="seed", expect="loss")
+    """The tutorials' way loses what was published meanwhile: where that was expected it passes, else it fails."""
+    bad, figures = found_by(tmp_path / "tutorials", 8, outages=3, every_s=1.0, delivery="from_now", expect="loss")
     assert bad == {}
     assert (figures["lost"] or 0) > 0
     due, lost = figures["while_down.due"], figures["while_down.lost"]

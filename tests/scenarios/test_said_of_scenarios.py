@@ -9,13 +9,13 @@ from typing import Annotated, Literal
 import pytest
 from msgspec import Meta, Struct
 
-from harness.__main__ import main
 from harness.check.figures import FigureName, figure_names, unit_of
-from harness.cli.listing import duration, figures_of, overview
+from harness.cli.list import duration, figures_of, overview
+from harness.cli.shopbench import main
 from harness.conduct.conduct import Stage, conduct, parameters_of
 from harness.gate.loop import Gate, GateParameters
 from harness.host.clock import SystemClock
-from harness.record.parameters import described, nearest, refused
+from harness.record.parameters import described, formerly, nearest, refused, renamed
 from scenarios.catalog import SCENARIOS
 from tests.lines import ASLEEP
 
@@ -61,7 +61,7 @@ class Parameters(Base):
     rate_per_s: Annotated[float, Meta(gt=0, lt=5)] = 2.5
     wait_ms: float = 1
     rest_ms: float = 2
-    way: Literal["up", "down"] = "up"
+    way: Annotated[Literal["up", "down"], formerly(high="up")] = "up"
     is_long: bool = False
     name: str = ""
 
@@ -97,6 +97,20 @@ def test_meaning_and_unit_come_from_the_docstring() -> None:
 def test_a_value_that_cannot_be(name: str, value: str, why: str) -> None:
     """It is said what the parameter is, what was given, and what may have been meant."""
     assert refused(Parameters, name, value) == why
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "now"), [("way", "high", "up"), ("way", "down", "down"), ("name", "high", "high")]
+)
+def test_a_choice_that_got_another_name(name: str, value: str, now: str) -> None:
+    """Its old name stands for the new one, in that parameter alone."""
+    assert renamed(Parameters, name, value) == now
+
+
+@pytest.mark.parametrize("name", ["lag", "crm_outage", "random_faults", "redis_crash", "retention", "consumers"])
+def test_the_old_word_for_from_now(name: str) -> None:
+    """`delivery=seed` is still understood, and recorded as what it is called now."""
+    assert parameters_of(SCENARIOS[name], "smoke", {"delivery": "seed"}).delivery == "from_now"
 
 
 def test_text_is_no_number_in_a_file() -> None:

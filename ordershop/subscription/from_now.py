@@ -1,6 +1,6 @@
-"""The seed's own design, kept so that a report can set its losses beside ours; nothing else uses it.
+"""How tutorials subscribe, kept so that a report can set its losses beside ours; nothing else uses it.
 
-`SeedSubscriber` reads each stream from `$` and keeps no position: what is published while it is away, or while
+`FromNowSubscriber` reads each stream from `$` and keeps no position: what is published while it is away, or while
 it asks again, is never seen, and an effect that fails is logged and gone.
 """
 
@@ -17,12 +17,12 @@ from ordershop.event_store import Entry, command, connect, is_unable, stored_eve
 from ordershop.events import Action, Keys
 from ordershop.server.tls import read_reply
 from ordershop.server.url import Address
-from ordershop.subscription import AwayError, Delivery, Effect, Stop, pages_by_stream
+from ordershop.subscription.loop import AwayError, Delivery, Effect, Stop, pages_by_stream
 
 log = logging.getLogger(__name__)
 
 
-class SeedSubscriber:
+class FromNowSubscriber:
     """Reads streams from their end, and forgets where it was.
 
     Args:
@@ -70,7 +70,7 @@ class SeedSubscriber:
                 try:
                     effect(deliveries)
                 except AwayError as error:
-                    log.warning("seed subscriber: %s; %d events are gone", error, len(deliveries))
+                    log.warning("from_now: %s; %d events are gone", error, len(deliveries))
 
     def _pages(self, reply: list[Any] | None) -> dict[str, tuple[bytes, list[Delivery]]]:
         """The last ID of each stream that has something, and what it has."""

@@ -1,4 +1,4 @@
-"""The seed's own subscriber, whose losses the reports show: it must have exactly those."""
+"""The subscriber of tutorials, whose losses the reports show: it must have exactly those."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ from collections.abc import Sequence
 
 from ordershop.event_store import EventStore
 from ordershop.events import Event
-from ordershop.seed_variant import SeedSubscriber
-from ordershop.subscription import AwayError, Delivery
+from ordershop.subscription import AwayError, Delivery, FromNowSubscriber
 from tests.ordershop.test_subscription import CUSTOMERS, Handled, running, subscribe
 from tests.simulate import created, customer
 from tests.waiting import until
 
 
-def seed_subscriber(store: EventStore) -> SeedSubscriber:
+def from_now(store: EventStore) -> FromNowSubscriber:
     """A subscriber that waits long enough for a test to publish what it is to see."""
     pool = store.client.connection_pool.connection_kwargs
-    return SeedSubscriber(f"redis://{pool['host']}:{pool['port']}", store.keys, CUSTOMERS, block_ms=400)
+    return FromNowSubscriber(f"redis://{pool['host']}:{pool['port']}", store.keys, CUSTOMERS, block_ms=400)
 
 
 def it_listens(store: EventStore) -> bool:
@@ -27,7 +26,7 @@ def it_listens(store: EventStore) -> bool:
 def test_it_sees_what_is_published_while_it_listens(store: EventStore) -> None:
     """While it listens it handles what is published, in order."""
     handled = Handled()
-    with running(seed_subscriber(store), handled):
+    with running(from_now(store), handled):
         until(lambda: it_listens(store), "it listens")
         store.append_many(created(*map(customer, range(3))))
         until(lambda: len(handled.names) == 3, "three events")
@@ -38,7 +37,7 @@ def test_it_loses_what_is_published_while_it_is_away(store: EventStore) -> None:
     """What was published while it was away it never sees, and the subscription that replaces it sees all."""
     handled, ours = Handled(), Handled()
     store.append_many(created(*map(customer, range(5))))
-    with running(seed_subscriber(store), handled):
+    with running(from_now(store), handled):
         until(lambda: it_listens(store), "it listens")
         store.append(Event.new("created", customer(5)))
         until(lambda: handled.names, "what is published now")
@@ -56,7 +55,7 @@ def test_it_loses_what_fails(store: EventStore) -> None:
         tried(deliveries)
         raise AwayError("out")
 
-    with running(seed_subscriber(store), effect):
+    with running(from_now(store), effect):
         for n in (1, 2):
             until(lambda: it_listens(store), "it listens")
             store.append(Event.new("created", customer(n)))
@@ -67,7 +66,7 @@ def test_it_loses_what_fails(store: EventStore) -> None:
 def test_it_skips_what_is_no_event(store: EventStore) -> None:
     """Entries of somebody else do not disturb it."""
     handled = Handled()
-    with running(seed_subscriber(store), handled):
+    with running(from_now(store), handled):
         until(lambda: it_listens(store), "it listens")
         store.client.xadd(store.keys.stream("customer", "created"), {"other": "entry"})
         until(lambda: it_listens(store), "it listens again")
