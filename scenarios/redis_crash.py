@@ -58,7 +58,7 @@ from harness.locust.locustfile import locustfile
 from harness.measure.outcomes import OK, UNKNOWN
 from harness.measure.recording import LatencyLog
 from harness.measure.timeline import Entry, FaultWindow, History, Mark, Phase, Reading, SlowMark
-from harness.nemesis.faults import Fault
+from harness.nemesis.plan import Fault
 from harness.record.run import Verdict
 from harness.server.named import is_url
 from harness.server.servers import Durability

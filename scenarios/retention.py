@@ -52,7 +52,7 @@ from harness.locust.locustfile import locustfile
 from harness.measure.probes import Sample, Sampler
 from harness.measure.recording import LatencyLog
 from harness.measure.timeline import History, Mark
-from harness.nemesis.faults import Fault
+from harness.nemesis.plan import Fault
 from harness.record.run import Verdict
 from ordershop.event_store import EventStore, StoreError, UnavailableError, connect, is_unable
 from ordershop.services.crm import SOURCES

@@ -76,7 +76,7 @@ class Asked:
     def run_with_faults(self) -> Iterator[list[str]]:
         """A run with a CRM, which notes down what is done to it."""
         from harness.conduct.conduct import Findings
-        from harness.nemesis.faults import Nemesis
+        from harness.nemesis.nemesis import Nemesis
 
         done: list[str] = []
         crm = SimpleNamespace(name="crm")

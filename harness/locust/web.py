@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from flask import Blueprint, Response, request, send_file, send_from_directory
@@ -48,7 +48,8 @@ from harness.locust.form import (
 )
 from harness.locust.snapshot import Cursor, Percentiles, Snapshot
 from harness.locust.view import View
-from harness.nemesis.faults import FaultError, FaultName, FaultRefusedError
+from harness.nemesis.faults import fault_kinds
+from harness.nemesis.nemesis import FaultError, FaultRefusedError
 from harness.server.url import without_secrets
 
 STATIC = Path(__file__).parent / "static"
@@ -76,13 +77,17 @@ _LARGEST_ORDER_BYTES = 1_000
 # Locust's page asks again only while the last state that it was told is running or spawning: told one of these, it
 # would never learn that the test has stopped.
 _ENDING = {"cleanup", "stopping"}
-_DONE = {"stop": "was stopped", "kill": "was killed", "freeze": "was frozen"}
+if TYPE_CHECKING:
+    Action = str
+else:
+    # What there are buttons for, whoever has added it.
+    Action = Literal[(*(name for name, kind in fault_kinds().items() if kind.button), "start")]
 
 
 class FaultOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a button asks for."""
 
-    action: Literal["stop", "kill", "freeze", "start"]
+    action: Action
     target: str = "crm"
 
 
@@ -238,9 +243,8 @@ class _Web:
         if order.action == "start":
             nemesis.heal_now(order.target)
             return f"{order.target.upper()} is back"
-        name: FaultName = order.action
-        nemesis.inject_now(name, order.target)
-        return f"{order.target.upper()} {_DONE[order.action]}"
+        nemesis.inject_now(order.action, order.target)
+        return f"{order.target.upper()} was {fault_kinds()[order.action].participle}"
 
     def report(self) -> Response:
         record = self._session.record

@@ -27,11 +27,11 @@ from harness.locust.view import Measured, View
 from harness.locust.web import table_rows
 from harness.measure.recording import Histogram, Interval, LatencyLog, Recorder
 from harness.measure.timeline import FaultWindow, History, Mark, Reading
-from harness.nemesis.faults import Nemesis
+from harness.nemesis.nemesis import Nemesis
 from harness.record.run import Verdict
 from scenarios import append, lag
 from tests import locust_web_client
-from tests.nemesis.test_faults import FakeTarget
+from tests.nemesis.test_nemesis import FakeTarget
 
 SECOND_NS = 1_000_000_000
 
