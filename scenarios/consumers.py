@@ -27,11 +27,11 @@ it is back, and the group be nobody.
 
 from __future__ import annotations
 
-if "." not in __name__ and __name__ != "__main__":  # Locust looks first where it was started, which is not ours
-    import sys
-    from pathlib import Path
+import sys
+from pathlib import Path
 
-    sys.path.sort(key=lambda each: Path(each).absolute() == Path.cwd() != Path(__file__).resolve().parents[1])
+if "." not in __name__:  # loaded by Locust, which looks first where it was started (harness/locust/locustfile.py)
+    sys.path.sort(key=lambda each: Path(each) == Path.cwd() != Path(__file__).parents[1])
 
 import contextlib
 import threading
@@ -49,6 +49,7 @@ from harness.check import checkers as checking
 from harness.check.figures import figure_names
 from harness.conduct.conduct import PUMPED, Findings, ParameterError, ScenarioError, Stage
 from harness.load.pacing import constant
+from harness.locust.locustfile import locustfile
 from harness.measure.probes import InHand, Sampler
 from harness.measure.recording import LatencyLog
 from harness.measure.timeline import History, Mark
@@ -538,8 +539,4 @@ def headline(chosen: ConsumersParameters, told: Told) -> str:
 
 
 scenario = Consumers()
-
-if "." not in __name__ and __name__ != "__main__":  # Locust loads a file by itself, under the file's own name
-    from harness.locust.session import locustfile
-
-    ConsumersUser = locustfile(scenario)
+ConsumersUser = locustfile(scenario, __name__)

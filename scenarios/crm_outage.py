@@ -32,11 +32,11 @@ while the CRM drains, when it takes its share of the machine; 0: not judged.
 
 from __future__ import annotations
 
-if "." not in __name__ and __name__ != "__main__":  # Locust looks first where it was started, which is not ours
-    import sys
-    from pathlib import Path
+import sys
+from pathlib import Path
 
-    sys.path.sort(key=lambda each: Path(each).absolute() == Path.cwd() != Path(__file__).resolve().parents[1])
+if "." not in __name__:  # loaded by Locust, which looks first where it was started (harness/locust/locustfile.py)
+    sys.path.sort(key=lambda each: Path(each) == Path.cwd() != Path(__file__).parents[1])
 
 import contextlib
 import math
@@ -53,6 +53,7 @@ from harness.check.figures import figure_names
 from harness.check.ratio import Ratio, ratios, seconds_of
 from harness.conduct.conduct import PUMPED, Findings, ParameterError, ScenarioError, Stage
 from harness.load.pacing import constant
+from harness.locust.locustfile import locustfile
 from harness.measure.outcomes import OK, UNKNOWN
 from harness.measure.probes import InHand, Sampler
 from harness.measure.recording import LatencyLog
@@ -505,8 +506,4 @@ def _caught_said(told: Told) -> str:
 
 
 scenario = CrmOutage()
-
-if "." not in __name__ and __name__ != "__main__":  # Locust loads a file by itself, under the file's own name
-    from harness.locust.session import locustfile
-
-    CrmOutageUser = locustfile(scenario)
+CrmOutageUser = locustfile(scenario, __name__)

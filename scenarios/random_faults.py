@@ -23,11 +23,11 @@ depends on the seed and on how many faults there are, not on the delivery; so th
 
 from __future__ import annotations
 
-if "." not in __name__ and __name__ != "__main__":  # Locust looks first where it was started, which is not ours
-    import sys
-    from pathlib import Path
+import sys
+from pathlib import Path
 
-    sys.path.sort(key=lambda each: Path(each).absolute() == Path.cwd() != Path(__file__).resolve().parents[1])
+if "." not in __name__:  # loaded by Locust, which looks first where it was started (harness/locust/locustfile.py)
+    sys.path.sort(key=lambda each: Path(each) == Path.cwd() != Path(__file__).parents[1])
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -41,6 +41,7 @@ from harness.check import checkers as checking
 from harness.check.figures import figure_names
 from harness.conduct.conduct import PUMPED, Findings, ParameterError, ScenarioError, Stage
 from harness.load.pacing import Pacer, constant
+from harness.locust.locustfile import locustfile
 from harness.measure.recording import LatencyLog
 from harness.measure.timeline import FaultWindow, History
 from harness.nemesis.faults import fault_kinds
@@ -288,8 +289,4 @@ def _longest_recovery_s(history: History, healed: list[FaultWindow]) -> float | 
 
 
 scenario = RandomFaults()
-
-if "." not in __name__ and __name__ != "__main__":  # Locust loads a file by itself, under the file's own name
-    from harness.locust.session import locustfile
-
-    RandomFaultsUser = locustfile(scenario)
+RandomFaultsUser = locustfile(scenario, __name__)
