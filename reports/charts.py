@@ -40,8 +40,9 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
+from harness.arrays import Int64s
 from harness.measure import curves
-from harness.measure.recording import KINDS, Histogram, Int64s, LatencyLog, highest_at
+from harness.measure.recording import KINDS, Histogram, LatencyLog, highest_at
 from harness.measure.sample_size import enough_samples
 from harness.measure.timeline import History, Reading
 from harness.record.run import Record, Run
