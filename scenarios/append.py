@@ -94,6 +94,7 @@ class Append:
     """Appends at a fixed rate, open loop."""
 
     name = "append"
+    place = 10
     summary = "how fast is an append, at a rate, for each durability?"
     parameters = AppendParameters
     commands = PRODUCERS

@@ -188,6 +188,7 @@ class CrmOutage:
     """Something that a consumer needs breaks under load and heals."""
 
     name = "crm_outage"
+    place = 40
     summary = "a consumer is killed under load: is every event accounted for, and how long does recovery take?"
     parameters = OutageParameters
     commands = PRODUCERS | CONSUMERS

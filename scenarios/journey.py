@@ -102,6 +102,7 @@ class Journey:
     """Shoppers at the shop's gateway."""
 
     name = "journey"
+    place = 60
     summary = "how fast is the shop over HTTP, when each action of a shopper is due by a schedule?"
     parameters = JourneyParameters
     commands = PRODUCERS | READERS | CONSUMERS

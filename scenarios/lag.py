@@ -124,6 +124,7 @@ class Lag:
     """A burst, a ramp or a steady load against consumers that send mail."""
 
     name = "lag"
+    place = 30
     summary = "how far do consumers fall behind in a burst, and how fast do they catch up?"
     parameters = LagParameters
     commands = PRODUCERS | CONSUMERS

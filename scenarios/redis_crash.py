@@ -113,6 +113,7 @@ class RedisCrash:
     """Redis is killed under load, once for each durability."""
 
     name = "redis_crash"
+    place = 100
     wants_own_server = True
     summary = "Redis is killed under load: which acknowledged events are gone?"
     parameters = CrashParameters
