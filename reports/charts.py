@@ -42,7 +42,9 @@ import numpy as np
 
 from harness.arrays import Int64s
 from harness.measure import curves
-from harness.measure.recording import KINDS, Histogram, LatencyLog, highest_at
+from harness.measure.histogram import Histogram, highest_at
+from harness.measure.hlog import LatencyLog
+from harness.measure.recorder import KINDS
 from harness.measure.sample_size import enough_samples
 from harness.measure.timeline import History, Reading
 from harness.record.run import Record, Run
