@@ -19,11 +19,11 @@ that the record names; both given again, `--seed S --param producer=P`, the same
 
 from __future__ import annotations
 
-if "." not in __name__ and __name__ != "__main__":  # Locust looks first where it was started, which is not ours
-    import sys
-    from pathlib import Path
+import sys
+from pathlib import Path
 
-    sys.path.sort(key=lambda each: Path(each).absolute() == Path.cwd() != Path(__file__).resolve().parents[1])
+if "." not in __name__:  # loaded by Locust, which looks first where it was started (harness/locust/locustfile.py)
+    sys.path.sort(key=lambda each: Path(each) == Path.cwd() != Path(__file__).parents[1])
 
 import contextlib
 from collections.abc import Callable
@@ -38,6 +38,7 @@ from harness.check.figures import figure_names
 from harness.conduct.conduct import PUMPED, Findings, Stage, answered
 from harness.load.pacing import Pacer, Poisson, Shape, shaped
 from harness.load.settings import PumpSettings
+from harness.locust.locustfile import locustfile
 from harness.measure.probes import HostLoad, Probe, Sampler
 from harness.measure.recording import LatencyLog
 from harness.measure.server_events import server_probes
@@ -279,8 +280,4 @@ def headline(chosen: AppendParameters, told: Told) -> str:
 
 
 scenario = Append()
-
-if "." not in __name__ and __name__ != "__main__":  # Locust loads a file by itself, under the file's own name
-    from harness.locust.session import locustfile
-
-    AppendUser = locustfile(scenario)
+AppendUser = locustfile(scenario, __name__)

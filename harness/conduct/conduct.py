@@ -39,7 +39,7 @@ from harness.measure.curves import add_curve, readings_of
 from harness.measure.floor import COLUMNS, Floor
 from harness.measure.recording import KINDS, READING_LAG, Histogram, Interval, LatencyLog, SlowOperation
 from harness.measure.timeline import History
-from harness.nemesis.faults import Nemesis
+from harness.nemesis.nemesis import Nemesis
 from harness.record import run
 from harness.record.alive import alive
 from harness.record.environment import describe_host
