@@ -32,7 +32,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 from msgspec.structs import replace
 
-from harness.account.ledger import PRODUCER_BITS
+from harness.account.event_ids import PRODUCER_BITS
 from harness.check import checkers as checking
 from harness.check.figures import figure_names
 from harness.conduct.conduct import PUMPED, Findings, Stage, answered

@@ -43,7 +43,8 @@ import redis
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from harness.account.ledger import sequences_of, set_of
+from harness.account.event_ids import sequences_of
+from harness.account.ledger import set_of
 from harness.check import checkers as checking
 from harness.check.figures import figure_names
 from harness.conduct.conduct import PUMPED, Findings, ParameterError, ScenarioError, Stage

@@ -46,8 +46,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from msgspec import Meta, Struct
 from msgspec.structs import replace
-from numpy.typing import NDArray
 
+from harness.arrays import Int64s
 from harness.check import checkers as checking
 from harness.check.figures import figure_names
 from harness.check.ratio import Ratio, ratios, seconds_of
@@ -80,8 +80,6 @@ from scenarios.line.recovery import (
 from scenarios.line.targets import TARGETS, target_of
 from scenarios.shop.shop import GROUP
 from scenarios.told import Told, arrived_said, by_hand_said, lost_said, told_of, twice_said
-
-Int64s = NDArray[np.int64]
 
 if TYPE_CHECKING:
     Way = str

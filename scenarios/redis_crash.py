@@ -48,7 +48,8 @@ import numpy as np
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from harness.account.ledger import Account, Losses
+from harness.account.ledger import Account
+from harness.account.losses import Losses
 from harness.check import checkers as checking
 from harness.check.figures import figure_names
 from harness.conduct.conduct import PUMPED, Findings, ParameterError, ScenarioError, Stage

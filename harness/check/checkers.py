@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from harness.account.ledger import Account, Losses, Order
+from harness.account.ledger import Account
+from harness.account.losses import Losses
+from harness.account.order import Order
 from harness.check.ratio import Ratio
 from harness.measure.failures import Failure, in_words
 from harness.measure.recording import Histogram

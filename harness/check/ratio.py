@@ -36,8 +36,8 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
+from harness.arrays import Floats, Int64s
 from harness.measure.recording import Interval, SparseHistogram, highest_at
 
 RESAMPLES = 1_000
@@ -47,9 +47,6 @@ FEWEST_SECONDS = 8
 FEWEST_BEYOND = 10
 # A span of an hour is drawn in parts of six seconds: the same answer, in a sixth of the time.
 _MOST_SECONDS = 600
-
-Floats = NDArray[np.float64]
-Counts = NDArray[np.int64]
 
 
 class Ratio(msgspec.Struct, frozen=True):
@@ -68,7 +65,7 @@ class Ratio(msgspec.Struct, frozen=True):
 class Seconds(msgspec.Struct, frozen=True):
     """The histograms of a tag's seconds as a matrix: `counts[second, column]`, of values `values_us[column]`."""
 
-    values_us: Counts
+    values_us: Int64s
     counts: Floats
 
     @property

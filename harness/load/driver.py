@@ -18,7 +18,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from harness.host.child import Child, ChildError, Int64s
+from harness.arrays import Int64s
+from harness.host.child import Child, ChildError
 from harness.load.pacing import Pacer
 from harness.load.pump_process import PumpProcess
 from harness.load.settings import SPIN_SHARE, PumpError, PumpResult, PumpSettings

@@ -6,9 +6,8 @@ import itertools
 from collections.abc import Iterable, Sequence
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
+from harness.arrays import Bytes
 from harness.measure.failures import Failure
 from harness.measure.floor import Floor, FloorRequest
 from harness.measure.recording import Interval, SlowOperation
@@ -145,7 +144,7 @@ class PumpResult(msgspec.Struct, frozen=True, kw_only=True):
     reconnects: int
     intervals: list[Interval]
     slowest: list[SlowOperation]
-    outcomes: NDArray[np.uint8] | None
+    outcomes: Bytes | None
     cpu_share: float
     wall_ns: int
     scheduled_ns: int = 0

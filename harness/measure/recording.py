@@ -50,7 +50,7 @@ import pyhdrh
 from hdrh.histogram import HdrHistogram
 from numpy.typing import NDArray
 
-Int64s = NDArray[np.int64]
+from harness.arrays import Int64s
 
 HIGHEST_US = 3_600_000_000
 DIGITS = 3

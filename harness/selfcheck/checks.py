@@ -28,6 +28,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from harness.arrays import Int64s
 from harness.conduct.conduct import Findings, Stage
 from harness.host import throttling
 from harness.host.clock import Clock
@@ -50,8 +51,6 @@ from harness.selfcheck.oracle_checks import (
 )
 from harness.server.servers import open_server
 from harness.server.url import ServerUrl
-
-Int64s = NDArray[np.int64]
 
 # For the shape of a freeze.
 FREEZE_TOLERANCE = 0.02

@@ -10,7 +10,8 @@ import math
 
 import numpy as np
 
-from harness.measure.recording import KINDS, Histogram, Int64s, LatencyLog, highest_at
+from harness.arrays import Int64s
+from harness.measure.recording import KINDS, Histogram, LatencyLog, highest_at
 from harness.measure.sample_size import enough_samples
 from harness.record.run import Record, Run
 from reports.charts import axes

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.account.ledger import Account, Losses, Order, Stopped
+from harness.account.ledger import Account
+from harness.account.losses import Losses, Stopped
+from harness.account.order import Order
 from harness.check.checkers import (
     all_answered,
     all_faults_done,

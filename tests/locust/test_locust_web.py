@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.account.ledger import Account, Ledger, event_id
+from harness.account.event_ids import event_id
+from harness.account.ledger import Account, Ledger
 from harness.conduct.conduct import Findings, ParameterError
 from harness.host.clock import VirtualClock
 from harness.locust import view
