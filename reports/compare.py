@@ -17,7 +17,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from harness.check.ratio import Ratio, Seconds, ratios, seconds_of
-from harness.measure.recording import KINDS, LatencyLog
+from harness.measure.hlog import LatencyLog
+from harness.measure.recorder import KINDS
 from harness.measure.sample_size import too_few
 from harness.record.run import Record, Run, Status
 from reports import findings

@@ -14,7 +14,9 @@ from typing import Any
 from urllib.parse import quote
 
 from harness.check.ratio import CONFIDENCE, FEWEST_BEYOND, FEWEST_SECONDS, RESAMPLES
-from harness.measure.recording import KINDS, Histogram, LatencyLog
+from harness.measure.histogram import Histogram
+from harness.measure.hlog import LatencyLog
+from harness.measure.recorder import KINDS
 from harness.record.run import write_atomically
 from reports.charts import axes
 from reports.charts.latency import percentile_rows

@@ -92,6 +92,7 @@ class Replay:
     """Replays a topic to its entities, at three sizes."""
 
     name = "replay"
+    place = 20
     summary = "how fast are entities rebuilt from their events, and does the speed hold as the history grows?"
     parameters = ReplayParameters
     commands = PRODUCERS | READERS

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from harness.measure.recording import Histogram
+from harness.measure.histogram import Histogram
 from harness.measure.sample_size import enough_samples
 from harness.record.run import Record, Run
 from reports.charts import axes

@@ -11,7 +11,9 @@ import math
 import numpy as np
 
 from harness.arrays import Int64s
-from harness.measure.recording import KINDS, Histogram, LatencyLog, highest_at
+from harness.measure.histogram import Histogram, highest_at
+from harness.measure.hlog import LatencyLog
+from harness.measure.recorder import KINDS
 from harness.measure.sample_size import enough_samples
 from harness.record.run import Record, Run
 from reports.charts import axes

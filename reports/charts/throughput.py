@@ -7,7 +7,7 @@ it, so that no effect is drawn before its cause; one in which nothing was record
 from __future__ import annotations
 
 from harness.measure import curves
-from harness.measure.recording import LatencyLog
+from harness.measure.hlog import LatencyLog
 from harness.measure.timeline import History
 from reports.charts import axes
 from reports.charts.view import Chart, Row, View, lines, named_series

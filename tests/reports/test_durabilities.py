@@ -10,7 +10,7 @@ import pytest
 import report_runs
 import vl_convert
 
-from harness.measure.recording import Interval, Recorder
+from harness.measure.recorder import Interval, Recorder
 from harness.measure.timeline import History
 from harness.record.run import Record, load, save, save_measurements
 from reports.charts import charts
