@@ -21,9 +21,9 @@ from harness.check.arrival import ArrivalRule, arrival_of
 from harness.check.load_reached import LoadCounts, Seconds, reached_by
 from harness.conduct.conduct import Findings, Stage
 from harness.measure.curves import SECOND_NS, curve_of, interpolated
+from harness.measure.hlog import LatencyLog
 from harness.measure.probes import Probe, Sampler
 from harness.measure.reached import CoreOf, Reached
-from harness.measure.recording import LatencyLog
 from harness.measure.timeline import History, Reading
 from harness.record.load_report import LoadReport, section_of
 from harness.server.servers import Server

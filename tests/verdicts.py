@@ -15,7 +15,7 @@ import msgspec
 from harness.check import checkers as checking
 from harness.conduct.conduct import Findings, Scenario
 from harness.conduct.judging import judged_run
-from harness.measure.recording import LatencyLog
+from harness.measure.hlog import LatencyLog
 from harness.record.run import SCHEMA, Record, Run, Verdict
 
 Status = Literal["complete", "interrupted", "failed"]

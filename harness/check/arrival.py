@@ -27,9 +27,10 @@ from harness.check.load_reached import (
     seconds_of,
 )
 from harness.measure.curves import SECOND_NS, curve_of, readings_of
+from harness.measure.histogram import Histogram
+from harness.measure.hlog import LatencyLog
 from harness.measure.operations import operations_below
 from harness.measure.probes import PERIOD_NS
-from harness.measure.recording import Histogram, LatencyLog
 from harness.measure.timeline import FaultWindow, History
 from harness.record.load_report import LoadReport, section_of
 from harness.record.run import Record, Verdict

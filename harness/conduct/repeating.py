@@ -33,7 +33,7 @@ from harness.check.arrival import ArrivalRule
 from harness.check.instrument import fell_behind
 from harness.conduct.conduct import Scenario, Stage, conduct
 from harness.conduct.judging import AGAIN, judged_run
-from harness.measure.recording import Interval
+from harness.measure.recorder import Interval
 from harness.measure.timeline import Entry, FaultWindow, History, Phase, Reading, SlowMark
 from harness.record import evidence, run
 from harness.record.evidence import Sections

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from harness.measure.recording import Histogram, LatencyLog
+from harness.measure.histogram import Histogram
+from harness.measure.hlog import LatencyLog
 
 
 def operations_below(log: LatencyLog, operation: str) -> list[str]:

@@ -27,15 +27,9 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from harness.measure.recording import (
-    Interval,
-    LatencyLog,
-    RecordingError,
-    SlowOperation,
-    read_hlog,
-    write_hgrm,
-    write_hlog,
-)
+from harness.measure.histogram import RecordingError
+from harness.measure.hlog import LatencyLog, read_hlog, write_hgrm, write_hlog
+from harness.measure.recorder import Interval, SlowOperation
 from harness.measure.timeline import History, HistoryError, SlowMark, read_timeline, write_timeline
 from harness.record.evidence import Evidence, Sections
 from harness.record.parameters import renamed

@@ -34,17 +34,10 @@ from harness.load.settings import PumpResult, PumpSettings
 from harness.measure.outcomes import FAILED, OK, UNKNOWN
 from harness.measure.probes import Gauge, GroupLag, HostLoad, Probe, Sampler
 from harness.measure.server_events import server_probes
-from harness.nemesis.faults import (
-    Fault,
-    Nemesis,
-    Part,
-    Target,
-    link_faults,
-    poison_fault,
-    process_faults,
-    slow_fault,
-)
+from harness.nemesis.nemesis import Nemesis
+from harness.nemesis.plan import Fault
 from harness.nemesis.proxy import Proxy
+from harness.nemesis.targets import Part, Target, line_can, process_can
 from harness.record.evidence import Sections
 from harness.server.servers import OwnServer
 from harness.server.url import ServerUrl
@@ -159,7 +152,7 @@ class Line:
             arguments.append("--no-idempotency")
         self.supervisor.start(Service("mail", "ordershop.services.mail", tuple(arguments), self._mail_port))
         mail = ServiceProcess(self.supervisor, "mail")
-        self.targets.append(Part("mail", process_faults(mail) | slow_fault(self._slow)))
+        self.targets.append(Part("mail", process_can(mail) | {"slow": self._slow}))
 
     def _slow(self, ms: float) -> None:
         """Have the mail service take so long for each request."""
@@ -187,7 +180,7 @@ class Line:
 
     def _link(self, name: str, port: int, host: str) -> int:
         proxy = self._stack.enter_context(Proxy(port, server_host=host))
-        self.targets.append(Part(name, link_faults(proxy)))
+        self.targets.append(Part(name, line_can(proxy)))
         return proxy.port
 
     def add_consumer(self, name: str, number: int, server: ServerUrl | None = None, mail: str = "") -> None:
@@ -211,10 +204,10 @@ class Line:
         store = server or self.server.url
         self.supervisor.start(Service(name, chosen.consumer, tuple(arguments), store=store))
         process = ServiceProcess(self.supervisor, name)
-        faults = process_faults(process)
+        can = process_can(process)
         if number == 1:
-            faults |= poison_fault(self._plant)
-        self.targets.append(Part(name, faults))
+            can |= {"poison": self._plant}
+        self.targets.append(Part(name, can))
 
     def _plant(self) -> None:
         """Append an event that always fails: the mail service refuses its address."""

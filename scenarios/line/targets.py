@@ -1,23 +1,62 @@
-"""What can be broken on a line: its processes, a server of ours, and the proxies before them."""
+"""What can be broken on a line: its consumers, the mail service, the connections between them, and the server.
+
+server  <-- crm-redis --  crm, crm-2 ...  -- crm-mail -->  mail
+"""
 
 from __future__ import annotations
 
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import hiredis
+from msgspec import Struct
 
 from harness.conduct.conduct import ScenarioError
-from harness.nemesis.faults import RESTARTS, Injection, Part, ServerTarget
+from harness.nemesis.kind import FaultKind
+from harness.nemesis.targets import LINE, PROCESS, SERVER, Part, ServerTarget
 from harness.server.dial import DialError, open_socket
 from harness.server.servers import OwnServer
 from harness.server.url import ServerUrl
 from ordershop.event_store import APPEND_LUA
 from ordershop.supervisor import Supervisor, SupervisorError
 from scenarios.load import load_script
+
+
+class Known(Struct, frozen=True, kw_only=True):
+    """A target that every line has, or has where it is wanted.
+
+    Attributes:
+        said: how a sentence begins that tells what was done to it.
+        can: what can be done to it.
+        is_link: whether it is there only where a line has links.
+    """
+
+    said: str
+    can: tuple[str, ...]
+    is_link: bool = False
+
+
+# A fault is done to the first of these that can suffer it. Of several consumers only the first gets poison.
+TARGETS = {
+    "crm": Known(said="The CRM", can=(*PROCESS, "poison")),
+    "crm-redis": Known(said="The connection crm-redis", can=LINE, is_link=True),
+    "crm-mail": Known(said="The connection crm-mail", can=LINE, is_link=True),
+    "mail": Known(said="The mail service", can=(*PROCESS, "slow")),
+    "server": Known(said="Redis", can=SERVER),
+}
+
+
+def target_of(kind: FaultKind, link: str = "crm-redis") -> str | None:
+    """The target on which a kind of fault is done; None where a line has none that can suffer it.
+
+    Args:
+        link: the one that is taken of the links.
+    """
+    able = (name for name, known in TARGETS.items() if not known.is_link or name == link)
+    return next((name for name in able if kind.is_possible(TARGETS[name].can)), None)
 
 
 class ServiceProcess:
@@ -69,19 +108,15 @@ def server_target(server: OwnServer) -> Part:
     """
     target = ServerTarget(server)
 
-    def with_script(injection: Injection) -> Injection:
+    def with_script(come_back: Callable[..., object]) -> Callable[[], None]:
         def heal() -> None:
             with _offering_script(server):
-                injection.heal()
+                come_back()
             load_script(server)
 
-        return injection._replace(heal=heal)
+        return heal
 
-    faults = {
-        name: with_script(injection) if name in RESTARTS else injection
-        for name, injection in target.faults.items()
-    }
-    return Part(target.name, faults)
+    return Part(target.name, {**target.can, **{name: with_script(target.can[name]) for name in ("start", "thaw")}})
 
 
 @contextlib.contextmanager

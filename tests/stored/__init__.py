@@ -2,8 +2,8 @@
 
     python -m tests.stored        records all of them again, into this directory
 
-They are judged again by the tests, so what a breach is called is held without a server. A change of the schema that
-can no longer read them is a change that can no longer read what users have.
+They are judged again by the tests, so what a breach is called is held without a server. A change of the schema
+that can no longer read them is a change that can no longer read what users have.
 """
 
 from __future__ import annotations
@@ -47,12 +47,15 @@ BREACHES = {
     "reverses": Breach("reverses", "lag", "in_order", "later event of the same", _ALONE, _ASKED),
     "trims_early": Breach("trims_early", "lag", "nothing_lost", "are not in the stream", _ALONE, _ASKED),
     "acks_first": Breach(
-        "acks_first", "crm_outage", "nothing_lost", "without an effect", _OUTAGE, {"mail_delay_ms": 50}
+        "acks_first", "crm_outage", "nothing_lost", "without an effect", _OUTAGE, {"mail_delay_ms": 50, "page": 100}
     ),
-    "skips": Breach(
-        "skips", "crm_outage", "nothing_lost", "without an effect", {**_OUTAGE, "fault": "cut"}, {}
-    ),
+    "skips": Breach("skips", "crm_outage", "nothing_lost", "without an effect", {**_OUTAGE, "fault": "cut"}, {}),
     "from_now": Breach(
-        "healthy", "crm_outage", "nothing_lost", "stopped nobody knows where", {**_OUTAGE, "delivery": "from_now"}, {}
+        "healthy",
+        "crm_outage",
+        "nothing_lost",
+        "nobody knows where",
+        {**_OUTAGE, "delivery": "from_now"},
+        {},
     ),
 }
