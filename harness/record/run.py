@@ -38,6 +38,8 @@ from harness.record.parameters import renamed
 # ones misses nothing.
 # Schema 2, 2026-11-28: `evidence.zip` lies beside it, and verdicts say what they rest on.
 SCHEMA = 2
+# Before it no run kept any.
+EVIDENCE_SINCE = 2
 
 Status = Literal["PASS", "UNKNOWN", "FAIL"]
 P = TypeVar("P", bound=msgspec.Struct)

@@ -47,7 +47,12 @@ BREACHES = {
     "reverses": Breach("reverses", "lag", "in_order", "later event of the same", _ALONE, _ASKED),
     "trims_early": Breach("trims_early", "lag", "nothing_lost", "are not in the stream", _ALONE, _ASKED),
     "acks_first": Breach(
-        "acks_first", "crm_outage", "nothing_lost", "without an effect", _OUTAGE, {"mail_delay_ms": 50, "page": 100}
+        "acks_first",
+        "crm_outage",
+        "nothing_lost",
+        "without an effect",
+        _OUTAGE,
+        {"mail_delay_ms": 50, "page": 100},
     ),
     "skips": Breach("skips", "crm_outage", "nothing_lost", "without an effect", {**_OUTAGE, "fault": "cut"}, {}),
     "from_now": Breach(
