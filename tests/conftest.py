@@ -17,23 +17,25 @@ import pytest
 from harness.load.settings import SPIN_VARIABLE
 from harness.server.servers import OwnServer
 from ordershop.event_store import EventStore
-from tests.resuming import (
-    pytest_addoption,
-    pytest_collection_modifyitems,
-    pytest_configure,
-    pytest_configure_node,
-    pytest_sessionstart,
-)
+from tests import resuming
 from tests.stores import PROGRAMS, OpenStore, open_own, stores_on
-
-__all__ = [
-    "pytest_addoption", "pytest_collection_modifyitems", "pytest_configure", "pytest_configure_node",
-    "pytest_sessionstart",
-]  # fmt: skip
 
 # Programs that tests start leave the cores to one another: what is asked of them is not how late they are by some
 # microseconds. What measures that says so itself.
 os.environ.setdefault(SPIN_VARIABLE, "0")
+
+
+def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Add what tells long tests from others."""
+    pluginmanager.register(resuming)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep together what shares a fixture of its module: it is made once, by one worker."""
+    for item in (each for each in items if isinstance(each, pytest.Function)):
+        made = item._fixtureinfo.name2fixturedefs.values()
+        if any(each[-1].scope == "module" and each[-1].baseid for each in made):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
 
 
 @pytest.fixture(scope="session")
