@@ -30,6 +30,7 @@ def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
     pluginmanager.register(resuming)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep together what shares a fixture of its module: it is made once, by one worker."""
     for item in (each for each in items if isinstance(each, pytest.Function)):
