@@ -21,11 +21,11 @@ from harness.cli.options import (
     ServerOption,
     UsageError,
     catalog,
+    check_profile,
     chosen,
     completed,
     given_parameters,
     taking,
-    there_are,
 )
 from harness.cli.shown import say
 from harness.conduct.conduct import LoadScenario, parameters_of
@@ -66,12 +66,11 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 @taking(Asked)
 def web_command(asked: Asked) -> int:
     """Start Locust's web UI for a scenario. Server and shop start with each run."""
-    from harness.locust.web_ui import command_of
+    from harness.locust.locustfile import command_of
 
     scenario = _drivable(asked.name)
     given = given_parameters(asked.param or [])
-    if asked.profile not in scenario.profiles:
-        raise UsageError(f"there is no profile {asked.profile!r}; {there_are(asked.profile, scenario.profiles)}")
+    check_profile(asked.profile, [scenario])
     parameters = parameters_of(scenario, asked.profile, given)
     users = asked.users or getattr(parameters, "users", None) or getattr(parameters, "connections", 1)
     lists = {
@@ -106,8 +105,7 @@ def _drivable(name: str) -> LoadScenario:
 def _check(asked: Asked, which: ServerUrl | str, lists: Mapping[str, list[str]]) -> None:
     """Refuse what Locust's process would only find out once it has taken the place of this one."""
     from harness.locust.access import AccessError, access_of
-    from harness.locust.form import named_by
-    from harness.locust.web_ui import check_server
+    from harness.locust.form import check_server, named_by
 
     for each in named_by(which, lists["also-server"], None, str(asked.runs)).servers.values():
         check_server(each)

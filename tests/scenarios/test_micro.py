@@ -10,7 +10,8 @@ import pytest
 
 from harness.check.figures import unit_of
 from harness.record.run import Record, find_runs
-from reports.charts import STACK, charts
+from reports.charts import charts
+from reports.charts.machine import STACK
 from scenarios.catalog import SCENARIOS
 from scenarios.micro.percentiles import percentiles_us
 from tests.cli.test_foreign_names import NAMES, shopbench
