@@ -25,8 +25,9 @@ import jinja2
 import msgspec
 from markupsafe import Markup
 
-from reports import axes, findings
-from reports.charts import Chart
+from reports import findings
+from reports.charts import axes
+from reports.charts.view import Chart
 from reports.findings import printable
 from reports.javascript import bundle
 from reports.quantities import exact, quantity
@@ -47,6 +48,12 @@ def static(name: str) -> Markup:
     """A file of `static/`, to stand in a page as it is."""
     text = files("reports").joinpath("static", name).read_text(encoding="utf-8")
     return Markup(text)  # noqa: S704 - our own style sheets and scripts
+
+
+def chart_script() -> Markup:
+    """What draws the charts of a page with the libraries, and writes numbers as `reports.quantities` does."""
+    quantities = files("harness").joinpath("locust", "static", "quantities.js").read_text(encoding="utf-8")
+    return Markup(quantities) + static("report.js")  # noqa: S704 - our own script
 
 
 def libraries() -> Markup:

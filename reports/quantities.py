@@ -6,9 +6,9 @@ Measured quantities (times, rates, bytes, shares) are rounded to three significa
 stand in full, since the one that is missing among forty thousand is the one that matters. A number that
 could not be measured is "not measured", never 0.
 
-`static/report.js` says the same in the browser, for what hovers over a chart: change both or neither; a test
-compares the units that are counts. The exact value of every figure stands in the tables too, so nothing is hidden
-by rounding.
+`harness/locust/static/quantities.js` says the same in the browser, for what hovers over a chart and for Locust's
+page: change both or neither, since a test runs both over the same values. The exact value of every figure stands
+in the tables too, so nothing is hidden by rounding.
 """
 
 from __future__ import annotations

@@ -20,10 +20,11 @@ from harness.check.meanwhile import stalls
 from harness.measure.timeline import FaultWindow, History, Reading
 from harness.record.run import SCHEMA, Figure, Record, Run, Status
 from reports import findings
-from reports.charts import Chart, Section, charts, label_of
+from reports.charts import charts
+from reports.charts.view import Chart, Section, label_of
 from reports.gates import GateRow, gate_rows
 from reports.latencies import operations
-from reports.page import drawing, libraries, page, static
+from reports.page import chart_script, drawing, libraries, page
 from reports.quantities import quantity
 from reports.trust import Trust, trust
 
@@ -134,7 +135,7 @@ def render(record: Record) -> str:
         environment=list(findings.flattened(record.run.environment)),
         schema=SCHEMA,
         libraries=libraries(),
-        script=static("report.js"),
+        script=chart_script(),
         data=drawing({view.id: [c for block in view.blocks for c in block.charts] for view in views}),
     )
 

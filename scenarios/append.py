@@ -19,11 +19,11 @@ that the record names; both given again, `--seed S --param producer=P`, the same
 
 from __future__ import annotations
 
-if "." not in __name__ and __name__ != "__main__":  # Locust looks first where it was started, which is not ours
-    import sys
-    from pathlib import Path
+import sys
+from pathlib import Path
 
-    sys.path.sort(key=lambda each: Path(each).absolute() == Path.cwd() != Path(__file__).resolve().parents[1])
+if "." not in __name__:  # loaded by Locust, which looks first where it was started (harness/locust/locustfile.py)
+    sys.path.sort(key=lambda each: Path(each) == Path.cwd() != Path(__file__).parents[1])
 
 import contextlib
 from collections.abc import Callable
@@ -32,14 +32,15 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 from msgspec.structs import replace
 
-from harness.account.ledger import PRODUCER_BITS
+from harness.account.event_ids import PRODUCER_BITS
 from harness.check import checkers as checking
 from harness.check.figures import figure_names
 from harness.conduct.conduct import PUMPED, Findings, Stage, answered
 from harness.load.pacing import Pacer, Poisson, Shape, shaped
 from harness.load.settings import PumpSettings
+from harness.locust.locustfile import locustfile
+from harness.measure.hlog import LatencyLog
 from harness.measure.probes import HostLoad, Probe, Sampler
-from harness.measure.recording import LatencyLog
 from harness.measure.server_events import server_probes
 from harness.measure.timeline import History
 from harness.record.run import Record
@@ -93,6 +94,7 @@ class Append:
     """Appends at a fixed rate, open loop."""
 
     name = "append"
+    place = 10
     summary = "how fast is an append, at a rate, for each durability?"
     parameters = AppendParameters
     commands = PRODUCERS
@@ -279,8 +281,4 @@ def headline(chosen: AppendParameters, told: Told) -> str:
 
 
 scenario = Append()
-
-if "." not in __name__ and __name__ != "__main__":  # Locust loads a file by itself, under the file's own name
-    from harness.locust.session import locustfile
-
-    AppendUser = locustfile(scenario)
+AppendUser = locustfile(scenario, __name__)

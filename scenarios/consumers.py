@@ -27,31 +27,35 @@ it is back, and the group be nobody.
 
 from __future__ import annotations
 
-if "." not in __name__ and __name__ != "__main__":  # Locust looks first where it was started, which is not ours
-    import sys
-    from pathlib import Path
+import sys
+from pathlib import Path
 
-    sys.path.sort(key=lambda each: Path(each).absolute() == Path.cwd() != Path(__file__).resolve().parents[1])
+if "." not in __name__:  # loaded by Locust, which looks first where it was started (harness/locust/locustfile.py)
+    sys.path.sort(key=lambda each: Path(each) == Path.cwd() != Path(__file__).parents[1])
 
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import redis
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from harness.account.ledger import sequences_of, set_of
+from harness.account.event_ids import sequences_of
+from harness.account.ledger import set_of
 from harness.check import checkers as checking
 from harness.check.figures import figure_names
 from harness.conduct.conduct import PUMPED, Findings, ParameterError, ScenarioError, Stage
 from harness.load.pacing import constant
+from harness.locust.locustfile import locustfile
+from harness.measure.hlog import LatencyLog
 from harness.measure.probes import InHand, Sampler
-from harness.measure.recording import LatencyLog
 from harness.measure.timeline import History, Mark
-from harness.nemesis.faults import FaultError, FaultName, Nemesis
+from harness.nemesis.faults import fault_kinds, faults_of
+from harness.nemesis.nemesis import FaultError, Nemesis
+from harness.nemesis.targets import PROCESS
 from harness.record.run import Verdict
 from ordershop.services.crm import SOURCES
 from ordershop.supervisor import SupervisorError
@@ -62,15 +66,17 @@ from scenarios.shop.counting_crm import handled_path
 from scenarios.shop.shop import GROUP
 from scenarios.told import Told, arrived_said, by_hand_said, has_arrived, lost_said, told_of
 
-How = Literal["stop", "kill", "freeze"]
+if TYPE_CHECKING:
+    How = str
+else:
+    # Whatever can be done to a process, whoever has added it.
+    How = Literal[tuple(faults_of(PROCESS))]
 
 POLL_S = 0.02
 # Between two looks at who has what in hand.
 PERIOD_NS = 50_000_000
 # For a consumer to come back, and for the others to claim what one had.
 PATIENCE_S = 30.0
-
-_SAID: dict[How, str] = {"stop": "stopped", "kill": "killed", "freeze": "frozen"}
 
 
 class ConsumersParameters(Struct, frozen=True, forbid_unknown_fields=True):
@@ -117,6 +123,7 @@ class Consumers:
     """A group of consumers, worked on under load."""
 
     name = "consumers"
+    place = 80
     summary = "can the consumers of a group restart, leave and join under load, and is every event still handled?"
     parameters = ConsumersParameters
     commands = PRODUCERS | CONSUMERS | {"xautoclaim", "xclaim", "xgroup|delconsumer", "xinfo|consumers"}
@@ -298,8 +305,7 @@ class Operator:
     def _take_away(self, number: int) -> None:
         name, how = _name_of(number), self._chosen.how
         nemesis = self._nemesis()
-        fault: FaultName = how
-        nemesis.inject_now(fault, name, by_hand=False)
+        nemesis.inject_now(how, name, by_hand=False)
         self._wait_s(self._chosen.away_s)
         before_ns = self._now_ns()
         nemesis.heal_now(name)
@@ -476,7 +482,7 @@ def _conclude(
         findings.figure(f"{name}.events.max", _largest_between(history, "lag.events", from_ns, to_ns), "events")
     add_lag(findings)
     # One that is stopped finishes what it has in hand before it ends.
-    claims = claimed_s(history) if chosen.how != "stop" else []
+    claims = claimed_s(history) if fault_kinds()[chosen.how].in_hand != "finished" else []
     findings.figure("roll.claimed", sum(count for count, _ in claims) if claims else None, "events")
     findings.figure("roll.claimed_s.max", max((seconds for _, seconds in claims), default=None), "s")
     findings.figure("roll.back_s.max", max(operator.back_s, default=None), "s")
@@ -516,7 +522,8 @@ def headline(chosen: ConsumersParameters, told: Told) -> str:
         "with a second effect"
     )
     # One that is stopped finishes what it has in hand, and only at least once claims what another had.
-    is_claimed = chosen.delivery == "at_least_once" and chosen.how != "stop"
+    kind = fault_kinds()[chosen.how]
+    is_claimed = chosen.delivery == "at_least_once" and kind.in_hand != "finished"
     claims_s = [told.value("roll.claimed_s.max"), told.value("removed.claimed_s") if is_claimed else None]
     known_s = [seconds for seconds in claims_s if seconds is not None]
     claimed = (
@@ -526,15 +533,11 @@ def headline(chosen: ConsumersParameters, told: Told) -> str:
     )
     load = f", at {chosen.rate_per_s:,.0f}/s" if has_arrived(told) else ""
     return (
-        f"{chosen.consumers} consumers were {_SAID[chosen.how]} one by one and came back, one was removed and one "
+        f"{chosen.consumers} consumers were {kind.participle} one by one and came back, one was removed and one "
         f"added{load}{by_hand_said(told)}: of {told.value('acknowledged') or 0:,.0f} events {lost_said(told)}, "
         f"{twice}{claimed}{arrived_said(told)}."
     )
 
 
 scenario = Consumers()
-
-if "." not in __name__ and __name__ != "__main__":  # Locust loads a file by itself, under the file's own name
-    from harness.locust.session import locustfile
-
-    ConsumersUser = locustfile(scenario)
+ConsumersUser = locustfile(scenario, __name__)

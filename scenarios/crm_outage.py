@@ -32,32 +32,35 @@ while the CRM drains, when it takes its share of the machine; 0: not judged.
 
 from __future__ import annotations
 
-if "." not in __name__ and __name__ != "__main__":  # Locust looks first where it was started, which is not ours
-    import sys
-    from pathlib import Path
+import sys
+from pathlib import Path
 
-    sys.path.sort(key=lambda each: Path(each).absolute() == Path.cwd() != Path(__file__).resolve().parents[1])
+if "." not in __name__:  # loaded by Locust, which looks first where it was started (harness/locust/locustfile.py)
+    sys.path.sort(key=lambda each: Path(each) == Path.cwd() != Path(__file__).parents[1])
 
 import contextlib
 import math
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from msgspec import Meta, Struct
 from msgspec.structs import replace
-from numpy.typing import NDArray
 
+from harness.arrays import Int64s
 from harness.check import checkers as checking
 from harness.check.figures import figure_names
 from harness.check.ratio import Ratio, ratios, seconds_of
 from harness.conduct.conduct import PUMPED, Findings, ParameterError, ScenarioError, Stage
 from harness.load.pacing import constant
+from harness.locust.locustfile import locustfile
+from harness.measure.hlog import LatencyLog
 from harness.measure.outcomes import OK, UNKNOWN
 from harness.measure.probes import InHand, Sampler
-from harness.measure.recording import LatencyLog
 from harness.measure.timeline import FaultWindow, History, Mark
-from harness.nemesis.faults import Fault, FaultName, Option
+from harness.nemesis.faults import fault_kinds
+from harness.nemesis.kind import FaultKind
+from harness.nemesis.plan import Fault
 from harness.server.named import is_url
 from ordershop.services.crm import SOURCES
 from scenarios.commands import CONSUMERS, PRODUCERS
@@ -74,24 +77,15 @@ from scenarios.line.recovery import (
     predicted_drain_s,
     recovery,
 )
+from scenarios.line.targets import TARGETS, target_of
 from scenarios.shop.shop import GROUP
 from scenarios.told import Told, arrived_said, by_hand_said, lost_said, told_of, twice_said
 
-Int64s = NDArray[np.int64]
-
-Way = Literal[
-    "kill",
-    "kill_in_batch",
-    "stop",
-    "freeze",
-    "cut",
-    "cut_half_open",
-    "delay",
-    "slow",
-    "poison",
-    "pause",
-    "restart_empty",
-]
+if TYPE_CHECKING:
+    Way = str
+else:
+    # Every kind of fault that the line has a target for, whoever has added it.
+    Way = Literal[tuple(name for name, kind in fault_kinds().items() if target_of(kind))]
 Link = Literal["crm-redis", "crm-mail"]
 
 # How long mail takes where a kill is to hit in the middle of a batch.
@@ -101,24 +95,7 @@ CLAIM_AFTER_MS = 30_000
 CONSUMER = "1"
 # Longer than a look at what it has in hand takes.
 LOOK_NS = 200_000_000
-ON_SERVER: frozenset[Way] = frozenset({"pause", "restart_empty"})
-ON_LINK: frozenset[Way] = frozenset({"cut", "cut_half_open", "delay"})
-IN_HAND: frozenset[Way] = frozenset({"kill_in_batch", "freeze"})
 QUANTILES = {"p50": 0.5, "p99": 0.99}
-
-_SAID: dict[Way, str] = {
-    "kill": "The CRM was killed and away",
-    "kill_in_batch": "The CRM was killed in the middle of a batch and away",
-    "stop": "The CRM was stopped",
-    "freeze": "The CRM was frozen",
-    "cut": "The connection {link} was cut",
-    "cut_half_open": "The connection {link} was silent",
-    "delay": "The connection {link} was delayed by {ms:g} ms",
-    "slow": "The mail service took {ms:g} ms for each request",
-    "poison": "An event that always fails was there",
-    "pause": "Redis was paused",
-    "restart_empty": "Redis was away, and came back empty,",
-}
 
 
 class OutageParameters(Struct, frozen=True, forbid_unknown_fields=True):
@@ -168,12 +145,22 @@ class OutageParameters(Struct, frozen=True, forbid_unknown_fields=True):
     unharmed_within: Annotated[float, Meta(ge=0, le=1_000_000)] = 3
     unharmed_draining_within: Annotated[float, Meta(ge=0, le=1_000_000)] = 30
 
+    @property
+    def kind(self) -> FaultKind:
+        """What is done."""
+        return fault_kinds()[self.fault]
+
+    @property
+    def target(self) -> str:
+        """What it is done to."""
+        return target_of(self.kind, self.link) or ""
+
     def settings(self) -> LineSettings:
         """The line that the fault needs."""
         mail_delay_ms, claim_after_ms = self.mail_delay_ms, self.claim_after_ms or CLAIM_AFTER_MS
-        if self.fault == "kill_in_batch":
+        if self.kind.in_hand == "hit":
             mail_delay_ms = max(mail_delay_ms, IN_BATCH_MAIL_MS)
-        if self.fault == "freeze" and not self.claim_after_ms:
+        if self.kind.in_hand == "kept" and not self.claim_after_ms:
             claim_after_ms = math.ceil(self.outage_s * 1000 / 3)
         return LineSettings(
             delivery=self.delivery,
@@ -183,33 +170,17 @@ class OutageParameters(Struct, frozen=True, forbid_unknown_fields=True):
             claim_after_ms=claim_after_ms,
             mail_delay_ms=mail_delay_ms,
             is_idempotent=self.idempotent,
-            has_links=self.fault in ON_LINK,
+            has_links=TARGETS[self.target].is_link,
         )
 
     def planned(self) -> Fault:
         """The one fault of the run."""
-        name: FaultName
-        target, options = "crm", dict[str, Option]()
-        match self.fault:
-            case "kill" | "kill_in_batch":
-                name = "kill"
-            case "cut" | "cut_half_open":
-                name, target = "cut", self.link
-                options["variant"] = "half_open" if self.fault == "cut_half_open" else "reset"
-            case "delay":
-                name, target, options["latency_ms"] = "delay", self.link, self.delay_ms
-            case "slow":
-                name, target, options["ms"] = "slow", "mail", self.delay_ms
-            case "pause" | "restart_empty":
-                name, target = self.fault, "server"
-            case _:
-                name = self.fault
         return Fault(
-            name=name,
-            target=target,
+            name=self.kind.done_as,
+            target=self.target,
             at_ns=int(self.before_s * 1e9),
             for_ns=int(self.outage_s * 1e9),
-            options=options,
+            options=self.kind.given_ms(self.delay_ms),
         )
 
 
@@ -217,6 +188,7 @@ class CrmOutage:
     """Something that a consumer needs breaks under load and heals."""
 
     name = "crm_outage"
+    place = 40
     summary = "a consumer is killed under load: is every event accounted for, and how long does recovery take?"
     parameters = OutageParameters
     commands = PRODUCERS | CONSUMERS
@@ -255,7 +227,7 @@ class CrmOutage:
     def run(self, stage: Stage, parameters: Any, findings: Findings) -> None:
         """Load, fault, outage, restart, drain; then the account."""
         chosen: OutageParameters = parameters
-        if chosen.fault in ON_SERVER and is_url(stage.server):
+        if chosen.target == "server" and is_url(stage.server):
             raise ScenarioError(f"{chosen.fault} is done only to a server that we start")
         pacer = constant(chosen.rate_per_s, chosen.before_s + chosen.outage_s + chosen.after_s)
         with Line(stage, pacer, chosen.settings()) as line:
@@ -282,7 +254,7 @@ class CrmOutage:
 @contextlib.contextmanager
 def _watching(chosen: OutageParameters, line: Line, findings: Findings) -> Iterator[None]:
     """Sample what the consumer that is broken has in hand, where that is what the fault is about."""
-    if chosen.fault not in IN_HAND or chosen.delivery != "at_least_once":
+    if chosen.kind.in_hand not in {"hit", "kept"} or chosen.delivery != "at_least_once":
         yield
         return
     streams = [line.keys.stream(topic, action) for topic, action in SOURCES]
@@ -339,10 +311,10 @@ def _conclude(chosen: OutageParameters, line: Line, findings: Findings, *, is_dr
     )
     add_line_arrival(findings, line, budget_ms=chosen.send_lag_budget_ms)
     _add_producers(chosen, findings, fault, drain)
-    if chosen.fault == "kill_in_batch" and chosen.delivery == "at_least_once":
+    if chosen.kind.in_hand == "hit" and chosen.delivery == "at_least_once":
         _add_in_hand(findings, fault)
     # Without a server there is no answer; with an empty one, no script.
-    leave_out = {"answered"} if chosen.fault == "restart_empty" else ()
+    leave_out = {"answered"} if chosen.kind.loses_data else ()
     add_account(findings, line, is_drained=is_drained, timeout_s=chosen.drain_timeout_s, leave_out=leave_out)
     findings.headline = headline(chosen, told_of(findings))
 
@@ -449,7 +421,7 @@ def _add_producers(chosen: OutageParameters, findings: Findings, fault: FaultWin
             findings.figure(f"{figure}.low", ratio.low if ratio else None, "times")
             findings.figure(f"{figure}.high", ratio.high if ratio else None, "times")
         # A fault on the server reaches producers, whatever consumers do.
-        if within and chosen.fault not in ON_SERVER:
+        if within and chosen.target != "server":
             verdict = f"crm_outage.producers_unharmed_{name}"
             findings.verdicts.append(
                 checking.checked(
@@ -503,7 +475,7 @@ def headline(chosen: OutageParameters, told: Told) -> str:
     Args:
         told: of a run with these parameters.
     """
-    said = _SAID[chosen.fault].format(link=chosen.link, ms=chosen.delay_ms)
+    said = chosen.kind.headline.format(target=TARGETS[chosen.target].said, ms=chosen.delay_ms)
     backlog = told.value("backlog_events")
     waited = (
         "the number of waiting events is not known" if backlog is None else f"{backlog:,.0f} events waited at most"
@@ -535,8 +507,4 @@ def _caught_said(told: Told) -> str:
 
 
 scenario = CrmOutage()
-
-if "." not in __name__ and __name__ != "__main__":  # Locust loads a file by itself, under the file's own name
-    from harness.locust.session import locustfile
-
-    CrmOutageUser = locustfile(scenario)
+CrmOutageUser = locustfile(scenario, __name__)

@@ -15,18 +15,17 @@ elsewhere. What is bought there stays there: nothing of it is taken away again.
 
 from __future__ import annotations
 
-if "." not in __name__ and __name__ != "__main__":  # Locust looks first where it was started, which is not ours
-    import sys
-    from pathlib import Path
+import sys
+from pathlib import Path
 
-    sys.path.sort(key=lambda each: Path(each).absolute() == Path.cwd() != Path(__file__).resolve().parents[1])
+if "." not in __name__:  # loaded by Locust, which looks first where it was started (harness/locust/locustfile.py)
+    sys.path.sort(key=lambda each: Path(each) == Path.cwd() != Path(__file__).parents[1])
 
 import contextlib
 import http.client
 import re
 import tempfile
 from collections.abc import Collection, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, Literal, Protocol, Self
 from urllib.parse import urlsplit
@@ -41,8 +40,9 @@ from harness.conduct.conduct import PUMPED, PUMPED_PART, Findings, ScenarioError
 from harness.load.driver import Drive, Journeys
 from harness.load.pacing import Pacer, Shape, shaped
 from harness.load.settings import PumpResult
+from harness.locust.locustfile import locustfile
+from harness.measure.hlog import LatencyLog
 from harness.measure.probes import GroupLag, HostLoad, Probe, Sampler
-from harness.measure.recording import LatencyLog
 from harness.measure.server_events import server_probes
 from ordershop.event_store import EventStore, connect
 from ordershop.events import EventId, Keys
@@ -55,6 +55,8 @@ from scenarios.line.account import largest
 from scenarios.shop.books import Held, check_books, held_by_report, held_in
 from scenarios.shop.shop import GROUP, LEAD_NS, as_scenario_errors, run_pump, server_for
 from scenarios.told import Told, has_arrived, told_of
+
+SHOPPER = "scenarios.shop.shopper:Shopper"
 
 # How long after the end of a second the steps that were due in it may be answered.
 PATIENCE_MS = 1_000.0
@@ -100,6 +102,7 @@ class Journey:
     """Shoppers at the shop's gateway."""
 
     name = "journey"
+    place = 60
     summary = "how fast is the shop over HTTP, when each action of a shopper is due by a schedule?"
     parameters = JourneyParameters
     commands = PRODUCERS | READERS | CONSUMERS
@@ -128,7 +131,7 @@ class Journey:
             stage.progress(0.0, "stocking the shop")
             stocked = _stock_up(shop.gateway, chosen)
             journeys = Journeys(
-                entry="scenarios.shop.shopper:Shopper",
+                entry=SHOPPER,
                 host=shop.gateway.url,
                 users=chosen.users,
                 seed=stage.seed,
@@ -432,9 +435,4 @@ def steps_said(told: Told) -> str:
 
 
 scenario = Journey()
-
-if "." not in __name__ and __name__ != "__main__":  # Locust loads a file by itself, under the file's own name
-    from harness.locust.session import locustfile
-    from scenarios.shop.shopper import Shopper
-
-    JourneyUser = locustfile(scenario, Shopper)
+JourneyUser = locustfile(scenario, __name__, SHOPPER)

@@ -20,11 +20,11 @@ long a request to the mail service takes, and on how many `consumers` share the 
 
 from __future__ import annotations
 
-if "." not in __name__ and __name__ != "__main__":  # Locust looks first where it was started, which is not ours
-    import sys
-    from pathlib import Path
+import sys
+from pathlib import Path
 
-    sys.path.sort(key=lambda each: Path(each).absolute() == Path.cwd() != Path(__file__).resolve().parents[1])
+if "." not in __name__:  # loaded by Locust, which looks first where it was started (harness/locust/locustfile.py)
+    sys.path.sort(key=lambda each: Path(each) == Path.cwd() != Path(__file__).parents[1])
 
 from typing import Annotated, Any, Literal
 
@@ -35,8 +35,9 @@ from harness.check import checkers as checking
 from harness.check.figures import figure_names
 from harness.conduct.conduct import PUMPED, Findings, Stage
 from harness.load.pacing import Pacer, Ramp, Steps, constant
+from harness.locust.locustfile import locustfile
 from harness.measure.curves import SECOND_NS, curve_of, interpolated
-from harness.measure.recording import LatencyLog
+from harness.measure.hlog import LatencyLog
 from harness.measure.timeline import History, Mark, Phase
 from scenarios.arrival import add_part
 from scenarios.commands import CONSUMERS, PRODUCERS
@@ -123,6 +124,7 @@ class Lag:
     """A burst, a ramp or a steady load against consumers that send mail."""
 
     name = "lag"
+    place = 30
     summary = "how far do consumers fall behind in a burst, and how fast do they catch up?"
     parameters = LagParameters
     commands = PRODUCERS | CONSUMERS
@@ -365,8 +367,4 @@ def _caught_said(chosen: LagParameters, told: Told) -> str:
 
 
 scenario = Lag()
-
-if "." not in __name__ and __name__ != "__main__":  # Locust loads a file by itself, under the file's own name
-    from harness.locust.session import locustfile
-
-    LagUser = locustfile(scenario)
+LagUser = locustfile(scenario, __name__)

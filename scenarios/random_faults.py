@@ -23,11 +23,11 @@ depends on the seed and on how many faults there are, not on the delivery; so th
 
 from __future__ import annotations
 
-if "." not in __name__ and __name__ != "__main__":  # Locust looks first where it was started, which is not ours
-    import sys
-    from pathlib import Path
+import sys
+from pathlib import Path
 
-    sys.path.sort(key=lambda each: Path(each).absolute() == Path.cwd() != Path(__file__).resolve().parents[1])
+if "." not in __name__:  # loaded by Locust, which looks first where it was started (harness/locust/locustfile.py)
+    sys.path.sort(key=lambda each: Path(each) == Path.cwd() != Path(__file__).parents[1])
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -35,28 +35,38 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from msgspec import Meta, Struct
 from msgspec.structs import replace
-from numpy.typing import NDArray
 
+from harness.arrays import Int64s
 from harness.check import checkers as checking
 from harness.check.figures import figure_names
 from harness.conduct.conduct import PUMPED, Findings, ParameterError, ScenarioError, Stage
 from harness.load.pacing import Pacer, constant
-from harness.measure.recording import LatencyLog
+from harness.locust.locustfile import locustfile
+from harness.measure.hlog import LatencyLog
 from harness.measure.timeline import FaultWindow, History
-from harness.nemesis.faults import Fault, FaultName, Option, random_plan
+from harness.nemesis.faults import fault_kinds
+from harness.nemesis.plan import Fault, random_plan
+from harness.nemesis.targets import LINE, PROCESS
 from scenarios.line.account import ACCOUNT, add_account, add_lag, add_line_arrival
 from scenarios.line.line import Delivery, Line, LineSettings
 from scenarios.line.recovery import back_after_s, excess_lag_event_s
 from scenarios.told import Told, arrived_said, by_hand_said, lost_said, told_of, twice_said
 
-Int64s = NDArray[np.int64]
-
 # Before the first fault, and after the last.
 LEAD_S = 1.5
 SHORTEST_S, LONGEST_S, GAP_S = 0.3, 1.5, 1.0
-ON_PROCESS: tuple[FaultName, ...] = ("kill", "stop", "freeze")
-ON_LINK: tuple[FaultName, ...] = ("cut",)
-CUTS: list[dict[str, Option]] = [{"variant": "reset"}, {"variant": "half_open"}]
+DRAWN = [
+    kind
+    for kind in fault_kinds().values()
+    if kind.is_drawn and (kind.is_possible(PROCESS) or kind.is_possible(LINE))
+]
+# By name, without variants; those are drawn as options of what they are variants of.
+NAMES = list(dict.fromkeys(kind.done_as for kind in DRAWN))
+OPTIONS = {
+    name: presets
+    for name in NAMES
+    if any(presets := [dict(kind.preset) for kind in DRAWN if kind.done_as == name])
+}
 
 
 class RandomFaultsParameters(Struct, frozen=True, forbid_unknown_fields=True):
@@ -99,10 +109,11 @@ class RandomFaultsParameters(Struct, frozen=True, forbid_unknown_fields=True):
         """For how long faults are done."""
         return max(self.outages * self.every_s, LONGEST_S)
 
-    def targets(self) -> dict[str, tuple[FaultName, ...]]:
+    def targets(self) -> dict[str, list[str]]:
         """What is broken, and how."""
         consumers = ["crm", *(f"crm-{number}" for number in range(2, self.consumers + 1))]
-        return dict.fromkeys([*consumers, "mail"], ON_PROCESS) | {"crm-redis": ON_LINK, "crm-mail": ON_LINK}
+        can = dict.fromkeys([*consumers, "mail"], PROCESS) | dict.fromkeys(["crm-redis", "crm-mail"], LINE)
+        return {target: [name for name in NAMES if fault_kinds()[name].is_possible(can[target])] for target in can}
 
     def plan(self, seed: int) -> list[Fault]:
         """The faults, drawn from a seed.
@@ -118,7 +129,7 @@ class RandomFaultsParameters(Struct, frozen=True, forbid_unknown_fields=True):
                 within_ns=(int(LEAD_S * 1e9), int((LEAD_S + self.faults_s) * 1e9)),
                 for_ns=(int(SHORTEST_S * 1e9), int(LONGEST_S * 1e9)),
                 gap_ns=int(GAP_S * 1e9),
-                options={"cut": CUTS},
+                options=OPTIONS,
             )
         except ValueError as error:
             raise ParameterError(f"random_faults: {error}; give them more of `every_s`") from error
@@ -128,6 +139,7 @@ class RandomFaults:
     """A line on which something breaks all the time."""
 
     name = "random_faults"
+    place = 50
     wants_own_server = True
     summary = "do many random outages lose an event, or cause an effect twice?"
     parameters = RandomFaultsParameters
@@ -138,7 +150,7 @@ class RandomFaults:
         "events  while_down.{due,lost}",
         "s       longest_recovery_s",
         "event_seconds excess_lag_event_s",
-        "outages outages outages.{kill,stop,freeze,cut}",
+        f"outages outages outages.{{{','.join(NAMES)}}}",
     )
     profiles = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {"outages": 4},
@@ -247,7 +259,7 @@ def headline(chosen: RandomFaultsParameters, told: Told) -> str:  # noqa: ARG001
 
 def _add_faults(findings: Findings, healed: list[FaultWindow]) -> None:
     findings.figure("outages", len(healed), "outages")
-    for name in (*ON_PROCESS, *ON_LINK):
+    for name in NAMES:
         findings.figure(f"outages.{name}", sum(fault.name == name for fault in healed), "outages")
 
 
@@ -278,8 +290,4 @@ def _longest_recovery_s(history: History, healed: list[FaultWindow]) -> float | 
 
 
 scenario = RandomFaults()
-
-if "." not in __name__ and __name__ != "__main__":  # Locust loads a file by itself, under the file's own name
-    from harness.locust.session import locustfile
-
-    RandomFaultsUser = locustfile(scenario)
+RandomFaultsUser = locustfile(scenario, __name__)

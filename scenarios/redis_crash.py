@@ -33,11 +33,11 @@ Rejected: the three durabilities as three runs; side by side in one record they 
 
 from __future__ import annotations
 
-if "." not in __name__ and __name__ != "__main__":  # Locust looks first where it was started, which is not ours
-    import sys
-    from pathlib import Path
+import sys
+from pathlib import Path
 
-    sys.path.sort(key=lambda each: Path(each).absolute() == Path.cwd() != Path(__file__).resolve().parents[1])
+if "." not in __name__:  # loaded by Locust, which looks first where it was started (harness/locust/locustfile.py)
+    sys.path.sort(key=lambda each: Path(each) == Path.cwd() != Path(__file__).parents[1])
 
 import contextlib
 import threading
@@ -48,16 +48,18 @@ import numpy as np
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from harness.account.ledger import Account, Losses
+from harness.account.ledger import Account
+from harness.account.losses import Losses
 from harness.check import checkers as checking
 from harness.check.figures import figure_names
 from harness.conduct.conduct import PUMPED, Findings, ParameterError, ScenarioError, Stage
 from harness.host.clock import Clock
 from harness.load.pacing import constant
+from harness.locust.locustfile import locustfile
+from harness.measure.hlog import LatencyLog
 from harness.measure.outcomes import OK, UNKNOWN
-from harness.measure.recording import LatencyLog
 from harness.measure.timeline import Entry, FaultWindow, History, Mark, Phase, Reading, SlowMark
-from harness.nemesis.faults import Fault
+from harness.nemesis.plan import Fault
 from harness.record.run import Verdict
 from harness.server.named import is_url
 from harness.server.servers import Durability
@@ -111,6 +113,7 @@ class RedisCrash:
     """Redis is killed under load, once for each durability."""
 
     name = "redis_crash"
+    place = 100
     wants_own_server = True
     summary = "Redis is killed under load: which acknowledged events are gone?"
     parameters = CrashParameters
@@ -473,8 +476,4 @@ def headline(chosen: CrashParameters, told: Told) -> str:
 
 
 scenario = RedisCrash()
-
-if "." not in __name__ and __name__ != "__main__":  # Locust loads a file by itself, under the file's own name
-    from harness.locust.session import locustfile
-
-    RedisCrashUser = locustfile(scenario)
+RedisCrashUser = locustfile(scenario, __name__)

@@ -13,11 +13,11 @@ sockets are another implementation, and users of one process share its processor
 
 from __future__ import annotations
 
-if "." not in __name__ and __name__ != "__main__":  # Locust looks first where it was started, which is not ours
-    import sys
-    from pathlib import Path
+import sys
+from pathlib import Path
 
-    sys.path.sort(key=lambda each: Path(each).absolute() == Path.cwd() != Path(__file__).resolve().parents[1])
+if "." not in __name__:  # loaded by Locust, which looks first where it was started (harness/locust/locustfile.py)
+    sys.path.sort(key=lambda each: Path(each) == Path.cwd() != Path(__file__).parents[1])
 
 import contextlib
 import itertools
@@ -30,12 +30,13 @@ import redis
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from harness.account.ledger import event_id
+from harness.account.event_ids import event_id
 from harness.check.figures import figure_names
 from harness.conduct.conduct import PUMPED, Findings, Stage, answered
 from harness.load.driver import Drive, Journeys
 from harness.load.pacing import ClosedLoop
 from harness.load.settings import PumpResult
+from harness.locust.locustfile import locustfile
 from harness.measure.probes import HostLoad, Probe, Sampler
 from harness.measure.server_events import server_probes
 from harness.record.run import Verdict
@@ -45,6 +46,8 @@ from ordershop.event_store import EventStore
 from ordershop.events import Action, Event
 from scenarios.commands import PRODUCERS, READERS
 from scenarios.shop.shop import LEAD_NS, as_scenario_errors, producer_of, run_pump, server_for
+
+REPLAYER = "scenarios.replayer:Replayer"
 
 TOPIC: Topic = "customer"
 
@@ -89,6 +92,7 @@ class Replay:
     """Replays a topic to its entities, at three sizes."""
 
     name = "replay"
+    place = 20
     summary = "how fast are entities rebuilt from their events, and does the speed hold as the history grows?"
     parameters = ReplayParameters
     commands = PRODUCERS | READERS
@@ -165,7 +169,7 @@ class ReplayByUsers:
             stage.progress(0.0, f"filling up to {chosen.events:,} events")
             store.append_many(itertools.islice(_events(stage, chosen), chosen.events))
             journeys = Journeys(
-                entry="scenarios.replayer:Replayer",
+                entry=REPLAYER,
                 host=server.url,
                 users=chosen.users,
                 seed=stage.seed,
@@ -287,9 +291,4 @@ def _bytes_per_event(server: Server, events: int) -> float | None:
 
 
 scenario = Replay()
-
-if "." not in __name__ and __name__ != "__main__":  # Locust loads a file by itself, under the file's own name
-    from harness.locust.session import locustfile
-    from scenarios.replayer import Replayer
-
-    ReplayUser = locustfile(ReplayByUsers(), Replayer)
+ReplayUser = locustfile(ReplayByUsers(), __name__, REPLAYER)

@@ -28,11 +28,11 @@ The order of effects is not judged: it would have to be read from streams that a
 
 from __future__ import annotations
 
-if "." not in __name__ and __name__ != "__main__":  # Locust looks first where it was started, which is not ours
-    import sys
-    from pathlib import Path
+import sys
+from pathlib import Path
 
-    sys.path.sort(key=lambda each: Path(each).absolute() == Path.cwd() != Path(__file__).resolve().parents[1])
+if "." not in __name__:  # loaded by Locust, which looks first where it was started (harness/locust/locustfile.py)
+    sys.path.sort(key=lambda each: Path(each) == Path.cwd() != Path(__file__).parents[1])
 
 import contextlib
 import itertools
@@ -48,10 +48,11 @@ from harness.check import checkers as checking
 from harness.check.figures import figure_names
 from harness.conduct.conduct import PUMPED, Findings, ParameterError, ScenarioError, Stage
 from harness.load.pacing import constant
+from harness.locust.locustfile import locustfile
+from harness.measure.hlog import LatencyLog
 from harness.measure.probes import Sample, Sampler
-from harness.measure.recording import LatencyLog
 from harness.measure.timeline import History, Mark
-from harness.nemesis.faults import Fault
+from harness.nemesis.plan import Fault
 from harness.record.run import Verdict
 from ordershop.event_store import EventStore, StoreError, UnavailableError, connect
 from ordershop.services.crm import SOURCES
@@ -126,6 +127,7 @@ class Retention:
     """Streams that are trimmed under load, while a consumer is away for some of the time."""
 
     name = "retention"
+    place = 90
     summary = "does trimming keep the streams short, without removing an event that a consumer still needs?"
     parameters = RetentionParameters
     commands = PRODUCERS | CONSUMERS | {"xtrim", "memory|usage"}
@@ -418,8 +420,4 @@ def headline(chosen: RetentionParameters, told: Told) -> str:
 
 
 scenario = Retention()
-
-if "." not in __name__ and __name__ != "__main__":  # Locust loads a file by itself, under the file's own name
-    from harness.locust.session import locustfile
-
-    RetentionUser = locustfile(scenario)
+RetentionUser = locustfile(scenario, __name__)

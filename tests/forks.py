@@ -111,7 +111,7 @@ def shopbench(
 
 def serve() -> None:
     """Fork for each line that is read, until there are no more."""
-    from harness import __main__ as command
+    from harness.cli import shopbench as command
 
     # What a command imports as it goes is there once commands of each kind have gone.
     for words in (["list"], ["report", os.devnull], ["run", "append", "--dry-run"], ["--help"]):

@@ -13,7 +13,7 @@ from harness.conduct.conduct import Findings, Stage
 from harness.host.clock import SystemClock
 from harness.load.driver import OwnProcesses
 from harness.load.pacing import constant
-from harness.nemesis.faults import Fault
+from harness.nemesis.plan import Fault
 from harness.record.run import Status
 from scenarios.line.account import add_account
 from scenarios.line.line import Evidence, Line, LineSettings

@@ -5,7 +5,7 @@ It imports Locust, so only processes that tests start may import it.
 
 from __future__ import annotations
 
-from harness.locust.session import Spread
+from harness.locust.spread import Spread
 
 # isort: split
 from types import SimpleNamespace

@@ -45,7 +45,7 @@ class Asked:
         from harness.locust.login import ask_for_password
         from harness.locust.session import Session
         from harness.locust.users import ArrivalUser
-        from harness.locust.web_ui import add_to_web_ui
+        from harness.locust.web import add_to_web_ui
         from scenarios.lag import scenario
 
         self.directory = directory
@@ -76,7 +76,7 @@ class Asked:
     def run_with_faults(self) -> Iterator[list[str]]:
         """A run with a CRM, which notes down what is done to it."""
         from harness.conduct.conduct import Findings
-        from harness.nemesis.faults import Nemesis
+        from harness.nemesis.nemesis import Nemesis
 
         done: list[str] = []
         crm = SimpleNamespace(name="crm")
@@ -114,6 +114,7 @@ def static_parts_are_served(asked: Asked) -> None:
     """The page of our own, its script and its style come with the package."""
     for path, kind, part in [
         ("/shopbench/", "text/html", b'data-view="shopbench-lag"'),
+        ("/shopbench/quantities.js", "application/javascript", b"use strict"),
         ("/shopbench/live.js", "application/javascript", b"use strict"),
         ("/shopbench/live.css", "text/css", b".shopbench"),
     ]:
@@ -275,8 +276,8 @@ def locusts_table_gets_our_percentiles(asked: Asked) -> None:
     import numpy as np
 
     from harness.conduct.conduct import Findings
-    from harness.locust.live import Measured
-    from harness.measure.recording import Recorder
+    from harness.locust.view import Measured
+    from harness.measure.recorder import Recorder
 
     recorder = Recorder()
     due = np.zeros(1, np.int64)
@@ -485,7 +486,7 @@ def main(directory: Path) -> None:
     """Let each check ask a web UI of its own, and print what they came to."""
     from locust import events
 
-    from harness.locust.session import add_arguments
+    from harness.locust.locustfile import add_arguments
     from scenarios.lag import scenario
 
     sys.argv = ["locust"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.locust.users import JourneyUser, UserPool, step
+from harness.locust.pool import UserPool
+from harness.locust.users import JourneyUser, step
 
 # isort: split
 import gevent

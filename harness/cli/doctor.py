@@ -20,10 +20,11 @@ from typing import Annotated, Any
 import msgspec
 import redis
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from harness.check.checkers import EXIT_PASS, EXIT_USAGE
+from harness.cli.options import NamesArgument, UsageError, chosen, taking
+from harness.cli.shown import out, say, warn
 from harness.host.clock import Clock, SystemClock
 from harness.server.examination import (
     ALWAYS,
@@ -46,9 +47,6 @@ APART_NS = 50_000_000
 # A step of the server's clock beyond what the way there and back explains, and its distance from ours.
 JUMP_NS = 20_000_000
 APART_S = 1.0
-
-out = Console()
-err = Console(stderr=True)
 
 
 class UnfitError(Exception):
@@ -109,14 +107,14 @@ def examined(address: ServerUrl | str, needs: Mapping[str, frozenset[str]], cloc
     return Examined(facts=facts, database=database, refusal=refusal, lock=lock, allowed=allowed, needs=dict(needs))
 
 
-def needs_of(chosen: Sequence[tuple[Any, Any]]) -> dict[str, frozenset[str]]:
+def needs_of(scenarios: Sequence[tuple[Any, Any]]) -> dict[str, frozenset[str]]:
     """By name, the commands that scenarios need of a server at a URL; those that want one of ours are left out.
 
     Args:
-        chosen: scenarios with their parameters; without any, what they need at most.
+        scenarios: with their parameters; without any, what they need at most.
     """
     needs = {}
-    for scenario, parameters in chosen:
+    for scenario, parameters in scenarios:
         if hasattr(scenario, "commands") and not getattr(scenario, "wants_own_server", False):
             needs[scenario.name] = frozenset(scenario.commands)
             if parameters is not None and hasattr(scenario, "commands_with"):
@@ -124,7 +122,7 @@ def needs_of(chosen: Sequence[tuple[Any, Any]]) -> dict[str, frozenset[str]]:
     return needs
 
 
-def before_run(address: ServerUrl | str, chosen: Sequence[tuple[Any, Any]], clock: Clock) -> list[str]:
+def before_run(address: ServerUrl | str, scenarios: Sequence[tuple[Any, Any]], clock: Clock) -> list[str]:
     """What a run at a URL will lack, in a sentence each; where the server refuses it, the run itself says so.
 
     Raises:
@@ -132,7 +130,7 @@ def before_run(address: ServerUrl | str, chosen: Sequence[tuple[Any, Any]], cloc
     """
     url = ServerUrl(address)
     try:
-        found = examined(url, needs_of(chosen), clock)
+        found = examined(url, needs_of(scenarios), clock)
     except ServerError:
         return []
     if found.refusal:
@@ -145,51 +143,46 @@ def before_run(address: ServerUrl | str, chosen: Sequence[tuple[Any, Any]], cloc
     return [f"left out: {what}" for what in left_out_of(found.allowed)]
 
 
-def doctor_command(
-    names: Annotated[list[str] | None, typer.Argument(help="Names of scenarios. Default: all of them.")] = None,
-    server: Annotated[str | None, typer.Option(help="A redis://, rediss:// or unix:// URL.")] = None,
-    server_file: Annotated[Path | None, typer.Option(help="A file that holds such a URL.")] = None,
-) -> int:
-    """Say what a server at a URL allows, which rights are missing, and what a run there will lack."""
-    from scenarios.catalog import SCENARIOS
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command line says."""
 
-    url = server_named(server, server_file, os.environ)
+    names: NamesArgument = None
+    server: Annotated[str | None, typer.Option(help="A redis://, rediss:// or unix:// URL.")] = None
+    server_file: Annotated[Path | None, typer.Option(help="A file that holds such a URL.")] = None
+
+
+@taking(Asked)
+def doctor_command(asked: Asked) -> int:
+    """Say what a server at a URL allows, which rights are missing, and what a run there will lack."""
+    url = server_named(asked.server, asked.server_file, os.environ)
     if not isinstance(url, ServerUrl):
-        return _refuse("doctor examines a server that runs already: give --server a URL")
-    for name in names or ():
-        if name not in SCENARIOS:
-            return _refuse(f"there is no scenario {name!r}; there are {', '.join(SCENARIOS)}")
-    needs = needs_of([(SCENARIOS[name], None) for name in names or SCENARIOS])
+        raise UsageError("doctor examines a server that runs already: give --server a URL")
+    scenarios = chosen(asked.names or [])
+    needs = needs_of([(scenario, None) for scenario in scenarios])
     if not needs:
-        return _refuse(
-            f"{', '.join(names or ())} always starts a server of its own, so there is nothing to examine"
-        )
+        names = ", ".join(scenario.name for scenario in scenarios)
+        raise UsageError(f"{names} always starts a server of its own, so there is nothing to examine")
     clock = SystemClock()
     try:
         found = examined(url, needs, clock)
     except ServerError as error:
-        return _refuse(str(error))
+        raise UsageError(str(error)) from error
     out.print(_about(found, _clock_said(url, clock)))
     out.print(_rights(found))
     for what in left_out_of(found.allowed):
-        out.print(f"left out: {what}", markup=False, highlight=False, soft_wrap=True)
+        say(f"left out: {what}")
     return _concluded(found)
 
 
 def _concluded(found: Examined) -> int:
     if found.refusal:
-        return _refuse(found.refusal)
+        raise UsageError(found.refusal)
     for name, missing in found.lacking.items():
-        _refuse(f"{name} cannot run: this user may not run {', '.join(map(shown, missing))}")
+        warn(f"shopbench: {name} cannot run: this user may not run {', '.join(map(shown, missing))}")
     if found.lacking:
         return EXIT_USAGE
-    out.print(f"can run here: {', '.join(found.needs)}", markup=False, highlight=False, soft_wrap=True)
+    say(f"can run here: {', '.join(found.needs)}")
     return EXIT_PASS
-
-
-def _refuse(message: str) -> int:
-    err.print(f"shopbench: {message}", markup=False, highlight=False, soft_wrap=True)
-    return EXIT_USAGE
 
 
 def _clock_said(url: ServerUrl, clock: Clock) -> str:

@@ -1,228 +1,126 @@
-"""From the command line of `shopbench gate` to a gate that can be conducted: revisions, work trees, sides, sizes.
-
-    candidate   the work tree that the command is given in, as it stands at that moment; committed, unless changes
-                are allowed
-    baseline    another revision of the same repository
-
-Both are measured from copies that lie beside each other for as long as the gate lasts, so that neither where a
-file lies nor who edits one meanwhile makes a difference: of a committed candidate its last commit is checked out,
-like the baseline; of one with changes the files are copied. Their paths are of one length.
-
-    room/base/src/mystore       the baseline's path has    mystore -> room/base/src/mystore
-                                                           benchmarks -> room/head/benchmarks
-    room/head/src/mystore       the candidate's            mystore -> room/head/src/mystore
-    room/head/benchmarks                                   benchmarks -> room/head/benchmarks
-
-In this picture the target is `benchmarks.gating:target` and the package is `mystore`: a target that is in none of
-the packages is the candidate's on both sides.
-
-What is not copied, and should be left alone while a gate is at work: the harness itself, a file of
-micro-benchmarks with what it imports from beside it, and all libraries. Both sides have the same ones in a round;
-who edits them has others in the next.
-
-Whatever is wrong is said in one line before anything is measured.
-"""
+"""`shopbench gate`: is the work tree slower than a baseline revision?"""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+import math
+import secrets
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated, cast
 
 import msgspec
+import typer
 
-from harness.conduct.conduct import ParameterError, Stage
-from harness.gate import revisions as worktree
-from harness.gate.loop import Bench, Gate, GateParameters, size_of
-from harness.gate.micro import MicroRounds
-from harness.gate.rounds import METRICS, Measure, Rounds, Side
+from harness.cli.options import BudgetOption, HistoryOption, RunsOption, UsageError, taking
+from harness.cli.recorded import budgets_of, check_history, conclude, conducted, held_to
+from harness.cli.shown import Shown
+from harness.conduct.conduct import Interrupted, interruptible
 from harness.host.cores import Cores
+from harness.server.named import is_url
 from harness.server.servers import Durability
 
-
-class GateOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What the command line says; fields as in `GateParameters` and `Stage`.
-
-    Attributes:
-        micro: a pytest-benchmark file to gate, in place of a target.
-        allow_dirty: whether the candidate may have changes that are in no commit.
-    """
-
-    baseline: str
-    target: str
-    packages: tuple[str, ...]
-    micro: Path | None
-    minutes: float
-    relevant: Mapping[str, float]
-    metrics: tuple[str, ...]
-    durability: Durability
-    cores: Cores
-    allow_dirty: bool
+OUR_TARGET = "scenarios.gate_target:ordershop"
 
 
-class Sides(msgspec.Struct, frozen=True, kw_only=True):
-    """Both sides' code, held still.
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command line says."""
 
-    Attributes:
-        packages: their names.
-        baseline, candidate: the revisions; the candidate's with `+` where it has changes.
-        sources, names, adapter: as in `harness.gate.rounds.Measure`.
-        room: the directory that all of it is in; removed with it.
-    """
-
-    packages: tuple[str, ...]
-    baseline: str
-    candidate: str
-    sources: Mapping[Side, Path]
-    names: Mapping[Side, str]
-    adapter: Path | None
-    room: Path
-
-
-def sizes(given: Sequence[str]) -> dict[str, float]:
-    """Relevant sizes from words such as `append.p50=10%`.
-
-    Raises:
-        ParameterError: a word that is none.
-    """
-    found = {}
-    for word in given:
-        metric, _, size = word.partition("=")
-        number = size.strip().removesuffix("%")
-        is_percent = size.strip().endswith("%")
-        try:
-            share = float(number) / (100 if is_percent else 1)
-            size_of(metric, {metric: share})
-        except ValueError as error:
-            raise ParameterError(
-                f"a relevant size is given as METRIC=SIZE, such as append.p50=10%, not {word!r}"
-            ) from error
-        if share >= 1 and not is_percent:
-            raise ParameterError(f"{metric}={number}: {number} is {share * 100:g} %; did you mean {number}%?")
-        found[metric] = share
-    return found
+    baseline: Annotated[str, typer.Option(help="The revision to compare with. The candidate is the work tree.")]
+    target: Annotated[str, typer.Option(help="The event store to measure, as package.module:factory.")] = (
+        OUR_TARGET
+    )
+    package: Annotated[
+        list[str] | None,
+        typer.Option(help="A package that comes from each side's source. Default: the target's own."),
+    ] = None
+    micro: Annotated[Path | None, typer.Option(help="A pytest-benchmark file to gate instead of a target.")] = None
+    minutes: Annotated[float, typer.Option(min=0.1, max=600, help="Minutes that the gate may take.")] = 5
+    relevant: Annotated[
+        list[str] | None,
+        typer.Option(help="METRIC=SIZE: from which slowdown on a metric fails, such as append.p50=10%."),
+    ] = None
+    metric: Annotated[
+        list[str] | None, typer.Option(help="A metric that counts. May be repeated. Default: all of them.")
+    ] = None
+    server: Annotated[str, typer.Option(help="embedded, or a server program.")] = "embedded"
+    durability: Annotated[str, typer.Option(help="Durability of the servers: none, everysec or always.")] = "none"
+    cores: Annotated[
+        str,
+        typer.Option(
+            help="one: each round runs on one core, if the system lets us choose. all: the system decides."
+        ),
+    ] = "one"
+    allow_dirty: Annotated[bool, typer.Option("--allow-dirty", help="Measure uncommitted changes, too.")] = False
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="Seed of the coin that decides which side is first. Default: drawn at random."),
+    ] = None
+    budget: BudgetOption = None
+    history: HistoryOption = None
+    runs: RunsOption = Path("runs")
 
 
-def top_level(packages: Sequence[str]) -> tuple[str, ...]:
-    """Names of packages, as they can come from each side's source: each once, and whole.
+@taking(Asked)
+def gate_command(asked: Asked) -> int:
+    """Compare the work tree with a baseline revision. Fail for a slowdown that is real and relevant."""
+    from harness.gate.prepare import GateOptions, prepared, sizes
 
-    Raises:
-        ParameterError: a path, a part of a package, or nothing at all.
-    """
-    # A shell completes the name of a directory with a slash.
-    names = [package.removesuffix("/") for package in packages]
-    for name in names:
-        top = name.partition(".")[0]
-        if name != top and all(part.isidentifier() for part in name.split(".")):
-            raise ParameterError(f"{name} is a part of a package, and a side has the whole of one: name {top}")
-        if not name.isidentifier():
-            raise ParameterError(f"a package is given by its name, such as mystore, not {name!r}")
-    return tuple(dict.fromkeys(names))
+    _check(asked)
+    own = ["ordershop"] if asked.target == OUR_TARGET else [asked.target.partition(":")[0].partition(".")[0]]
+    options = GateOptions(
+        baseline=asked.baseline,
+        target=asked.target,
+        packages=tuple(asked.package or own),
+        micro=asked.micro,
+        minutes=asked.minutes,
+        relevant=sizes(asked.relevant or []),
+        metrics=tuple(asked.metric or ()),
+        durability=cast("Durability", asked.durability),
+        cores=cast("Cores", asked.cores),
+        allow_dirty=asked.allow_dirty,
+    )
+    limits = budgets_of(asked.budget)
+    check_history(asked.history)
+    # A coin that always falls in the same way is none. What was drawn stands in the record.
+    seed = secrets.randbits(32) if asked.seed is None else asked.seed
+    try:
+        with Shown(1) as shown, interruptible(), prepared(options, Path.cwd()) as (gate, parameters):
+            record, ended = conducted(gate, parameters, shown, server=asked.server, seed=seed, runs=asked.runs)
+    except Interrupted as error:
+        raise UsageError(f"the gate was interrupted by {error}") from error
+    record = held_to(record, limits)
+    code = conclude(record, None if isinstance(ended, Interrupted) else ended, history=asked.history)
+    if isinstance(ended, Interrupted):
+        raise UsageError(f"the gate was interrupted by {ended}")
+    return code
 
 
-def module_of(target: str) -> str:
-    """The module that a target is in.
-
-    Raises:
-        ParameterError: it is not named as one.
-    """
-    module, _, factory = target.partition(":")
-    if not all(part.isidentifier() for part in (*module.split("."), factory)):
-        raise ParameterError(f"a target is named package.module:factory, not {target!r}")
-    return module
-
-
-@contextlib.contextmanager
-def both_sides(options: GateOptions, directory: Path) -> Iterator[Sides]:
-    """The code of both sides, for as long as the context lasts.
-
-    Args:
-        directory: in the candidate's work tree.
-
-    Raises:
-        ParameterError: a package or target that cannot be, or is not there.
-        WorktreeError: revisions or work trees that cannot be gated.
-    """
-    module = module_of(options.target) if options.micro is None else ""
-    packages = top_level(options.packages)
-    repository = worktree.repository_of(directory)
-    commit = worktree.commit_of(repository, options.baseline, "the baseline")
-    if lacking := worktree.lacking_in(repository, packages):
-        raise ParameterError(
-            f"there is no package {', '.join(lacking)} here; name yours with --target or --package"
+def _check(asked: Asked) -> None:
+    """Refuse what cannot be, before anything is measured."""
+    if asked.durability not in {"none", "everysec", "always"}:
+        raise UsageError(f"there is no durability {asked.durability!r}; there are none, everysec and always")
+    if asked.cores not in {"one", "all"}:
+        raise UsageError(f"--cores of a gate is one or all, not {asked.cores!r}")
+    if is_url(asked.server):
+        raise UsageError("a gate starts a server for each side: give it a server program, not a URL")
+    if asked.micro is not None:
+        _check_micro(
+            asked.micro,
+            {
+                "--target": asked.target != OUR_TARGET,
+                "--server": asked.server != "embedded",
+                "--durability": asked.durability != "none",
+            },
         )
-    head = worktree.commit_of(repository, "HEAD", "the candidate")
-    changed = worktree.changes(repository, head, packages, module)
-    if changed and not options.allow_dirty:
-        shown = ", ".join(map(worktree.printable, changed[:3]))
-        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
-        raise worktree.WorktreeError(
-            f"the work tree has changes that are in no commit ({shown}{more}); commit them, or give --allow-dirty"
-        )
-    names: dict[Side, str] = {
-        "baseline": f"the baseline {worktree.printable(options.baseline)}",
-        "candidate": "the candidate",
-    }
-    with contextlib.ExitStack() as stack:
-        room = stack.enter_context(worktree.room(repository))
-        trees: dict[Side, Path] = {"baseline": room / "base", "candidate": room / "head"}
-        stack.enter_context(worktree.checked_out(repository, commit, trees["baseline"]))
-        if changed:
-            worktree.copied(repository, packages, trees["candidate"], module)
-        else:
-            stack.enter_context(worktree.checked_out(repository, head, trees["candidate"]))
-        is_own = module.partition(".")[0] in packages
-        yield Sides(
-            packages=packages,
-            baseline=commit,
-            candidate=head + ("+" if changed else ""),
-            sources={side: worktree.source_of(trees[side], packages, names[side]) for side in trees},
-            names=names,
-            adapter=None if is_own or not module else worktree.adapter_of(trees["candidate"], module),
-            room=room,
-        )
+    if not math.isfinite(asked.minutes):
+        raise UsageError("--minutes must be a finite number")
 
 
-@contextlib.contextmanager
-def prepared(options: GateOptions, directory: Path) -> Iterator[tuple[Gate, GateParameters]]:
-    """A gate of the work tree that a directory is in, with the code of both sides beside each other.
-
-    Raises:
-        ParameterError: a metric that there is not; a package or target that cannot be, or is not there.
-        WorktreeError: revisions or work trees that cannot be gated.
-    """
-    for metric in (*options.metrics, *options.relevant) if options.micro is None else ():
-        if metric not in METRICS:
-            raise ParameterError(f"there is no metric {metric!r}; there are {', '.join(METRICS)}")
-    with both_sides(options, directory) as sides:
-        parameters = GateParameters(
-            baseline=sides.baseline,
-            candidate=sides.candidate,
-            target=worktree.printable(str(options.micro or options.target)),
-            packages=list(sides.packages),
-            minutes=options.minutes,
-            durability=options.durability,
-            cores=options.cores,
-            relevant=dict(options.relevant),
-            metrics=list(options.metrics),
-        )
-
-        def opened(stage: Stage) -> contextlib.AbstractContextManager[Bench]:
-            measure = Measure(
-                target=options.target,
-                packages=sides.packages,
-                sources=sides.sources,
-                names=sides.names,
-                adapter=sides.adapter,
-                server=stage.server,
-                durability=options.durability,
-                cores=options.cores,
-                seed=stage.seed,
-                metrics=options.metrics,
-                scratch=sides.room,
+def _check_micro(micro: Path, given: Mapping[str, bool]) -> None:
+    if not micro.is_file():
+        raise UsageError(f"{micro}: there is no such file")
+    for option, is_given in given.items():
+        if is_given:
+            raise UsageError(
+                f"{option} does not go with --micro: micro-benchmarks have no target, and start no server of ours"
             )
-            if options.micro is not None:
-                return MicroRounds(measure, options.micro.resolve(), stage.directory, stage.clock)
-            return Rounds(measure, stage.clock)
-
-        yield Gate(opened), parameters

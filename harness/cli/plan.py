@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from harness.cli.doctor import UnfitError, examined, needs_of
-from harness.cli.listing import duration
+from harness.cli.list import duration
 from harness.host.clock import Clock
 from harness.record.parameters import told
 from harness.server.servers import ServerError

@@ -4,7 +4,7 @@
                      stage.driver.users(journeys)
 
     OwnProcesses      `shopbench run`: a pump in a process of its own; users in a process that runs Locust
-    Spread            `locust -f scenarios/append.py`: a share on each of its workers (harness/locust/session.py)
+    Spread            `locust -f scenarios/append.py`: a share on each of its workers (harness/locust/spread.py)
 
 A `Drive` is load that is being made: it is prepared, begins at a moment, shows how far it is, and has a result. So
 the same scenario class is conducted, recorded, checked and reported in the same way whoever drives it.
@@ -18,12 +18,13 @@ from typing import Any, Protocol
 
 import msgspec
 
-from harness.host.child import Child, ChildError, Int64s
+from harness.arrays import Int64s
+from harness.host.child import Child, ChildError
 from harness.load.pacing import Pacer
 from harness.load.pump_process import PumpProcess
 from harness.load.settings import SPIN_SHARE, PumpError, PumpResult, PumpSettings
 from harness.load.workload import Source
-from harness.measure.recording import Interval, merged
+from harness.measure.recorder import Interval, merged
 from harness.server.url import ServerUrl
 
 
@@ -129,7 +130,7 @@ class UsersProcess:
     """
 
     def __init__(self, journeys: Journeys, pacer: Pacer) -> None:
-        self._child = Child("harness.locust.users:users_main", journeys, pacer)
+        self._child = Child("harness.locust.pool:users_main", journeys, pacer)
         self._result: PumpResult | None = None
         self._intervals: list[Interval] = []
         self.progress = self._child.numbers[:5]

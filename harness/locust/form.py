@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import math
 import re
+import shutil
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -32,7 +33,8 @@ from msgspec import Struct
 
 from harness.conduct.conduct import LoadScenario, ParameterError, parameters_of
 from harness.server.named import is_url
-from harness.server.url import ServerUrl
+from harness.server.servers import ServerError, client_for
+from harness.server.url import ServerUrl, without_secrets
 
 # Parameters for which Locust has an option of its own: how many users there are, and the host.
 LOCUSTS_OWN = {"connections": "users", "users": "users", "gateway": "host"}
@@ -119,6 +121,23 @@ def named_by(server: ServerUrl | str, also: list[str], gateway: str | None, runs
             raise ParameterError(f"there are two servers called {name}")
         servers[name] = ServerUrl(which) if is_url(which) else which
     return Named(servers=servers, gateway=gateway or "", runs=Path(runs))
+
+
+def check_server(which: ServerUrl | str) -> None:
+    """Refuse what cannot name a server; whether it answers is seen when the run starts.
+
+    Raises:
+        ParameterError: neither `embedded`, nor a program that is there, nor a URL of a Redis server.
+    """
+    if isinstance(which, ServerUrl) or is_url(which):
+        try:
+            client_for(which).close()
+        except ServerError as error:
+            raise ParameterError(str(error)) from error
+    elif which != "embedded" and shutil.which(which) is None:
+        raise ParameterError(
+            f"{without_secrets(which)!r} is neither a server program, nor a redis:// URL, nor 'embedded'"
+        )
 
 
 class Field(Struct, frozen=True, kw_only=True):

@@ -7,53 +7,7 @@
   "use strict";
   const tip = document.getElementById("tip");
 
-  // The same words as reports/quantities.py.
-  function significant(value, digits = 3) {
-    if (value === 0) return "0";
-    const rounded = Number(value.toPrecision(digits));
-    const decimals = Math.max(0, digits - 1 - Math.floor(Math.log10(Math.abs(rounded))));
-    const places = Math.min(decimals, 9);
-    return rounded.toLocaleString("en-US", { minimumFractionDigits: places, maximumFractionDigits: places });
-  }
-  function grouped(value) {
-    return Number.isInteger(value) ? value.toLocaleString("en-US") : significant(value);
-  }
-  function duration(micros) {
-    const size = Math.abs(Number(micros.toPrecision(3)));
-    if (size < 1e3) return significant(micros) + " µs";
-    if (size < 1e6) return significant(micros / 1e3) + " ms";
-    const seconds = micros / 1e6;
-    if (Math.abs(seconds) < 120) return significant(seconds) + " s";
-    const whole = Math.round(seconds);
-    return whole < 7200
-      ? Math.floor(whole / 60) + " min " + (whole % 60) + " s"
-      : Math.floor(whole / 3600) + " h " + Math.floor((whole % 3600) / 60) + " min";
-  }
-  function scaled(value) {
-    const size = Math.abs(Number(value.toPrecision(3)));
-    for (const [factor, letter] of [[1e9, "G"], [1e6, "M"], [1e3, "k"]]) {
-      if (size >= factor) return significant(value / factor) + " " + letter;
-    }
-    return significant(value);
-  }
-  const COUNTS = new Set([
-    "events", "event", "operations", "messages", "runs", "1",
-    "fsyncs", "outages", "pauses", "rounds", "trims", "users", "values", "workers",
-  ]);
-  function quantity(value, unit) {
-    if (value === null || value === undefined) return "not measured";
-    if (unit === "µs") return duration(value);
-    if (unit === "s") return value === 0 ? "0 s" : duration(value * 1e6);
-    if (unit.endsWith("/s")) return scaled(value) + (unit === "1/s" ? "/s" : " " + unit);
-    if (COUNTS.has(unit)) return grouped(value) + (unit === "1" ? "" : " " + unit);
-    return (significant(value) + " " + unit).trim();
-  }
-  function clock(seconds) {
-    return seconds < 120 ? significant(seconds, 4) + " s" : duration(seconds * 1e6);
-  }
-  function percentile(x) {
-    return x > 1 ? (100 * (1 - 1 / x)).toPrecision(7).replace(/\.?0+$/, "") + " %" : "0 %";
-  }
+  const { clock, grouped, percentile, quantity } = quantities;
 
   function element(name, text, className) {
     const made = document.createElement(name);

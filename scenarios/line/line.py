@@ -24,14 +24,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Annotated, Any, Literal, Self
 
-import hiredis
 import msgspec
 import numpy as np
 import redis
 from msgspec import Meta, Struct
-from numpy.typing import NDArray
 
-from harness.account.ledger import Ledger, Losses, Order, order_of_effects, sequences_of, set_of
+from harness.account.event_ids import sequences_of
+from harness.account.ledger import Ledger, set_of
+from harness.account.losses import Losses
+from harness.account.order import Order, order_of_effects
+from harness.arrays import Int32s, Int64s
 from harness.conduct.conduct import Findings, ScenarioError, Stage
 from harness.load.driver import Drive
 from harness.load.pacing import Pacer
@@ -39,22 +41,11 @@ from harness.load.settings import PumpResult, PumpSettings
 from harness.measure.outcomes import FAILED, OK, UNKNOWN
 from harness.measure.probes import Gauge, GroupLag, HostLoad, Probe, Sampler
 from harness.measure.server_events import server_probes
-from harness.nemesis.faults import (
-    RESTARTS,
-    Fault,
-    Injection,
-    Nemesis,
-    Part,
-    ServerTarget,
-    Target,
-    link_faults,
-    poison_fault,
-    process_faults,
-    slow_fault,
-)
+from harness.nemesis.nemesis import Nemesis
+from harness.nemesis.plan import Fault
 from harness.nemesis.proxy import Proxy
+from harness.nemesis.targets import Part, Target, line_can, process_can
 from harness.record.parameters import formerly
-from harness.server.dial import DialError, open_socket
 from harness.server.servers import Durability, OwnServer
 from harness.server.url import ServerUrl
 from ordershop.entities import Customer
@@ -63,10 +54,9 @@ from ordershop.events import Event, EventId, Keys
 from ordershop.services.crm import SOURCES
 from ordershop.supervisor import Service, Supervisor, SupervisorError, free_port
 from scenarios.arrival import Arriving
-from scenarios.load import EVENT_BYTES, lifecycle, load_script
+from scenarios.line.targets import ServiceProcess, server_target
+from scenarios.load import EVENT_BYTES, lifecycle
 from scenarios.shop.shop import GROUP, LEAD_NS, floor_before, producer_of, run_pump, server_for
-
-Int64s = NDArray[np.int64]
 
 Delivery = Annotated[Literal["at_least_once", "at_most_once", "from_now"], formerly(seed="from_now")]
 # How often the mail service is asked for what it has accepted, and for how long it may be away.
@@ -127,46 +117,6 @@ class Evidence(Struct, frozen=True, kw_only=True):
     parked: int
 
 
-class ServiceProcess:
-    """A service, for faults.
-
-    Args:
-        supervisor: of it.
-        name: of it.
-    """
-
-    def __init__(self, supervisor: Supervisor, name: str) -> None:
-        self._supervisor = supervisor
-        self.name = name
-
-    def stop(self) -> None:
-        """SIGTERM, and wait for its end."""
-        self._supervisor.stop(self.name)
-
-    def kill(self) -> None:
-        """SIGKILL, and wait for its end."""
-        self._supervisor.kill(self.name)
-
-    def freeze(self) -> None:
-        """SIGSTOP."""
-        self._supervisor.freeze(self.name)
-
-    def thaw(self) -> None:
-        """SIGCONT."""
-        self._supervisor.thaw(self.name)
-
-    def start(self) -> None:
-        """Start it again.
-
-        Raises:
-            OSError: it does not start.
-        """
-        try:
-            self._supervisor.start_again(self.name)
-        except SupervisorError as error:
-            raise OSError(str(error)) from error
-
-
 class Effects:
     """Follows the mails that the mail service accepts, and notes each in the ledger.
 
@@ -193,7 +143,7 @@ class Effects:
         self._decoder = msgspec.json.Decoder(_MailLine)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="effects", daemon=True)
-        self._sequences: list[NDArray[np.int32]] = []
+        self._sequences: list[Int32s] = []
         self._applied = 0
         self.count = 0
         self.lost_sight: str | None = None
@@ -355,7 +305,7 @@ class Line:
             arguments.append("--no-idempotency")
         self.supervisor.start(Service("mail", "ordershop.services.mail", tuple(arguments), self._mail_port))
         mail = ServiceProcess(self.supervisor, "mail")
-        self.targets.append(Part("mail", process_faults(mail) | slow_fault(self._slow)))
+        self.targets.append(Part("mail", process_can(mail) | {"slow": self._slow}))
 
     def _slow(self, ms: float) -> None:
         """Have the mail service take so long for each request."""
@@ -383,7 +333,7 @@ class Line:
 
     def _link(self, name: str, port: int, host: str) -> int:
         proxy = self._stack.enter_context(Proxy(port, server_host=host))
-        self.targets.append(Part(name, link_faults(proxy)))
+        self.targets.append(Part(name, line_can(proxy)))
         return proxy.port
 
     def add_consumer(self, name: str, number: int, server: ServerUrl | None = None, mail: str = "") -> None:
@@ -407,10 +357,10 @@ class Line:
         store = server or self.server.url
         self.supervisor.start(Service(name, chosen.consumer, tuple(arguments), store=store))
         process = ServiceProcess(self.supervisor, name)
-        faults = process_faults(process)
+        can = process_can(process)
         if number == 1:
-            faults |= poison_fault(self._plant)
-        self.targets.append(Part(name, faults))
+            can |= {"poison": self._plant}
+        self.targets.append(Part(name, can))
 
     def _plant(self) -> None:
         """Append an event that always fails: the mail service refuses its address."""
@@ -730,53 +680,6 @@ _NONE = np.zeros(0, np.int64)
 def asked_us(spent: Mapping[str, Any]) -> float:
     """For how long a server has worked on what probes ask, by its INFO commandstats."""
     return float(sum(spent.get(f"cmdstat_{name}", {}).get("usec", 0) for name in _ASKED_BY_PROBES))
-
-
-def server_target(server: OwnServer) -> Part:
-    """A server for faults, that gets the append script again whenever it comes back.
-
-    A server that starts has forgotten its scripts. A store would send it again; the pump does not, and what it
-    sends in the moments between fails. So the script is offered every millisecond until it is taken, beside the
-    wait for the server, which takes longer.
-    """
-    target = ServerTarget(server)
-
-    def with_script(injection: Injection) -> Injection:
-        def heal() -> None:
-            with _offering_script(server):
-                injection.heal()
-            load_script(server)
-
-        return injection._replace(heal=heal)
-
-    faults = {
-        name: with_script(injection) if name in RESTARTS else injection
-        for name, injection in target.faults.items()
-    }
-    return Part(target.name, faults)
-
-
-@contextlib.contextmanager
-def _offering_script(server: OwnServer) -> Iterator[None]:
-    stop = threading.Event()
-    command: tuple[Any, ...] = ("SCRIPT", "LOAD", APPEND_LUA)
-    script = hiredis.pack_command(command)
-
-    def offer() -> None:
-        while not stop.wait(0.001):
-            # Past the client library: whoever waits for the server, too, must not come first.
-            with contextlib.suppress(OSError, DialError), open_socket(server.url, 1.0) as connection:
-                connection.sendall(script)
-                if connection.recv(64).startswith(b"$"):
-                    return
-
-    thread = threading.Thread(target=offer, name="offering-script", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 def address_behind(url: ServerUrl) -> tuple[str, int]:

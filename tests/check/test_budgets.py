@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.__main__ import _held_to, _offers, _remember, main
 from harness.check import trend
 from harness.check.budgets import Budget, BudgetError, budget_verdicts, read_budgets
+from harness.cli.recorded import held_to, offers, remember
+from harness.cli.shopbench import main
 from harness.record.run import SCHEMA, Figure, Run, RunError, Verdict, load, save
 
 ROOT = Path(__file__).parents[2]
@@ -193,14 +194,14 @@ def test_a_file_that_cannot_be_used(tmp_path: Path, text: str, words: str) -> No
     path = tmp_path / "slo.toml"
     path.write_text(text)
     with pytest.raises(BudgetError) as caught:
-        read_budgets(path, _offers())
+        read_budgets(path, offers())
     assert str(caught.value).startswith(f"{path}: ")
     assert words in str(caught.value)
 
 
 def test_the_projects_own_budgets() -> None:
     """The file at the top of the repository can be read, and is about scenarios that there are."""
-    assert read_budgets(ROOT / "slo.toml", _offers())
+    assert read_budgets(ROOT / "slo.toml", offers())
 
 
 @pytest.mark.slow
@@ -290,7 +291,7 @@ def test_only_what_came_to_its_end_is_remembered(tmp_path: Path) -> None:
     """Figures of a run that was interrupted are not comparable with anything, and are in no history."""
     for status in ("complete", "interrupted", "failed"):
         save(tmp_path / status, run_of(p99(1.0), status=status))
-        _remember(load(tmp_path / status), tmp_path / "history.jsonl")
+        remember(load(tmp_path / status), tmp_path / "history.jsonl")
     assert len(trend.read_entries(tmp_path / "history.jsonl")) == 1
 
 
@@ -301,7 +302,7 @@ def test_a_suite_is_held_to_budgets(tmp_path: Path) -> None:
     suite = run_of(scenario="suite", members=["append"], verdicts=passed, headline="1 of 1 verdicts pass.")
     save(tmp_path, suite)
     limits = [Budget(figure="append.response.p99", at_most=limit) for limit in ("5 ms", "10 ms")]
-    held = _held_to(load(tmp_path), limits).run
+    held = held_to(load(tmp_path), limits).run
     assert [verdict.status for verdict in held.verdicts] == ["PASS", "FAIL", "PASS"]
     assert held.headline == "1 of 1 verdicts pass. 1 of 2 budgets are kept."
     assert load(tmp_path).run == held

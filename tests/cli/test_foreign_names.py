@@ -188,7 +188,8 @@ def test_a_gated_package_of_our_name(tmp_path: Path) -> None:
     for name in ("harness", "ordershop", "reports", "scenarios"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("MARK = 'theirs'\n")
-    (tmp_path / "harness" / "child.py").write_text(store)
+    (tmp_path / "harness" / "host").mkdir()
+    (tmp_path / "harness" / "host" / "child.py").write_text(store)
     git(tmp_path, "init", "--quiet", "--initial-branch=main", str(tmp_path))
     commit(tmp_path, "a store")
     ended = shopbench(

@@ -17,7 +17,7 @@ import pytest
 import report_runs
 from msgspec.structs import replace
 
-from harness.__main__ import main
+from harness.cli.shopbench import main
 from harness.record.run import Figure, RunError, load, save
 from harness.record.salvage import salvaged
 from reports import write_reports

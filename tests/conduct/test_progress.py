@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from io import StringIO
 
-import pytest
 from rich.console import Console
 
-from harness import __main__ as shopbench
+from harness.cli.shown import Shown
 from harness.host.clock import VirtualClock
 
 
-def test_progress_is_told_every_few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_told_every_few_seconds() -> None:
     """Piped, a line at the beginning and one each five seconds, however often there is something to tell."""
     said, clock = StringIO(), VirtualClock()
-    monkeypatch.setattr(shopbench, "err", Console(file=said))
-    with shopbench._Shown(2, clock) as shown:
+    with Shown(2, clock, Console(file=said)) as shown:
         update = shown.begin("append")
         for step in range(120):
             clock.sleep_ns(100_000_000)

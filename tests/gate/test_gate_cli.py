@@ -19,11 +19,11 @@ import msgspec
 import psutil
 import pytest
 
-from harness.__main__ import main
-from harness.cli.gate import GateOptions, Sides, both_sides, top_level
+from harness.cli.shopbench import main
 from harness.conduct.conduct import Interrupted, interruptible
 from harness.gate.decision import ALPHA
 from harness.gate.micro import MicroRounds
+from harness.gate.prepare import GateOptions, Sides, both_sides, top_level
 from harness.gate.revisions import WorktreeError, changes, checked_out, commit_of, repository_of, room, source_of
 from harness.gate.rounds import CONTROLS, SIDES, Measure, SideError, overlay
 from harness.host.clock import SystemClock

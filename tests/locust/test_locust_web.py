@@ -16,20 +16,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.account.ledger import Account, Ledger, event_id
+from harness.account.event_ids import event_id
+from harness.account.ledger import Account, Ledger
 from harness.conduct.conduct import Findings, ParameterError
 from harness.host.clock import VirtualClock
-from harness.locust import live
-from harness.locust.form import options_after
-from harness.locust.live import Counts, Cursor, Measured, Snapshot, View, standing, thinned
-from harness.locust.web_ui import check_server, command_of, table_rows
-from harness.measure.recording import Histogram, Interval, LatencyLog, Recorder
+from harness.locust import view
+from harness.locust.form import check_server, options_after
+from harness.locust.locustfile import command_of
+from harness.locust.snapshot import MOST_POINTS, Counts, Cursor, Snapshot, percentiles, standing, thinned
+from harness.locust.view import Measured, View
+from harness.locust.web import table_rows
+from harness.measure.histogram import Histogram
+from harness.measure.hlog import LatencyLog
+from harness.measure.recorder import Interval, Recorder
 from harness.measure.timeline import FaultWindow, History, Mark, Reading
-from harness.nemesis.faults import Nemesis
+from harness.nemesis.nemesis import Nemesis
 from harness.record.run import Verdict
 from scenarios import append, lag
 from tests import locust_web_client
-from tests.nemesis.test_faults import FakeTarget
+from tests.nemesis.test_nemesis import FakeTarget
 
 SECOND_NS = 1_000_000_000
 
@@ -115,15 +120,15 @@ def test_thinning_keeps_the_highest(values: list[int | None], most: int) -> None
 
 def test_one_answer_is_bounded() -> None:
     """However much there is, an answer takes a part of it, says so, and all of them together are everything."""
-    readings = [(i / 10, float(i)) for i in range(live.MOST_ENTRIES * 2 + 5)]
+    readings = [(i / 10, float(i)) for i in range(view.MOST_ENTRIES * 2 + 5)]
     findings = findings_with(*readings)
     findings.history.add(Reading(t_ns=0, name="host.cpu_share", value=1, unit="of all cores"))
-    parts = [Measured((1, "a"), 0, recorded(1, [i * SECOND_NS for i in range(live.MOST_SECONDS)]))]
+    parts = [Measured((1, "a"), 0, recorded(1, [i * SECOND_NS for i in range(view.MOST_SECONDS)]))]
     answers = seen(View(findings, 1), parts)
     assert len(answers) >= 3
-    assert max(len(answer.seconds) for answer in answers) <= live.MOST_SECONDS
-    assert max(len(s.t_s) for answer in answers for s in answer.series) <= live.MOST_POINTS
-    assert len({(row.kind, row.t_s) for answer in answers for row in answer.seconds}) == 3 * live.MOST_SECONDS
+    assert max(len(answer.seconds) for answer in answers) <= view.MOST_SECONDS
+    assert max(len(s.t_s) for answer in answers for s in answer.series) <= MOST_POINTS
+    assert len({(row.kind, row.t_s) for answer in answers for row in answer.seconds}) == 3 * view.MOST_SECONDS
     assert {s.name for answer in answers for s in answer.series} == {"lag.events"}
     assert max(v for a in answers for s in a.series for v in s.values if v is not None) == readings[-1][1]
 
@@ -176,7 +181,7 @@ def test_locusts_table_gets_numbers() -> None:
     """Milliseconds to the microsecond, and None where nothing was measured."""
     histogram = Histogram()
     histogram.record(np.array([1234], np.int64))
-    rows = [live.percentiles("append", "send_lag", None, each) for each in (histogram, Histogram())]
+    rows = [percentiles("append", "send_lag", None, each) for each in (histogram, Histogram())]
     first, second = table_rows(rows)
     assert (first["kind"], first["count"], first["p50"], first["max"]) == ("send lag", 1, 1.234, 1.234)
     assert (second["count"], second["p9999"]) == (0, None)

@@ -22,7 +22,7 @@ import msgspec
 import pytest
 from playwright.sync_api import Browser, Route, expect
 
-from harness.locust.web_ui import STATIC, Outcome, Page
+from harness.locust.web import STATIC, Outcome, Page
 from ordershop.supervisor import free_port
 from tests.browser import Watched, browser, page
 from tests.locusts import Locust

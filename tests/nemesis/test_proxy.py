@@ -18,7 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.host.clock import SystemClock
-from harness.nemesis.proxy import Delay, Proxy, ProxyError, Variant, Wire
+from harness.nemesis.proxy import Proxy, ProxyError
+from harness.nemesis.proxy.messages import Delay, Variant
+from harness.nemesis.proxy.wire import Wire
 from harness.server.servers import OwnServer, client_for
 from tests.processes import is_alive
 from tests.waiting import in_threads, until

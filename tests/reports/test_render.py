@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from html.parser import HTMLParser
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import report_runs
 
 from harness.measure.timeline import FaultWindow, History, Reading
 from harness.record.run import Figure, Record, RunError, load, save, save_measurements
-from reports import quantities, render, write_reports
+from reports import render, write_reports
 from reports.findings import printable
 from reports.gates import gate_rows
 
@@ -279,14 +278,6 @@ def test_unknown_readings_stand_in_a_table(tmp_path: Path) -> None:
 def test_slow_operations_are_set_beside_faults(pages: dict[str, Page]) -> None:
     """The slowest operations stand in a table with when they were due and how long they took."""
     assert "append41.0 s800 ms" in pages["outage_run"].words
-
-
-def test_counts_hover_as_they_stand_in_tables() -> None:
-    """The script of the page takes the same units for counts as the tables do."""
-    script = (files("reports") / "static" / "report.js").read_text(encoding="utf-8")
-    match = re.search(r"COUNTS = new Set\(\[(.*?)\]\)", script, re.DOTALL)
-    assert match is not None
-    assert set(re.findall(r'"(.*?)"', match[1])) == quantities._COUNTS
 
 
 @pytest.mark.parametrize("name", ["append_run", "suite_run"])

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from harness.nemesis.faults import Fault
+from harness.nemesis.plan import Fault
 from harness.record.run import Status
 from scenarios.line.line import LineSettings
 from tests.lines import Treated, find_consumers_of_tests, treat

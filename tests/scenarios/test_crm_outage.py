@@ -9,10 +9,10 @@ import pytest
 
 from harness.conduct.conduct import Findings, ScenarioError, parameters_of
 from harness.measure.timeline import FaultWindow, History, Reading
-from harness.nemesis.faults import Fault
+from harness.nemesis.plan import Fault
 from harness.record.run import Status
 from scenarios.consumers import claimed_s
-from scenarios.crm_outage import ON_LINK, OutageParameters, Way, in_hand, scenario
+from scenarios.crm_outage import OutageParameters, Way, in_hand, scenario
 from tests.lines import stage_in
 from tests.verdicts import settled
 
@@ -45,14 +45,14 @@ def parameters(profile: str = "quick", **given: Any) -> OutageParameters:
 def test_the_plan(given: dict[str, Any], name: str, target: str, options: dict[str, Any]) -> None:
     """Each fault is done to what it is said to be done to, once, at its time."""
     planned = parameters(before_s=2, outage_s=3, **given).planned()
-    assert planned == Fault(name=name, target=target, at_ns=2 * S, for_ns=3 * S, options=options)  # type: ignore[arg-type]
+    assert planned == Fault(name=name, target=target, at_ns=2 * S, for_ns=3 * S, options=options)
 
 
 @pytest.mark.parametrize("fault", get_args(Way))
 def test_the_line_has_what_the_fault_needs(fault: Way) -> None:
     """Links for what is done to links, slow mail for a kill in a batch, an early claim for a freeze; no more."""
     settings = parameters(fault=fault, outage_s=6).settings()
-    assert settings.has_links == (fault in ON_LINK)
+    assert settings.has_links == (fault in {"cut", "cut_half_open", "delay"})
     assert settings.mail_delay_ms == (100 if fault == "kill_in_batch" else 0)
     assert settings.claim_after_ms == (2_000 if fault == "freeze" else 30_000)
 

@@ -18,8 +18,7 @@ from scenarios.random_faults import (
     GAP_S,
     LEAD_S,
     LONGEST_S,
-    ON_LINK,
-    ON_PROCESS,
+    NAMES,
     SHORTEST_S,
     RandomFaultsParameters,
     scenario,
@@ -66,9 +65,8 @@ def test_every_consumer_is_a_target(consumers: int) -> None:
     """Each process of the line, and both lines of the first consumer."""
     targets = parameters(consumers=consumers).targets()
     names = ["crm", "crm-2", "crm-3"][:consumers]
-    assert targets == dict.fromkeys([*names, "mail"], ON_PROCESS) | dict.fromkeys(
-        ["crm-redis", "crm-mail"], ON_LINK
-    )
+    of_process = {name: ["kill", "stop", "freeze"] for name in [*names, "mail"]}
+    assert targets == of_process | {"crm-redis": ["cut"], "crm-mail": ["cut"]}
 
 
 def test_a_plan_without_room_is_refused() -> None:
@@ -122,7 +120,7 @@ def test_a_handful_of_outages(tmp_path: Path) -> None:
     bad, figures = found_by(tmp_path / "ours", 5, outages=5, every_s=1.0)
     assert bad == {}
     assert (figures["outages"], figures["lost"], figures["duplicated"]) == (5, 0, 0)
-    assert sum(figures[f"outages.{name}"] or 0 for name in (*ON_PROCESS, *ON_LINK)) == 5
+    assert sum(figures[f"outages.{name}"] or 0 for name in NAMES) == 5
     assert (figures["excess_lag_event_s"] or 0) > 0
     assert figures["acknowledged"] == figures["applied"] == 300 * 8
 

@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 import pytest
 from msgspec import Meta, Struct
 
-from harness.__main__ import main
 from harness.check.figures import FigureName, figure_names, unit_of
-from harness.cli.listing import duration, figures_of, overview
+from harness.cli.list import duration, figures_of, overview
+from harness.cli.shopbench import main
 from harness.conduct.conduct import Stage, conduct, parameters_of
 from harness.gate.loop import Gate, GateParameters
 from harness.host.clock import SystemClock

@@ -28,24 +28,9 @@
 
   // Words ----------------------------------------------------------------------------------------------------
 
-  function significant(value, digits = 3) {
-    if (value === 0) return "0";
-    const rounded = Number(value.toPrecision(digits));
-    const places = Math.min(9, Math.max(0, digits - 1 - Math.floor(Math.log10(Math.abs(rounded)))));
-    return rounded.toLocaleString("en-US", { maximumFractionDigits: places });
-  }
-  function duration(micros) {
-    if (micros < 1e3) return significant(micros) + " µs";
-    if (micros < 1e6) return significant(micros / 1e3) + " ms";
-    return seconds(micros / 1e6);
-  }
-  function seconds(value) {
-    if (value < 120) return significant(value) + " s";
-    const whole = Math.round(value);
-    return whole < 7200
-      ? Math.floor(whole / 60) + " min " + (whole % 60) + " s"
-      : Math.floor(whole / 3600) + " h " + Math.floor((whole % 3600) / 60) + " min";
-  }
+  const significant = quantities.plain;
+  const duration = (micros) => quantities.duration(micros, quantities.plain);
+  const seconds = (value) => quantities.seconds(value, quantities.plain);
   const count = (value) => Math.round(value).toLocaleString("en-US");
   const millis = (micros) => (micros === null ? "–" : (micros / 1000).toFixed(3));
 

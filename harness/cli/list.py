@@ -13,9 +13,15 @@ from __future__ import annotations
 import itertools
 import textwrap
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
+import typer
+
+from harness.check.checkers import EXIT_PASS
 from harness.check.figures import FigureName
+from harness.cli.options import NamesArgument, chosen, taking
+from harness.cli.shown import say
 from harness.conduct.conduct import Scenario, parameters_of
 from harness.record.parameters import Parameter, described, told
 
@@ -24,6 +30,24 @@ _INDENT = " " * 4
 _COLUMN = 32
 # With these a meaning goes on where its unit has ended.
 _GO_ON = frozenset({"of", "that", "from", "until", "as", "who", "in"})
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command line says."""
+
+    names: NamesArgument = None
+    figures: Annotated[
+        bool, typer.Option("--figures", help="List the figures of the scenarios, with units, for budgets.")
+    ] = False
+
+
+@taking(Asked)
+def list_command(asked: Asked) -> int:
+    """List the scenarios and their parameters: meaning, unit and choices, and how long each profile takes."""
+    for scenario in chosen(asked.names or []):
+        for line in figures_of(scenario) if asked.figures else overview(scenario):
+            say(line)
+    return EXIT_PASS
 
 
 def overview(scenario: Scenario) -> Iterator[str]:

@@ -4,7 +4,7 @@
     /stats/requests        Locust's answer; our percentiles are added, for a table of its own making
     /swarm                 a form that cannot be is answered in words, before Locust sees it
     /shopbench/            a page of our own with all of it: the way out if Locust's page changes
-    /shopbench/live        what is new since a cursor (harness/locust/live.py), asked for once a second
+    /shopbench/live        what is new since a cursor (harness/locust/view.py), asked for once a second
     /shopbench/fault       POST {"action": "stop" | "kill" | "freeze" | "start"}
     /shopbench/report      the report of the last run
     /user                  closed: it would set any attribute of a user, here and on workers
@@ -28,31 +28,29 @@ of no drain. The schedule has that length already, and its end ends the test; so
 
 from __future__ import annotations
 
-import shutil
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from flask import Blueprint, Response, request, send_file, send_from_directory
 from werkzeug.datastructures import ImmutableMultiDict
 
-from harness.conduct.conduct import LoadScenario, ParameterError, flags_of
+from harness.conduct.conduct import ParameterError
 from harness.locust.form import (
-    LOCUSTS_OWN,
     PROFILE,
+    check_server,
     extra_options,
     fields_of,
     options_after,
     prefilled,
     taken,
 )
-from harness.locust.live import Cursor, Percentiles, Snapshot, View
-from harness.nemesis.faults import FaultError, FaultName, FaultRefusedError
-from harness.server.named import is_url
-from harness.server.servers import ServerError, client_for
-from harness.server.url import ServerUrl, without_secrets
+from harness.locust.snapshot import Cursor, Percentiles, Snapshot
+from harness.locust.view import View
+from harness.nemesis.faults import fault_kinds
+from harness.nemesis.nemesis import FaultError, FaultRefusedError
+from harness.server.url import without_secrets
 
 STATIC = Path(__file__).parent / "static"
 TABS = {
@@ -79,13 +77,17 @@ _LARGEST_ORDER_BYTES = 1_000
 # Locust's page asks again only while the last state that it was told is running or spawning: told one of these, it
 # would never learn that the test has stopped.
 _ENDING = {"cleanup", "stopping"}
-_DONE = {"stop": "was stopped", "kill": "was killed", "freeze": "was frozen"}
+if TYPE_CHECKING:
+    Action = str
+else:
+    # What there are buttons for, whoever has added it.
+    Action = Literal[(*(name for name, kind in fault_kinds().items() if kind.button), "start")]
 
 
 class FaultOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a button asks for."""
 
-    action: Literal["stop", "kill", "freeze", "start"]
+    action: Action
     target: str = "crm"
 
 
@@ -141,23 +143,6 @@ def table_rows(rows: Sequence[Percentiles]) -> list[dict[str, Any]]:
 
 def _ms(value_us: int | None) -> float | None:
     return None if value_us is None else value_us / 1000
-
-
-def check_server(which: ServerUrl | str) -> None:
-    """Refuse what cannot name a server; whether it answers is seen when the run starts.
-
-    Raises:
-        ParameterError: neither `embedded`, nor a program that is there, nor a URL of a Redis server.
-    """
-    if isinstance(which, ServerUrl) or is_url(which):
-        try:
-            client_for(which).close()
-        except ServerError as error:
-            raise ParameterError(str(error)) from error
-    elif which != "embedded" and shutil.which(which) is None:
-        raise ParameterError(
-            f"{without_secrets(which)!r} is neither a server program, nor a redis:// URL, nor 'embedded'"
-        )
 
 
 class _Web:
@@ -258,9 +243,8 @@ class _Web:
         if order.action == "start":
             nemesis.heal_now(order.target)
             return f"{order.target.upper()} is back"
-        name: FaultName = order.action
-        nemesis.inject_now(name, order.target)
-        return f"{order.target.upper()} {_DONE[order.action]}"
+        nemesis.inject_now(order.action, order.target)
+        return f"{order.target.upper()} was {fault_kinds()[order.action].participle}"
 
     def report(self) -> Response:
         record = self._session.record
@@ -341,7 +325,8 @@ class _Web:
             return response
         if request.endpoint == "locust.index":
             script = (
-                '<link rel="stylesheet" href="./shopbench/live.css"><script src="./shopbench/live.js"></script>'
+                '<link rel="stylesheet" href="./shopbench/live.css">'
+                '<script src="./shopbench/quantities.js"></script><script src="./shopbench/live.js"></script>'
             )
             page = response.get_data(as_text=True)
             response.set_data(page.replace("</body>", f"{script}</body>", 1))
@@ -387,6 +372,7 @@ def add_to_web_ui(session: Any, web_ui: Any) -> None:
         "/live": web.live,
         "/report": web.report,
         "/": lambda: send_from_directory(STATIC, "page.html", max_age=0),
+        "/quantities.js": lambda: send_from_directory(STATIC, "quantities.js", max_age=0),
         "/live.js": lambda: send_from_directory(STATIC, "live.js", max_age=0),
         "/live.css": lambda: send_from_directory(STATIC, "live.css", max_age=0),
     }
@@ -410,30 +396,3 @@ def add_to_web_ui(session: Any, web_ui: Any) -> None:
             {"href": "./shopbench/", "title": "Lag, percentiles, faults and ledger on one page (ours)"},
         ],
     )
-
-
-def command_of(
-    scenario: LoadScenario,
-    given: Mapping[str, str],
-    *,
-    host: str,
-    port: int,
-    others: Mapping[str, str],
-    lists: Mapping[str, Sequence[str]] | None = None,
-) -> list[str]:
-    """The command line of a Locust that has a scenario's file, and a web UI.
-
-    Args:
-        given: parameters of the scenario, as text.
-        host, port: that the web UI is served on.
-        others: options of Locust's.
-        lists: options that may be given several times.
-    """
-    flags = {**LOCUSTS_OWN, **flags_of(scenario)}
-    options = {**others, **{flags[name]: value for name, value in given.items()}}
-    # All of them at once: the load waits for the last.
-    options["spawn-rate"] = options["users"]
-    path = sys.modules[type(scenario).__module__].__file__
-    command = [sys.executable, "-P", "-m", "locust", "-f", str(path), "--web-host", host, "--web-port", str(port)]
-    command += [f"--{option}={value}" for option, values in (lists or {}).items() for value in values]
-    return [*command, *(f"--{option}={value}" for option, value in options.items())]

@@ -1,0 +1,141 @@
+"""What several commands ask for: their common options, each with its help, and scenarios and parameters by name.
+
+A command is given one struct, whose fields are its arguments and options as typer knows them:
+
+    class Asked(msgspec.Struct, frozen=True, kw_only=True):
+        name: ScenarioArgument
+        seed: SeedOption = 1
+
+    @taking(Asked)
+    def some_command(asked: Asked) -> int: ...
+
+So what was asked for can be handed on whole. Typer by itself wants a parameter for each: fifteen for `run`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+import typer
+
+from harness.conduct.conduct import Scenario
+from harness.record.parameters import nearest
+from harness.server.named import VARIABLE
+
+A = TypeVar("A", bound=msgspec.Struct)
+
+
+class UsageError(Exception):
+    """Something on the command line that cannot be; its text is one clear line."""
+
+
+def taking(asked: type[A]) -> Callable[[Callable[[A], int]], Callable[..., int]]:
+    """Make a command of a function: typer asks for each field of a struct, the function is given the struct."""
+    fields = msgspec.structs.fields(asked)
+
+    def command_of(function: Callable[[A], int]) -> Callable[..., int]:
+        def command(**given: Any) -> int:
+            return function(asked(**given))
+
+        command.__doc__ = function.__doc__
+        command.__annotations__ = {field.name: field.type for field in fields}
+        command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [
+                inspect.Parameter(
+                    field.name,
+                    inspect.Parameter.KEYWORD_ONLY,
+                    default=inspect.Parameter.empty if field.required else field.default,
+                    annotation=field.type,
+                )
+                for field in fields
+            ]
+        )
+        return command
+
+    return command_of
+
+
+def catalog() -> dict[str, Scenario]:
+    """All scenarios, by name."""
+    from scenarios.catalog import SCENARIOS
+
+    return SCENARIOS
+
+
+def completed(incomplete: str) -> list[str]:
+    """The scenarios that a shell may complete a word to."""
+    return [name for name in catalog() if name.startswith(incomplete)]
+
+
+def chosen(names: Sequence[str]) -> list[Scenario]:
+    """Scenarios by their names, each once; all of them where none is named.
+
+    Raises:
+        UsageError: there is none of such a name.
+    """
+    known = catalog()
+    for name in names:
+        if name not in known:
+            raise UsageError(f"there is no scenario {name!r}; {there_are(name, known)}")
+    return [known[name] for name in dict.fromkeys(names or known)]
+
+
+def check_profile(profile: str, scenarios: Sequence[Scenario]) -> None:
+    """See to it that a profile is one of these scenarios'.
+
+    Raises:
+        UsageError: none of them has it.
+    """
+    known = dict.fromkeys(name for scenario in scenarios for name in scenario.profiles)
+    if profile not in known:
+        raise UsageError(f"there is no profile {profile!r}; {there_are(profile, known)}")
+
+
+def there_are(name: str, names: Collection[str]) -> str:
+    """Which there are, the one that was meant in front as far as it can be guessed."""
+    near = nearest(name, names)
+    return f"{f'did you mean {near}? ' if near else ''}there are {', '.join(names)}"
+
+
+def given_parameters(parameters: Sequence[str]) -> dict[str, str]:
+    """Parameters by name, from words such as `rate_per_s=500`.
+
+    Raises:
+        UsageError: a word that is none.
+    """
+    pairs = [text.partition("=") for text in parameters]
+    for name, equals, _ in pairs:
+        if not equals or not name:
+            raise UsageError(f"a parameter is given as NAME=VALUE, not {name!r}")
+    return {name: value for name, _, value in pairs}
+
+
+NamesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(help="Names of scenarios. Default: all of them.", autocompletion=completed),
+]
+ServerOption = Annotated[
+    str | None,
+    typer.Option(
+        help=f"embedded, a server program, or a redis:// URL. Default: the value of {VARIABLE}, or embedded."
+    ),
+]
+ServerFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="A file that holds that URL. Use it for a password, since every user can read a command line."
+    ),
+]
+ProfileOption = Annotated[str, typer.Option(help="Length and size of the run: smoke, quick, standard or full.")]
+ParamOption = Annotated[
+    list[str] | None, typer.Option("--param", "-p", help="NAME=VALUE: sets a parameter. May be repeated.")
+]
+SeedOption = Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn at random.")]
+BudgetOption = Annotated[Path | None, typer.Option(help="A file of limits, such as slo.toml.")]
+HistoryOption = Annotated[Path | None, typer.Option(help="Append the figures of the run to this file.")]
+RunsOption = Annotated[Path, typer.Option(help="Directory in which run directories are made.")]
+RunArgument = Annotated[Path, typer.Argument(help="A run directory.")]
