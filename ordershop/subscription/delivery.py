@@ -36,6 +36,9 @@ class NoEvent(NamedTuple):
 Received = Delivery | NoEvent
 ID_OF: Callable[[Received], EventId] = itemgetter(0)
 RAW_ID_OF: Callable[[Received], bytes] = itemgetter(-1)
+# Where an entry stands: its stream, and its ID there.
+Key = tuple[str, bytes]
+key_of: Callable[[Received], Key] = itemgetter(-2, -1)
 
 
 class AwayError(Exception):

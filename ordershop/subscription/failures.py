@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from ordershop.subscription.delivery import Delivery, Received
+from ordershop.subscription.delivery import Delivery, Key, key_of
 
 _FIRST_WAIT_S = 0.05
 _MAX_DOUBLINGS = 10
@@ -30,7 +30,7 @@ class Failure(NamedTuple):
     at_s: float
 
 
-class Failures:
+class Failures(dict[Key, Failure]):
     """The events that wait to be tried again.
 
     Args:
@@ -38,53 +38,31 @@ class Failures:
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__()
         self._clock = clock
-        self._waiting: dict[tuple[str, bytes], Failure] = {}
         self._retry_at = 0.0
-
-    def __contains__(self, each: Received) -> bool:
-        return (each.stream, each.raw_id) in self._waiting
-
-    def has(self, stream: str, raw_id: bytes) -> bool:
-        """Whether an event waits to be tried again."""
-        return (stream, raw_id) in self._waiting
 
     @property
     def are_due(self) -> bool:
         """Whether there are some, and it is time to try them again."""
-        return bool(self._waiting) and self._clock() >= self._retry_at
+        return bool(self) and self._clock() >= self._retry_at
 
     def patience_ms(self, now: float, most: int) -> int:
         """How long may be waited for something else: no longer than until they are due."""
-        if not self._waiting:
-            return most
-        return max(1, min(most, int((self._retry_at - now) * 1000)))
+        return max(1, min(most, int((self._retry_at - now) * 1000))) if self else most
 
     def add(self, delivery: Delivery, times: int, *, raised: bool) -> None:
         """Note that the effect of an event has failed, for the so many-th time."""
         now = self._clock()
-        self._waiting[delivery.stream, delivery.raw_id] = Failure(delivery, times, raised, now)
+        self[key_of(delivery)] = Failure(delivery, times, raised, now)
         self._retry_at = now + _FIRST_WAIT_S * 2 ** min(times - 1, _MAX_DOUBLINGS)
 
-    def pop(self, each: Received) -> Failure | None:
-        """Forget an event, and answer what was known of it."""
-        return self._waiting.pop((each.stream, each.raw_id), None)
-
-    def forget(self, events: Iterable[Received]) -> None:
-        """Forget some events: they had their effect."""
-        if self._waiting:
-            for each in events:
-                self.pop(each)
-
-    def forget_ids(self, stream: str, raw_ids: Iterable[bytes]) -> None:
-        """Forget some events of a stream: they come again."""
-        for raw_id in raw_ids:
-            self._waiting.pop((stream, raw_id), None)
-
-    def clear(self) -> None:
-        """Forget all."""
-        self._waiting.clear()
+    def forget(self, keys: Iterable[Key]) -> None:
+        """Forget some events: they had their effect, or come again."""
+        if self:
+            for key in keys:
+                self.pop(key, None)
 
     def in_order(self) -> list[Failure]:
         """All of them, in the order of events."""
-        return sorted(self._waiting.values(), key=lambda failure: failure.delivery.id)
+        return sorted(self.values(), key=lambda failure: failure.delivery.id)

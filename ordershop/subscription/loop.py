@@ -27,7 +27,7 @@ from ordershop.entities import Topic
 from ordershop.events import Action, Keys
 from ordershop.server.url import Address
 from ordershop.subscription.checkpoint import Checkpoint
-from ordershop.subscription.delivery import AwayError, Delivery, Effect, NoEvent, Received, Stop
+from ordershop.subscription.delivery import AwayError, Delivery, Effect, NoEvent, Received, Stop, key_of
 from ordershop.subscription.failures import Failure, Failures
 from ordershop.subscription.group import Group
 from ordershop.subscription.link import Link
@@ -208,7 +208,7 @@ class Subscription:
         for stream in self._sources:
             in_hand = set(self._reader.merge.raw_ids(stream))
             claimed = self._group.take_over(stream, self._settings.claim_after_ms)
-            taken_over = sum(raw not in in_hand and not self._failures.has(stream, raw) for raw in claimed)
+            taken_over = sum(raw not in in_hand and (stream, raw) not in self._failures for raw in claimed)
             if taken_over:
                 log.warning("%s: took over %d pending events of a silent consumer", self._name, taken_over)
                 self._reader.read_pending(stream)
@@ -243,8 +243,8 @@ class Subscription:
         self._hold_on()
         if self._taken is before:
             return deliveries
-        held = {(each.stream, each.raw_id) for each in self._taken}
-        return [each for each in deliveries if (each.stream, each.raw_id) in held]
+        held = set(map(key_of, self._taken))
+        return [each for each in deliveries if key_of(each) in held]
 
     # Effects -------------------------------------------------------------------------------------------
 
@@ -291,7 +291,7 @@ class Subscription:
     def _note_raised(self, effect: Effect, deliveries: list[Delivery], stop: Stop, error: Exception) -> None:
         """Note the failure of one delivery; of several, try each alone, so that only those at fault fail."""
         if len(deliveries) == 1:
-            if deliveries[0] not in self._failures:
+            if key_of(deliveries[0]) not in self._failures:
                 log.error("%s: the effect of %s raised", self._name, deliveries[0].event_id, exc_info=error)
             self._note(deliveries, deliveries, error)
             return
@@ -307,17 +307,17 @@ class Subscription:
     def _note(self, tried: list[Delivery], failed: list[Delivery], error: Exception | None = None) -> None:
         if not self._at_least_once:
             return
-        failed_ids = {(each.stream, each.raw_id) for each in failed}
-        self._note_done([e for e in tried if (e.stream, e.raw_id) not in failed_ids] if failed else tried)
+        at_fault = set(map(key_of, failed))
+        self._note_done([each for each in tried if key_of(each) not in at_fault] if failed else tried)
         for delivery in failed:
             self._note_failure(delivery, error)
 
     def _note_done(self, entries: Sequence[Received]) -> None:
-        self._failures.forget(entries)
+        self._failures.forget(map(key_of, entries))
         self._group.note_done(entries)
 
     def _note_failure(self, delivery: Delivery, error: Exception | None) -> None:
-        known = self._failures.pop(delivery)
+        known = self._failures.pop(key_of(delivery), None)
         times = (known.times if known else self._group.deliveries_so_far(delivery) - 1) + 1
         if times >= self._settings.max_deliveries:
             self._group.park(delivery, times, repr(error) if error else "the effect answered it as failed")
@@ -343,7 +343,7 @@ class Subscription:
         delivery = failure.delivery
         if not self._still_ours(delivery.stream, [delivery.raw_id], self._clock() - failure.at_s):
             log.warning("%s: event %s has failed here, and is another's now", self._name, delivery.event_id)
-            self._failures.pop(delivery)
+            del self._failures[key_of(delivery)]
             return False
         self._group.count_once_more(delivery)
         return True

@@ -150,5 +150,5 @@ class Reader:
             else:
                 self._pending_from[stream] = entries[-1][0].decode()
             raw_ids = self._link.read("XREADGROUP", lambda page: [entry[0] for entry in page], entries)
-            self._failures.forget_ids(stream, raw_ids)
+            self._failures.forget((stream, raw_id) for raw_id in raw_ids)
         return pending
