@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.server.servers import OwnServer
+from harness.server.own import OwnServer
 from ordershop.async_store import AsyncEventStore
 from ordershop.codec import CHUNK, PAGE
 from ordershop.entities import Customer, Entity, Order, Topic
