@@ -1,8 +1,8 @@
 """The start form at work: what Locust's page offers, and what becomes of it when Start is pressed.
 
-What a form offers and what of it is taken, `harness.locust.form` decides; here it is asked before Locust sees a form:
+What a form offers and what of it is taken, `harness.locust.form` decides. It is asked before Locust sees a form:
 
-    POST /swarm    a form that cannot be, or comes too early, is answered in words; else Locust gets what is left of it
+    POST /swarm    what cannot be, or comes too early, is answered in words; else Locust gets what is left of it
     POST /user     closed: it would set any attribute of a user, here and on workers
 """
 
