@@ -32,15 +32,15 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 from msgspec.structs import replace
 
-from harness.account.ledger import PRODUCER_BITS
+from harness.account.event_ids import PRODUCER_BITS
 from harness.check import checkers as checking
 from harness.check.figures import figure_names
 from harness.conduct.conduct import PUMPED, Findings, Stage, answered
 from harness.load.pacing import Pacer, Poisson, Shape, shaped
 from harness.load.settings import PumpSettings
 from harness.locust.locustfile import locustfile
+from harness.measure.hlog import LatencyLog
 from harness.measure.probes import HostLoad, Probe, Sampler
-from harness.measure.recording import LatencyLog
 from harness.measure.server_events import server_probes
 from harness.measure.timeline import History
 from harness.record.run import Record
@@ -94,6 +94,7 @@ class Append:
     """Appends at a fixed rate, open loop."""
 
     name = "append"
+    place = 10
     summary = "how fast is an append, at a rate, for each durability?"
     parameters = AppendParameters
     commands = PRODUCERS

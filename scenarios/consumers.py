@@ -43,14 +43,15 @@ import redis
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from harness.account.ledger import sequences_of, set_of
+from harness.account.event_ids import sequences_of
+from harness.account.ledger import set_of
 from harness.check import checkers as checking
 from harness.check.figures import figure_names
 from harness.conduct.conduct import PUMPED, Findings, ParameterError, ScenarioError, Stage
 from harness.load.pacing import constant
 from harness.locust.locustfile import locustfile
+from harness.measure.hlog import LatencyLog
 from harness.measure.probes import InHand, Sampler
-from harness.measure.recording import LatencyLog
 from harness.measure.timeline import History, Mark
 from harness.nemesis.faults import fault_kinds, faults_of
 from harness.nemesis.nemesis import FaultError, Nemesis
@@ -122,6 +123,7 @@ class Consumers:
     """A group of consumers, worked on under load."""
 
     name = "consumers"
+    place = 80
     summary = "can the consumers of a group restart, leave and join under load, and is every event still handled?"
     parameters = ConsumersParameters
     commands = PRODUCERS | CONSUMERS | {"xautoclaim", "xclaim", "xgroup|delconsumer", "xinfo|consumers"}

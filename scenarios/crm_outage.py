@@ -46,17 +46,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from msgspec import Meta, Struct
 from msgspec.structs import replace
-from numpy.typing import NDArray
 
+from harness.arrays import Int64s
 from harness.check import checkers as checking
 from harness.check.figures import figure_names
 from harness.check.ratio import Ratio, ratios, seconds_of
 from harness.conduct.conduct import PUMPED, Findings, ParameterError, ScenarioError, Stage
 from harness.load.pacing import constant
 from harness.locust.locustfile import locustfile
+from harness.measure.hlog import LatencyLog
 from harness.measure.outcomes import OK, UNKNOWN
 from harness.measure.probes import InHand, Sampler
-from harness.measure.recording import LatencyLog
 from harness.measure.timeline import FaultWindow, History, Mark
 from harness.nemesis.faults import fault_kinds
 from harness.nemesis.kind import FaultKind
@@ -80,8 +80,6 @@ from scenarios.line.recovery import (
 from scenarios.line.targets import TARGETS, target_of
 from scenarios.shop.shop import GROUP
 from scenarios.told import Told, arrived_said, by_hand_said, lost_said, told_of, twice_said
-
-Int64s = NDArray[np.int64]
 
 if TYPE_CHECKING:
     Way = str
@@ -190,6 +188,7 @@ class CrmOutage:
     """Something that a consumer needs breaks under load and heals."""
 
     name = "crm_outage"
+    place = 40
     summary = "a consumer is killed under load: is every event accounted for, and how long does recovery take?"
     parameters = OutageParameters
     commands = PRODUCERS | CONSUMERS

@@ -41,8 +41,8 @@ from harness.load.driver import Drive, Journeys
 from harness.load.pacing import Pacer, Shape, shaped
 from harness.load.settings import PumpResult
 from harness.locust.locustfile import locustfile
+from harness.measure.hlog import LatencyLog
 from harness.measure.probes import GroupLag, HostLoad, Probe, Sampler
-from harness.measure.recording import LatencyLog
 from harness.measure.server_events import server_probes
 from ordershop.event_store import EventStore, connect
 from ordershop.events import EventId, Keys
@@ -102,6 +102,7 @@ class Journey:
     """Shoppers at the shop's gateway."""
 
     name = "journey"
+    place = 60
     summary = "how fast is the shop over HTTP, when each action of a shopper is due by a schedule?"
     parameters = JourneyParameters
     commands = PRODUCERS | READERS | CONSUMERS

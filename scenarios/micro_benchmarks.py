@@ -53,6 +53,7 @@ class Micro:
     """The micro-benchmarks, run by pytest-benchmark."""
 
     name = "micro"
+    place = 70
     summary = "what does each single step cost, compared with the bare command?"
     parameters = MicroParameters
     figures = figure_names(

@@ -35,14 +35,14 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from msgspec import Meta, Struct
 from msgspec.structs import replace
-from numpy.typing import NDArray
 
+from harness.arrays import Int64s
 from harness.check import checkers as checking
 from harness.check.figures import figure_names
 from harness.conduct.conduct import PUMPED, Findings, ParameterError, ScenarioError, Stage
 from harness.load.pacing import Pacer, constant
 from harness.locust.locustfile import locustfile
-from harness.measure.recording import LatencyLog
+from harness.measure.hlog import LatencyLog
 from harness.measure.timeline import FaultWindow, History
 from harness.nemesis.faults import fault_kinds
 from harness.nemesis.plan import Fault, random_plan
@@ -51,8 +51,6 @@ from scenarios.line.account import ACCOUNT, add_account, add_lag, add_line_arriv
 from scenarios.line.line import Delivery, Line, LineSettings
 from scenarios.line.recovery import back_after_s, excess_lag_event_s
 from scenarios.told import Told, arrived_said, by_hand_said, lost_said, told_of, twice_said
-
-Int64s = NDArray[np.int64]
 
 # Before the first fault, and after the last.
 LEAD_S = 1.5
@@ -141,6 +139,7 @@ class RandomFaults:
     """A line on which something breaks all the time."""
 
     name = "random_faults"
+    place = 50
     wants_own_server = True
     summary = "do many random outages lose an event, or cause an effect twice?"
     parameters = RandomFaultsParameters

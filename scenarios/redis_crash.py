@@ -48,15 +48,16 @@ import numpy as np
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from harness.account.ledger import Account, Losses
+from harness.account.ledger import Account
+from harness.account.losses import Losses
 from harness.check import checkers as checking
 from harness.check.figures import figure_names
 from harness.conduct.conduct import PUMPED, Findings, ParameterError, ScenarioError, Stage
 from harness.host.clock import Clock
 from harness.load.pacing import constant
 from harness.locust.locustfile import locustfile
+from harness.measure.hlog import LatencyLog
 from harness.measure.outcomes import OK, UNKNOWN
-from harness.measure.recording import LatencyLog
 from harness.measure.timeline import Entry, FaultWindow, History, Mark, Phase, Reading, SlowMark
 from harness.nemesis.plan import Fault
 from harness.record.run import Verdict
@@ -112,6 +113,7 @@ class RedisCrash:
     """Redis is killed under load, once for each durability."""
 
     name = "redis_crash"
+    place = 100
     wants_own_server = True
     summary = "Redis is killed under load: which acknowledged events are gone?"
     parameters = CrashParameters

@@ -30,7 +30,7 @@ import redis
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from harness.account.ledger import event_id
+from harness.account.event_ids import event_id
 from harness.check.figures import figure_names
 from harness.conduct.conduct import PUMPED, Findings, Stage, answered
 from harness.load.driver import Drive, Journeys
@@ -92,6 +92,7 @@ class Replay:
     """Replays a topic to its entities, at three sizes."""
 
     name = "replay"
+    place = 20
     summary = "how fast are entities rebuilt from their events, and does the speed hold as the history grows?"
     parameters = ReplayParameters
     commands = PRODUCERS | READERS

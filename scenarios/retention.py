@@ -49,8 +49,8 @@ from harness.check.figures import figure_names
 from harness.conduct.conduct import PUMPED, Findings, ParameterError, ScenarioError, Stage
 from harness.load.pacing import constant
 from harness.locust.locustfile import locustfile
+from harness.measure.hlog import LatencyLog
 from harness.measure.probes import Sample, Sampler
-from harness.measure.recording import LatencyLog
 from harness.measure.timeline import History, Mark
 from harness.nemesis.plan import Fault
 from harness.record.run import Verdict
@@ -126,6 +126,7 @@ class Retention:
     """Streams that are trimmed under load, while a consumer is away for some of the time."""
 
     name = "retention"
+    place = 90
     summary = "does trimming keep the streams short, without removing an event that a consumer still needs?"
     parameters = RetentionParameters
     commands = PRODUCERS | CONSUMERS | {"xtrim", "memory|usage"}

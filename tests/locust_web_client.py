@@ -173,7 +173,11 @@ def faults_by_hand(asked: Asked) -> None:
 def orders_that_cannot_be(asked: Asked) -> None:
     """JSON of the right shape, from here: everything else is refused, and nothing is done."""
     with asked.run_with_faults() as done:
-        assert asked.fault({"action": "explode"})[0] == 400
+        for action in ("explode", "poison"):
+            assert asked.fault({"action": action}) == (
+                400,
+                f"{action!r} cannot be done by hand; there are stop, kill, freeze and start",
+            )
         assert asked.fault({"action": "kill", "force": True})[0] == 400
         assert asked.fault(["kill"])[0] == 400
         assert asked.fault({"action": "kill", "target": "mail"}) == (
@@ -283,7 +287,7 @@ def locusts_table_gets_our_percentiles(asked: Asked) -> None:
 
     from harness.conduct.conduct import Findings
     from harness.locust.view import Measured
-    from harness.measure.recording import Recorder
+    from harness.measure.recorder import Recorder
 
     recorder = Recorder()
     due = np.zeros(1, np.int64)

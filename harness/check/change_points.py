@@ -33,10 +33,8 @@ from statistics import median
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from harness.arrays import Floats, Int64s
 
 LEAST = 4
 ALPHA = 0.001
@@ -139,14 +137,14 @@ def _standing_out(series: Floats, *, only_splits: bool = False) -> tuple[int, in
     return (int(begins[place]), int(ends[place]), p) if p <= ALPHA else None
 
 
-def _doubled_ranks(series: Floats) -> Ints:
+def _doubled_ranks(series: Floats) -> Int64s:
     """Ranks, from 1, times two; equal values share the mean of theirs, which is then whole."""
     ordered = np.sort(series)
-    ranks: Ints = np.searchsorted(ordered, series, "left") + np.searchsorted(ordered, series, "right") + 1
+    ranks: Int64s = np.searchsorted(ordered, series, "left") + np.searchsorted(ordered, series, "right") + 1
     return ranks
 
 
-def _stretches(count: int, *, only_splits: bool) -> tuple[Ints, Ints]:
+def _stretches(count: int, *, only_splits: bool) -> tuple[Int64s, Int64s]:
     """Where stretches begin and end, so that they and what they leave on a side are long enough for a level."""
     begins = [0] if only_splits else [0, *range(LEAST, count)]
     pairs = [(begin, end) for begin in begins for end in range(begin + LEAST, count - LEAST + 1)]
@@ -180,7 +178,7 @@ def _surprise(ranks: tuple[int, ...]) -> Floats:
     return rounded
 
 
-def _scores(ranks: Ints, begins: Ints, ends: Ints, surprise: Floats) -> Floats:
+def _scores(ranks: Int64s, begins: Int64s, ends: Int64s, surprise: Floats) -> Floats:
     """How much each stretch stands out, row by row."""
     sums = np.zeros((len(ranks), ranks.shape[1] + 1), np.int64)
     np.cumsum(ranks, axis=1, out=sums[:, 1:])

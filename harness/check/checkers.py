@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from harness.account.ledger import Account, Losses, Order
+from harness.account.ledger import Account
+from harness.account.losses import Losses
+from harness.account.order import Order
 from harness.check.ratio import Ratio
 from harness.measure.failures import Failure, in_words
-from harness.measure.recording import Histogram
+from harness.measure.histogram import Histogram
 from harness.record.run import Status, Verdict, WorkerShare
 
 # The exit codes of `shopbench run`.

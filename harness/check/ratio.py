@@ -36,9 +36,10 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from harness.measure.recording import Interval, SparseHistogram, highest_at
+from harness.arrays import Floats, Int64s
+from harness.measure.histogram import SparseHistogram, highest_at
+from harness.measure.recorder import Interval
 
 RESAMPLES = 1_000
 CONFIDENCE = 0.95
@@ -47,9 +48,6 @@ FEWEST_SECONDS = 8
 FEWEST_BEYOND = 10
 # A span of an hour is drawn in parts of six seconds: the same answer, in a sixth of the time.
 _MOST_SECONDS = 600
-
-Floats = NDArray[np.float64]
-Counts = NDArray[np.int64]
 
 
 class Ratio(msgspec.Struct, frozen=True):
@@ -68,7 +66,7 @@ class Ratio(msgspec.Struct, frozen=True):
 class Seconds(msgspec.Struct, frozen=True):
     """The histograms of a tag's seconds as a matrix: `counts[second, column]`, of values `values_us[column]`."""
 
-    values_us: Counts
+    values_us: Int64s
     counts: Floats
 
     @property
@@ -112,7 +110,7 @@ def quantile_us(seconds: Seconds, cumulative: Floats, q: float) -> Floats:
     Args:
         seconds: the span.
         cumulative: its sums.
-        q: 0 to 1; its rank as `harness.measure.recording.Histogram.quantiles_us` has it.
+        q: 0 to 1; its rank as `harness.measure.histogram.Histogram.quantiles_us` has it.
     """
     totals = cumulative[:, -1]
     wanted = min(q, 1.0) * totals

@@ -84,6 +84,17 @@ def chosen(names: Sequence[str]) -> list[Scenario]:
     return [known[name] for name in dict.fromkeys(names or known)]
 
 
+def check_profile(profile: str, scenarios: Sequence[Scenario]) -> None:
+    """See to it that a profile is one of these scenarios'.
+
+    Raises:
+        UsageError: none of them has it.
+    """
+    known = dict.fromkeys(name for scenario in scenarios for name in scenario.profiles)
+    if profile not in known:
+        raise UsageError(f"there is no profile {profile!r}; {there_are(profile, known)}")
+
+
 def there_are(name: str, names: Collection[str]) -> str:
     """Which there are, the one that was meant in front as far as it can be guessed."""
     near = nearest(name, names)

@@ -23,10 +23,10 @@ from harness.cli.options import (
     ServerFileOption,
     ServerOption,
     UsageError,
+    check_profile,
     chosen,
     given_parameters,
     taking,
-    there_are,
 )
 from harness.cli.plan import check_server, plan_of
 from harness.cli.recorded import budgets_of, check_history, command_line, conclude, held_to, new_directory
@@ -91,12 +91,9 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 @taking(Asked)
 def run_command(asked: Asked) -> int:
     """Run scenarios, and write their record and report."""
-    from scenarios.catalog import PROFILES
-
-    if asked.profile not in PROFILES:
-        raise UsageError(f"there is no profile {asked.profile!r}; {there_are(asked.profile, PROFILES)}")
     plan = _plan_of_cores(asked.cores)
     scenarios = chosen(asked.names or [])
+    check_profile(asked.profile, scenarios)
     which = server_named(asked.server, asked.server_file, os.environ)
     if not asked.names and is_url(which):
         scenarios = _without_own_server(scenarios)

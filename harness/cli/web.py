@@ -21,11 +21,11 @@ from harness.cli.options import (
     ServerOption,
     UsageError,
     catalog,
+    check_profile,
     chosen,
     completed,
     given_parameters,
     taking,
-    there_are,
 )
 from harness.cli.shown import say
 from harness.conduct.conduct import LoadScenario, parameters_of
@@ -70,8 +70,7 @@ def web_command(asked: Asked) -> int:
 
     scenario = _drivable(asked.name)
     given = given_parameters(asked.param or [])
-    if asked.profile not in scenario.profiles:
-        raise UsageError(f"there is no profile {asked.profile!r}; {there_are(asked.profile, scenario.profiles)}")
+    check_profile(asked.profile, [scenario])
     parameters = parameters_of(scenario, asked.profile, given)
     users = asked.users or getattr(parameters, "users", None) or getattr(parameters, "connections", 1)
     lists = {

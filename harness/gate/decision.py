@@ -47,9 +47,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.arrays import Floats
 from harness.record.run import Status, Verdict
 
-Floats = NDArray[np.float64]
 Outcome = Literal["pass", "fail", "inconclusive", "contaminated"]
 
 # Of all rounds' time, the shares after which the gate looks.

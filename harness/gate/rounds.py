@@ -40,8 +40,8 @@ import hiredis
 import msgspec
 import numpy as np
 import psutil
-from numpy.typing import NDArray
 
+from harness.arrays import Int64s
 from harness.gate.side import Between, Block, Opened, Operation, Ready, Refused, SideSettings
 from harness.host.child import Child, ChildError
 from harness.host.clock import Clock
@@ -50,7 +50,6 @@ from harness.server.dial import open_socket
 from harness.server.servers import Durability, Server, ServerError, open_server
 from harness.server.url import ServerUrl
 
-Int64s = NDArray[np.int64]
 Side = Literal["baseline", "candidate"]
 SIDES: tuple[Side, Side] = ("baseline", "candidate")
 

@@ -30,12 +30,11 @@ from typing import Any, Literal, Self
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
+from harness.arrays import Int64s
 from harness.host.child import Channel, ChildError
 from harness.host.clock import Clock, SystemClock
 
-Int64s = NDArray[np.int64]
 _OURS = __name__.partition(".")[0]
 Operation = Literal["append", "append_many", "replay", "drain", "find_one"]
 

@@ -30,11 +30,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from harness.arrays import Int64s
 from harness.host.own_python import own_path
-
-Int64s = NDArray[np.int64]
 
 _NUMBERS = 64
 _START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from harness.host.child import main; main()"

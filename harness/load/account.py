@@ -6,18 +6,16 @@ import collections
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from harness.arrays import Int64s
 from harness.host.gc_pauses import GcPauses
 from harness.load.lane import Batch
 from harness.load.settings import Instrument, PumpResult
 from harness.measure.curves import SECOND_NS
 from harness.measure.failures import Failures
 from harness.measure.outcomes import DROPPED, FAILED, NOT_DUE, OK, UNKNOWN
-from harness.measure.recording import Recorder
+from harness.measure.recorder import Recorder
 from harness.server.dial import ReplyError
-
-Int64s = NDArray[np.int64]
 
 # All that hiredis makes of a reply that is no error.
 _ANY = (bytes, str, int, float, bool, type(None), list, set, dict)

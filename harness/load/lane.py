@@ -12,16 +12,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import hiredis
-import numpy as np
-from numpy.typing import NDArray
 
+from harness.arrays import Int64s
 from harness.host.kernel_dates import ANCILLARY_BYTES, ask_for_dates
 from harness.measure.arrival_dates import ArrivalDates
 from harness.server.dial import DialError, ReplyError, open_socket, packed, takes_writes
 from harness.server.tls_stream import Connection
 from harness.server.url import ServerUrl
-
-Int64s = NDArray[np.int64]
 
 _READ_BYTES = 1 << 18
 _RECONNECT_NS = (5_000_000, 250_000_000)

@@ -33,9 +33,9 @@ from collections.abc import Sequence
 from typing import Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-Int64s = NDArray[np.int64]
+from harness.arrays import Floats, Int64s
+
 SECOND_NS = 1_000_000_000
 
 
@@ -254,7 +254,7 @@ class Poisson:
         due = self._due_of(last)
         self.total = last * self.BLOCK + int(np.searchsorted(due, self.duration_ns))
 
-    def _gaps(self, block: int) -> NDArray[np.float64]:
+    def _gaps(self, block: int) -> Floats:
         generator = np.random.default_rng([self._seed, block])
         return generator.exponential(1 / self._rate, self.BLOCK)
 

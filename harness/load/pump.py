@@ -42,9 +42,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import hiredis
-import numpy as np
 import psutil
-from numpy.typing import NDArray
 
 from harness.host.clock import Clock
 from harness.host.contention import run_queue_wait_ns
@@ -60,10 +58,8 @@ from harness.load.workload import Source
 from harness.measure.arrival_dates import ArrivalDates
 from harness.measure.failures import kind_of
 from harness.measure.outcomes import DROPPED, UNKNOWN
-from harness.measure.recording import Recorder
+from harness.measure.recorder import Recorder
 from harness.server.dial import ReplyError
-
-Int64s = NDArray[np.int64]
 
 # Connections are looked after (time-outs, reconnections), and the parent told, so often.
 _TEND_NS = 2_000_000

@@ -8,8 +8,8 @@ import os
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
+from harness.arrays import Int64s
 from harness.host.child import Channel, Child, ChildError
 from harness.host.clock import SystemClock
 from harness.load.pacing import Pacer
@@ -17,10 +17,8 @@ from harness.load.pump import Pump
 from harness.load.settings import PumpError, PumpResult, PumpSettings
 from harness.load.workload import Source
 from harness.measure.floor import Floor, FloorError, measure_floor
-from harness.measure.recording import Interval, Recorder, merged
+from harness.measure.recorder import Interval, Recorder, merged
 from harness.server.dial import DialError
-
-Int64s = NDArray[np.int64]
 
 # Of the numbers that a pump's process shares with its parent: first its progress, then these.
 _STOP, _TAKEN = 5, 6

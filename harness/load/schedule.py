@@ -10,11 +10,9 @@ Both are views of the same times. Which of them `take` answers with tells the pu
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from harness.arrays import Int64s
 from harness.load.pacing import Pacer
-
-Int64s = NDArray[np.int64]
 
 # Up to so many at once are handled one by one.
 FEW = 4

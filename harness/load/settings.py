@@ -6,12 +6,11 @@ import itertools
 from collections.abc import Iterable, Sequence
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
+from harness.arrays import Bytes
 from harness.measure.failures import Failure
 from harness.measure.floor import Floor, FloorRequest
-from harness.measure.recording import Interval, SlowOperation
+from harness.measure.recorder import Interval, SlowOperation
 from harness.record.run import WorkerShare
 from harness.server.url import ServerUrl
 
@@ -145,7 +144,7 @@ class PumpResult(msgspec.Struct, frozen=True, kw_only=True):
     reconnects: int
     intervals: list[Interval]
     slowest: list[SlowOperation]
-    outcomes: NDArray[np.uint8] | None
+    outcomes: Bytes | None
     cpu_share: float
     wall_ns: int
     scheduled_ns: int = 0

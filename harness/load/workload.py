@@ -26,11 +26,9 @@ from typing import Any, ClassVar, Literal, Protocol
 import hiredis
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from harness.account.ledger import ID_LENGTH, event_id, hex_digits
-
-Int64s = NDArray[np.int64]
+from harness.account.event_ids import ID_LENGTH, event_id, hex_digits
+from harness.arrays import Floats, Int64s
 
 # An event's number stands in its ID as so many hexadecimal digits.
 _SLOT_DIGITS = 12
@@ -147,12 +145,12 @@ class Mix(msgspec.Struct, frozen=True, kw_only=True):
         if self.skew and not self.entities:
             raise ValueError("where each operation has an entity of its own, none can be hotter than another")
 
-    def shares(self) -> NDArray[np.float64]:
+    def shares(self) -> Floats:
         """The share of operations that each entity gets, shape (entities,)."""
         weights = np.arange(1, self.entities + 1, dtype=np.float64) ** -self.skew
         return np.asarray(weights / weights.sum(), np.float64)
 
-    def draw(self, first: int, count: int, cumulated: NDArray[np.float64] | None = None) -> tuple[Int64s, Int64s]:
+    def draw(self, first: int, count: int, cumulated: Floats | None = None) -> tuple[Int64s, Int64s]:
         """The entity and the number of the payload size of `count` operations from `first` on.
 
         Args:
@@ -165,7 +163,7 @@ class Mix(msgspec.Struct, frozen=True, kw_only=True):
         here = slice(first - blocks[0] * self.BLOCK, first - blocks[0] * self.BLOCK + count)
         return np.concatenate([e for e, _ in drawn])[here], np.concatenate([s for _, s in drawn])[here]
 
-    def _draw_block(self, block: int, cumulated: NDArray[np.float64] | None) -> tuple[Int64s, Int64s]:
+    def _draw_block(self, block: int, cumulated: Floats | None) -> tuple[Int64s, Int64s]:
         generator = np.random.default_rng([self.seed, block, self.TAG])
         # Always both, in this order: a run with other sizes meets the same entities.
         chance, sizes = generator.random(self.BLOCK), generator.integers(self.sizes, size=self.BLOCK)
@@ -189,7 +187,7 @@ class Cycle(msgspec.Struct, frozen=True, kw_only=True):
     sizes: int
     streams: ClassVar[int] = 1
 
-    def draw(self, first: int, count: int, _: NDArray[np.float64] | None = None) -> tuple[Int64s, Int64s]:
+    def draw(self, first: int, count: int, _: Floats | None = None) -> tuple[Int64s, Int64s]:
         """The entity and the turn of `count` operations from `first` on."""
         entities, turns = np.divmod(np.arange(first, first + count, dtype=np.int64), self.sizes)
         return entities, turns
@@ -236,7 +234,7 @@ class MixedCommands:
             raise ValueError("the command has no place for an event's ID")
         # The templates as formats, once each has been asked for alone.
         self._forms: dict[int, bytes] = {}
-        self._cumulated: NDArray[np.float64] | None = None
+        self._cumulated: Floats | None = None
         self._block: tuple[int, Int64s, Int64s] = (-1, np.zeros(0, np.int64), np.zeros(0, np.int64))
 
     def __getstate__(self) -> dict[str, Any]:

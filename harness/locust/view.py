@@ -37,7 +37,8 @@ from harness.locust.snapshot import (
     standing,
     thinned,
 )
-from harness.measure.recording import KINDS, Histogram, Interval, SparseHistogram
+from harness.measure.histogram import Histogram, SparseHistogram
+from harness.measure.recorder import KINDS, Interval
 from harness.measure.timeline import FaultWindow, Mark, Reading
 from harness.nemesis.faults import fault_kinds
 

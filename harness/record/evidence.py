@@ -30,11 +30,10 @@ from typing import IO, Any, Literal
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 from pyroaring import AbstractBitMap, BitMap, FrozenBitMap
 
-Int64s = NDArray[np.int64]
-Int32s = NDArray[np.int32]
+from harness.arrays import Int32s, Int64s
+
 Kind = Literal["set", "order", "json"]
 
 FILE = "evidence.zip"

@@ -28,6 +28,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from harness.arrays import Int64s
 from harness.conduct.conduct import Findings, Stage
 from harness.host import throttling
 from harness.host.clock import Clock
@@ -36,7 +37,9 @@ from harness.load.pump_process import PumpProcess
 from harness.load.settings import PumpResult, PumpSettings
 from harness.load.workload import StampedCommand, placeholder
 from harness.measure.floor import measure_floor
-from harness.measure.recording import Histogram, Interval, LatencyLog, SparseHistogram, read_hlog, write_hlog
+from harness.measure.histogram import Histogram, SparseHistogram
+from harness.measure.hlog import LatencyLog, read_hlog, write_hlog
+from harness.measure.recorder import Interval
 from harness.record.run import Verdict
 from harness.selfcheck.oracle import Oracle
 from harness.selfcheck.oracle_checks import (
@@ -50,8 +53,6 @@ from harness.selfcheck.oracle_checks import (
 )
 from harness.server.servers import open_server
 from harness.server.url import ServerUrl
-
-Int64s = NDArray[np.int64]
 
 # For the shape of a freeze.
 FREEZE_TOLERANCE = 0.02

@@ -45,14 +45,12 @@ from typing import Any, Self
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
+from harness.arrays import Int64s
 from harness.host import kernel_dates
 from harness.host.child import Channel, Child, ChildError
 from harness.host.clock import Clock, SystemClock
 from harness.host.placement import usable_cores
-
-Int64s = NDArray[np.int64]
 
 # Before an answer is due the timer is not trusted for the first of these, and the socket not asked for the second.
 _SPIN_NS, _CLOCK_ONLY_NS = 300_000, 20_000

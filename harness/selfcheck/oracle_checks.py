@@ -32,8 +32,8 @@ from contextlib import closing
 
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
+from harness.arrays import Int64s
 from harness.conduct.conduct import Findings, Stage
 from harness.host.clock import Clock
 from harness.host.contention import Contention, ContentionMeter
@@ -41,12 +41,10 @@ from harness.load.pacing import Pacer, constant
 from harness.load.pump_process import PumpProcess
 from harness.load.settings import PumpResult, PumpSettings
 from harness.load.workload import StampedCommand, placeholder
-from harness.measure.recording import LatencyLog
+from harness.measure.hlog import LatencyLog
 from harness.record.run import Status, Verdict
 from harness.selfcheck.oracle import Notes, Oracle, responses_ns
 from harness.selfcheck.plain_client import Exchanges, exchanges
-
-Int64s = NDArray[np.int64]
 
 LEAD_NS = 200_000_000
 PRODUCER = 1

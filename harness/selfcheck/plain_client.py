@@ -17,13 +17,11 @@ import socket
 
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
+from harness.arrays import Int64s
 from harness.host import kernel_dates
 from harness.host.clock import Clock, wait_until
 from harness.selfcheck.oracle import Oracle, OracleError
-
-Int64s = NDArray[np.int64]
 
 _TIMEOUT_S = 5.0
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from harness.arrays import Int64s
 from harness.check import checkers as checking
 from harness.check.load_reached import Seconds
 from harness.conduct.conduct import Findings, answered
@@ -14,8 +14,6 @@ from harness.measure.outcomes import OK
 from harness.measure.timeline import History
 from scenarios.arrival import Judged, add_arrival
 from scenarios.line.line import Evidence, Line
-
-Int64s = NDArray[np.int64]
 
 
 def largest(history: History, name: str) -> float | None:

@@ -28,9 +28,12 @@ import msgspec
 import numpy as np
 import redis
 from msgspec import Meta, Struct
-from numpy.typing import NDArray
 
-from harness.account.ledger import Ledger, Losses, Order, order_of_effects, sequences_of, set_of
+from harness.account.event_ids import sequences_of
+from harness.account.ledger import Ledger, set_of
+from harness.account.losses import Losses
+from harness.account.order import Order, order_of_effects
+from harness.arrays import Int32s, Int64s
 from harness.conduct.conduct import Findings, ScenarioError, Stage
 from harness.load.driver import Drive
 from harness.load.pacing import Pacer
@@ -54,8 +57,6 @@ from scenarios.arrival import Arriving
 from scenarios.line.targets import ServiceProcess, server_target
 from scenarios.load import EVENT_BYTES, lifecycle
 from scenarios.shop.shop import GROUP, LEAD_NS, floor_before, producer_of, run_pump, server_for
-
-Int64s = NDArray[np.int64]
 
 Delivery = Annotated[Literal["at_least_once", "at_most_once", "from_now"], formerly(seed="from_now")]
 # How often the mail service is asked for what it has accepted, and for how long it may be away.
@@ -142,7 +143,7 @@ class Effects:
         self._decoder = msgspec.json.Decoder(_MailLine)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="effects", daemon=True)
-        self._sequences: list[NDArray[np.int32]] = []
+        self._sequences: list[Int32s] = []
         self._applied = 0
         self.count = 0
         self.lost_sight: str | None = None

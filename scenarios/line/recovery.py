@@ -33,8 +33,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
+from harness.arrays import Floats
 from harness.measure.timeline import FaultWindow, History
 
 # Over time: (nanoseconds since the run's origin, different events that have had an effect so far), both rising.
@@ -214,7 +214,6 @@ def predicted_drain_s(
 
 # Capacity ---------------------------------------------------------------------------------------------------
 
-Floats = NDArray[np.float64]
 
 # Of these many moments the best is taken as the takeoff.
 _MOMENTS = 200

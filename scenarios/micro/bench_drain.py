@@ -26,7 +26,7 @@ import numpy as np
 import pytest
 import redis
 
-from harness.account.ledger import event_id
+from harness.account.event_ids import event_id
 from harness.host.clock import SystemClock
 from harness.server.servers import Server
 from ordershop.entities import Customer, Entity, Order, Topic

@@ -7,15 +7,15 @@ here it is given units of ten nanoseconds: 0.01 µs to 36 s, at three digits.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from harness.measure.recording import Histogram
+from harness.arrays import Int64s
+from harness.measure.histogram import Histogram
 
 UNIT_NS = 10
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
 
 
-def percentiles_us(taken_ns: NDArray[np.int64]) -> dict[str, float | None]:
+def percentiles_us(taken_ns: Int64s) -> dict[str, float | None]:
     """The percentiles of some durations, each the highest value that is equivalent to it; None without any."""
     histogram = Histogram()
     histogram.record((taken_ns + UNIT_NS // 2) // UNIT_NS)

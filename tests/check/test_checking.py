@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.account.ledger import Account, Losses, Order, Stopped
+from harness.account.ledger import Account
+from harness.account.losses import Losses, Stopped
+from harness.account.order import Order
 from harness.check.checkers import (
     all_answered,
     all_faults_done,
@@ -28,7 +30,7 @@ from harness.check.checkers import (
     worst,
 )
 from harness.check.ratio import Ratio
-from harness.measure.recording import Histogram
+from harness.measure.histogram import Histogram
 from harness.record.run import Status, Verdict, WorkerShare
 
 GOOD = Account(

@@ -10,13 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from scipy import stats
 
+from harness.arrays import Floats
 from harness.gate import decision as gating
 from harness.gate.decision import Decision, Finding, Size, Spending
-
-Floats = NDArray[np.float64]
 
 RATIOS = st.lists(st.floats(-0.5, 0.5).map(lambda x: round(x, 6)), min_size=1, max_size=25)
 SIZE = Size(relevant=0.05, margin=0.01)

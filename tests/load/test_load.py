@@ -9,7 +9,7 @@ import hiredis
 import msgspec
 import pytest
 
-from harness.account.ledger import event_id
+from harness.account.event_ids import event_id
 from harness.conduct.conduct import ParameterError, Stage, conduct, parameters_of
 from harness.host.clock import SystemClock
 from harness.load.workload import StampedCommand, entity_id

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.account.ledger import event_id
+from harness.account.event_ids import event_id
 from harness.load.workload import StampedCommand, StripedSource, placeholder
 
 # How long an example takes says nothing here: the machine may be busy.

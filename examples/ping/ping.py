@@ -1,0 +1,65 @@
+"""How long does a bare PING take? A scenario of one's own: once its package is installed, `shopbench` has it.
+
+    pip install ./examples/ping
+    shopbench list ping
+    shopbench run ping -p pings=1000
+
+The package says by an entry point that it has one (`pyproject.toml` beside this); nothing else names it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+
+from harness.check.figures import figure_names
+from harness.conduct.conduct import Findings, Stage
+from harness.server.servers import open_server
+
+
+class PingParameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What can be chosen for `ping`.
+
+    Attributes:
+        pings (PINGs): one after the other.
+    """
+
+    pings: Annotated[int, Meta(ge=100, le=1_000_000)] = 10_000
+
+
+class Ping:
+    """PINGs over one connection, each once the one before has been answered."""
+
+    name = "ping"
+    summary = "how long does a bare PING take?"
+    parameters = PingParameters
+    figures = figure_names("ping", "µs {p50,p99}")
+    profiles = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
+        "smoke": {"pings": 100},
+        "quick": {},
+    }
+
+    def run(self, stage: Stage, parameters: Any, findings: Findings) -> None:
+        """Measure each PING."""
+        chosen: PingParameters = parameters
+        findings.closed_loop()
+        took_us = []
+        with (
+            open_server(stage.server, stage.clock, durability="none", port=stage.port) as server,
+            contextlib.closing(server.client()) as client,
+        ):
+            findings.server = server.describe()
+            for _ in range(chosen.pings):
+                begun_ns = stage.clock.now_ns()
+                client.ping()
+                took_us.append((stage.clock.now_ns() - begun_ns) / 1_000)
+        percentiles = statistics.quantiles(took_us, n=100)
+        for name, rank in (("p50", 50), ("p99", 99)):
+            findings.figure(name, percentiles[rank - 1], "µs", samples=len(took_us))
+        findings.headline = f"{len(took_us):,} PINGs took {percentiles[49]:,.0f} µs at the median."
+
+
+scenario = Ping()
