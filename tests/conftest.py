@@ -19,7 +19,7 @@ import pytest
 from hypothesis import settings
 
 from harness.load.settings import SPIN_VARIABLE
-from harness.server.servers import OwnServer
+from harness.server.own import OwnServer
 from ordershop.event_store import EventStore
 from tests import resuming
 from tests.stores import PROGRAMS, OpenStore, open_own, stores_on

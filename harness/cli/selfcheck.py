@@ -60,7 +60,7 @@ def selfcheck_command(asked: Asked) -> int:
 def _check_gate(asked: Asked) -> int:
     from harness.gate.error_rates import CURVE_SIMULATED, SelfCheckError, check_marks, put_into, read_lines, told
     from harness.gate.rounds import SideError
-    from harness.server.servers import ServerError
+    from harness.server.server import ServerError
 
     rounds = asked.rounds or asked.recording
     try:

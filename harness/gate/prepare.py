@@ -37,7 +37,7 @@ from harness.gate.loop import Bench, Gate, GateParameters, size_of
 from harness.gate.micro import MicroRounds
 from harness.gate.rounds import METRICS, Measure, Rounds, Side
 from harness.host.cores import Cores
-from harness.server.servers import Durability
+from harness.server.server import Durability
 
 
 class GateOptions(msgspec.Struct, frozen=True, kw_only=True):

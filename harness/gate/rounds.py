@@ -47,7 +47,8 @@ from harness.host.child import Child, ChildError
 from harness.host.clock import Clock
 from harness.host.cores import Cores, core_of, on_core
 from harness.server.dial import open_socket
-from harness.server.servers import Durability, Server, ServerError, open_server
+from harness.server.open import open_server
+from harness.server.server import Durability, Server, ServerError
 from harness.server.url import ServerUrl
 
 Side = Literal["baseline", "candidate"]
