@@ -6,7 +6,7 @@ The page is made of the `run.json` files alone, and of those of the members of s
 listed by its name, with the reason: a run that was cut off is the one that somebody looks for.
 
 A line of figures over time connects only runs that ask the same question on the same kind of machine
-(`reports.compare.question`): a run at another rate begins a line of its own. Otherwise a smoke run between two
+(`reports.differences.question`): a run at another rate begins a line of its own. Otherwise a smoke run between two
 long ones would look like a regression. Where a line got another level, its change points say when, at which
 revision, and by how much (`harness.check.change_points`). A history that runs were appended to
 (`harness.check.trend`) makes lines longer than the directory goes back; a run that is in both counts once. Lines
@@ -32,7 +32,8 @@ from harness.check import trend
 from harness.check.change_points import Change, change_points
 from harness.record.run import Record, Run, RunError, Status, load, write_atomically
 from reports import findings
-from reports.compare import listed, question, server_of, spoken_name
+from reports.compare import listed
+from reports.differences import question, server_of, spoken_name
 from reports.findings import printable
 from reports.page import page, static
 from reports.quantities import quantity

@@ -15,7 +15,9 @@ import itertools
 import math
 from collections.abc import Iterable
 
-from harness.measure.recording import Histogram, Interval, LatencyLog
+from harness.measure.histogram import Histogram
+from harness.measure.hlog import LatencyLog
+from harness.measure.recorder import Interval
 
 
 def busiest(log: LatencyLog) -> list[str]:

@@ -25,8 +25,9 @@ import jinja2
 import msgspec
 from markupsafe import Markup
 
-from reports import axes, findings
-from reports.charts import Chart
+from reports import findings
+from reports.charts import axes
+from reports.charts.view import Chart
 from reports.findings import printable
 from reports.javascript import bundle
 from reports.quantities import exact, quantity

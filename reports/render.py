@@ -20,7 +20,8 @@ from harness.check.meanwhile import stalls
 from harness.measure.timeline import FaultWindow, History, Reading
 from harness.record.run import SCHEMA, Figure, Record, Run, Status
 from reports import findings
-from reports.charts import Chart, Section, charts, label_of
+from reports.charts import charts
+from reports.charts.view import Chart, Section, label_of
 from reports.gates import GateRow, gate_rows
 from reports.latencies import operations
 from reports.page import chart_script, drawing, libraries, page

@@ -27,7 +27,7 @@ import csv
 import io
 from collections.abc import Iterator
 
-from harness.measure.recording import LatencyLog
+from harness.measure.hlog import LatencyLog
 from harness.measure.timeline import FaultWindow, Mark, Reading
 from harness.record.run import Record
 from reports.findings import printable

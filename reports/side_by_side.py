@@ -14,11 +14,15 @@ from typing import Any
 from urllib.parse import quote
 
 from harness.check.ratio import CONFIDENCE, FEWEST_BEYOND, FEWEST_SECONDS, RESAMPLES
-from harness.measure.recording import KINDS, Histogram, LatencyLog
+from harness.measure.histogram import Histogram
+from harness.measure.hlog import LatencyLog
+from harness.measure.recorder import KINDS
 from harness.record.run import write_atomically
-from reports import axes
-from reports.charts import Chart, Row, Series, Table, flat_spec, lines, percentile_rows
-from reports.compare import Comparison, Comparisons, Line, Side, judged, listed, server_of, told_ratio
+from reports.charts import axes
+from reports.charts.latency import percentile_rows
+from reports.charts.view import Chart, Row, Series, Table, flat_spec, lines
+from reports.compare import Comparison, Comparisons, Line, Side, judged, listed, told_ratio
+from reports.differences import server_of
 from reports.findings import moment, printable, sentence
 from reports.latencies import by_span, holes, intervals_of, total_of
 from reports.page import chart_script, drawing, libraries, page

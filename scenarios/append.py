@@ -39,8 +39,8 @@ from harness.conduct.conduct import PUMPED, Findings, Stage, answered
 from harness.load.pacing import Pacer, Poisson, Shape, shaped
 from harness.load.settings import PumpSettings
 from harness.locust.locustfile import locustfile
+from harness.measure.hlog import LatencyLog
 from harness.measure.probes import HostLoad, Probe, Sampler
-from harness.measure.recording import LatencyLog
 from harness.measure.server_events import server_probes
 from harness.measure.timeline import History
 from harness.record.run import Record

@@ -34,9 +34,10 @@ from harness.check.load_reached import (
 from harness.conduct.conduct import Findings, Stage, operations_below
 from harness.load.settings import PumpResult
 from harness.measure.curves import SECOND_NS, curve_of, interpolated, readings_of
+from harness.measure.histogram import Histogram
+from harness.measure.hlog import LatencyLog
 from harness.measure.probes import PERIOD_NS, Probe, Sampler
 from harness.measure.reached import CoreOf, Reached
-from harness.measure.recording import Histogram, LatencyLog
 from harness.measure.timeline import FaultWindow, History, Reading
 from harness.server.servers import Server
 

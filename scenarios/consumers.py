@@ -50,8 +50,8 @@ from harness.check.figures import figure_names
 from harness.conduct.conduct import PUMPED, Findings, ParameterError, ScenarioError, Stage
 from harness.load.pacing import constant
 from harness.locust.locustfile import locustfile
+from harness.measure.hlog import LatencyLog
 from harness.measure.probes import InHand, Sampler
-from harness.measure.recording import LatencyLog
 from harness.measure.timeline import History, Mark
 from harness.nemesis.faults import fault_kinds, faults_of
 from harness.nemesis.nemesis import FaultError, Nemesis

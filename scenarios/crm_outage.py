@@ -54,9 +54,9 @@ from harness.check.ratio import Ratio, ratios, seconds_of
 from harness.conduct.conduct import PUMPED, Findings, ParameterError, ScenarioError, Stage
 from harness.load.pacing import constant
 from harness.locust.locustfile import locustfile
+from harness.measure.hlog import LatencyLog
 from harness.measure.outcomes import OK, UNKNOWN
 from harness.measure.probes import InHand, Sampler
-from harness.measure.recording import LatencyLog
 from harness.measure.timeline import FaultWindow, History, Mark
 from harness.nemesis.faults import fault_kinds
 from harness.nemesis.kind import FaultKind

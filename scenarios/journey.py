@@ -41,8 +41,8 @@ from harness.load.driver import Drive, Journeys
 from harness.load.pacing import Pacer, Shape, shaped
 from harness.load.settings import PumpResult
 from harness.locust.locustfile import locustfile
+from harness.measure.hlog import LatencyLog
 from harness.measure.probes import GroupLag, HostLoad, Probe, Sampler
-from harness.measure.recording import LatencyLog
 from harness.measure.server_events import server_probes
 from ordershop.event_store import EventStore, connect
 from ordershop.events import EventId, Keys

@@ -37,7 +37,7 @@ from harness.conduct.conduct import PUMPED, Findings, Stage
 from harness.load.pacing import Pacer, Ramp, Steps, constant
 from harness.locust.locustfile import locustfile
 from harness.measure.curves import SECOND_NS, curve_of, interpolated
-from harness.measure.recording import LatencyLog
+from harness.measure.hlog import LatencyLog
 from harness.measure.timeline import History, Mark, Phase
 from scenarios.arrival import add_part
 from scenarios.commands import CONSUMERS, PRODUCERS

@@ -42,7 +42,7 @@ from harness.check.figures import figure_names
 from harness.conduct.conduct import PUMPED, Findings, ParameterError, ScenarioError, Stage
 from harness.load.pacing import Pacer, constant
 from harness.locust.locustfile import locustfile
-from harness.measure.recording import LatencyLog
+from harness.measure.hlog import LatencyLog
 from harness.measure.timeline import FaultWindow, History
 from harness.nemesis.faults import fault_kinds
 from harness.nemesis.plan import Fault, random_plan

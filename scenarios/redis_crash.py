@@ -56,8 +56,8 @@ from harness.conduct.conduct import PUMPED, Findings, ParameterError, ScenarioEr
 from harness.host.clock import Clock
 from harness.load.pacing import constant
 from harness.locust.locustfile import locustfile
+from harness.measure.hlog import LatencyLog
 from harness.measure.outcomes import OK, UNKNOWN
-from harness.measure.recording import LatencyLog
 from harness.measure.timeline import Entry, FaultWindow, History, Mark, Phase, Reading, SlowMark
 from harness.nemesis.plan import Fault
 from harness.record.run import Verdict

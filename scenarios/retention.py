@@ -49,8 +49,8 @@ from harness.check.figures import figure_names
 from harness.conduct.conduct import PUMPED, Findings, ParameterError, ScenarioError, Stage
 from harness.load.pacing import constant
 from harness.locust.locustfile import locustfile
+from harness.measure.hlog import LatencyLog
 from harness.measure.probes import Sample, Sampler
-from harness.measure.recording import LatencyLog
 from harness.measure.timeline import History, Mark
 from harness.nemesis.plan import Fault
 from harness.record.run import Verdict

@@ -277,7 +277,7 @@ def locusts_table_gets_our_percentiles(asked: Asked) -> None:
 
     from harness.conduct.conduct import Findings
     from harness.locust.view import Measured
-    from harness.measure.recording import Recorder
+    from harness.measure.recorder import Recorder
 
     recorder = Recorder()
     due = np.zeros(1, np.int64)

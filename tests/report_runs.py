@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.measure.recording import Histogram, Interval, LatencyLog, Recorder, SparseHistogram
+from harness.measure.histogram import Histogram, SparseHistogram
+from harness.measure.hlog import LatencyLog
+from harness.measure.recorder import Interval, Recorder
 from harness.measure.timeline import Entry, FaultWindow, History, Mark, Reading
 from harness.record.run import SCHEMA, Figure, Record, Run, Verdict, load, save, save_measurements
 

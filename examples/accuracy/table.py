@@ -33,7 +33,7 @@ from harness.load.pump_process import PumpProcess
 from harness.load.settings import PumpSettings
 from harness.load.workload import StampedCommand, placeholder
 from harness.measure.arrival_dates import ArrivalDates
-from harness.measure.recording import LatencyLog
+from harness.measure.hlog import LatencyLog
 from harness.server.servers import Server, open_server
 
 PRODUCER = 1

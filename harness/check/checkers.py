@@ -17,7 +17,7 @@ from harness.account.losses import Losses
 from harness.account.order import Order
 from harness.check.ratio import Ratio
 from harness.measure.failures import Failure, in_words
-from harness.measure.recording import Histogram
+from harness.measure.histogram import Histogram
 from harness.record.run import Status, Verdict, WorkerShare
 
 # The exit codes of `shopbench run`.

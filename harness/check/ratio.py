@@ -38,7 +38,8 @@ import msgspec
 import numpy as np
 
 from harness.arrays import Floats, Int64s
-from harness.measure.recording import Interval, SparseHistogram, highest_at
+from harness.measure.histogram import SparseHistogram, highest_at
+from harness.measure.recorder import Interval
 
 RESAMPLES = 1_000
 CONFIDENCE = 0.95
@@ -109,7 +110,7 @@ def quantile_us(seconds: Seconds, cumulative: Floats, q: float) -> Floats:
     Args:
         seconds: the span.
         cumulative: its sums.
-        q: 0 to 1; its rank as `harness.measure.recording.Histogram.quantiles_us` has it.
+        q: 0 to 1; its rank as `harness.measure.histogram.Histogram.quantiles_us` has it.
     """
     totals = cumulative[:, -1]
     wanted = min(q, 1.0) * totals

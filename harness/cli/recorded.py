@@ -93,7 +93,7 @@ def held_to(record: Record, limits: list[budgets.Budget] | None) -> Record:
 def remember(record: Record, history: Path) -> None:
     """Append what has come to its end to the history."""
     from harness.check.trend import append_entry, entry_of
-    from reports.compare import question, server_of
+    from reports.differences import question, server_of
 
     for each in record.members() or [record]:
         if each.run.status == "complete":

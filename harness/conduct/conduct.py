@@ -37,7 +37,9 @@ from harness.load.driver import Driver, OwnProcesses
 from harness.load.settings import SPIN_SHARE, PumpError, PumpResult
 from harness.measure.curves import add_curve, readings_of
 from harness.measure.floor import COLUMNS, Floor
-from harness.measure.recording import KINDS, READING_LAG, Histogram, Interval, LatencyLog, SlowOperation
+from harness.measure.histogram import Histogram
+from harness.measure.hlog import LatencyLog
+from harness.measure.recorder import KINDS, READING_LAG, Interval, SlowOperation
 from harness.measure.timeline import History
 from harness.nemesis.nemesis import Nemesis
 from harness.record import run

@@ -31,7 +31,7 @@ from msgspec.structs import replace
 
 from harness.check.instrument import fell_behind
 from harness.conduct.conduct import Scenario, Stage, conduct
-from harness.measure.recording import Interval
+from harness.measure.recorder import Interval
 from harness.measure.timeline import Entry, FaultWindow, History, Phase, Reading, SlowMark
 from harness.record import run
 from harness.record.run import Figure, Record, Repeat, Run, Verdict

@@ -14,7 +14,7 @@ from harness.load.settings import Instrument, PumpResult
 from harness.measure.curves import SECOND_NS
 from harness.measure.failures import Failures
 from harness.measure.outcomes import DROPPED, FAILED, NOT_DUE, OK, UNKNOWN
-from harness.measure.recording import Recorder
+from harness.measure.recorder import Recorder
 from harness.server.dial import ReplyError
 
 # All that hiredis makes of a reply that is no error.

@@ -24,7 +24,7 @@ from harness.load.pacing import Pacer
 from harness.load.pump_process import PumpProcess
 from harness.load.settings import SPIN_SHARE, PumpError, PumpResult, PumpSettings
 from harness.load.workload import Source
-from harness.measure.recording import Interval, merged
+from harness.measure.recorder import Interval, merged
 from harness.server.url import ServerUrl
 
 

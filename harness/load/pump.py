@@ -58,7 +58,7 @@ from harness.load.workload import Source
 from harness.measure.arrival_dates import ArrivalDates
 from harness.measure.failures import kind_of
 from harness.measure.outcomes import DROPPED, UNKNOWN
-from harness.measure.recording import Recorder
+from harness.measure.recorder import Recorder
 from harness.server.dial import ReplyError
 
 # Connections are looked after (time-outs, reconnections), and the parent told, so often.

@@ -17,7 +17,7 @@ from harness.load.pump import Pump
 from harness.load.settings import PumpError, PumpResult, PumpSettings
 from harness.load.workload import Source
 from harness.measure.floor import Floor, FloorError, measure_floor
-from harness.measure.recording import Interval, Recorder, merged
+from harness.measure.recorder import Interval, Recorder, merged
 from harness.server.dial import DialError
 
 # Of the numbers that a pump's process shares with its parent: first its progress, then these.

@@ -10,7 +10,7 @@ import msgspec
 from harness.arrays import Bytes
 from harness.measure.failures import Failure
 from harness.measure.floor import Floor, FloorRequest
-from harness.measure.recording import Interval, SlowOperation
+from harness.measure.recorder import Interval, SlowOperation
 from harness.record.run import WorkerShare
 from harness.server.url import ServerUrl
 

@@ -36,7 +36,7 @@ from harness.load.settings import PumpError, PumpResult
 from harness.measure.curves import SECOND_NS
 from harness.measure.failures import Failures
 from harness.measure.outcomes import FAILED, OK, UNKNOWN
-from harness.measure.recording import Interval, Recorder
+from harness.measure.recorder import Interval, Recorder
 
 TICK_S = 0.05
 # How often a worker hands on what was measured.

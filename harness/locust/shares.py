@@ -19,7 +19,7 @@ from harness.load.settings import PumpResult, added, together
 from harness.locust.worker import Portion
 from harness.measure import failures
 from harness.measure.outcomes import NOT_DUE, UNKNOWN
-from harness.measure.recording import Interval, SlowOperation, merged
+from harness.measure.recorder import Interval, SlowOperation, merged
 
 _SLOWEST = 100
 

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from harness.account.ledger import Account
-from harness.measure.recording import Histogram
+from harness.measure.histogram import Histogram
 
 LEVELS = (0.5, 0.9, 0.99, 0.999, 0.9999, 1.0)
 # As many as a chart may have pixels.

@@ -51,7 +51,7 @@ from harness.locust.worker import (
     UserWork,
     decoded,
 )
-from harness.measure.recording import Interval, unpack_intervals
+from harness.measure.recorder import Interval, unpack_intervals
 from harness.record.run import WorkerShare
 
 READY_S = 60.0

@@ -13,7 +13,7 @@ from locust.stats import RequestStats, StatsError, bucket_response_time
 import collections
 from collections.abc import Mapping
 
-from harness.measure.recording import Histogram
+from harness.measure.histogram import Histogram
 
 
 def add_to_stats(

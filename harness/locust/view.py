@@ -35,7 +35,8 @@ from harness.locust.snapshot import (
     standing,
     thinned,
 )
-from harness.measure.recording import KINDS, Histogram, Interval, SparseHistogram
+from harness.measure.histogram import Histogram, SparseHistogram
+from harness.measure.recorder import KINDS, Interval
 from harness.measure.timeline import FaultWindow, Mark, Reading
 
 # Of all readings; the server's and the host's are for the report.

@@ -40,14 +40,8 @@ from harness.locust.pool import SHIP_NS, TICK_S, UserPool, lobby_of
 from harness.locust.stats import add_to_stats
 from harness.measure.failures import Failure
 from harness.measure.floor import Floor
-from harness.measure.recording import (
-    Histogram,
-    Interval,
-    RecordingError,
-    SlowOperation,
-    pack_intervals,
-    unpack_intervals,
-)
+from harness.measure.histogram import Histogram, RecordingError
+from harness.measure.recorder import Interval, SlowOperation, pack_intervals, unpack_intervals
 
 PREPARE, BEGIN, STOP, CLOCK = (f"shopbench.{name}" for name in ("prepare", "begin", "stop", "clock"))
 CLOCK_ANSWER, READY, FAILED, TICK, DONE = (

@@ -26,15 +26,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from harness.measure.recording import (
-    Interval,
-    LatencyLog,
-    RecordingError,
-    SlowOperation,
-    read_hlog,
-    write_hgrm,
-    write_hlog,
-)
+from harness.measure.histogram import RecordingError
+from harness.measure.hlog import LatencyLog, read_hlog, write_hgrm, write_hlog
+from harness.measure.recorder import Interval, SlowOperation
 from harness.measure.timeline import History, HistoryError, SlowMark, read_timeline, write_timeline
 
 # Schema 1, 2026-11-23: the first. Since then figures have got `samples`, and runs `repeats`; who reads the older

@@ -17,7 +17,8 @@ from typing import TypeVar
 
 import msgspec
 
-from harness.measure.recording import LatencyLog, RecordingError, read_hlog
+from harness.measure.histogram import RecordingError
+from harness.measure.hlog import LatencyLog, read_hlog
 from harness.measure.timeline import History, HistoryError, read_timeline
 from harness.record.run import Record, Verdict
 

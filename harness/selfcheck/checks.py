@@ -37,7 +37,9 @@ from harness.load.pump_process import PumpProcess
 from harness.load.settings import PumpResult, PumpSettings
 from harness.load.workload import StampedCommand, placeholder
 from harness.measure.floor import measure_floor
-from harness.measure.recording import Histogram, Interval, LatencyLog, SparseHistogram, read_hlog, write_hlog
+from harness.measure.histogram import Histogram, SparseHistogram
+from harness.measure.hlog import LatencyLog, read_hlog, write_hlog
+from harness.measure.recorder import Interval
 from harness.record.run import Verdict
 from harness.selfcheck.oracle import Oracle
 from harness.selfcheck.oracle_checks import (

@@ -41,7 +41,7 @@ from harness.load.pacing import Pacer, constant
 from harness.load.pump_process import PumpProcess
 from harness.load.settings import PumpResult, PumpSettings
 from harness.load.workload import StampedCommand, placeholder
-from harness.measure.recording import LatencyLog
+from harness.measure.hlog import LatencyLog
 from harness.record.run import Status, Verdict
 from harness.selfcheck.oracle import Notes, Oracle, responses_ns
 from harness.selfcheck.plain_client import Exchanges, exchanges

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from harness.arrays import Int64s
-from harness.measure.recording import Histogram
+from harness.measure.histogram import Histogram
 
 UNIT_NS = 10
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.check.ratio import FEWEST_SECONDS, drawn, quantile_us, ratios, seconds_of, sums
-from harness.measure.recording import Histogram, Interval, SparseHistogram
+from harness.measure.histogram import Histogram, SparseHistogram
+from harness.measure.recorder import Interval
 
 QS = (0.0, 0.25, 0.5, 0.9, 0.99, 1.0)
 Values = list[list[int]]

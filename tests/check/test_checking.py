@@ -30,7 +30,7 @@ from harness.check.checkers import (
     worst,
 )
 from harness.check.ratio import Ratio
-from harness.measure.recording import Histogram
+from harness.measure.histogram import Histogram
 from harness.record.run import Status, Verdict, WorkerShare
 
 GOOD = Account(

@@ -22,7 +22,7 @@ import pytest
 import redis
 
 from harness.conduct.conduct import Interrupted, interruptible
-from harness.measure.recording import read_hlog
+from harness.measure.hlog import read_hlog
 from harness.record import run
 from harness.server.servers import OwnServer
 from scenarios.catalog import SCENARIOS

@@ -31,7 +31,7 @@ from harness.conduct.conduct import (
 from harness.host.clock import VirtualClock
 from harness.host.neighbors import snapshot
 from harness.load.settings import PumpError, PumpResult
-from harness.measure.recording import Recorder, SlowOperation
+from harness.measure.recorder import Recorder, SlowOperation
 from harness.measure.timeline import Entry, History, Mark
 from harness.record.run import Figure, Record, Verdict, load
 from harness.server.servers import ServerError

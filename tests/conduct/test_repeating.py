@@ -25,7 +25,7 @@ from harness.conduct.conduct import (
 from harness.conduct.repeating import measured_again, parts_behind
 from harness.host.clock import VirtualClock
 from harness.load.settings import PumpResult
-from harness.measure.recording import Recorder
+from harness.measure.recorder import Recorder
 from harness.measure.timeline import FaultWindow, Mark
 from harness.record.run import Figure, Record, Run, Status, Verdict, load
 from reports import terminal

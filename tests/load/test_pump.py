@@ -35,8 +35,9 @@ from harness.load.pump import Pump
 from harness.load.pump_process import PumpProcess
 from harness.load.settings import Instrument, PumpError, PumpResult, PumpSettings
 from harness.load.workload import Source, StampedCommand, placeholder
+from harness.measure.histogram import Histogram, highest_at
+from harness.measure.hlog import LatencyLog
 from harness.measure.outcomes import DROPPED, FAILED, NOT_DUE, OK, UNKNOWN
-from harness.measure.recording import Histogram, LatencyLog, highest_at
 from harness.server.dial import DialError, open_socket
 from harness.server.servers import OwnServer
 from scenarios.load import Load

@@ -20,19 +20,10 @@ from harness.load.workload import (
     entity_placeholder,
     placeholder,
 )
+from harness.measure.histogram import HIGHEST_US, Histogram, RecordingError
+from harness.measure.hlog import LatencyLog
 from harness.measure.outcomes import NOT_DUE, OK, UNKNOWN
-from harness.measure.recording import (
-    HIGHEST_US,
-    KINDS,
-    Histogram,
-    Interval,
-    LatencyLog,
-    Recorder,
-    RecordingError,
-    merged,
-    pack_intervals,
-    unpack_intervals,
-)
+from harness.measure.recorder import KINDS, Interval, Recorder, merged, pack_intervals, unpack_intervals
 
 PRODUCER = 0x0123456789AB
 SECOND_NS = 1_000_000_000

@@ -18,7 +18,8 @@ from harness.host.clock import SystemClock
 from harness.load.driver import Journeys, UsersProcess
 from harness.load.pacing import ClosedLoop, Pacer, constant, shaped
 from harness.load.settings import PumpError, PumpResult
-from harness.measure.recording import Histogram, LatencyLog
+from harness.measure.histogram import Histogram
+from harness.measure.hlog import LatencyLog
 from tests.processes import is_alive
 from tests.waiting import until
 

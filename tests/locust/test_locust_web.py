@@ -26,7 +26,9 @@ from harness.locust.locustfile import command_of
 from harness.locust.snapshot import MOST_POINTS, Counts, Cursor, Snapshot, percentiles, standing, thinned
 from harness.locust.view import Measured, View
 from harness.locust.web import table_rows
-from harness.measure.recording import Histogram, Interval, LatencyLog, Recorder
+from harness.measure.histogram import Histogram
+from harness.measure.hlog import LatencyLog
+from harness.measure.recorder import Interval, Recorder
 from harness.measure.timeline import FaultWindow, History, Mark, Reading
 from harness.nemesis.nemesis import Nemesis
 from harness.record.run import Verdict

@@ -25,24 +25,18 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from harness.measure.recording import (
+from harness.measure.histogram import (
     DIGITS,
     HIGHEST_US,
-    KINDS,
     Histogram,
-    Interval,
-    LatencyLog,
-    Recorder,
     RecordingError,
-    SlowOperation,
     SparseHistogram,
     highest_at,
     index_of,
     lowest_at,
-    read_hlog,
-    write_hgrm,
-    write_hlog,
 )
+from harness.measure.hlog import LatencyLog, read_hlog, write_hgrm, write_hlog
+from harness.measure.recorder import KINDS, Interval, Recorder, SlowOperation
 
 # How long an example takes says nothing here: the machine may be busy.
 unhurried = settings(deadline=None)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.measure.recording import Recorder
+from harness.measure.recorder import Recorder
 from harness.measure.timeline import FaultWindow, History, SlowMark
 from harness.record.run import (
     SCHEMA,

@@ -10,11 +10,12 @@ import pytest
 import report_runs
 import vl_convert
 
-from harness.measure.recording import Interval, Recorder
+from harness.measure.recorder import Interval, Recorder
 from harness.measure.timeline import History
 from harness.record.run import Record, load, save, save_measurements
-from reports.charts import Chart, charts
-from reports.durabilities import durabilities
+from reports.charts import charts
+from reports.charts.durabilities import durabilities
+from reports.charts.view import Chart
 from reports.render import render
 
 LATENCIES = {"append_everysec": 500_000, "append_always": 4_000_000, "append_none": 100_000}

@@ -12,7 +12,7 @@ import report_runs
 
 from harness.check.trend import entry_of
 from harness.record.run import Figure, RunError, Verdict, load, save
-from reports.compare import question, server_of
+from reports.differences import question, server_of
 from reports.findings import printable
 from reports.index import MARK, Group, entries, groups, refresh_index, render_index, write_index
 from tests.reports.test_render import Page

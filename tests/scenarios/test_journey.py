@@ -18,7 +18,7 @@ from harness.cli import shopbench
 from harness.conduct.conduct import Findings, ParameterError, Stage, conduct, parameters_of
 from harness.host.clock import SystemClock
 from harness.load.settings import PumpResult
-from harness.measure.recording import Recorder
+from harness.measure.recorder import Recorder
 from harness.record import run
 from harness.record.run import Record
 from ordershop.entities import Billing, Order

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from harness.record.run import Record, find_runs
-from reports.charts import STACK, charts
+from reports.charts import charts
+from reports.charts.machine import STACK
 from scenarios.micro.percentiles import percentiles_us
 from tests.forks import shopbench
 

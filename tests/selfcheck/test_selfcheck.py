@@ -16,7 +16,8 @@ from msgspec.structs import replace
 from harness.host.clock import SystemClock
 from harness.host.contention import Contention, ContentionMeter
 from harness.load.pacing import constant
-from harness.measure.recording import Histogram, LatencyLog
+from harness.measure.histogram import Histogram
+from harness.measure.hlog import LatencyLog
 from harness.selfcheck.checks import lateness
 from harness.selfcheck.oracle import Oracle, OracleError, responses_ns
 from harness.selfcheck.oracle_checks import (

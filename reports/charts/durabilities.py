@@ -13,12 +13,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from harness.measure.recording import Histogram
+from harness.measure.histogram import Histogram
 from harness.measure.sample_size import enough_samples
 from harness.record.run import Record, Run
-from reports import axes
-from reports.axes import Part
-from reports.charts import Chart, Row, Series, Table, flat_spec, heat_layer, lines, percentile_rows
+from reports.charts import axes
+from reports.charts.axes import Part
+from reports.charts.latency import heat_layer, percentile_rows
+from reports.charts.view import Chart, Row, Series, Table, flat_spec, lines
 from reports.findings import durability_words
 from reports.latencies import by_span, holes, intervals_of, operations, total_of
 from reports.quantities import grouped, quantity

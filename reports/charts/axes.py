@@ -21,7 +21,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from harness.measure.recording import HIGHEST_US
+from harness.measure.histogram import HIGHEST_US
 from harness.measure.timeline import FaultWindow, Mark, Phase
 from reports.findings import printable
 
