@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.server.servers import OwnServer
+from harness.server.own import OwnServer
 from ordershop import entity_cache
 from ordershop.entities import ENTITIES, Billing, Customer, Entity, Inventory, Order, Product, Topic
 from ordershop.event_store import (

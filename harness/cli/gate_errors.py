@@ -37,7 +37,7 @@ def gate_errors_command(asked: Asked) -> int:
     from harness.gate.error_rates import CURVE_SIMULATED, check_marks, put_into, told
     from harness.gate.side import SideError
     from harness.gate.slowdowns import ErrorRateError, read_lines
-    from harness.server.servers import ServerError
+    from harness.server.server import ServerError
 
     rounds = asked.rounds or asked.recording
     try:

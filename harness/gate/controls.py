@@ -12,7 +12,7 @@ import hiredis
 
 from harness.host.clock import Clock
 from harness.server.dial import open_socket
-from harness.server.servers import ServerError
+from harness.server.server import ServerError
 from harness.server.url import ServerUrl
 
 CONTROLS = ("control.ping", "control.python")

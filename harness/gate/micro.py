@@ -31,7 +31,7 @@ from harness.gate.rounds import Measure, Round, order_of, overlay
 from harness.gate.side import SIDES, Side, SideError
 from harness.host.clock import Clock
 from harness.host.cores import core_of, on_core
-from harness.server.servers import open_server
+from harness.server.open import open_server
 
 TIMEOUT_S = 600.0
 # Few calls a round: the rounds are what counts.

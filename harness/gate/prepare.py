@@ -39,7 +39,7 @@ from harness.gate.micro import MicroRounds
 from harness.gate.rounds import Measure, Rounds
 from harness.gate.side import Side
 from harness.host.cores import Cores
-from harness.server.servers import Durability
+from harness.server.server import Durability
 
 
 class GateOptions(msgspec.Struct, frozen=True, kw_only=True):

@@ -53,7 +53,8 @@ from harness.gate.side import (
 from harness.host.child import Child, ChildError
 from harness.host.clock import Clock
 from harness.host.cores import Cores, core_of, on_core
-from harness.server.servers import Durability, Server, open_server
+from harness.server.open import open_server
+from harness.server.server import Durability, Server
 from harness.server.url import ServerUrl
 
 # How long a side may take to load, and for a block, before it counts as hanging.

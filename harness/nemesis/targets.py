@@ -22,7 +22,7 @@ import msgspec
 
 from harness.nemesis.kind import Abilities
 from harness.nemesis.proxy import Proxy
-from harness.server.servers import OwnServer
+from harness.server.own import OwnServer
 
 PROCESS = ("stop", "kill", "freeze", "thaw", "start")
 LINE = ("cut", "delay", "pass_through")

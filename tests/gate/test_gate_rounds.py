@@ -28,7 +28,9 @@ from harness.gate.rounds import Measure, Round, Rounds, first_of, turns
 from harness.gate.side import Side, SideError
 from harness.host.clock import SystemClock, VirtualClock
 from harness.host.cores import Cores, core_of
-from harness.server.servers import OwnServer, ServerError, open_server
+from harness.server.open import open_server
+from harness.server.own import OwnServer
+from harness.server.server import ServerError
 from harness.system.contract import TargetContract
 from harness.system.target import OpenTarget
 from ordershop.events import Event

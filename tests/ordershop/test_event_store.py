@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.server.servers import OwnServer
+from harness.server.own import OwnServer
 from ordershop.async_store import AsyncEventStore
 from ordershop.entities import Customer, Entity, Order, Topic
 from ordershop.event_store import (

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 import redis
 
-from harness.server.servers import OwnServer
+from harness.server.own import OwnServer
 from ordershop.async_store import AsyncEventStore
 from ordershop.entities import Customer
 from ordershop.event_store import EventStore, UnavailableError, connect, is_elsewhere, says_elsewhere

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.host.clock import SystemClock
-from harness.server.servers import OwnServer
+from harness.server.own import OwnServer
 from ordershop.entities import Topic
 from ordershop.event_store import EventStore, command
 from ordershop.events import Action, Event, EventId, Stored
