@@ -176,7 +176,7 @@ def orders_that_cannot_be(asked: Asked) -> None:
         for action in ("explode", "poison"):
             assert asked.fault({"action": action}) == (
                 400,
-                f"{action!r} cannot be done by hand; there are stop, kill, freeze and start",
+                f"{action!r} cannot be done by hand; there are kill, stop, freeze and start",
             )
         assert asked.fault({"action": "kill", "force": True})[0] == 400
         assert asked.fault(["kill"])[0] == 400
