@@ -389,7 +389,7 @@ def test_a_metric_that_there_is_not(shop: Path, gate_here: Gate) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_an_interrupted_gate(shop: Path, number: signal.Signals) -> None:
+def test_an_interrupted_gate(shop: Path, temporary: Path, number: signal.Signals) -> None:
     """Ctrl-C, SIGTERM and a closed terminal end it with one line; nothing is left behind but the record."""
     process = subprocess.Popen(
         [sys.executable, "-m", "harness", "gate", "--baseline=HEAD", "--minutes=5"],
@@ -400,13 +400,13 @@ def test_an_interrupted_gate(shop: Path, number: signal.Signals) -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     until(lambda: list(shop.glob("runs/*-gate/rounds.jsonl")), "the first round has begun")
-    trees = [Path(line.split()[0]) for line in git(shop, "worktree", "list").splitlines()[1:]]
-    assert [tree.is_dir() for tree in trees] == [True, True]
+    [room] = temporary.glob("shopbench-gate-*")
+    assert [(room / tree).is_dir() for tree in ("base", "head")] == [True, True]
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     refused(Ended(process.returncode, out, err), f"the gate was interrupted by {number.name}")
     assert is_tidy(shop)
-    assert not trees[0].parent.exists()
+    assert list(temporary.iterdir()) == []
     [directory] = (shop / "runs").glob("*-gate")
     assert load(directory).run.status == "interrupted"
 
