@@ -49,7 +49,7 @@ from harness.cli.selfcheck import selfcheck_command
 from harness.cli.shown import say, warn
 from harness.cli.web import web_command
 from harness.conduct.conduct import ParameterError, heed_ctrl_c
-from harness.gate.revisions import WorktreeError
+from harness.gate.revisions import RevisionError
 from harness.host.plugins import PluginError
 from harness.record.run import RunError
 from harness.server.url import UrlError
@@ -70,7 +70,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "web": web_command,
 }
 # Of these, the text is one line that says what is wrong.
-_TOLD = (UsageError, UnfitError, ParameterError, RunError, WorktreeError, UrlError, BudgetError, PluginError)
+_TOLD = (UsageError, UnfitError, ParameterError, RunError, RevisionError, UrlError, BudgetError, PluginError)
 # By its version typer uses click, or brings a copy of it: the base of all that a command line can be wrong in.
 _ClickError: type[Any] = typer.BadParameter.__bases__[0].__bases__[0]
 
