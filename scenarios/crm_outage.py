@@ -64,7 +64,6 @@ from harness.nemesis.kind import FaultKind
 from harness.nemesis.plan import Fault
 from harness.record.run import Record, Verdict
 from harness.server.open import kind_of
-from ordershop.services.crm import SOURCES
 from scenarios.commands import CONSUMERS, PRODUCERS
 from scenarios.line.account import ACCOUNT, add_account, add_lag, add_line_arrival, line_checkers
 from scenarios.line.line import Line
@@ -281,7 +280,7 @@ def _watching(chosen: OutageParameters, line: Line, findings: Findings) -> Itera
     if chosen.kind.in_hand not in {"hit", "kept"} or chosen.delivery != "at_least_once":
         yield
         return
-    streams = [line.keys.stream(topic, action) for topic, action in SOURCES]
+    streams = line.streams.names
     with (
         contextlib.closing(line.server.client(timeout_s=0.5)) as client,
         Sampler(
