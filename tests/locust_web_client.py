@@ -173,10 +173,10 @@ def faults_by_hand(asked: Asked) -> None:
 def orders_that_cannot_be(asked: Asked) -> None:
     """JSON of the right shape, from here: everything else is refused, and nothing is done."""
     with asked.run_with_faults() as done:
-        for action in ("explode", "poison"):
+        for action in ("explode", "poison", "kill_in_batch"):
             assert asked.fault({"action": action}) == (
                 400,
-                f"{action!r} cannot be done by hand; there are kill, stop, freeze and start",
+                f"{action!r} cannot be done to crm by hand; there is stop, kill, freeze, start",
             )
         assert asked.fault({"action": "kill", "force": True})[0] == 400
         assert asked.fault(["kill"])[0] == 400

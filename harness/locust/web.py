@@ -36,7 +36,7 @@ from typing import Any
 import msgspec
 from flask import Blueprint, Response, request, send_file, send_from_directory
 
-from harness.locust.snapshot import HEAL, Cursor, Percentiles, Snapshot
+from harness.locust.snapshot import HEAL, Cursor, Percentiles, Snapshot, buttons_of
 from harness.locust.start_form import StartForm, json_answer, told
 from harness.locust.view import View
 from harness.nemesis.faults import fault_kinds
@@ -63,7 +63,6 @@ COLUMNS = {
     "p9999": "p99.99 (ms)",
     "max": "Max (ms)",
 }
-KIND_WORDS = {"response": "response", "service": "service", "send_lag": "send lag"}
 _LARGEST_ORDER_BYTES = 1_000
 # Locust's page asks again only while the last state that it was told is running or spawning: told one of these, it
 # would never learn that the test has stopped.
@@ -119,7 +118,7 @@ def table_rows(rows: Sequence[Percentiles]) -> list[dict[str, Any]]:
     return [
         {
             "operation": row.operation,
-            "kind": KIND_WORDS.get(row.kind, row.kind),
+            "kind": row.kind.replace("_", " "),
             "count": row.count,
             "p50": _ms(row.p50_us),
             "p90": _ms(row.p90_us),
@@ -229,16 +228,17 @@ class _Web:
             raise FaultRefusedError(
                 "there is nothing to break: no load is running, or its scenario has no such part"
             )
-        target = order.target or ("" if len(nemesis.faults) > 1 else next(iter(nemesis.faults)))
+        target = order.target or ("" if len(nemesis.faults) > 1 else next(iter(nemesis.faults), ""))
         if order.action == HEAL:
             nemesis.heal_now(target)
             return f"{target.upper()} is back"
-        kind = fault_kinds().get(order.action)
-        if kind is None or not kind.button:
-            able = ", ".join(name for name, each in fault_kinds().items() if each.button)
-            raise ValueError(f"{order.action!r} cannot be done by hand; there are {able} and {HEAL}")
-        nemesis.inject_now(kind.name, target)
-        return f"{target.upper()} was {kind.participle}"
+        able = [button.action for button in buttons_of(nemesis.faults) if button.target == target]
+        if target in nemesis.faults and order.action not in able:
+            raise ValueError(
+                f"{order.action!r} cannot be done to {target} by hand; there is {', '.join(able or [HEAL])}"
+            )
+        nemesis.inject_now(order.action, target)
+        return f"{target.upper()} was {fault_kinds()[order.action].participle}"
 
     def report(self) -> Response:
         record = self._session.record
