@@ -21,13 +21,24 @@ from harness.check import checkers as checking
 from harness.check.figures import figure_names
 from harness.conduct.conduct import Findings, ScenarioError, Stage
 from harness.host.own_python import own_environment, own_module
-from harness.record.run import Verdict
+from harness.record.run import KeyFigure, Verdict
 from harness.server.named import environment_for
 from harness.server.url import ServerUrl
 from scenarios.shop.shop import server_for
 
 BENCHMARKS = Path(__file__).parent / "micro"
 TIMEOUT_NS = 3_600_000_000_000
+
+
+# The layers of an append from the bare socket outwards, as `scenarios/micro/bench_stack.py` measures them.
+LAYERS = {
+    "socket": "bare socket, XADD",
+    "redis_py": "redis-py",
+    "store_event": "event store, event only",
+    "store": "event store, with entity cache",
+    "http": "HTTP, customer service",
+    "gateway": "HTTP, through the gateway",
+}
 
 
 class MicroParameters(Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,6 +73,13 @@ class Micro:
         "1/s     *.per_s",
         "bytes   *.peak_bytes",
     )
+    key_figures = (
+        KeyFigure("micro.append_one.p50", "One append, p50"),
+        KeyFigure("micro.append_one.p99", "One append, p99"),
+        KeyFigure("micro.append_one.per_s", "Appends, one after the other"),
+    )
+    sections: tuple[str, ...] = ()
+    words = LAYERS
     profiles = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {"rounds": 100},
         "quick": {},

@@ -47,6 +47,7 @@ from harness.measure.timeline import FaultWindow, History
 from harness.nemesis.faults import fault_kinds
 from harness.nemesis.plan import Fault, random_plan
 from harness.nemesis.targets import LINE, PROCESS
+from harness.record.run import KeyFigure
 from scenarios.line.account import ACCOUNT, add_account, add_lag, add_line_arrival
 from scenarios.line.line import Delivery, Line, LineSettings
 from scenarios.line.recovery import back_after_s, excess_lag_event_s
@@ -152,6 +153,12 @@ class RandomFaults:
         "event_seconds excess_lag_event_s",
         f"outages outages outages.{{{','.join(NAMES)}}}",
     )
+    key_figures = (
+        KeyFigure("random_faults.outages", "Outages"),
+        KeyFigure("random_faults.lost", "Events lost"),
+        KeyFigure("random_faults.longest_recovery_s", "Longest recovery"),
+    )
+    sections = ("latency", "throughput", "lag", "events")
     profiles = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {"outages": 4},
         "quick": {},

@@ -60,13 +60,13 @@ from harness.measure.hlog import LatencyLog
 from harness.measure.outcomes import OK, UNKNOWN
 from harness.measure.timeline import Entry, FaultWindow, History, Mark, Phase, Reading, SlowMark
 from harness.nemesis.plan import Fault
-from harness.record.run import Verdict
+from harness.record.run import KeyFigure, Verdict
 from harness.server.named import is_url
 from harness.server.servers import Durability
 from scenarios.line.account import ACCOUNT, add_account, add_line_arrival, caught_up_ns
 from scenarios.line.line import Delivery, Line, LineSettings
 from scenarios.line.recovery import first_fault_ns
-from scenarios.shop.shop import durability_in_words
+from scenarios.shop.shop import DURABILITY_LABELS, durability_in_words
 from scenarios.told import Told, arrived_said, by_hand_said, told_of
 
 DURABILITIES: tuple[Durability, ...] = ("always", "everysec", "none")
@@ -125,6 +125,12 @@ class RedisCrash:
         "s       gone_{from,until}_s {producers_away,restart,drained}_s",
         within="{always,everysec,none}.",
     )
+    key_figures = (
+        KeyFigure("redis_crash.*.gone", "Gone"),
+        KeyFigure("redis_crash.*.restart_s", "Longest time to be back", is_worst=True),
+    )
+    sections = ("latency", "throughput")
+    words = DURABILITY_LABELS
     profiles: dict[str, dict[str, Any]] = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {"rate_per_s": 200, "before_s": 1, "after_s": 0.7, "send_lag_budget_ms": 250},
         "quick": {},

@@ -39,7 +39,7 @@ from harness.load.settings import PumpResult
 from harness.locust.locustfile import locustfile
 from harness.measure.probes import HostLoad, Probe, Sampler
 from harness.measure.server_events import server_probes
-from harness.record.run import Verdict
+from harness.record.run import KeyFigure, Verdict
 from harness.server.servers import Server
 from ordershop.entities import Customer, Topic
 from ordershop.event_store import EventStore
@@ -105,6 +105,11 @@ class Replay:
         # By Locust's users.
         PUMPED,
     )
+    key_figures = (
+        KeyFigure("replay.events_per_s", "Replay speed"),
+        KeyFigure("replay.events", "Events replayed"),
+    )
+    sections = ("replay",)
     profiles = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {"events": 5_000, "rounds": 1},
         "quick": {},
@@ -148,6 +153,13 @@ class ReplayByUsers:
     name = Replay.name
     summary = Replay.summary
     parameters = UsersParameters
+    key_figures = (
+        *Replay.key_figures[:1],
+        KeyFigure("replay.response.p99", "Response, p99"),
+        *Replay.key_figures[1:],
+    )
+    # One size, again and again: latencies, and no speeds by size.
+    sections = ("latency", "throughput")
     profiles: dict[str, dict[str, Any]] = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {"events": 5_000, "duration_s": 2},
         "quick": {},

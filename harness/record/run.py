@@ -32,7 +32,8 @@ from harness.measure.recorder import Interval, SlowOperation
 from harness.measure.timeline import History, HistoryError, SlowMark, read_timeline, write_timeline
 
 # Schema 1, 2026-11-23: the first. Since then figures have got `samples`, and runs `repeats`; who reads the older
-# ones misses nothing.
+# ones misses nothing. Since 2026-11-28 runs have what a scenario says of its report: `key_figures`, `sections`,
+# `words`; a report goes by the figures' names where they are missing.
 SCHEMA = 1
 
 Status = Literal["PASS", "UNKNOWN", "FAIL"]
@@ -106,8 +107,28 @@ class Repeat(msgspec.Struct, frozen=True, kw_only=True):
     verdicts: list[Verdict] = []
 
 
+class KeyFigure(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A figure that a reader in a hurry needs, and what to call it.
+
+    Attributes:
+        name: of the figure. A `*` in it stands for each of the run's `words`: `append.*.response.p99`.
+        label: in the report.
+        is_worst: whether only the highest of them is shown, where a `*` stands for several.
+    """
+
+    name: str
+    label: str
+    is_worst: bool = False
+
+
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """The record of a run, as it stands in `run.json`."""
+    """The record of a run, as it stands in `run.json`.
+
+    Attributes:
+        key_figures: those that matter, by the scenario; none where it does not say.
+        sections: of the report, of which there should be evidence; None where the scenario does not say.
+        words: what is measured one after the other, as figures' names have it, and what to call it.
+    """
 
     schema: int
     scenario: str
@@ -124,6 +145,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     members: list[str] = []
     repeats: list[Repeat] = []
+    key_figures: list[KeyFigure] = []
+    sections: list[str] | None = None
+    words: dict[str, str] = {}
 
     def figure(self, name: str) -> float | None:
         """The value of a figure, or None where it is missing or could not be measured."""
