@@ -39,7 +39,7 @@ from harness.measure.hlog import LatencyLog
 from harness.measure.probes import PERIOD_NS, Probe, Sampler
 from harness.measure.reached import CoreOf, Reached
 from harness.measure.timeline import FaultWindow, History, Reading
-from harness.server.servers import Server
+from harness.server.server import Server
 
 # However late an instrument may be, what takes longer than this has not reached the server in time.
 _LONGEST_ALLOWANCE_NS = SECOND_NS

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import pytest
 
 from harness.load.settings import SPIN_VARIABLE
-from harness.server.servers import OwnServer
+from harness.server.own import OwnServer
 from ordershop.event_store import EventStore
 from tests.resuming import (
     pytest_addoption,

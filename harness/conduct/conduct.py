@@ -47,7 +47,7 @@ from harness.record.alive import alive
 from harness.record.environment import describe_host
 from harness.record.parameters import nearest, refused, renamed
 from harness.record.run import Figure, Record, Run, Verdict
-from harness.server.servers import ServerError
+from harness.server.server import ServerError
 from harness.server.url import ServerUrl
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}

@@ -46,7 +46,8 @@ from harness.nemesis.plan import Fault
 from harness.nemesis.proxy import Proxy
 from harness.nemesis.targets import Part, Target, line_can, process_can
 from harness.record.parameters import formerly
-from harness.server.servers import Durability, OwnServer
+from harness.server.own import OwnServer
+from harness.server.server import Durability
 from harness.server.url import ServerUrl
 from ordershop.entities import Customer
 from ordershop.event_store import APPEND_LUA, EventStore, connect

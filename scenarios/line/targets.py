@@ -16,7 +16,7 @@ from msgspec import Struct
 from harness.nemesis.kind import FaultKind
 from harness.nemesis.targets import LINE, PROCESS, SERVER, Part, ServerTarget
 from harness.server.dial import DialError, open_socket
-from harness.server.servers import OwnServer
+from harness.server.own import OwnServer
 from ordershop.event_store import APPEND_LUA
 from ordershop.supervisor import Supervisor, SupervisorError
 from scenarios.load import load_script

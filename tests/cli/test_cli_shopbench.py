@@ -24,7 +24,7 @@ import redis
 from harness.conduct.conduct import Interrupted, interruptible
 from harness.measure.hlog import read_hlog
 from harness.record import run
-from harness.server.servers import OwnServer
+from harness.server.own import OwnServer
 from scenarios.catalog import SCENARIOS
 from tests.forks import shopbench
 from tests.processes import Ended, is_alive

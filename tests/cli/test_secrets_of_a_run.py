@@ -18,7 +18,8 @@ import psutil
 import pytest
 
 from harness.record import run
-from harness.server.servers import OwnServer, client_for
+from harness.server.own import OwnServer
+from harness.server.server import client_for
 from ordershop.supervisor import free_port
 from tests.locusts import SCENARIOS
 from tests.server.test_server_url import forms_of

@@ -21,11 +21,13 @@ import pytest
 
 from harness.cli.shopbench import main
 from harness.conduct.conduct import Interrupted, interruptible
+from harness.gate.controls import CONTROLS
 from harness.gate.decision import ALPHA
 from harness.gate.micro import MicroRounds
 from harness.gate.prepare import GateOptions, Sides, both_sides, top_level
 from harness.gate.revisions import WorktreeError, changes, checked_out, commit_of, repository_of, room, source_of
-from harness.gate.rounds import CONTROLS, SIDES, Measure, SideError, overlay
+from harness.gate.rounds import Measure, overlay
+from harness.gate.side import SIDES, SideError
 from harness.host.clock import SystemClock
 from harness.record.run import load
 from tests.forks import shopbench

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ from harness.nemesis import faults
 from harness.nemesis.faults import GROUP, fault_kinds, faults_of
 from harness.nemesis.kind import FaultKind
 from harness.nemesis.targets import LINE, PROCESS, SERVER
+from harness.record.run import load
 
 TARGETS = {"process": PROCESS, "line": LINE, "server": SERVER, "service": ("slow",), "consumer": ("poison",)}
 
@@ -82,7 +87,7 @@ def test_an_option_that_cannot_be(name: str, options: dict[str, Any], message: s
 
 
 @pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A directory on the path; what was found before, and what is found with it, is forgotten."""
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
@@ -159,6 +164,69 @@ def test_a_fault_of_others_that_cannot_be_taken(installed: Path, name: str, sour
         fault_kinds()
     assert str(refused.value).startswith(f"{GROUP}: {message}")
     assert "\n" not in str(refused.value)
+
+
+OFFERED = """
+import json
+from typing import get_args
+from harness.locust.form import choices_of
+from harness.locust.snapshot import buttons_of
+from harness.nemesis.faults import faults_of
+from harness.nemesis.targets import PROCESS
+from scenarios.consumers import How
+from scenarios.crm_outage import Way
+
+buttons = [button.words for button in buttons_of({"crm": faults_of(PROCESS)})]
+print(json.dumps([choices_of(Way)[-1], get_args(How)[-1], buttons]))
+"""
+
+
+def ran(directory: Path, *arguments: str) -> str:
+    """What Python prints where the package in a directory is installed, too."""
+    path = os.pathsep.join(each for each in (str(directory), os.environ.get("PYTHONPATH", "")) if each)
+    command = [sys.executable, "-B", *arguments]
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_fault_of_others_is_offered(tmp_path: Path) -> None:
+    """By the form of an outage and of a group of consumers, and by a button."""
+    install(tmp_path, "stutter", STUTTER)
+    assert json.loads(ran(tmp_path, "-c", OFFERED)) == [
+        "stutter",
+        "stutter",
+        ["Stop CRM", "Kill CRM", "Freeze CRM", "Make CRM stutter", "Start CRM"],
+    ]
+
+
+@pytest.mark.slow
+def test_a_fault_of_others_is_done_listed_and_told(tmp_path: Path) -> None:
+    """It is in the list, a run does it, the headline has its words, and the report names it."""
+    install(tmp_path, "stutter", STUTTER)
+    assert "pause, restart_empty, stutter)" in " ".join(
+        ran(tmp_path, "-m", "harness", "list", "crm_outage").split()
+    )
+    given = ["-p", "fault=stutter", "-p", "send_lag_budget_ms=60000", "--undecided-is-0"]
+    ran(
+        tmp_path,
+        "-m",
+        "harness",
+        "run",
+        "crm_outage",
+        "--profile",
+        "smoke",
+        *given,
+        "--runs",
+        str(tmp_path / "runs"),
+    )
+    [directory] = (path.parent for path in (tmp_path / "runs").glob("*/run.json"))
+    record = load(directory)
+    assert record.run.headline.startswith("The CRM stuttered for 2.0 s; ")
+    assert [(fault.name, fault.target) for fault in record.history.faults] == [("stutter", "crm")]
+    assert "stutter crm" in (directory / "report.html").read_text()
 
 
 def test_variants_are_done_as_what_they_are_variants_of() -> None:

@@ -118,11 +118,10 @@ def test_a_shop_in_processes(tmp_path: Path) -> None:
         assert not socket_path(shop.port).exists()
 
 
-def test_a_shop_in_one_process_that_lasts(tmp_path: Path) -> None:
-    """All services in one process; Ctrl-C ends it, and with --state the next one has what this one had."""
-    arguments = ("--topology", "one-process", "--state", str(tmp_path / "state"))
+def test_a_shop_that_lasts(tmp_path: Path) -> None:
+    """Ctrl-C ends it, as SIGTERM does, and with --state the next one has what this one had."""
+    arguments = ("--state", str(tmp_path / "state"))
     with _up(tmp_path / "log", *arguments) as shop, contextlib.closing(Client(shop.port)) as client:
-        assert len(shop.family) == 2
         [customer] = client.post("/customer", {"name": "a", "email": "a@b"}).ok()
         for name in ("orders", "crm"):
             assert [name, "stopped"] in [row[:2] for row in shop.ask("stop", name)]
@@ -162,7 +161,7 @@ NOT_THERE = f"redis://127.0.0.1:{free_port()}"
         (("nonsense",), "No such command"),
         (("up", "--port", "x"), "--port"),
         (("up", "--port", "99999"), "--port"),
-        (("up", "--topology", "ring"), "--topology"),
+        (("up", "--host", "elsewhere"), "--host"),
         (("up", "--port", FREE, "--server", NOT_THERE), "does not answer"),
         (("up", "--port", FREE, "--server", "/no/such/program"), "nor a program"),
         (("up", "--port", FREE, "--server", "http://127.0.0.1"), "not the URL of a Redis server"),

@@ -805,7 +805,7 @@ def test_a_source_distribution_has_what_its_tests_read() -> None:
     """Whatever a test opens beside the packages is among the files of which a source distribution is made."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     patterns = project["tool"]["hatch"]["build"]["targets"]["sdist"]["include"] + ["pyproject.toml"]
-    texts = [path.read_text() for path in (ROOT / "tests").glob("*.py")]
-    read = {name for text in texts for name in re.findall(r'(?:ROOT|parents\[1\]) / "([\w.-]+)', text)}
+    texts = [path.read_text() for path in (ROOT / "tests").rglob("*.py")]
+    read = {name for text in texts for name in re.findall(r'(?:ROOT|parents\[2\]) / "([\w.-]+)', text)}
     assert {name for name in read if not any(fnmatch(name, pattern) for pattern in patterns)} == set()
     assert ".ci" in read

@@ -66,7 +66,7 @@ def test_record_keeps_what_the_scenario_says(brewed: Record) -> None:
 
 
 def test_report_shows_what_the_scenario_says(brewed: Record) -> None:
-    """The highest of several is in front, each by its word; a section without evidence says so in its own place."""
+    """The highest of several is in front, each by its word; a section without evidence says so in its place."""
     words = Page(render(brewed)).words
     assert (
         words.index("Time, black tea4.00 min") < words.index("Time, green tea2.00 min") < words.index("Cups6.00")
