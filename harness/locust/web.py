@@ -63,7 +63,6 @@ COLUMNS = {
     "p9999": "p99.99 (ms)",
     "max": "Max (ms)",
 }
-KIND_WORDS = {"response": "response", "service": "service", "send_lag": "send lag"}
 _LARGEST_ORDER_BYTES = 1_000
 # Locust's page asks again only while the last state that it was told is running or spawning: told one of these, it
 # would never learn that the test has stopped.
@@ -119,7 +118,7 @@ def table_rows(rows: Sequence[Percentiles]) -> list[dict[str, Any]]:
     return [
         {
             "operation": row.operation,
-            "kind": KIND_WORDS.get(row.kind, row.kind),
+            "kind": row.kind.replace("_", " "),
             "count": row.count,
             "p50": _ms(row.p50_us),
             "p90": _ms(row.p90_us),

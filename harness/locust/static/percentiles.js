@@ -61,7 +61,7 @@ const percentiles = (function () {
   function drawWhole(chart, live, chosen) {
     const rows = live.percentiles.filter((row) => row.operation === chosen.operation);
     const lines = rows.map((row, at) => ({
-      name: (KINDS.find(([kind]) => kind === row.kind) || [row.kind, row.kind])[1],
+      name: row.kind.replaceAll("_", " "),
       colour: colour(at),
       points: STEPS.map(([field], step) => [step, row[field]]),
     }));
