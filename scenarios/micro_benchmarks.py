@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from harness.check import checkers as checking
+from harness.check import checkers
 from harness.check.figures import figure_names
 from harness.check.judge import Checker
 from harness.conduct.conduct import Findings, ScenarioError, Stage
@@ -193,4 +193,4 @@ scenario = Micro()
 
 if "." not in __name__ and __name__ != "__main__":  # Locust would load this file by itself
     sys.stderr.write("locust: micro-benchmarks have no users; they are measured by `shopbench run micro`\n")
-    sys.exit(checking.EXIT_USAGE)
+    sys.exit(checkers.EXIT_USAGE)
