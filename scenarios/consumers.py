@@ -57,7 +57,7 @@ from harness.nemesis.faults import fault_kinds, faults_of
 from harness.nemesis.nemesis import FaultError, Nemesis
 from harness.nemesis.targets import PROCESS
 from harness.record.evidence import Evidence, Sections
-from harness.record.run import Record, Verdict
+from harness.record.run import KeyFigure, Record, Verdict
 from ordershop.supervisor import SupervisorError
 from scenarios.commands import CONSUMERS, PRODUCERS
 from scenarios.line.account import ACCOUNT, add_account, add_lag, add_line_arrival, line_checkers
@@ -136,6 +136,12 @@ class Consumers:
         "s       roll.{claimed,back}_s.max removed.claimed_s",
         "share   *.share",
     )
+    key_figures = (
+        KeyFigure("consumers.lost", "Events lost"),
+        KeyFigure("consumers.removed.claimed_s", "Claimed from the one removed"),
+        KeyFigure("consumers.roll.events.max", "Most events waiting"),
+    )
+    sections = ("latency", "throughput", "lag", "events")
     profiles: dict[str, dict[str, Any]] = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {
             "rate_per_s": 200,

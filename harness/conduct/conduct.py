@@ -283,7 +283,11 @@ class Findings:
 
 
 class Scenario(Protocol):
-    """Something that can be run and measured."""
+    """Something that can be run and measured.
+
+    It may also say what its report shows, and its record keeps that: `key_figures`, `sections` and `words`, as a
+    `Run` has them.
+    """
 
     @property
     def name(self) -> str:
@@ -323,6 +327,16 @@ class LoadScenario(Scenario, Protocol):
             ParameterError: it cannot last that long.
         """
         ...
+
+
+def declared(scenario: object) -> dict[str, Any]:
+    """What a scenario says of its report, as fields of its `Run`."""
+    sections = getattr(scenario, "sections", None)
+    return {
+        "key_figures": list(getattr(scenario, "key_figures", ())),
+        "sections": None if sections is None else list(sections),
+        "words": dict(getattr(scenario, "words", {})),
+    }
 
 
 def parameters_of(scenario: Scenario, profile: str, given: Mapping[str, str]) -> msgspec.Struct:
@@ -471,6 +485,7 @@ def conduct(
         },
         figures=[],
         verdicts=[],
+        **declared(scenario),
     )
     ended: BaseException | None = None
     status, reason = "failed", ""
