@@ -29,7 +29,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from harness.account.event_ids import PRODUCER_BITS
@@ -37,9 +37,10 @@ from harness.check.arrival import ArrivalRule, arrival_checker
 from harness.check.figures import figure_names
 from harness.check.judge import Checker
 from harness.check.loads import answered_checker, send_lag_checker
-from harness.conduct.conduct import PUMPED, Findings, Stage
+from harness.conduct.conduct import PUMPED, Findings, ScenarioError, Stage
 from harness.load.pacing import Pacer, Poisson, Shape, shaped
 from harness.load.settings import PumpResult, PumpSettings
+from harness.load.workload import Source
 from harness.locust.locustfile import locustfile
 from harness.measure.probes import HostLoad, Probe, Sampler
 from harness.measure.server_events import server_probes
@@ -47,7 +48,7 @@ from harness.measure.timeline import History
 from harness.record.load_report import LoadReport
 from harness.record.run import KeyFigure, Record
 from harness.server.open import kind_of
-from harness.server.server import Durability
+from harness.server.server import Durability, Server
 from harness.server.url import ServerUrl
 from scenarios.arrival import Arriving, add_arrival
 from scenarios.commands import PRODUCERS
@@ -105,6 +106,7 @@ class Append:
 
     name = "append"
     place = 10
+    takes_systems = True
     summary = "how fast is an append, at a rate, for each durability?"
     parameters = AppendParameters
     commands = PRODUCERS
@@ -204,16 +206,17 @@ def _measure(
         described = server.describe()
         findings.server = findings.server or described
         stage.progress(0.0, "")
-        chosen.create_entities(server, producer)
-        source = chosen.source(server, operation, producer, stage.seed)
+        if stage.system is None:
+            chosen.create_entities(server, producer)
+        load = _load_of(stage, chosen, server, operation, producer)
         settings = PumpSettings(
             url=server.url,
             connections=chosen.connections,
             max_in_flight=chosen.max_in_flight,
-            scripts=chosen.scripts,
-            floor=floor_before(stage, server, pacer, chosen.middle_bytes),
+            scripts=load.scripts,
+            floor=floor_before(stage, server, pacer, load.event_bytes),
         )
-        pump = stage.driver.pump(settings, pacer, source)
+        pump = stage.driver.pump(settings, pacer, load.source)
         stack.callback(pump.close)
         pump.wait_until_ready()
         client = stack.enter_context(contextlib.closing(server.client(timeout_s=0.5)))
@@ -223,7 +226,7 @@ def _measure(
         arriving = Arriving(
             stage,
             server,
-            chosen.stream_names(server),
+            load.streams,
             history=history,
             origin_ns=run_origin_ns,
             on_error=findings.probe_failed,
@@ -263,6 +266,33 @@ def _measure(
 
 def _keep(findings: Findings, operation: str, result: PumpResult, offset_ns: int, label: Label) -> None:
     findings.pumped(operation, result, offset_ns=offset_ns, name=label)
+
+
+class _Sent(Struct, frozen=True):
+    """What is appended: commands, the scripts that they call, the bytes of an event, and its streams."""
+
+    source: Source
+    scripts: tuple[str, ...]
+    event_bytes: int
+    streams: list[str]
+
+
+def _load_of(stage: Stage, chosen: AppendParameters, server: Server, operation: str, producer: int) -> _Sent:
+    """What is appended: by the parameters, or by the system that is named.
+
+    Raises:
+        ScenarioError: the parameters are OrderShop's, and another system is measured.
+    """
+    system = stage.system
+    if system is None:
+        source = chosen.source(server, operation, producer, stage.seed)
+        return _Sent(source, chosen.scripts, chosen.middle_bytes, chosen.stream_names(server))
+    plain = AppendParameters()
+    changed = [each for each in Load.__struct_fields__ if getattr(chosen, each) != getattr(plain, each)]
+    if changed:
+        raise ScenarioError(f"append: {', '.join(changed)} {'is' if len(changed) == 1 else 'are'} OrderShop's")
+    source = system.source(server, operation, producer)
+    return _Sent(source, tuple(system.scripts), system.event_bytes, system.streams(server))
 
 
 def _pacer(stage: Stage, chosen: AppendParameters) -> Pacer:

@@ -81,7 +81,7 @@ from scenarios.line.recovery import (
 from scenarios.line.settings import Delivery, LineSettings
 from scenarios.line.targets import TARGETS, target_of
 from scenarios.shop.shop import GROUP
-from scenarios.told import Told, add_by_hand, arrived_said, by_hand_said, lost_said, told_of, twice_said
+from scenarios.told import Told, add_by_hand, arrived_said, by_hand_said, capital, lost_said, told_of, twice_said
 
 if TYPE_CHECKING:
     Way = str
@@ -191,6 +191,7 @@ class CrmOutage:
 
     name = "crm_outage"
     place = 40
+    takes_systems = True
     summary = "a consumer is killed under load: is every event accounted for, and how long does recovery take?"
     parameters = OutageParameters
     commands = PRODUCERS | CONSUMERS
@@ -510,7 +511,8 @@ def headline(chosen: OutageParameters, told: Told) -> str:
     Args:
         told: of a run with these parameters.
     """
-    said = chosen.kind.headline.format(target=TARGETS[chosen.target].said, ms=chosen.delay_ms)
+    target = capital(told.consumer) if chosen.target == "crm" else TARGETS[chosen.target].said
+    said = chosen.kind.headline.format(target=target, ms=chosen.delay_ms)
     backlog = told.value("backlog_events")
     waited = (
         "the number of waiting events is not known" if backlog is None else f"{backlog:,.0f} events waited at most"

@@ -20,6 +20,7 @@ from typing import Any, Self
 
 import numpy as np
 import redis
+from msgspec.structs import replace
 
 from harness.account.ledger import Ledger
 from harness.conduct.conduct import Findings, ScenarioError, Stage
@@ -253,7 +254,7 @@ class Line:
         errors: list[str] = []
         nemesis = Nemesis(
             self.targets,
-            plan,
+            [self._here(fault) for fault in plan],
             clock=self.stage.clock,
             origin_ns=self.origin_ns,
             history=findings.history,
@@ -284,6 +285,18 @@ class Line:
         if errors:
             raise ScenarioError(errors[0])
         self._note_cost_of_probes(asked_us)
+
+    def _here(self, fault: Fault) -> Fault:
+        """A fault of a plan on what this system calls its target; the plan calls the first consumer `crm`.
+
+        Raises:
+            ScenarioError: there is no such thing here.
+        """
+        first = self.running.consumers[0]
+        there = replace(fault, target=first) if fault.target == "crm" else fault
+        if there.target not in [target.name for target in self.targets]:
+            raise ScenarioError(f"the {self.system.name} has no {there.target} that can be broken")
+        return there
 
     def stop_load(self) -> None:
         """End the schedule now, from any thread; what was due by then is answered and accounted for."""
