@@ -67,13 +67,15 @@ def add_events(
     return sections
 
 
-def add_load(sections: Sections, history: History, load: str = "", *, rule: ArrivalRule | None = None) -> None:
-    """Add a load of two seconds of which the server has taken half and refused the rest."""
+def add_load(
+    sections: Sections, history: History, load: str = "", *, rule: ArrivalRule | None = None, refused: int = 100
+) -> None:
+    """Add a load of two seconds of which the server has taken half; the rest was refused, or had no answer."""
     report = LoadReport(
         arrivals=200,
         ok=100,
-        failed=100,
-        unknown=0,
+        failed=refused,
+        unknown=100 - refused,
         dropped=0,
         offered_in_s=[100, 100],
         answered_in_s=[50, 50],
