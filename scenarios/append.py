@@ -46,8 +46,8 @@ from harness.measure.server_events import server_probes
 from harness.measure.timeline import History
 from harness.record.load_report import LoadReport
 from harness.record.run import Record
-from harness.server.named import is_url
-from harness.server.servers import Durability
+from harness.server.open import kind_of
+from harness.server.server import Durability
 from harness.server.url import ServerUrl
 from scenarios.arrival import Arriving, add_arrival
 from scenarios.commands import PRODUCERS
@@ -163,7 +163,7 @@ class Append:
 
 def _parts(choice: Choice, server: ServerUrl | str) -> list[tuple[Label, Durability]]:
     """What is measured one after the other: the name in figures, and what a server of ours is started with."""
-    if is_url(server):
+    if "configure" not in kind_of(server).can:
         # A server at a URL has a durability of its own, which is not ours to change.
         return [("given", "everysec")]
     every: list[Durability] = ["everysec", "always", "none"]

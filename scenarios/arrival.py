@@ -26,7 +26,7 @@ from harness.measure.probes import Probe, Sampler
 from harness.measure.reached import CoreOf, Reached
 from harness.measure.timeline import History, Reading
 from harness.record.load_report import LoadReport, section_of
-from harness.server.servers import Server
+from harness.server.server import Server
 
 
 class Arriving:

@@ -63,7 +63,7 @@ from harness.nemesis.faults import fault_kinds
 from harness.nemesis.kind import FaultKind
 from harness.nemesis.plan import Fault
 from harness.record.run import Record, Verdict
-from harness.server.named import is_url
+from harness.server.open import kind_of
 from ordershop.services.crm import SOURCES
 from scenarios.commands import CONSUMERS, PRODUCERS
 from scenarios.line.account import ACCOUNT, add_account, add_lag, add_line_arrival, line_checkers
@@ -230,7 +230,7 @@ class CrmOutage:
     def run(self, stage: Stage, parameters: Any, findings: Findings) -> None:
         """Load, fault, outage, restart, drain; then the account."""
         chosen: OutageParameters = parameters
-        if chosen.target == "server" and is_url(stage.server):
+        if chosen.target == "server" and "kill" not in kind_of(stage.server).can:
             raise ScenarioError(f"{chosen.fault} is done only to a server that we start")
         pacer = constant(chosen.rate_per_s, chosen.before_s + chosen.outage_s + chosen.after_s)
         with Line(stage, pacer, chosen.settings()) as line:

@@ -32,7 +32,7 @@ from harness.load.workload import (
     payload_sizes,
     placeholder,
 )
-from harness.server.servers import Server, ServerError
+from harness.server.server import Server, ServerError
 from ordershop.entities import Customer, Product, Topic
 from ordershop.event_store import APPEND_LUA, PROJECT, EventStore, StoreError, append_arguments, connect
 from ordershop.events import Action, Event, Keys, entity_json

@@ -61,8 +61,8 @@ from harness.measure.timeline import Entry, FaultWindow, History, Mark, Phase, R
 from harness.nemesis.plan import Fault
 from harness.record.load_report import section_of
 from harness.record.run import Record, Verdict
-from harness.server.named import is_url
-from harness.server.servers import Durability
+from harness.server.open import kind_of
+from harness.server.server import Durability
 from scenarios.line.account import (
     ACCOUNT,
     Accounted,
@@ -149,7 +149,7 @@ class RedisCrash:
     def run(self, stage: Stage, parameters: Any, findings: Findings) -> None:
         """Load, kill, restart, drain and look, once for each durability."""
         chosen: CrashParameters = parameters
-        if is_url(stage.server):
+        if "kill" not in kind_of(stage.server).can:
             raise ScenarioError(
                 "redis_crash kills the server: it wants one that it starts itself, not one at a URL"
             )

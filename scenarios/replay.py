@@ -42,7 +42,7 @@ from harness.locust.locustfile import locustfile
 from harness.measure.probes import HostLoad, Probe, Sampler
 from harness.measure.server_events import server_probes
 from harness.record.run import Record, Verdict
-from harness.server.servers import Server
+from harness.server.server import Server
 from ordershop.entities import Customer, Topic
 from ordershop.event_store import EventStore
 from ordershop.events import Action, Event

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from harness.host.clock import SystemClock
-from harness.server.servers import OwnServer, open_server
+from harness.server.open import open_server
+from harness.server.own import OwnServer
 from ordershop.event_store import EventStore, connect
 
 _NUMBERS = itertools.count(1)

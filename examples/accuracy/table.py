@@ -34,7 +34,8 @@ from harness.load.settings import PumpSettings
 from harness.load.workload import StampedCommand, placeholder
 from harness.measure.arrival_dates import ArrivalDates
 from harness.measure.hlog import LatencyLog
-from harness.server.servers import Server, open_server
+from harness.server.open import open_server
+from harness.server.server import Server
 
 PRODUCER = 1
 QUANTILES = (0.5, 0.9, 0.99)

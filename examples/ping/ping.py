@@ -17,7 +17,7 @@ from msgspec import Meta, Struct
 
 from harness.check.figures import figure_names
 from harness.conduct.conduct import Findings, Stage
-from harness.server.servers import open_server
+from harness.server.open import open_server
 
 
 class PingParameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

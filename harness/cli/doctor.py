@@ -38,8 +38,9 @@ from harness.server.examination import (
     shown,
 )
 from harness.server.facts import describe_server
+from harness.server.foreign import ForeignServer
 from harness.server.named import server_named
-from harness.server.servers import ForeignServer, ServerError, client_for
+from harness.server.server import ServerError, client_for
 from harness.server.url import ServerUrl
 
 LOOKS = 21

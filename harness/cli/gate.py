@@ -16,8 +16,8 @@ from harness.cli.recorded import budgets_of, check_history, conclude, conducted,
 from harness.cli.shown import Shown
 from harness.conduct.conduct import Interrupted, interruptible
 from harness.host.cores import Cores
-from harness.server.named import is_url
-from harness.server.servers import Durability
+from harness.server.open import kind_of
+from harness.server.server import Durability
 
 OUR_TARGET = "scenarios.gate_target:ordershop"
 
@@ -101,7 +101,7 @@ def _check(asked: Asked) -> None:
         raise UsageError(f"there is no durability {asked.durability!r}; there are none, everysec and always")
     if asked.cores not in {"one", "all"}:
         raise UsageError(f"--cores of a gate is one or all, not {asked.cores!r}")
-    if is_url(asked.server):
+    if "configure" not in kind_of(asked.server).can:
         raise UsageError("a gate starts a server for each side: give it a server program, not a URL")
     if asked.micro is not None:
         _check_micro(

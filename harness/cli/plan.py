@@ -20,7 +20,7 @@ from harness.cli.doctor import UnfitError, examined, needs_of
 from harness.cli.list import duration
 from harness.host.clock import Clock
 from harness.record.parameters import told
-from harness.server.servers import ServerError
+from harness.server.server import ServerError
 from harness.server.url import ServerUrl, without_secrets
 
 _INDENT = " " * 4

@@ -38,7 +38,8 @@ from harness.host.placement import PLANS, Plan, placed
 from harness.load.driver import OwnProcesses
 from harness.load.settings import SPIN_SHARE, SPIN_VARIABLE
 from harness.record.run import Record
-from harness.server.named import is_url, server_named
+from harness.server.named import server_named
+from harness.server.open import kind_of
 from harness.server.url import ServerUrl
 
 Chosen = tuple[Scenario, msgspec.Struct]
@@ -95,7 +96,7 @@ def run_command(asked: Asked) -> int:
     scenarios = chosen(asked.names or [])
     check_profile(asked.profile, scenarios)
     which = server_named(asked.server, asked.server_file, os.environ)
-    if not asked.names and is_url(which):
+    if not asked.names and "kill" not in kind_of(which).can:
         scenarios = _without_own_server(scenarios)
     given = given_parameters(asked.param or [])
     if given and len(scenarios) > 1:

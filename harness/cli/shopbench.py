@@ -12,7 +12,7 @@
     shopbench doctor --server URL        what does that server allow, and what would a run there lack?
     shopbench selfcheck                  does the instrument tell the truth on this machine?
     shopbench history runs.jsonl append  the figures of many runs, as CSV
-    shopbench selfcheck --gate           how often is the gate wrong?
+    shopbench gate-errors                how often is the gate wrong?
 
 Each command is a file of this package. Exit codes:
 
@@ -38,6 +38,7 @@ from harness.cli.check import check_command
 from harness.cli.compare import compare_command
 from harness.cli.doctor import UnfitError, doctor_command
 from harness.cli.gate import gate_command
+from harness.cli.gate_errors import gate_errors_command
 from harness.cli.history import history_command
 from harness.cli.index import index_command
 from harness.cli.list import list_command
@@ -48,7 +49,7 @@ from harness.cli.selfcheck import selfcheck_command
 from harness.cli.shown import say, warn
 from harness.cli.web import web_command
 from harness.conduct.conduct import ParameterError, heed_ctrl_c
-from harness.gate.revisions import WorktreeError
+from harness.gate.revisions import RevisionError
 from harness.host.plugins import PluginError
 from harness.record.run import RunError
 from harness.server.url import UrlError
@@ -58,6 +59,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "run": run_command,
     "history": history_command,
     "gate": gate_command,
+    "gate-errors": gate_errors_command,
     "selfcheck": selfcheck_command,
     "doctor": doctor_command,
     "list": list_command,
@@ -68,7 +70,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "web": web_command,
 }
 # Of these, the text is one line that says what is wrong.
-_TOLD = (UsageError, UnfitError, ParameterError, RunError, WorktreeError, UrlError, BudgetError, PluginError)
+_TOLD = (UsageError, UnfitError, ParameterError, RunError, RevisionError, UrlError, BudgetError, PluginError)
 # By its version typer uses click, or brings a copy of it: the base of all that a command line can be wrong in.
 _ClickError: type[Any] = typer.BadParameter.__bases__[0].__bases__[0]
 
@@ -99,6 +101,8 @@ def common(
 def main() -> None:
     """Run the command line; bad input gets one line and exit code 2."""
     heed_ctrl_c()
+    if sys.argv[1:2] == ["selfcheck"] and "--gate" in sys.argv:
+        _fail("selfcheck --gate is a command of its own now: shopbench gate-errors, with the same options")
     try:
         code = app(standalone_mode=False)
     except _ClickError as error:

@@ -49,7 +49,7 @@ from harness.record.evidence import Sections
 from harness.record.load_report import LoadReport, section_of
 from harness.record.parameters import nearest, refused, renamed
 from harness.record.run import Figure, Record, Run, Verdict
-from harness.server.servers import ServerError
+from harness.server.server import ServerError
 from harness.server.url import ServerUrl
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}

@@ -32,8 +32,8 @@ import msgspec
 from msgspec import Struct
 
 from harness.conduct.conduct import LoadScenario, ParameterError, parameters_of
-from harness.server.named import is_url
-from harness.server.servers import ServerError, client_for
+from harness.server.open import kind_of, parsed
+from harness.server.server import ServerError, client_for
 from harness.server.url import ServerUrl, without_secrets
 
 # Parameters for which Locust has an option of its own: how many users there are, and the host.
@@ -110,7 +110,7 @@ def named_by(server: ServerUrl | str, also: list[str], gateway: str | None, runs
         ParameterError: a server without a name, or two of one name.
         UrlError: the URL of no Redis server.
     """
-    server = ServerUrl(server) if is_url(server) else server
+    server = parsed(server)
     first = GIVEN if isinstance(server, ServerUrl) else Path(server).name or server
     servers: dict[str, ServerUrl | str] = {first: server}
     for each in also:
@@ -119,7 +119,7 @@ def named_by(server: ServerUrl | str, also: list[str], gateway: str | None, runs
             raise ParameterError("--also-server is given as NAME=WHICH: a name, and a program, a URL or embedded")
         if name in servers:
             raise ParameterError(f"there are two servers called {name}")
-        servers[name] = ServerUrl(which) if is_url(which) else which
+        servers[name] = parsed(which)
     return Named(servers=servers, gateway=gateway or "", runs=Path(runs))
 
 
@@ -129,14 +129,14 @@ def check_server(which: ServerUrl | str) -> None:
     Raises:
         ParameterError: neither `embedded`, nor a program that is there, nor a URL of a Redis server.
     """
-    if isinstance(which, ServerUrl) or is_url(which):
+    if not kind_of(which).owned:
         try:
             client_for(which).close()
         except ServerError as error:
             raise ParameterError(str(error)) from error
-    elif which != "embedded" and shutil.which(which) is None:
+    elif which != "embedded" and shutil.which(str(which)) is None:
         raise ParameterError(
-            f"{without_secrets(which)!r} is neither a server program, nor a redis:// URL, nor 'embedded'"
+            f"{without_secrets(str(which))!r} is neither a server program, nor a redis:// URL, nor 'embedded'"
         )
 
 

@@ -28,7 +28,7 @@ from harness.host.clock import Clock
 from harness.measure.probes import Happening, Probe, Sample, ServerLoad
 from harness.measure.timeline import ServerEvent
 from harness.server.lock import is_refused
-from harness.server.servers import OwnServer, Server
+from harness.server.server import Server
 
 # Counters that are readings: by which name, in which unit.
 COUNTERS = {
@@ -50,8 +50,7 @@ def server_probes(server: Server, client: redis.Redis, clock: Clock) -> list[Pro
         client: of it, for these probes alone.
         clock: of the run.
     """
-    end = (lambda: server.end) if isinstance(server, OwnServer) else (lambda: None)
-    return [ServerLoad(client, lambda: server.pid, clock), ServerEvents(client, clock, end)]
+    return [ServerLoad(client, lambda: server.pid, clock), ServerEvents(client, clock, lambda: server.end)]
 
 
 def between(before: Info, now: Info) -> list[ServerEvent]:

@@ -51,7 +51,7 @@ from harness.selfcheck.oracle_checks import (
     oracle_status,
     probe_source,
 )
-from harness.server.servers import open_server
+from harness.server.open import open_server
 from harness.server.url import ServerUrl
 
 # For the shape of a freeze.

@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from harness.server.open import parsed
+from harness.server.own import EMBEDDED
 from harness.server.url import ServerUrl, address_given
 
 VARIABLE = "SHOPBENCH_SERVER"
-EMBEDDED = "embedded"
 
 
 def server_named(option: str | None, file: Path | None, environment: Mapping[str, str]) -> ServerUrl | str:
@@ -30,13 +31,7 @@ def server_named(option: str | None, file: Path | None, environment: Mapping[str
     Raises:
         UrlError: it is the URL of no Redis server; or it is named twice; or the file does not hold one.
     """
-    named = address_given(option, file, environment, VARIABLE) or EMBEDDED
-    return ServerUrl(named) if is_url(named) else named
-
-
-def is_url(which: ServerUrl | str) -> bool:
-    """Whether what names a server is the address of one that is there already, and so somebody else's."""
-    return isinstance(which, ServerUrl) or "://" in which
+    return parsed(address_given(option, file, environment, VARIABLE) or EMBEDDED)
 
 
 def environment_for(which: ServerUrl | str) -> dict[str, str]:

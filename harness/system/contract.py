@@ -23,7 +23,8 @@ import pytest
 import redis
 
 from harness.host.clock import SystemClock
-from harness.server.servers import Server, open_server
+from harness.server.open import open_server
+from harness.server.server import Server
 from harness.system.target import OpenTarget
 
 COUNT = 25

@@ -39,7 +39,7 @@ from harness.nemesis.plan import Fault
 from harness.nemesis.proxy import Proxy
 from harness.nemesis.targets import Part, Target, line_can, process_can
 from harness.record.evidence import Sections
-from harness.server.servers import OwnServer
+from harness.server.own import OwnServer
 from harness.server.url import ServerUrl
 from ordershop.entities import Customer
 from ordershop.event_store import APPEND_LUA, EventStore, connect

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from harness.record.parameters import formerly
-from harness.server.servers import Durability
+from harness.server.server import Durability
 
 Delivery = Annotated[Literal["at_least_once", "at_most_once", "from_now"], formerly(seed="from_now")]
 

@@ -18,7 +18,7 @@ from harness.conduct.conduct import ScenarioError
 from harness.nemesis.kind import FaultKind
 from harness.nemesis.targets import LINE, PROCESS, SERVER, Part, ServerTarget
 from harness.server.dial import DialError, open_socket
-from harness.server.servers import OwnServer
+from harness.server.own import OwnServer
 from harness.server.url import ServerUrl
 from ordershop.event_store import APPEND_LUA
 from ordershop.supervisor import Supervisor, SupervisorError

@@ -28,7 +28,7 @@ import redis
 
 from harness.account.event_ids import event_id
 from harness.host.clock import SystemClock
-from harness.server.servers import Server
+from harness.server.server import Server
 from ordershop.entities import Customer, Entity, Order, Topic
 from ordershop.event_store import EVENT_ONLY, EventStore
 from ordershop.events import Action, Event

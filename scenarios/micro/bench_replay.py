@@ -21,7 +21,7 @@ import msgspec
 import pytest
 
 from harness.host.own_python import own_environment
-from harness.server.servers import Server
+from harness.server.server import Server
 from ordershop.entities import Customer
 from ordershop.event_store import EventStore
 from ordershop.events import ACTIONS, Event

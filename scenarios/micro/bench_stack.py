@@ -28,7 +28,7 @@ import pytest
 
 from harness.host.clock import SystemClock
 from harness.server.dial import open_socket
-from harness.server.servers import Server
+from harness.server.server import Server
 from ordershop.entities import CustomerDraft
 from ordershop.event_store import EVENT_ONLY, EventStore
 from ordershop.events import Event, entity_json

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from harness.server.servers import Server
+from harness.server.server import Server
 from ordershop.event_store import EventStore
 from ordershop.events import Event
 from ordershop.subscription import Delivery, Subscription

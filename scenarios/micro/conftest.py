@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from harness.host.clock import SystemClock
-from harness.server.servers import Server, open_server
+from harness.server.open import open_server
+from harness.server.server import Server
 from ordershop.entities import Customer
 from ordershop.event_store import EventStore, connect
 from ordershop.events import Event

@@ -13,7 +13,8 @@ from harness.load.driver import Drive
 from harness.load.pacing import Pacer
 from harness.load.settings import PumpError, PumpResult
 from harness.measure.floor import FloorRequest
-from harness.server.servers import Durability, Server, open_server
+from harness.server.open import open_server
+from harness.server.server import Durability, Server
 from ordershop.event_store import StoreError
 
 GROUP = "crm"

@@ -17,7 +17,7 @@ from harness.measure.probes import Happening, Sample, Sampler
 from harness.measure.server_events import ServerEvents, between, server_probes
 from harness.measure.timeline import History, Reading, ServerEvent, SlowMark, read_timeline, write_timeline
 from harness.record.run import Record, Verdict, load
-from harness.server.servers import OwnServer
+from harness.server.own import OwnServer
 from tests.forks import shopbench
 from tests.stores import PROGRAMS, open_own
 from tests.waiting import until

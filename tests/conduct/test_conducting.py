@@ -34,7 +34,7 @@ from harness.load.settings import PumpError, PumpResult
 from harness.measure.recorder import Recorder, SlowOperation
 from harness.measure.timeline import Entry, History, Mark
 from harness.record.run import Figure, Record, Verdict, load
-from harness.server.servers import ServerError
+from harness.server.server import ServerError
 from tests.waiting import in_threads
 
 S = 1_000_000_000

@@ -21,11 +21,13 @@ import pytest
 
 from harness.cli.shopbench import main
 from harness.conduct.conduct import Interrupted, interruptible
+from harness.gate.controls import CONTROLS
 from harness.gate.decision import ALPHA
 from harness.gate.micro import MicroRounds
 from harness.gate.prepare import GateOptions, Sides, both_sides, top_level
-from harness.gate.revisions import WorktreeError, changes, checked_out, commit_of, repository_of, room, source_of
-from harness.gate.rounds import CONTROLS, SIDES, Measure, SideError, overlay
+from harness.gate.revisions import RevisionError, changes, checked_out, commit_of, repository_of, room, source_of
+from harness.gate.rounds import Measure, overlay
+from harness.gate.side import SIDES, SideError
 from harness.host.clock import SystemClock
 from harness.record.run import load
 from tests.forks import shopbench
@@ -37,21 +39,24 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 # One metric and few rounds: what is slow here is slow by far, and what is not is told from it at the first look.
 QUICK = ["--metric", "append.p50", "--relevant", "append.p50=25%", "--minutes", "0.6"]
-SLOW_APPEND = """
-
-def _slow(call):
-    def append(*arguments, **named):
-        began = time.perf_counter_ns()
-        answer = call(*arguments, **named)
-        until = began + (time.perf_counter_ns() - began) * 8 // 5
-        while time.perf_counter_ns() < until:
-            pass
-        return answer
-
-    return append
+# A store in a package `toy` that does nothing but append, and needs no server for it: a round takes half a second.
+STORE = """
+STEPS = {steps}
 
 
-EventStore.append = _slow(EventStore.append)
+class Store:
+    def event(self, number):
+        return number
+
+    def append(self, event):
+        return sum(range(STEPS))
+
+    def close(self):
+        pass
+
+
+def target(url):
+    return Store()
 """
 
 
@@ -142,20 +147,20 @@ def toy(tmp_path: Path) -> Path:
 
 
 TOY = ["--target", "toy:target"]
+OURS = ("harness", "ordershop", "reports", "scenarios")
 
 
 # Slower, and as before ---------------------------------------------------------------------------------------
 
 
-def test_a_slow_commit_is_failed(shop: Path) -> None:
+def test_a_slow_commit_is_failed(toy: Path) -> None:
     """The gate fails a commit that makes appends slower by 60 %, and names what, by how much and how sure."""
-    store = shop / "ordershop" / "event_store.py"
-    text = store.read_text()
-    store.write_text(text + SLOW_APPEND)
-    commit(shop, "slow")
-    failed = gate(shop, "--baseline", "HEAD~1", *QUICK)
+    for steps in (1_000, 1_600):
+        (toy / "toy" / "__init__.py").write_text(STORE.format(steps=steps))
+        commit(toy, f"{steps} steps")
+    failed = gate(toy, "--baseline", "HEAD~1", *TOY, *QUICK)
     assert failed.code == 1, failed
-    [directory] = (shop / "runs").glob("*-gate")
+    [directory] = (toy / "runs").glob("*-gate")
     run = load(directory).run
     [verdict] = [each for each in run.verdicts if each.status == "FAIL"]
     assert verdict.name == "gate.append.p50"
@@ -173,45 +178,49 @@ def test_a_slow_commit_is_failed(shop: Path) -> None:
     assert len((directory / "rounds.jsonl").read_text().splitlines()) == run.figure("gate.rounds")
     # So many that it could fail: of fewer not even rounds that all say slower are evidence enough.
     assert 2.0 ** -(run.figure("gate.rounds") or 0) <= ALPHA
-    assert is_tidy(shop)
+    assert is_tidy(toy)
 
 
 def test_a_store_of_ones_own(tmp_path: Path) -> None:
-    """The example's store keeps the contract, and is gated; a limit on what it takes is checked along with it."""
-    directory = tmp_path / "example"
-    shutil.copytree(ROOT / "examples", directory / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    (directory / "slo.toml").write_text('[[budget]]\nfigure = "gate.append.p50.candidate"\nat_most = "10 s"\n')
-    (directory / ".gitignore").write_text("__pycache__/\n/runs/\n")
-    git(tmp_path, "init", "--quiet", "--initial-branch=main", str(directory))
-    commit(directory, "a store")
+    """The example's store keeps the contract, and is gated, with a limit on what it takes and a history.
+
+    Its repository has packages that are called like ours, and the gate is started as it is installed: each
+    revision is measured with its own.
+    """
     contract = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:locust", "-p", "no:cacheprovider", "test_plain_store.py"],
-        cwd=directory / "src",
+        cwd=ROOT / "examples",
         capture_output=True,
         text=True,
         check=False,
     )
     assert "7 passed" in contract.stdout, contract
-    ended = gate(
-        directory,
-        "--baseline",
-        "HEAD",
-        "--target",
-        "plain_store:target",
-        "--minutes",
-        "0.1",
-        "--budget",
-        "slo.toml",
-        "--history",
-        "history/gate.jsonl",
+    directory = tmp_path / "example"
+    for name in OURS:
+        (directory / name).mkdir(parents=True)
+        (directory / name / "__init__.py").write_text("MARK = 'theirs'\n")
+    shutil.copy(ROOT / "examples" / "plain_store" / "__init__.py", directory / "harness" / "store.py")
+    (directory / "slo.toml").write_text('[[budget]]\nfigure = "gate.append.p50.candidate"\nat_most = "10 s"\n')
+    (directory / ".gitignore").write_text("__pycache__/\n/runs/\n")
+    git(tmp_path, "init", "--quiet", "--initial-branch=main", str(directory))
+    commit(directory, "a store")
+    chosen = ["--target", "harness.store:target", *(word for name in OURS for word in ("--package", name))]
+    chosen += ["--minutes", "0.1", "--budget", "slo.toml", "--history", "history/gate.jsonl"]
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "harness", "gate", "--baseline", "HEAD", *chosen],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     # Too few rounds to tell, and above all: nothing is failed that has not changed.
-    assert ended.code == 3, ended
+    assert done.returncode == 3, done
     [run_directory] = (directory / "runs").glob("*-gate")
-    verdicts = {each.name: each.status for each in load(run_directory).run.verdicts}
+    run = load(run_directory).run
+    verdicts = {each.name: each.status for each in run.verdicts}
     assert verdicts["budget.gate.append.p50.candidate"] == "PASS"
-    figures = {each.name for each in load(run_directory).run.figures}
-    assert {"gate.drain.per_event.ratio", "gate.find_one.p50.ratio"} <= figures
+    assert {"gate.drain.per_event.ratio", "gate.find_one.p50.ratio"} <= {each.name for each in run.figures}
     [line] = (directory / "history" / "gate.jsonl").read_text().splitlines()
     assert json.loads(line)["figures"]["gate.append.p50.ratio"] > 0
 
@@ -386,9 +395,8 @@ def test_a_metric_that_there_is_not(shop: Path, gate_here: Gate) -> None:
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_an_interrupted_gate(shop: Path, number: signal.Signals) -> None:
-    """Ctrl-C, SIGTERM and a closed terminal end it with one line; nothing is left behind but the record."""
+def test_an_interrupted_gate(shop: Path, temporary: Path) -> None:
+    """Ctrl-C ends it with one line; nothing is left behind but the record."""
     process = subprocess.Popen(
         [sys.executable, "-m", "harness", "gate", "--baseline=HEAD", "--minutes=5"],
         cwd=shop,
@@ -398,13 +406,13 @@ def test_an_interrupted_gate(shop: Path, number: signal.Signals) -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     until(lambda: list(shop.glob("runs/*-gate/rounds.jsonl")), "the first round has begun")
-    trees = [Path(line.split()[0]) for line in git(shop, "worktree", "list").splitlines()[1:]]
-    assert [tree.is_dir() for tree in trees] == [True, True]
-    process.send_signal(number)
+    [room] = temporary.glob("shopbench-gate-*")
+    assert [(room / tree).is_dir() for tree in ("base", "head")] == [True, True]
+    process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    refused(Ended(process.returncode, out, err), f"the gate was interrupted by {number.name}")
+    refused(Ended(process.returncode, out, err), "the gate was interrupted by SIGINT")
     assert is_tidy(shop)
-    assert not trees[0].parent.exists()
+    assert list(temporary.iterdir()) == []
     [directory] = (shop / "runs").glob("*-gate")
     assert load(directory).run.status == "interrupted"
 
@@ -536,7 +544,7 @@ def test_a_new_target_is_a_change(twice: Path) -> None:
     """A target that is in no commit would not be found in one."""
     (twice / "target.py").write_text("")
     with (
-        pytest.raises(WorktreeError, match=r"in no commit \(target\.py\)"),
+        pytest.raises(RevisionError, match=r"in no commit \(target\.py\)"),
         both_sides(options(target="target:target"), twice),
     ):
         pass
@@ -553,11 +561,8 @@ def test_packages_are_named_once_and_without_a_slash() -> None:
 @contextlib.contextmanager
 def base_of(directory: Path, commit: str = "HEAD", **how: float) -> Iterator[Path]:
     """A work tree of a commit, in a room of its own."""
-    with (
-        room(directory) as path,
-        checked_out(directory, commit_of(directory, commit, "it"), path / "base", **how) as tree,
-    ):
-        yield tree
+    with room() as path:
+        yield checked_out(directory, commit_of(directory, commit, "it"), path / "base", **how)
 
 
 def test_a_work_tree_that_breaks_off(toy: Path, temporary: Path) -> None:
@@ -576,7 +581,7 @@ def test_a_work_tree_that_breaks_off(toy: Path, temporary: Path) -> None:
 
 
 def test_a_work_tree_that_somebody_else_removed(toy: Path) -> None:
-    """What is gone already is forgotten by git, too."""
+    """What is gone already need not be removed."""
     with base_of(toy) as tree:
         shutil.rmtree(tree.parent)
     assert is_tidy(toy)
@@ -620,7 +625,8 @@ from pathlib import Path
 from harness.conduct.conduct import interruptible
 from harness.gate.revisions import checked_out, room
 
-with interruptible(), room(Path(sys.argv[1])) as path, checked_out(Path(sys.argv[1]), "HEAD", path / "base"):
+with interruptible(), room() as path:
+    checked_out(Path(sys.argv[1]), "HEAD", path / "base")
     print("checked out", flush=True)
     sys.stdin.read()
 """
@@ -654,7 +660,7 @@ def test_git_is_interrupted(toy: Path, stuck: Path, temporary: Path) -> None:
 
 def test_git_takes_too_long(toy: Path, stuck: Path, temporary: Path) -> None:
     """It is ended, said in a line, and has left nothing."""
-    with pytest.raises(WorktreeError, match="git worktree took longer than 1 s"), base_of(toy, timeout_s=1.0):
+    with pytest.raises(RevisionError, match="git read-tree took longer than 1 s"), base_of(toy, timeout_s=1.0):
         pass
     until(lambda: is_over(int(stuck.read_text())), "the filter has ended, too")
     assert is_tidy(toy)
@@ -662,39 +668,31 @@ def test_git_takes_too_long(toy: Path, stuck: Path, temporary: Path) -> None:
 
 
 def test_git_is_killed(toy: Path, stuck: Path, temporary: Path) -> None:
-    """A work tree that git has left behind half made, and locked, is removed."""
+    """What git has left behind half made is removed."""
     with in_a_process(toy) as process:
         until(stuck.exists, "git hangs")
-        assert list((toy / ".git" / "worktrees").glob("*/locked"))
         for each in psutil.Process(process.pid).children(recursive=True):
-            each.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
         _, err = process.communicate(timeout=30)
-    assert "git worktree has ended with -9" in err
+    assert "git read-tree has ended with -9" in err
     assert is_tidy(toy)
     assert list(temporary.iterdir()) == []
 
 
-def test_an_interrupt_while_tidying_up(
-    toy: Path, tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It may come when git is at work, and ends that: all else is done the same."""
-    reached = tmp_path / "reached"
-    slow_git = tmp_path / "bin" / "git"
-    slow_git.parent.mkdir()
-    slow_git.write_text(
-        f'#!/bin/sh\ncase "$*" in *"worktree remove"*) printf x > {reached}; exec sleep 600;; esac\n'
-        f'exec {shutil.which("git")} "$@"\n'
-    )
-    slow_git.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{slow_git.parent}{os.pathsep}{os.environ['PATH']}")
-    with in_a_process(toy) as process:
-        assert process.stdin
-        process.stdin.close()
-        until(reached.exists, "tidying up has begun")
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30)
-        assert process.stderr
-        assert "harness.conduct.conduct.Interrupted: SIGINT" in process.stderr.read()
+def test_an_interrupt_while_tidying_up(toy: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may come when files are being removed, and ends that: all else is done the same."""
+    remove, begun = shutil.rmtree, []
+
+    def interrupted(path: Path, **how: bool) -> None:
+        begun.append(path)
+        if len(begun) == 1:
+            raise Interrupted("SIGINT")
+        remove(path, **how)
+
+    monkeypatch.setattr(shutil, "rmtree", interrupted)
+    with pytest.raises(Interrupted, match="SIGINT"), base_of(toy):
+        assert list(temporary.iterdir())
     assert is_tidy(toy)
     assert list(temporary.iterdir()) == []
 
@@ -707,15 +705,26 @@ def test_a_gate_that_was_killed(toy: Path, temporary: Path) -> None:
             assert each.stdout.readline() == "checked out\n"
         killed.kill()
         killed.wait()
-        assert is_tidy(toy, foreign=2)
-        with base_of(toy):
-            assert is_tidy(toy, foreign=2)
-        assert is_tidy(toy, foreign=1)
+        assert len(list(temporary.iterdir())) == 2
+        with base_of(toy) as tree:
+            assert len(list(temporary.iterdir())) == 2
+            assert tree.exists()
         [left] = temporary.iterdir()
         assert (left / "base" / "toy" / "__init__.py").exists()
         at_work.communicate("", timeout=30)
     assert is_tidy(toy)
     assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_what_interrupts(number: signal.Signals) -> None:
+    """Ctrl-C, SIGTERM and a closed terminal do, each under its name."""
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        with pytest.raises(Interrupted, match=number.name), interruptible():
+            signal.raise_signal(number)
+    finally:
+        signal.signal(number, before)
 
 
 def test_who_ignores_a_closed_terminal_goes_on_without_one() -> None:
@@ -732,11 +741,37 @@ def test_who_ignores_a_closed_terminal_goes_on_without_one() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
+def test_a_revision_is_checked_out_whole(toy: Path) -> None:
+    """With what a release leaves out, and what a sparse work tree does; its own attributes make its line ends."""
+    (toy / ".gitattributes").write_text("*.txt export-ignore eol=crlf\n")
+    (toy / "toy" / "notes.txt").write_bytes(b"to do\n")
+    commit(toy, "notes")
+    (toy / ".gitattributes").write_text("*.txt eol=lf\n")
+    git(toy, "sparse-checkout", "set", "elsewhere")
+    assert not (toy / "toy").exists()
+    with base_of(toy) as tree:
+        assert (tree / "toy" / "notes.txt").read_bytes() == b"to do\r\n"
+        assert (tree / "toy" / "__init__.py").exists()
+
+
+def test_a_repository_stays_as_it_is(toy: Path) -> None:
+    """Nothing in it is written to check a revision out: neither an index, nor a list."""
+
+    def noted() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in (toy / ".git").rglob("*")}
+
+    before = noted()
+    with base_of(toy):
+        assert noted() == before
+    assert noted() == before
+
+
 def test_a_hook_is_not_run(toy: Path) -> None:
     """Checking out a baseline runs nobody's program."""
-    hook = toy / ".git" / "hooks" / "post-checkout"
-    hook.write_text(f"#!/bin/sh\ntouch {toy}/ran\n")
-    hook.chmod(0o755)
+    for name in ("post-checkout", "post-index-change"):
+        hook = toy / ".git" / "hooks" / name
+        hook.write_text(f"#!/bin/sh\ntouch {toy}/ran\n")
+        hook.chmod(0o755)
     with base_of(toy):
         assert not (toy / "ran").exists()
 
@@ -763,10 +798,10 @@ def test_a_package_below_src(toy: Path) -> None:
     (toy / "src").mkdir()
     git(toy, "mv", "toy", "src/toy")
     assert source_of(toy, ["toy"], "it") == (toy / "src").resolve()
-    with pytest.raises(WorktreeError, match="it has another layout: it has no package other"):
+    with pytest.raises(RevisionError, match="it has another layout: it has no package other"):
         source_of(toy, ["other"], "it")
     (toy / "other").mkdir()
-    with pytest.raises(WorktreeError, match="it has another layout: toy, other are not in one directory"):
+    with pytest.raises(RevisionError, match="it has another layout: toy, other are not in one directory"):
         source_of(toy, ["toy", "other"], "it")
 
 

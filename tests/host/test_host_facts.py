@@ -10,7 +10,7 @@ from harness.host.cgroup import Group, groups, limits
 from harness.host.clock import SystemClock
 from harness.host.filesystem import describe_directory, mount_of, read_mounts
 from harness.host.machine import describe_machine, virtualization
-from harness.server.servers import open_server
+from harness.server.open import open_server
 from scenarios.shop.shop import durability_in_words
 
 IN_MEMORY = "/dev/shm"  # noqa: S108 - that it is no safe place is what it is for

@@ -14,7 +14,7 @@ from harness.conduct.conduct import ParameterError, Stage, conduct, parameters_o
 from harness.host.clock import SystemClock
 from harness.load.workload import StampedCommand, entity_id
 from harness.record.run import Record
-from harness.server.servers import OwnServer
+from harness.server.own import OwnServer
 from ordershop.event_store import EventStore
 from ordershop.events import entity_json
 from scenarios import append

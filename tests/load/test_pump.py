@@ -39,7 +39,7 @@ from harness.measure.histogram import Histogram, highest_at
 from harness.measure.hlog import LatencyLog
 from harness.measure.outcomes import DROPPED, FAILED, NOT_DUE, OK, UNKNOWN
 from harness.server.dial import DialError, open_socket
-from harness.server.servers import OwnServer
+from harness.server.own import OwnServer
 from scenarios.load import Load
 from tests.hostile_server import LOAD, WRONG, HostileServer, Plan
 from tests.oracle import Conversation, Oracle, answering, silent

@@ -16,7 +16,7 @@ import pytest
 from harness.check import checkers as checking
 from harness.record import run
 from harness.record.run import Record
-from harness.server.servers import OwnServer
+from harness.server.own import OwnServer
 from ordershop.supervisor import free_port
 from tests.forks import shopbench
 from tests.locusts import SCENARIOS, Locust

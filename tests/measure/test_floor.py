@@ -28,7 +28,7 @@ from harness.measure.floor import (
     quantiles_of,
     side_by_side,
 )
-from harness.server.servers import OwnServer
+from harness.server.own import OwnServer
 from tests.oracle import Conversation, Oracle
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux dates what comes")

@@ -15,7 +15,8 @@ import redis
 from harness.host.clock import SystemClock, VirtualClock
 from harness.measure.probes import Gauge, GroupLag, HostLoad, InHand, Probe, Sample, Sampler, ServerLoad
 from harness.measure.timeline import History
-from harness.server.servers import OwnServer, open_server
+from harness.server.open import open_server
+from harness.server.own import OwnServer
 from tests.waiting import until
 
 MS = 1_000_000

@@ -10,7 +10,7 @@ import pytest
 
 from harness.host.clock import SystemClock
 from harness.measure.reached import MOST_STREAMS, CoreOf, Reached
-from harness.server.servers import OwnServer
+from harness.server.own import OwnServer
 from tests.stores import new_namespace
 
 

@@ -23,7 +23,8 @@ from harness.nemesis.nemesis import FaultError, FaultRefusedError, Nemesis
 from harness.nemesis.plan import Fault, random_plan
 from harness.nemesis.proxy import Proxy
 from harness.nemesis.targets import Part, ServerTarget, Target, abilities_of, line_can
-from harness.server.servers import OwnServer, client_for
+from harness.server.own import OwnServer
+from harness.server.server import client_for
 from tests.processes import is_alive
 from tests.stores import open_own
 from tests.waiting import in_threads, until
@@ -767,7 +768,7 @@ from harness.nemesis.nemesis import Nemesis
 from harness.nemesis.targets import Part, ServerTarget, line_can
 from harness.measure.timeline import History
 from harness.nemesis.proxy import Proxy
-from harness.server.servers import open_server
+from harness.server.open import open_server
 
 clock = SystemClock()
 server = open_server("embedded", clock)

@@ -21,7 +21,8 @@ from harness.host.clock import SystemClock
 from harness.nemesis.proxy import Proxy, ProxyError
 from harness.nemesis.proxy.messages import Delay, Variant
 from harness.nemesis.proxy.wire import Wire
-from harness.server.servers import OwnServer, client_for
+from harness.server.own import OwnServer
+from harness.server.server import client_for
 from tests.processes import is_alive
 from tests.waiting import in_threads, until
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.server.servers import OwnServer
+from harness.server.own import OwnServer
 from ordershop.entities import Customer, Entity, Order
 from ordershop.event_store import EventStore
 from ordershop.events import Event, EventId

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.server.servers import OwnServer
+from harness.server.own import OwnServer
 from ordershop.events import Keys
 from ordershop.own_name import OwnNameError, own_name, own_number
 from ordershop.supervisor import Service, Supervisor

@@ -16,10 +16,12 @@ import pytest
 from harness.account.event_ids import sequences_of
 from harness.conduct.conduct import Findings
 from harness.load.pacing import constant
+from harness.nemesis.targets import abilities_of
 from harness.record.evidence import Sections
 from scenarios.line.account import Accounted, accounted
 from scenarios.line.line import Line
 from scenarios.line.settings import LineSettings
+from scenarios.line.targets import TARGETS
 from scenarios.shop.shop import GROUP
 from tests.lines import stage_in
 from tests.waiting import until
@@ -45,6 +47,14 @@ def found_of(line: Line) -> Accounted:
     sections = Sections()
     line.gather(sections, waited_s=20.0)
     return accounted(sections)
+
+
+def test_its_targets_can_what_they_are_known_for(tmp_path: Path) -> None:
+    """What a fault is chosen by, before there is a line, is what the line has then."""
+    settings = LineSettings(durability="none", has_links=True)
+    with Line(stage_in(tmp_path), constant(RATE_PER_S, LOAD_S), settings) as line:
+        found = {target.name: set(abilities_of(target)) for target in line.targets}
+    assert found == {name: set(known.can) for name, known in TARGETS.items()}
 
 
 def losses(found: Accounted) -> dict[str, int]:

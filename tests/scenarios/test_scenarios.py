@@ -23,7 +23,9 @@ from harness.conduct.conduct import (
 )
 from harness.host.clock import SystemClock
 from harness.record import run
-from harness.server.servers import NAMESPACE, OwnServer, Server, ServerError
+from harness.server.namespace import NAMESPACE
+from harness.server.own import OwnServer
+from harness.server.server import Server, ServerError
 from harness.server.url import ServerUrl
 from ordershop.events import Keys
 from scenarios.append import AppendParameters

@@ -17,17 +17,12 @@ import redis
 
 from harness.host.clock import SystemClock, VirtualClock
 from harness.host.process_identity import is_provably_dead, this_process
+from harness.server.foreign import ForeignServer
 from harness.server.lock import HeldError, Lock, NoLockError
-from harness.server.servers import (
-    LOCK,
-    MARKER,
-    NAMESPACE,
-    ForeignServer,
-    OwnServer,
-    ServerError,
-    client_for,
-    open_server,
-)
+from harness.server.namespace import LOCK, MARKER, NAMESPACE
+from harness.server.open import open_server
+from harness.server.own import OwnServer
+from harness.server.server import ServerError, client_for
 from tests.stores import PROGRAMS, open_own
 from tests.waiting import in_threads, until
 
@@ -263,7 +258,8 @@ def test_keys_are_removed_where_the_lock_was_evicted(own_server: OwnServer, clie
 HOLDER = """
 import sys, time
 from harness.host.clock import SystemClock, VirtualClock
-from harness.server.servers import NAMESPACE, open_server
+from harness.server.namespace import NAMESPACE
+from harness.server.open import open_server
 
 server = open_server(sys.argv[1], SystemClock())
 with server.client() as client:

@@ -20,7 +20,8 @@ from harness.load.settings import PumpError, PumpSettings
 from harness.load.workload import StampedCommand, placeholder
 from harness.nemesis.proxy import Proxy
 from harness.server.dial import DialError, open_socket
-from harness.server.servers import ServerError, client_for, open_server
+from harness.server.open import open_server
+from harness.server.server import ServerError, client_for
 from harness.server.tls import tls_context
 from harness.server.url import ServerUrl
 from ordershop.event_store import connect

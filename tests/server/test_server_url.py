@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 from harness.server import options as harness_options
 from harness.server.named import VARIABLE, environment_for, server_named
-from harness.server.servers import OwnServer, client_for
+from harness.server.own import OwnServer
+from harness.server.server import client_for
 from harness.server.url import ServerUrl, UrlError, address_given, without_secrets
 from ordershop.event_store import EventStore, StoreError, connect
 from ordershop.resp import ReplyError, Resp

