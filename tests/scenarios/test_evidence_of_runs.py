@@ -17,7 +17,7 @@ from tests.lines import stage_in
 pytestmark = pytest.mark.slow
 
 # A few files in one: the names of the sections, and where each is, whatever stands in them.
-ARCHIVE_BYTES = 4_096
+ARCHIVE_BYTES = 2_048
 RUNS = {
     "lag": {"base_per_s": "1000", "peak_per_s": "2000"},
     "crm_outage": {},
@@ -50,7 +50,7 @@ def test_a_run_is_judged_again(recorded: tuple[Scenario, Record]) -> None:
 
 
 def test_evidence_is_small(recorded: tuple[Scenario, Record]) -> None:
-    """Where nothing went wrong evidence has at most two bytes an event, beside a few kilobytes for any run."""
+    """Where nothing went wrong evidence has at most two bytes an event, beside two kilobytes for any run."""
     scenario, record = recorded
     if scenario.name == "journey":
         pytest.skip("what customers were told of their orders is kept order by order")
