@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
+from harness.check.figures import unit_of
 from harness.conduct.conduct import Findings, Stage
 from harness.host.clock import SystemClock
 from harness.load.driver import OwnProcesses
@@ -37,6 +38,11 @@ def stage_in(directory: Path, seed: int = 1) -> Stage:
         driver=ASLEEP,
         spin_share=0.0,
     )
+
+
+def assert_declared(scenario: Any, findings: Findings) -> None:
+    """Each figure is one that the scenario has said it can make, in the unit that it said."""
+    assert [f for f in findings.figures if unit_of(scenario.figures, f.name) != f.unit] == []
 
 
 def find_consumers_of_tests(monkeypatch: pytest.MonkeyPatch) -> None:

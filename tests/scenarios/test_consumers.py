@@ -13,7 +13,7 @@ from harness.measure.timeline import FaultWindow, History, Reading
 from harness.record.run import Status
 from scenarios.consumers import ConsumersParameters, Shares, all_worked, claimed_s, removed_clean, scenario
 from scenarios.shop.counting_crm import handled_path
-from tests.lines import stage_in
+from tests.lines import assert_declared, stage_in
 from tests.verdicts import settled
 
 S = 1_000_000_000
@@ -24,6 +24,7 @@ def worked_on(directory: Path, **given: Any) -> Findings:
     parameters = parameters_of(scenario, "smoke", {name: str(value) for name, value in given.items()})
     findings = Findings("consumers")
     scenario.run(stage_in(directory), parameters, findings)
+    assert_declared(scenario, findings)
     return findings
 
 

@@ -28,7 +28,7 @@ from scenarios.redis_crash import (
     nothing_gone,
     scenario,
 )
-from tests.lines import stage_in
+from tests.lines import assert_declared, stage_in
 from tests.verdicts import settled
 
 KEPT = Crash(
@@ -55,6 +55,7 @@ def crashed(directory: Path, server: str = "embedded", **given: Any) -> Findings
     findings = Findings("redis_crash")
     stage = replace(stage_in(directory), server=server)
     scenario.run(stage, parameters, findings)
+    assert_declared(scenario, findings)
     return findings
 
 

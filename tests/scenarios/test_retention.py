@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from harness.conduct.conduct import Findings, ParameterError, parameters_of
 from harness.record.run import Status
 from scenarios.retention import RetentionParameters, bounded, scenario
-from tests.lines import stage_in
+from tests.lines import assert_declared, stage_in
 from tests.stores import PROGRAMS
 from tests.verdicts import settled
 
@@ -21,6 +21,7 @@ def trimmed(directory: Path, **given: Any) -> Findings:
     parameters = parameters_of(scenario, "smoke", {name: str(value) for name, value in given.items()})
     findings = Findings("retention")
     scenario.run(stage_in(directory), parameters, findings)
+    assert_declared(scenario, findings)
     return findings
 
 
