@@ -32,7 +32,7 @@ import msgspec
 
 from harness.check.instrument import without_cause
 from harness.measure.sample_size import too_few
-from harness.record.run import Figure, Record, Run, Status, Verdict, WorkerShare
+from harness.record.run import EVIDENCE_SINCE, Figure, Record, Run, Status, Verdict, WorkerShare
 from reports.quantities import NOT_MEASURED, quantity
 
 # For each scenario: the three figures that a reader in a hurry needs, and what to call them.
@@ -261,6 +261,13 @@ def interruption(run: Run) -> str:
         "failed": "This run failed before its end.",
     }
     return said.get(run.status, "")
+
+
+def without_evidence(run: Run) -> str:
+    """That a run keeps no evidence, in words, where it was made before there was any; else empty."""
+    if run.schema >= EVIDENCE_SINCE or run.members or run.status == "running":
+        return ""
+    return "An older shopbench made this run and kept no evidence: its verdicts cannot be judged again."
 
 
 def key_figures(run: Run, members: Sequence[Run] = ()) -> list[tuple[str, Figure]]:

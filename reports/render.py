@@ -81,6 +81,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     status: Status
     sentence: str
     interruption: str
+    without_evidence: str
     key: list[tuple[str, Figure]]
     doubts: list[findings.Doubt]
     trust: Trust
@@ -151,6 +152,7 @@ def _view(record: Record, identity: str, intervals: int) -> View:
         status=findings.overall(record.run),
         sentence=findings.sentence(record.run),
         interruption=findings.interruption(record.run),
+        without_evidence=findings.without_evidence(record.run),
         key=findings.key_figures(record.run),
         doubts=findings.doubts(record.run),
         trust=trust(record.run),

@@ -1,9 +1,10 @@
-"""The command line: `shopbench run | list | report | compare | index | web | gate | history | ...`.
+"""The command line: `shopbench run | list | report | check | compare | index | web | gate | history | selfcheck`.
 
     shopbench run                        every scenario, on an embedded server, then a report
     shopbench run append --server redis://127.0.0.1:6379/15 --param rate_per_s=5000
     shopbench list                       scenarios, their parameters and their profiles
     shopbench report runs/20261123-141502-append
+    shopbench check runs/20261123-141502-append     the same run, judged again
     shopbench compare runs/20261123-141502-append runs/20261124-090114-append
     shopbench index runs
     shopbench web lag                    server, shop and Locust's web UI: start runs, watch them, kill the CRM
@@ -33,6 +34,7 @@ import typer
 import harness
 from harness.check.budgets import BudgetError
 from harness.check.checkers import EXIT_INVALID, EXIT_USAGE
+from harness.cli.check import check_command
 from harness.cli.compare import compare_command
 from harness.cli.doctor import UnfitError, doctor_command
 from harness.cli.gate import gate_command
@@ -62,6 +64,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "doctor": doctor_command,
     "list": list_command,
     "report": report_command,
+    "check": check_command,
     "compare": compare_command,
     "index": index_command,
     "web": web_command,

@@ -6,6 +6,7 @@ server  <-- crm-redis --  crm, crm-2 ...  -- crm-mail -->  mail
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,10 +14,12 @@ from typing import Any
 import hiredis
 from msgspec import Struct
 
+from harness.conduct.conduct import ScenarioError
 from harness.nemesis.kind import FaultKind
 from harness.nemesis.targets import LINE, PROCESS, SERVER, Part, ServerTarget
 from harness.server.dial import DialError, open_socket
 from harness.server.own import OwnServer
+from harness.server.url import ServerUrl
 from ordershop.event_store import APPEND_LUA
 from ordershop.supervisor import Supervisor, SupervisorError
 from scenarios.load import load_script
@@ -137,3 +140,24 @@ def _offering_script(server: OwnServer) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
+
+
+def address_behind(url: ServerUrl) -> tuple[str, int]:
+    """The address and port that a proxy in front of a server has to dial.
+
+    A server's name may have several addresses, of which it listens on one; so the one that answers is taken.
+
+    Raises:
+        ScenarioError: it is behind a Unix socket, or does not answer.
+    """
+    if url.path:
+        raise ScenarioError(
+            f"{url}: a fault of the line to Redis goes through a TCP proxy, and this server is at a Unix socket; "
+            "give its TCP address"
+        )
+    try:
+        with socket.create_connection((url.host, url.port), timeout=5.0) as probe:
+            address: tuple[str, int] = probe.getpeername()[:2]
+    except OSError as error:
+        raise ScenarioError(f"{url}: does not answer ({error})") from error
+    return address

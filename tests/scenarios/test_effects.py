@@ -21,8 +21,10 @@ from harness.load.pacing import constant
 from harness.load.settings import PumpResult
 from harness.measure.outcomes import DROPPED, FAILED, OK, UNKNOWN
 from harness.measure.timeline import History
-from scenarios.line.line import AWAY_NS, Effects, Line, LineSettings, asked_us
+from scenarios.line.effects import AWAY_NS, Effects
+from scenarios.line.line import Line, asked_us
 from scenarios.line.recovery import Applied, recovery
+from scenarios.line.settings import LineSettings
 from tests.lines import stage_in
 from tests.waiting import until
 

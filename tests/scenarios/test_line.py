@@ -17,7 +17,10 @@ from harness.account.event_ids import sequences_of
 from harness.conduct.conduct import Findings
 from harness.load.pacing import constant
 from harness.nemesis.targets import abilities_of
-from scenarios.line.line import Line, LineSettings
+from harness.record.evidence import Sections
+from scenarios.line.account import Accounted, accounted
+from scenarios.line.line import Line
+from scenarios.line.settings import LineSettings
 from scenarios.line.targets import TARGETS
 from scenarios.shop.shop import GROUP
 from tests.lines import stage_in
@@ -39,6 +42,13 @@ def stopped_line(directory: Path, settings: LineSettings) -> Iterator[tuple[Line
         yield line, client
 
 
+def found_of(line: Line) -> Accounted:
+    """What became of the events of a line, by what its streams and its group say now."""
+    sections = Sections()
+    line.gather(sections, waited_s=20.0)
+    return accounted(sections)
+
+
 def test_its_targets_can_what_they_are_known_for(tmp_path: Path) -> None:
     """What a fault is chosen by, before there is a line, is what the line has then."""
     settings = LineSettings(durability="none", has_links=True)
@@ -47,9 +57,9 @@ def test_its_targets_can_what_they_are_known_for(tmp_path: Path) -> None:
     assert found == {name: set(known.can) for name, known in TARGETS.items()}
 
 
-def losses(line: Line) -> dict[str, int]:
+def losses(found: Accounted) -> dict[str, int]:
     """The classes that are not empty."""
-    return {where: count for where, count in line.evidence().losses.counts.items() if count}
+    return {where: count for where, count in found.losses.counts.items() if count}
 
 
 def streams(line: Line) -> list[str]:
@@ -65,30 +75,30 @@ def test_deleted_entries_are_not_in_the_stream(tmp_path: Path) -> None:
         client.xdel(second, gone[2][0])
         line.supervisor.start_again("crm")
         assert line.wait_until_drained(20.0, quiet_s=0.5)
-        evidence = line.evidence()
-        assert {w: c for w, c in evidence.losses.counts.items() if c} == {"not_in_stream": 3}
+        found = found_of(line)
+        assert losses(found) == {"not_in_stream": 3}
         expected = sorted(
             sequences_of(line.producer, [fields[b"event_id"].decode() for _, fields in gone]).tolist()
         )
-        assert list(evidence.losses.not_in_stream.examples) == expected
-        assert (evidence.stored, line.ledger.account().lost) == (TOTAL - 3, 3)
+        assert list(found.losses.not_in_stream.examples) == expected
+        assert (found.stored, found.account.lost, line.ledger.account().lost) == (TOTAL - 3, 3, 3)
 
 
 def test_what_a_group_never_reached_was_never_delivered(tmp_path: Path) -> None:
     """Without a consumer all is lost, and never delivered; a group set forward has skipped what lies behind it."""
     with stopped_line(tmp_path, LineSettings(durability="none")) as (line, client):
-        assert losses(line) == {"never_delivered": TOTAL}
+        assert losses(found_of(line)) == {"never_delivered": TOTAL}
         # The server then counts what was skipped as delivered, and nobody has it pending.
         for stream in streams(line):
             client.xgroup_setid(stream, GROUP, client.xrange(stream, count=30)[-1][0])
-        assert losses(line) == {"without_effect": 60, "never_delivered": TOTAL - 60}
+        assert losses(found_of(line)) == {"without_effect": 60, "never_delivered": TOTAL - 60}
         for stream in streams(line):
             client.xgroup_setid(stream, GROUP, "$")
-        assert losses(line) == {"without_effect": TOTAL}
+        assert losses(found_of(line)) == {"without_effect": TOTAL}
         # And a group that is set back has its events before it again.
         for stream in streams(line):
             client.xgroup_setid(stream, GROUP, "0")
-        assert losses(line) == {"never_delivered": TOTAL}
+        assert losses(found_of(line)) == {"never_delivered": TOTAL}
 
 
 def test_a_group_set_back_hands_out_again(tmp_path: Path) -> None:
@@ -101,7 +111,7 @@ def test_a_group_set_back_hands_out_again(tmp_path: Path) -> None:
         for stream in streams(line):
             client.xgroup_setid(stream, GROUP, "0")
         until(lambda: line.ledger.account().duplicated == TOTAL, "each event had its effect again")
-        assert losses(line) == {}
+        assert losses(found_of(line)) == {}
 
 
 def test_what_a_killed_consumer_had_in_hand_is_pending(tmp_path: Path) -> None:
@@ -114,7 +124,7 @@ def test_what_a_killed_consumer_had_in_hand_is_pending(tmp_path: Path) -> None:
         until(lambda: any(client.xpending(stream, GROUP)["pending"] for stream in streams(line)), "it has read")
         line.supervisor.kill("crm")
         pending = sum(client.xpending(stream, GROUP)["pending"] for stream in streams(line))
-        assert losses(line) == {"pending": pending, "never_delivered": TOTAL - pending}
+        assert losses(found_of(line)) == {"pending": pending, "never_delivered": TOTAL - pending}
         line.supervisor.thaw("mail")
 
 
@@ -125,7 +135,7 @@ def test_without_a_group_a_loss_has_no_class(tmp_path: Path) -> None:
     ) as line:
         line.supervisor.stop("crm")
         line.run_load(Findings("line"))
-        assert losses(line) == {"unclassed": TOTAL}
+        assert losses(found_of(line)) == {"unclassed": TOTAL}
 
 
 def test_effects_that_come_late_count(tmp_path: Path) -> None:
