@@ -57,8 +57,7 @@ from harness.nemesis.faults import fault_kinds, faults_of
 from harness.nemesis.nemesis import FaultError, Nemesis
 from harness.nemesis.targets import PROCESS
 from harness.record.evidence import Evidence, Sections
-from harness.record.run import Record, Verdict
-from ordershop.services.crm import SOURCES
+from harness.record.run import KeyFigure, Record, Verdict
 from ordershop.supervisor import SupervisorError
 from scenarios.commands import CONSUMERS, PRODUCERS
 from scenarios.line.account import ACCOUNT, add_account, add_lag, add_line_arrival, line_checkers
@@ -137,6 +136,12 @@ class Consumers:
         "s       roll.{claimed,back}_s.max removed.claimed_s",
         "share   *.share",
     )
+    key_figures = (
+        KeyFigure("consumers.lost", "Events lost"),
+        KeyFigure("consumers.removed.claimed_s", "Claimed from the one removed"),
+        KeyFigure("consumers.roll.events.max", "Most events waiting"),
+    )
+    sections = ("latency", "throughput", "lag", "events")
     profiles: dict[str, dict[str, Any]] = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {
             "rate_per_s": 200,
@@ -251,7 +256,7 @@ class Operator:
         self._findings = findings
         self._clock = line.stage.clock
         self._client: Any = line.server.client(timeout_s=1.0)
-        self._streams = [line.keys.stream(topic, action) for topic, action in SOURCES]
+        self._streams = line.streams.names
         self._stop = threading.Event()
         self._has_group = chosen.delivery != "from_now"
         self._numbers = list(range(1, chosen.consumers + 1))
@@ -332,9 +337,9 @@ class Operator:
         self._mark(f"{name} removed")
         end_ns = self._now_ns()
         if self._chosen.how == "kill":
-            self._line.supervisor.kill(name)
+            self._line.shop.supervisor.kill(name)
         else:
-            self._line.supervisor.stop(name)
+            self._line.shop.supervisor.stop(name)
         if self._has_group:
             consumer = str(number)
             self._until(
@@ -348,7 +353,7 @@ class Operator:
     def _add(self, number: int) -> None:
         name = _name_of(number)
         since_ns = self._now_ns()
-        self._line.add_consumer(name, number)
+        self._line.shop.add_consumer(name, number)
         self._numbers.append(number)
         self._until(lambda: self._is_there(number, since_ns), f"{name} has joined the group")
         self._mark(f"{name} added")

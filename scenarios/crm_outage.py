@@ -62,9 +62,8 @@ from harness.measure.timeline import FaultWindow, History, Mark
 from harness.nemesis.faults import fault_kinds
 from harness.nemesis.kind import FaultKind
 from harness.nemesis.plan import Fault
-from harness.record.run import Record, Verdict
+from harness.record.run import KeyFigure, Record, Verdict
 from harness.server.open import kind_of
-from ordershop.services.crm import SOURCES
 from scenarios.commands import CONSUMERS, PRODUCERS
 from scenarios.line.account import ACCOUNT, add_account, add_lag, add_line_arrival, line_checkers
 from scenarios.line.line import Line
@@ -207,6 +206,12 @@ class CrmOutage:
         "µs      {before,away,draining,after}.response.{p50,p99}",
         "times   {away,draining}.response.{p50,p99}_ratio{,.low,.high}",
     )
+    key_figures = (
+        KeyFigure("crm_outage.backlog_events", "Events that waited"),
+        KeyFigure("crm_outage.lost", "Events lost"),
+        KeyFigure("crm_outage.drained_s", "Drained after the restart"),
+    )
+    sections = ("latency", "throughput", "lag", "events")
     profiles = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         # Too short to judge what producers notice: there is a second of each.
         "smoke": {
@@ -281,7 +286,7 @@ def _watching(chosen: OutageParameters, line: Line, findings: Findings) -> Itera
     if chosen.kind.in_hand not in {"hit", "kept"} or chosen.delivery != "at_least_once":
         yield
         return
-    streams = [line.keys.stream(topic, action) for topic, action in SOURCES]
+    streams = line.streams.names
     with (
         contextlib.closing(line.server.client(timeout_s=0.5)) as client,
         Sampler(

@@ -46,7 +46,7 @@ from harness.locust.locustfile import locustfile
 from harness.measure.probes import GroupLag, HostLoad, Probe, Sampler
 from harness.measure.server_events import server_probes
 from harness.record.load_report import LoadReport
-from harness.record.run import Record, Verdict
+from harness.record.run import KeyFigure, Record, Verdict
 from ordershop.event_store import EventStore, connect
 from ordershop.events import EventId, Keys
 from ordershop.services.crm import SOURCES
@@ -113,6 +113,12 @@ class Journey:
         *figure_names("journey", PUMPED, "s crm_lag.seconds.max", "events crm_lag.undelivered.max", "users users"),
         *figure_names("journey", PUMPED_PART, within="*."),
     )
+    key_figures = (
+        KeyFigure("journey.response.p99", "Response, p99"),
+        KeyFigure("journey.achieved_per_s", "Steps that succeeded"),
+        KeyFigure("journey.failed", "Steps that failed"),
+    )
+    sections = ("latency", "throughput")
     profiles: dict[str, dict[str, Any]] = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {"rate_per_s": 50, "duration_s": 3, "users": 20, "send_lag_budget_ms": 500},
         "quick": {},

@@ -60,7 +60,7 @@ from harness.locust.locustfile import locustfile
 from harness.measure.timeline import Entry, FaultWindow, History, Mark, Phase, Reading, SlowMark
 from harness.nemesis.plan import Fault
 from harness.record.load_report import section_of
-from harness.record.run import Record, Verdict
+from harness.record.run import KeyFigure, Record, Verdict
 from harness.server.open import kind_of
 from harness.server.server import Durability
 from scenarios.line.account import (
@@ -75,7 +75,7 @@ from scenarios.line.account import (
 from scenarios.line.line import Line
 from scenarios.line.recovery import first_fault_ns
 from scenarios.line.settings import Delivery, LineSettings
-from scenarios.shop.shop import durability_in_words
+from scenarios.shop.shop import DURABILITY_LABELS, durability_in_words
 from scenarios.told import Told, add_by_hand, arrived_said, by_hand_said, told_of
 
 DURABILITIES: tuple[Durability, ...] = ("always", "everysec", "none")
@@ -135,6 +135,12 @@ class RedisCrash:
         "s       gone_{from,until}_s {producers_away,restart,drained}_s",
         within="{always,everysec,none}.",
     )
+    key_figures = (
+        KeyFigure("redis_crash.*.gone", "Gone"),
+        KeyFigure("redis_crash.*.restart_s", "Longest time to be back", is_worst=True),
+    )
+    sections = ("latency", "throughput")
+    words = DURABILITY_LABELS
     profiles: dict[str, dict[str, Any]] = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {"rate_per_s": 200, "before_s": 1, "after_s": 0.7, "send_lag_budget_ms": 250},
         "quick": {},

@@ -52,7 +52,7 @@ from harness.locust.locustfile import locustfile
 from harness.measure.probes import Sample, Sampler
 from harness.measure.timeline import History, Mark
 from harness.nemesis.plan import Fault
-from harness.record.run import Record, Verdict
+from harness.record.run import KeyFigure, Record, Verdict
 from ordershop.event_store import EventStore, StoreError, UnavailableError, connect
 from ordershop.services.crm import SOURCES
 from ordershop.wire import is_unable
@@ -141,6 +141,12 @@ class Retention:
         "trims   trims",
         "µs      trim.max",
     )
+    key_figures = (
+        KeyFigure("retention.lost", "Events lost"),
+        KeyFigure("retention.away.length.max", "Longest while it was away"),
+        KeyFigure("retention.after.length.max", "Longest afterwards"),
+    )
+    sections = ("latency", "throughput", "lag", "events")
     profiles: dict[str, dict[str, Any]] = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {
             "rate_per_s": 300,
@@ -280,7 +286,7 @@ class Trimmer:
         with contextlib.ExitStack() as stack:
             client = stack.enter_context(contextlib.closing(connect(line.server.url, timeout_s=5.0)))
             asking = stack.enter_context(contextlib.closing(line.server.client(timeout_s=0.5)))
-            size = StreamSize(asking, [line.keys.stream(topic, action) for topic, action in SOURCES])
+            size = StreamSize(asking, line.streams.names)
             stack.enter_context(
                 Sampler(
                     [size],
