@@ -235,6 +235,12 @@ def test_faults_stand_in_a_table(tmp_path: Path) -> None:
     assert "killcrm20.0 s10.0 s cutcrm-redis40.0 snot healed" in words
 
 
+def test_a_record_that_calls_from_now_seed(tmp_path: Path) -> None:
+    """A run that was made before `delivery=from_now` got its name renders, in its own words."""
+    save(tmp_path, report_runs.run_of("crm_outage", parameters={"delivery": "seed"}))
+    assert "deliveryseed" in Page(render(load(tmp_path))).words
+
+
 def test_hostile_text_brings_no_element(pages: dict[str, Page]) -> None:
     """Hostile text in every field leaves the page with its own three scripts and no image."""
     page = pages["hostile_run"]
