@@ -304,11 +304,6 @@ def test_same_record_same_bytes(records: dict[str, Record]) -> None:
     assert render(records["outage_run"]) == render(load(records["outage_run"].directory))
 
 
-def test_an_hour_fits_into_two_megabytes(tmp_path: Path) -> None:
-    """The page of a run of an hour is at most 2 MB."""
-    assert len(render(report_runs.hour_long_run(tmp_path)).encode()) <= 2_000_000
-
-
 def test_unreadable_part_is_an_error_of_the_run(tmp_path: Path) -> None:
     """A latency log that is none is reported as the run's error, in one line."""
     save(tmp_path, report_runs.run_of("append"))
