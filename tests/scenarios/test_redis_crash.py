@@ -30,7 +30,7 @@ from scenarios.redis_crash import (
     nothing_gone,
     scenario,
 )
-from tests.lines import stage_in
+from tests.lines import assert_declared, stage_in
 from tests.verdicts import judged, settled
 
 KEPT = Accounted(
@@ -56,7 +56,9 @@ def crashed(directory: Path, server: str = "embedded", **given: Any) -> tuple[Fi
     findings = Findings("redis_crash")
     stage = replace(stage_in(directory), server=server)
     scenario.run(stage, parameters, findings)
-    return findings, judged(scenario, parameters, findings)
+    run = judged(scenario, parameters, findings)
+    assert_declared(scenario, run)
+    return findings, run
 
 
 def figures(run: Run) -> dict[str, float | None]:
