@@ -45,14 +45,22 @@ from harness.measure.probes import HostLoad, Probe, Sampler
 from harness.measure.server_events import server_probes
 from harness.measure.timeline import History
 from harness.record.load_report import LoadReport
-from harness.record.run import Record
+from harness.record.run import KeyFigure, Record
 from harness.server.open import kind_of
 from harness.server.server import Durability
 from harness.server.url import ServerUrl
 from scenarios.arrival import Arriving, add_arrival
 from scenarios.commands import PRODUCERS
 from scenarios.load import Load
-from scenarios.shop.shop import LEAD_NS, durability_in_words, floor_before, producer_of, run_pump, server_for
+from scenarios.shop.shop import (
+    DURABILITY_LABELS,
+    LEAD_NS,
+    durability_in_words,
+    floor_before,
+    producer_of,
+    run_pump,
+    server_for,
+)
 from scenarios.told import Told, add_by_hand, has_arrived, limit_said, told_of
 
 Choice = Literal["everysec", "always", "none", "all"]
@@ -101,6 +109,12 @@ class Append:
     parameters = AppendParameters
     commands = PRODUCERS
     figures = figure_names("append", PUMPED, within="{everysec.,always.,none.,given.}")
+    key_figures = (
+        KeyFigure("append.*.response.p99", "Response, p99"),
+        KeyFigure("append.*.response.max", "Slowest response of all", is_worst=True),
+    )
+    sections = ("latency", "throughput")
+    words = DURABILITY_LABELS
     profiles = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {"rate_per_s": 500, "duration_s": 2, "send_lag_budget_ms": 250},
         "quick": {},

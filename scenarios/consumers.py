@@ -132,6 +132,12 @@ class Consumers:
         "s       roll.{claimed,back}_s.max removed.claimed_s",
         "share   *.share",
     )
+    key_figures = (
+        KeyFigure("consumers.lost", "Events lost"),
+        KeyFigure("consumers.removed.claimed_s", "Claimed from the one removed"),
+        KeyFigure("consumers.roll.events.max", "Most events waiting"),
+    )
+    sections = ("latency", "throughput", "lag", "events")
     profiles: dict[str, dict[str, Any]] = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {
             "rate_per_s": 200,

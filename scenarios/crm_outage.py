@@ -187,6 +187,12 @@ class CrmOutage:
         "µs      {before,away,draining,after}.response.{p50,p99}",
         "times   {away,draining}.response.{p50,p99}_ratio{,.low,.high}",
     )
+    key_figures = (
+        KeyFigure("crm_outage.backlog_events", "Events that waited"),
+        KeyFigure("crm_outage.lost", "Events lost"),
+        KeyFigure("crm_outage.drained_s", "Drained after the restart"),
+    )
+    sections = ("latency", "throughput", "lag", "events")
     profiles = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         # Too short to judge what producers notice: there is a second of each.
         "smoke": {

@@ -99,6 +99,12 @@ class Journey:
         *figure_names("journey", PUMPED, "s crm_lag.seconds.max", "events crm_lag.undelivered.max", "users users"),
         *figure_names("journey", PUMPED_PART, within="*."),
     )
+    key_figures = (
+        KeyFigure("journey.response.p99", "Response, p99"),
+        KeyFigure("journey.achieved_per_s", "Steps that succeeded"),
+        KeyFigure("journey.failed", "Steps that failed"),
+    )
+    sections = ("latency", "throughput")
     profiles: dict[str, dict[str, Any]] = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {"rate_per_s": 50, "duration_s": 3, "users": 20, "send_lag_budget_ms": 500},
         "quick": {},

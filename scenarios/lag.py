@@ -38,7 +38,7 @@ from harness.load.pacing import Pacer, Ramp, Steps, constant
 from harness.locust.locustfile import locustfile
 from harness.measure.curves import SECOND_NS, curve_of, interpolated
 from harness.measure.timeline import History, Mark, Phase
-from harness.record.run import Record
+from harness.record.run import KeyFigure, Record
 from scenarios.arrival import add_part
 from scenarios.commands import CONSUMERS, PRODUCERS
 from scenarios.line.account import ACCOUNT, add_account, add_lag, add_line_arrival, caught_up_ns, line_checkers
@@ -138,6 +138,12 @@ class Lag:
         "1/s     burst.{offered,reached,answered,applied}_per_s",
         "s       drain_s burst.arrived_s",
     )
+    key_figures = (
+        KeyFigure("lag.seconds.max", "Longest wait of an event"),
+        KeyFigure("lag.events.max", "Most events waiting"),
+        KeyFigure("lag.drain_s", "Time to drain"),
+    )
+    sections = ("latency", "throughput", "lag")
     profiles = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {
             "base_per_s": 200,

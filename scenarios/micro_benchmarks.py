@@ -17,12 +17,12 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from harness.check import checkers as checking
+from harness.check import checkers
 from harness.check.figures import figure_names
 from harness.check.judge import Checker
 from harness.conduct.conduct import Findings, ScenarioError, Stage
 from harness.host.own_python import own_environment, own_module
-from harness.record.run import Record, Verdict
+from harness.record.run import KeyFigure, Record, Verdict
 from harness.server.named import environment_for
 from harness.server.url import ServerUrl
 from scenarios.shop.shop import server_for
@@ -31,6 +31,15 @@ BENCHMARKS = Path(__file__).parent / "micro"
 TIMEOUT_NS = 3_600_000_000_000
 
 
+# The layers of an append from the bare socket outwards, as `scenarios/micro/bench_stack.py` measures them.
+LAYERS = {
+    "socket": "bare socket, XADD",
+    "redis_py": "redis-py",
+    "store_event": "event store, event only",
+    "store": "event store, with entity cache",
+    "http": "HTTP, customer service",
+    "gateway": "HTTP, through the gateway",
+}
 # The section of the evidence with the names of all that were run.
 BENCHMARKS_RUN = "benchmarks"
 
@@ -67,6 +76,13 @@ class Micro:
         "1/s     *.per_s",
         "bytes   *.peak_bytes",
     )
+    key_figures = (
+        KeyFigure("micro.append_one.p50", "One append, p50"),
+        KeyFigure("micro.append_one.p99", "One append, p99"),
+        KeyFigure("micro.append_one.per_s", "Appends, one after the other"),
+    )
+    sections: tuple[str, ...] = ()
+    words = LAYERS
     profiles = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {"rounds": 100},
         "quick": {},
@@ -177,4 +193,4 @@ scenario = Micro()
 
 if "." not in __name__ and __name__ != "__main__":  # Locust would load this file by itself
     sys.stderr.write("locust: micro-benchmarks have no users; they are measured by `shopbench run micro`\n")
-    sys.exit(checking.EXIT_USAGE)
+    sys.exit(checkers.EXIT_USAGE)

@@ -47,7 +47,7 @@ from harness.measure.timeline import FaultWindow, History
 from harness.nemesis.faults import fault_kinds
 from harness.nemesis.plan import Fault, random_plan
 from harness.nemesis.targets import LINE, PROCESS
-from harness.record.run import Record, Verdict
+from harness.record.run import KeyFigure, Record, Verdict
 from scenarios.line.account import ACCOUNT, Accounted, add_account, add_lag, add_line_arrival, line_checkers
 from scenarios.line.line import Line
 from scenarios.line.recovery import back_after_s, excess_lag_event_s
@@ -157,6 +157,12 @@ class RandomFaults:
         "event_seconds excess_lag_event_s",
         f"outages outages outages.{{{','.join(NAMES)}}}",
     )
+    key_figures = (
+        KeyFigure("random_faults.outages", "Outages"),
+        KeyFigure("random_faults.lost", "Events lost"),
+        KeyFigure("random_faults.longest_recovery_s", "Longest recovery"),
+    )
+    sections = ("latency", "throughput", "lag", "events")
     profiles = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {"outages": 4},
         "quick": {},

@@ -131,6 +131,12 @@ class RedisCrash:
         "s       gone_{from,until}_s {producers_away,restart,drained}_s",
         within="{always,everysec,none}.",
     )
+    key_figures = (
+        KeyFigure("redis_crash.*.gone", "Gone"),
+        KeyFigure("redis_crash.*.restart_s", "Longest time to be back", is_worst=True),
+    )
+    sections = ("latency", "throughput")
+    words = DURABILITY_LABELS
     profiles: dict[str, dict[str, Any]] = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {"rate_per_s": 200, "before_s": 1, "after_s": 0.7, "send_lag_budget_ms": 250},
         "quick": {},

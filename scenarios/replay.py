@@ -41,7 +41,7 @@ from harness.load.settings import PumpResult
 from harness.locust.locustfile import locustfile
 from harness.measure.probes import HostLoad, Probe, Sampler
 from harness.measure.server_events import server_probes
-from harness.record.run import Record, Verdict
+from harness.record.run import KeyFigure, Record, Verdict
 from harness.server.server import Server
 from ordershop.entities import Customer, Topic
 from ordershop.event_store import EventStore
@@ -112,6 +112,11 @@ class Replay:
         # By Locust's users.
         PUMPED,
     )
+    key_figures = (
+        KeyFigure("replay.events_per_s", "Replay speed"),
+        KeyFigure("replay.events", "Events replayed"),
+    )
+    sections = ("replay",)
     profiles = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {"events": 5_000, "rounds": 1},
         "quick": {},
@@ -169,6 +174,13 @@ class ReplayByUsers:
     name = Replay.name
     summary = Replay.summary
     parameters = UsersParameters
+    key_figures = (
+        *Replay.key_figures[:1],
+        KeyFigure("replay.response.p99", "Response, p99"),
+        *Replay.key_figures[1:],
+    )
+    # One size, again and again: latencies, and no speeds by size.
+    sections = ("latency", "throughput")
     profiles: dict[str, dict[str, Any]] = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {"events": 5_000, "duration_s": 2},
         "quick": {},

@@ -140,6 +140,12 @@ class Retention:
         "trims   trims",
         "µs      trim.max",
     )
+    key_figures = (
+        KeyFigure("retention.lost", "Events lost"),
+        KeyFigure("retention.away.length.max", "Longest while it was away"),
+        KeyFigure("retention.after.length.max", "Longest afterwards"),
+    )
+    sections = ("latency", "throughput", "lag", "events")
     profiles: dict[str, dict[str, Any]] = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {
             "rate_per_s": 300,

@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from harness.check import checkers as checking
+from harness.check import checkers
 from harness.conduct.conduct import Findings, Scenario
 from harness.conduct.judging import judged_run
 from harness.measure.hlog import LatencyLog
@@ -36,7 +36,7 @@ def is_well(code: int, record: Record) -> bool:
         record: of its run.
     """
     verdicts = record.run.verdicts
-    return code == checking.exit_code(verdicts) and checking.exit_code(settled(verdicts)) == checking.EXIT_PASS
+    return code == checkers.exit_code(verdicts) and checkers.exit_code(settled(verdicts)) == checkers.EXIT_PASS
 
 
 def judged(

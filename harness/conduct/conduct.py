@@ -51,6 +51,7 @@ from harness.record.parameters import nearest, refused, renamed
 from harness.record.run import Figure, Record, Run, Verdict
 from harness.server.server import ServerError
 from harness.server.url import ServerUrl
+from harness.system.port import SystemUnderTest
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
 # What `Findings.pumped` and `host_steal` add, for `figure_names`.
@@ -100,6 +101,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
         driver: makes the load.
         cores: the plan by which processes were put on cores (`harness.host.placement`).
         spin_share: of a core, that the pump may spend on waiting awake.
+        system: what is measured; None: OrderShop.
     """
 
     server: ServerUrl | str
@@ -112,6 +114,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     driver: Driver = OwnProcesses()
     cores: str = "all"
     spin_share: float = SPIN_SHARE
+    system: SystemUnderTest | None = None
 
 
 class Findings:
@@ -280,7 +283,11 @@ class Findings:
 
 
 class Scenario(Protocol):
-    """Something that can be run and measured."""
+    """Something that can be run and measured.
+
+    It may also say what its report shows, and its record keeps that: `key_figures`, `sections` and `words`, as a
+    `Run` has them.
+    """
 
     @property
     def name(self) -> str:
@@ -320,6 +327,16 @@ class LoadScenario(Scenario, Protocol):
             ParameterError: it cannot last that long.
         """
         ...
+
+
+def declared(scenario: object) -> dict[str, Any]:
+    """What a scenario says of its report, as fields of its `Run`."""
+    sections = getattr(scenario, "sections", None)
+    return {
+        "key_figures": list(getattr(scenario, "key_figures", ())),
+        "sections": None if sections is None else list(sections),
+        "words": dict(getattr(scenario, "words", {})),
+    }
 
 
 def parameters_of(scenario: Scenario, profile: str, given: Mapping[str, str]) -> msgspec.Struct:
@@ -468,6 +485,7 @@ def conduct(
         },
         figures=[],
         verdicts=[],
+        **declared(scenario),
     )
     ended: BaseException | None = None
     status, reason = "failed", ""

@@ -36,7 +36,8 @@ from harness.record.parameters import renamed
 
 # Schema 1, 2026-11-23: the first. Since then figures have got `samples`, and runs `repeats`; who reads the older
 # ones misses nothing.
-# Schema 2, 2026-11-28: `evidence.zip` lies beside it, and verdicts say what they rest on.
+# Schema 2, 2026-11-28: `evidence.zip` lies beside it, and verdicts say what they rest on. Runs have what a
+# scenario says of its report, `key_figures`, `sections` and `words`; without them it goes by the figures' names.
 SCHEMA = 2
 # Before it no run kept any.
 EVIDENCE_SINCE = 2
@@ -119,8 +120,28 @@ class Repeat(msgspec.Struct, frozen=True, kw_only=True):
     verdicts: list[Verdict] = []
 
 
+class KeyFigure(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A figure that a reader in a hurry needs, and what to call it.
+
+    Attributes:
+        name: of the figure. A `*` in it stands for each of the run's `words`: `append.*.response.p99`.
+        label: in the report.
+        is_worst: whether only the highest of them is shown, where a `*` stands for several.
+    """
+
+    name: str
+    label: str
+    is_worst: bool = False
+
+
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """The record of a run, as it stands in `run.json`."""
+    """The record of a run, as it stands in `run.json`.
+
+    Attributes:
+        key_figures: those that matter, by the scenario; none where it does not say.
+        sections: of the report, of which there should be evidence; None where the scenario does not say.
+        words: what is measured one after the other, as figures' names have it, and what to call it.
+    """
 
     schema: int
     scenario: str
@@ -137,6 +158,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     members: list[str] = []
     repeats: list[Repeat] = []
+    key_figures: list[KeyFigure] = []
+    sections: list[str] | None = None
+    words: dict[str, str] = {}
 
     def figure(self, name: str) -> float | None:
         """The value of a figure, or None where it is missing or could not be measured."""

@@ -56,7 +56,9 @@ def crashed(directory: Path, server: str = "embedded", **given: Any) -> tuple[Fi
     findings = Findings("redis_crash")
     stage = replace(stage_in(directory), server=server)
     scenario.run(stage, parameters, findings)
-    return findings, judged(scenario, parameters, findings)
+    run = judged(scenario, parameters, findings)
+    assert_declared(scenario, run)
+    return findings, run
 
 
 def figures(run: Run) -> dict[str, float | None]:
