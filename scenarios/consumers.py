@@ -47,7 +47,7 @@ from harness.locust.locustfile import locustfile
 from harness.measure.timeline import History
 from harness.nemesis.faults import fault_kinds, faults_of
 from harness.nemesis.targets import PROCESS
-from harness.record.run import Record
+from harness.record.run import KeyFigure, Record
 from scenarios.commands import CONSUMERS, PRODUCERS
 from scenarios.line.account import ACCOUNT, add_account, add_lag, add_line_arrival, line_checkers
 from scenarios.line.line import Line

@@ -52,7 +52,7 @@ from harness.locust.locustfile import locustfile
 from harness.nemesis.faults import fault_kinds
 from harness.nemesis.kind import FaultKind
 from harness.nemesis.plan import Fault
-from harness.record.run import Record
+from harness.record.run import KeyFigure, Record
 from harness.server.open import kind_of
 from scenarios.commands import CONSUMERS, PRODUCERS
 from scenarios.line.account import ACCOUNT, add_account, add_line_arrival, line_checkers

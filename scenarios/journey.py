@@ -40,7 +40,7 @@ from harness.load.settings import PumpResult
 from harness.locust.locustfile import locustfile
 from harness.measure.probes import Sampler
 from harness.record.load_report import LoadReport
-from harness.record.run import Record, Verdict
+from harness.record.run import KeyFigure, Record, Verdict
 from scenarios.arrival import add_arrival
 from scenarios.commands import CONSUMERS, PRODUCERS, READERS
 from scenarios.line.account import largest

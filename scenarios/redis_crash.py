@@ -56,7 +56,7 @@ from harness.host.clock import Clock
 from harness.load.pacing import constant
 from harness.locust.locustfile import locustfile
 from harness.nemesis.plan import Fault
-from harness.record.run import Record, Verdict
+from harness.record.run import KeyFigure, Record, Verdict
 from harness.server.open import kind_of
 from harness.server.server import Durability
 from scenarios.line.account import (
@@ -72,7 +72,7 @@ from scenarios.line.line import Line
 from scenarios.line.recovery import first_fault_ns
 from scenarios.line.settings import Delivery, LineSettings
 from scenarios.several_loads import FindingsOfOne
-from scenarios.shop.shop import durability_in_words
+from scenarios.shop.shop import DURABILITY_LABELS, durability_in_words
 from scenarios.told import Told, add_by_hand, arrived_said, by_hand_said, told_of
 
 DURABILITIES: tuple[Durability, ...] = ("always", "everysec", "none")

@@ -49,7 +49,7 @@ from harness.load.pacing import constant
 from harness.locust.locustfile import locustfile
 from harness.measure.timeline import History, Mark
 from harness.nemesis.plan import Fault
-from harness.record.run import Record, Verdict
+from harness.record.run import KeyFigure, Record, Verdict
 from ordershop.services.crm import SOURCES
 from scenarios.commands import CONSUMERS, PRODUCERS
 from scenarios.line.account import ACCOUNT, add_account, add_lag, add_line_arrival, caught_up_ns, line_checkers

@@ -39,7 +39,7 @@ class FindingsOfOne(Findings):
     # What can be looked at or done meanwhile is the run's.
 
     @property
-    def progress(self) -> Callable[[], Any] | None:  # type: ignore[override]
+    def progress(self) -> Callable[[], Any] | None:
         """How far the load is, for whoever looks at the run."""
         return self._whole.progress
 
@@ -48,7 +48,7 @@ class FindingsOfOne(Findings):
         self._whole.progress = progress
 
     @property
-    def account(self) -> Callable[[], Account] | None:  # type: ignore[override]
+    def account(self) -> Callable[[], Account] | None:
         """What has become of the load's events, for whoever looks at the run."""
         return self._whole.account
 
@@ -57,7 +57,7 @@ class FindingsOfOne(Findings):
         self._whole.account = account
 
     @property
-    def nemesis(self) -> Nemesis | None:  # type: ignore[override]
+    def nemesis(self) -> Nemesis | None:
         """By which things are done to the load by hand."""
         return self._whole.nemesis
 
@@ -66,7 +66,7 @@ class FindingsOfOne(Findings):
         self._whole.nemesis = nemesis
 
     @property
-    def origin_ns(self) -> int | None:  # type: ignore[override]
+    def origin_ns(self) -> int | None:
         """When this load began; that of the first is the run's."""
         return self._origin_ns
 

@@ -15,7 +15,6 @@ from harness.measure.probes import InHand, Sampler
 from harness.measure.timeline import Mark
 from harness.nemesis.nemesis import FaultError, Nemesis
 from harness.record.run import Verdict
-from ordershop.services.crm import SOURCES
 from ordershop.supervisor import SupervisorError
 from scenarios.line.line import Line
 from scenarios.shop.shop import GROUP
@@ -75,7 +74,7 @@ class Operator:
         self._findings = findings
         self._clock = line.stage.clock
         self._client: Any = line.server.client(timeout_s=1.0)
-        self._streams = [line.keys.stream(topic, action) for topic, action in SOURCES]
+        self._streams = line.streams.names
         self._stop = threading.Event()
         self._has_group = steps.has_group
         self._numbers = list(range(1, steps.consumers + 1))
@@ -156,9 +155,9 @@ class Operator:
         self._mark(f"{name} removed")
         end_ns = self._now_ns()
         if self._steps.how == "kill":
-            self._line.supervisor.kill(name)
+            self._line.shop.supervisor.kill(name)
         else:
-            self._line.supervisor.stop(name)
+            self._line.shop.supervisor.stop(name)
         if self._has_group:
             consumer = str(number)
             self._until(
@@ -172,7 +171,7 @@ class Operator:
     def _add(self, number: int) -> None:
         name = name_of(number)
         since_ns = self._now_ns()
-        self._line.add_consumer(name, number)
+        self._line.shop.add_consumer(name, number)
         self._numbers.append(number)
         self._until(lambda: self._is_there(number, since_ns), f"{name} has joined the group")
         self._mark(f"{name} added")

@@ -94,7 +94,7 @@ class Trimmer:
         with contextlib.ExitStack() as stack:
             client = stack.enter_context(contextlib.closing(connect(line.server.url, timeout_s=5.0)))
             asking = stack.enter_context(contextlib.closing(line.server.client(timeout_s=0.5)))
-            size = StreamSize(asking, [line.keys.stream(topic, action) for topic, action in SOURCES])
+            size = StreamSize(asking, line.streams.names)
             stack.enter_context(
                 Sampler(
                     [size],

@@ -11,7 +11,6 @@ from harness.conduct.conduct import Findings
 from harness.measure.probes import InHand, Sampler
 from harness.measure.timeline import FaultWindow, History
 from harness.record.run import Record, Verdict
-from ordershop.services.crm import SOURCES
 from scenarios.line.line import Line
 from scenarios.shop.shop import GROUP
 
@@ -29,7 +28,7 @@ def planned_fault(history: History) -> FaultWindow | None:
 @contextlib.contextmanager
 def watching_in_hand(line: Line, findings: Findings) -> Iterator[None]:
     """Sample what the consumer that is broken has in hand."""
-    streams = [line.keys.stream(topic, action) for topic, action in SOURCES]
+    streams = line.streams.names
     with (
         contextlib.closing(line.server.client(timeout_s=0.5)) as client,
         Sampler(

@@ -30,7 +30,7 @@ from scenarios.redis_crash import (
     scenario,
 )
 from scenarios.several_loads import FindingsOfOne
-from tests.lines import stage_in
+from tests.lines import assert_declared, stage_in
 from tests.verdicts import judged, settled
 
 KEPT = Accounted(
