@@ -34,20 +34,19 @@ from harness.check.figures import figure_names
 from harness.check.judge import Checker
 from harness.check.loads import answered_checker, send_lag_checker
 from harness.conduct.conduct import PUMPED, PUMPED_PART, Findings, Stage
-from harness.load.driver import Drive, Journeys
-from harness.load.pacing import Pacer, Shape, shaped
+from harness.load.driver import Journeys
+from harness.load.pacing import Shape, shaped
 from harness.load.settings import PumpResult
 from harness.locust.locustfile import locustfile
-from harness.measure.probes import Sampler
 from harness.record.load_report import LoadReport
 from harness.record.run import KeyFigure, Record, Verdict
 from scenarios.arrival import add_arrival
 from scenarios.commands import CONSUMERS, PRODUCERS, READERS
 from scenarios.line.account import largest
 from scenarios.shop.books import BOOKS, Books, Held, books_checkers
-from scenarios.shop.gateway import Shop, shop_at, stock_up, unbilled_by
-from scenarios.shop.shop import LEAD_NS, run_pump
+from scenarios.shop.gateway import shop_at, stock_up, unbilled_by
 from scenarios.told import Told, add_by_hand, has_arrived, told_of
+from scenarios.under_load import UnderLoad
 
 SHOPPER = "scenarios.shop.shopper:Shopper"
 
@@ -136,7 +135,11 @@ class Journey:
             )
             with contextlib.closing(stage.driver.users(journeys, pacer)) as load:
                 load.wait_until_ready()
-                result = _let_them_shop(stage, shop, load, pacer, findings)
+                under_load = UnderLoad(stage, findings)
+                with under_load.sampling(shop.probes(stage)):
+                    result = under_load.run(
+                        load, pacer, "journey", lambda share: stage.progress(share * 0.9, "shoppers come and go")
+                    )
             stage.progress(0.95, "closing the shop")
             unbilled = unbilled_by(shop.gateway)
             held = shop.close_and_look(stocked, result.told)
@@ -168,32 +171,6 @@ class Journey:
     def lasting(self, parameters: JourneyParameters, duration_s: float, _: str) -> JourneyParameters:
         """The parameters with which the shop is open for some seconds."""
         return replace(parameters, duration_s=duration_s)
-
-
-def _let_them_shop(stage: Stage, shop: Shop, load: Drive, pacer: Pacer, findings: Findings) -> PumpResult:
-    origin_ns = stage.clock.now_ns() + LEAD_NS
-    findings.origin_ns, findings.progress = origin_ns, lambda: load.progress
-
-    def keep(result: PumpResult) -> None:
-        findings.pumped("journey", result)
-        findings.host_steal(findings.history)
-
-    sampler = Sampler(
-        shop.probes(stage),
-        clock=stage.clock,
-        origin_ns=origin_ns,
-        history=findings.history,
-        on_error=findings.probe_failed,
-    )
-    with sampler:
-        return run_pump(
-            stage,
-            load,
-            origin_ns,
-            pacer.duration_ns,
-            lambda share: stage.progress(share * 0.9, "shoppers come and go"),
-            keep,
-        )
 
 
 def _theirs(order_ids: Collection[str], held: Held, told: Collection[str]) -> set[str]:
