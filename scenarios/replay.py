@@ -37,15 +37,16 @@ from harness.load.driver import Drive, Journeys
 from harness.load.pacing import ClosedLoop
 from harness.load.settings import PumpResult
 from harness.locust.locustfile import locustfile
-from harness.measure.probes import HostLoad, Probe, Sampler
+from harness.measure.probes import HostLoad, Probe
 from harness.measure.server_events import server_probes
 from harness.record.run import KeyFigure, Record, Verdict
 from harness.server.server import Server
 from ordershop.event_store import EventStore
 from scenarios.commands import PRODUCERS, READERS
 from scenarios.past import TOPIC, Compared, Past, compared, events, past_of
-from scenarios.shop.shop import LEAD_NS, as_scenario_errors, run_pump, server_for
+from scenarios.shop.shop import as_scenario_errors, server_for
 from scenarios.told import told_of
+from scenarios.under_load import UnderLoad
 
 REPLAYER = "scenarios.replayer:Replayer"
 
@@ -208,30 +209,12 @@ class ReplayByUsers:
 def _let_them_replay(
     stage: Stage, server: Server, load: Drive, pacer: ClosedLoop, findings: Findings
 ) -> PumpResult:
-    origin_ns = stage.clock.now_ns() + LEAD_NS
-    findings.origin_ns, findings.progress = origin_ns, lambda: load.progress
-
-    def keep(result: PumpResult) -> None:
-        findings.pumped("replay", result)
-        findings.host_steal(findings.history)
-
+    under_load = UnderLoad(stage, findings)
     with contextlib.closing(server.client(timeout_s=0.5)) as client:
         probes: list[Probe] = [*server_probes(server, client, stage.clock), HostLoad()]
-        sampler = Sampler(
-            probes,
-            clock=stage.clock,
-            origin_ns=origin_ns,
-            history=findings.history,
-            on_error=findings.probe_failed,
-        )
-        with sampler:
-            return run_pump(
-                stage,
-                load,
-                origin_ns,
-                pacer.duration_ns,
-                lambda share: stage.progress(share * 0.9, "users are replaying"),
-                keep,
+        with under_load.sampling(probes):
+            return under_load.run(
+                load, pacer, "replay", lambda share: stage.progress(share * 0.9, "users are replaying")
             )
 
 

@@ -43,7 +43,8 @@ from scenarios.line.evidence import LineFacts, Streams
 from scenarios.line.settings import LineSettings
 from scenarios.line.targets import address_behind, server_target
 from scenarios.ordershop_system import ORDERSHOP, RunningShop
-from scenarios.shop.shop import LEAD_NS, floor_before, producer_of, run_pump, server_for
+from scenarios.shop.shop import floor_before, producer_of, server_for
+from scenarios.under_load import LEAD_NS, run_pump
 
 # For so long effects are looked for after the last that was waited for.
 SETTLE_S = 0.5
