@@ -37,7 +37,8 @@ from harness.check.arrival import ArrivalRule, arrival_checker
 from harness.check.figures import figure_names
 from harness.check.judge import Checker
 from harness.check.loads import answered_checker, send_lag_checker
-from harness.conduct.conduct import PUMPED, Findings, ScenarioError, Stage
+from harness.conduct.findings import PUMPED, Findings
+from harness.conduct.scenario import ScenarioError, Stage
 from harness.load.pacing import Pacer, Poisson, Shape, shaped
 from harness.load.settings import PumpSettings
 from harness.load.workload import Source

@@ -19,7 +19,8 @@ from typing import Self
 
 from harness.check.arrival import ArrivalRule, arrival_of
 from harness.check.load_reached import LoadCounts, Seconds, reached_by
-from harness.conduct.conduct import Findings, Stage
+from harness.conduct.findings import Findings
+from harness.conduct.scenario import Stage
 from harness.measure.curves import SECOND_NS, curve_of, interpolated
 from harness.measure.hlog import LatencyLog
 from harness.measure.probes import Probe, Sampler

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
-from harness.conduct.conduct import Scenario
+from harness.conduct.scenario import Scenario
 from harness.host.plugins import PluginError, found
 
 GROUP = "ordershop_bench.scenarios"

@@ -41,7 +41,8 @@ from msgspec.structs import replace
 
 from harness.check.figures import figure_names
 from harness.check.judge import Checker
-from harness.conduct.conduct import PUMPED, Findings, ParameterError, Stage
+from harness.conduct.findings import PUMPED, Findings
+from harness.conduct.scenario import ParameterError, Stage
 from harness.load.pacing import constant
 from harness.locust.locustfile import locustfile
 from harness.measure.timeline import History

@@ -33,7 +33,8 @@ from harness.check.arrival import ArrivalRule, arrival_checker
 from harness.check.figures import figure_names
 from harness.check.judge import Checker
 from harness.check.loads import answered_checker, send_lag_checker
-from harness.conduct.conduct import PUMPED, PUMPED_PART, Findings, Stage
+from harness.conduct.findings import PUMPED, PUMPED_PART, Findings
+from harness.conduct.scenario import Stage
 from harness.load.driver import Journeys
 from harness.load.pacing import Shape, shaped
 from harness.load.settings import PumpResult

@@ -33,7 +33,8 @@ from msgspec.structs import replace
 
 from harness.check.figures import figure_names
 from harness.check.judge import Checker
-from harness.conduct.conduct import PUMPED, Findings, Stage
+from harness.conduct.findings import PUMPED, Findings
+from harness.conduct.scenario import Stage
 from harness.load.pacing import Pacer, Ramp, Steps, constant
 from harness.locust.locustfile import locustfile
 from harness.measure.curves import SECOND_NS, curve_of, interpolated

@@ -20,7 +20,8 @@ from msgspec import Meta, Struct
 from harness.check import checkers
 from harness.check.figures import figure_names
 from harness.check.judge import Checker
-from harness.conduct.conduct import Findings, ScenarioError, Stage
+from harness.conduct.findings import Findings
+from harness.conduct.scenario import ScenarioError, Stage
 from harness.host.own_python import own_environment, own_module
 from harness.record.run import KeyFigure, Record, Verdict
 from harness.server.named import environment_for

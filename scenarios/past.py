@@ -11,7 +11,7 @@ import numpy as np
 from msgspec import Meta, Struct
 
 from harness.account.event_ids import event_id
-from harness.conduct.conduct import ScenarioError, Stage
+from harness.conduct.scenario import ScenarioError, Stage
 from harness.server.server import Server
 from harness.system.target import WholeTarget
 from ordershop.entities import Customer, Topic

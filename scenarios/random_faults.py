@@ -40,7 +40,8 @@ from harness.arrays import Int64s
 from harness.check import checkers
 from harness.check.figures import figure_names
 from harness.check.judge import TIMELINE, Checker
-from harness.conduct.conduct import PUMPED, Findings, ParameterError, ScenarioError, Stage
+from harness.conduct.findings import PUMPED, Findings
+from harness.conduct.scenario import ParameterError, ScenarioError, Stage
 from harness.load.pacing import Pacer, constant
 from harness.locust.locustfile import locustfile
 from harness.measure.timeline import FaultWindow, History

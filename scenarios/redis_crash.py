@@ -51,7 +51,8 @@ from msgspec.structs import replace
 
 from harness.check.figures import figure_names
 from harness.check.judge import Checker
-from harness.conduct.conduct import PUMPED, Findings, ParameterError, ScenarioError, Stage
+from harness.conduct.findings import PUMPED, Findings
+from harness.conduct.scenario import ParameterError, ScenarioError, Stage
 from harness.host.clock import Clock
 from harness.load.pacing import constant
 from harness.locust.locustfile import locustfile

@@ -32,7 +32,8 @@ from msgspec.structs import replace
 from harness.check.figures import figure_names
 from harness.check.judge import Checker
 from harness.check.loads import answered_checker
-from harness.conduct.conduct import PUMPED, Findings, Stage
+from harness.conduct.findings import PUMPED, Findings
+from harness.conduct.scenario import Stage
 from harness.load.driver import Drive, Journeys
 from harness.load.pacing import ClosedLoop
 from harness.load.settings import PumpResult

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from harness.account.ledger import Account
 from harness.check.arrival import ArrivalRule
 from harness.check.judge import CONCLUDED
-from harness.conduct.conduct import Findings
+from harness.conduct.findings import Findings
 from harness.conduct.judging import PROBES
 from harness.measure.timeline import Entry, FaultWindow, History, Mark, Phase, Reading, SlowMark
 from harness.nemesis.nemesis import Nemesis

@@ -20,7 +20,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from harness.conduct.conduct import Findings
+from harness.conduct.findings import Findings
 from harness.measure.timeline import FaultWindow
 from harness.record.run import Record
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from harness.conduct.conduct import Findings, Stage
+from harness.conduct.findings import Findings
+from harness.conduct.scenario import Stage
 from harness.load.driver import Drive
 from harness.load.pacing import Pacer
 from harness.load.settings import PumpError, PumpResult

@@ -11,8 +11,8 @@ from harness.check.arrival import ArrivalRule
 from harness.measure.curves import add_curve
 from harness.measure.recorder import Interval, Recorder
 from harness.measure.timeline import History
-from harness.record.evidence import Sections
 from harness.record.load_report import LoadReport, section_of
+from harness.record.sections import Sections
 from scenarios.line.evidence import LineFacts
 
 MS, S = 1_000_000, 1_000_000_000

@@ -11,7 +11,8 @@ import pytest
 
 from harness.check.figures import unit_of
 from harness.check.judge import judge
-from harness.conduct.conduct import Findings, Stage
+from harness.conduct.findings import Findings
+from harness.conduct.scenario import Stage
 from harness.host.clock import SystemClock
 from harness.load.driver import OwnProcesses
 from harness.load.pacing import constant

@@ -76,7 +76,7 @@ class Asked:
     @contextmanager
     def run_with_faults(self) -> Iterator[list[str]]:
         """A run with a CRM, which notes down what is done to it."""
-        from harness.conduct.conduct import Findings
+        from harness.conduct.findings import Findings
         from harness.nemesis.nemesis import Nemesis
 
         done: list[str] = []
@@ -285,7 +285,7 @@ def locusts_table_gets_our_percentiles(asked: Asked) -> None:
     """Also where Locust answers from its cache, which it does for two seconds."""
     import numpy as np
 
-    from harness.conduct.conduct import Findings
+    from harness.conduct.findings import Findings
     from harness.locust.view import Measured
     from harness.measure.recorder import Recorder
 

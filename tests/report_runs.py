@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.conduct.conduct import declared
+from harness.conduct.scenario import declared
 from harness.gate.loop import Gate
 from harness.measure.histogram import Histogram, SparseHistogram
 from harness.measure.hlog import LatencyLog

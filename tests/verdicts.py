@@ -13,8 +13,9 @@ from typing import Literal
 import msgspec
 
 from harness.check import checkers
-from harness.conduct.conduct import Findings, Scenario
+from harness.conduct.findings import Findings
 from harness.conduct.judging import judged_run
+from harness.conduct.scenario import Scenario
 from harness.measure.hlog import LatencyLog
 from harness.record.run import SCHEMA, Record, Run, Verdict
 

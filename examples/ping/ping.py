@@ -17,7 +17,8 @@ from msgspec import Meta, Struct
 
 from harness.check.figures import figure_names
 from harness.check.judge import Checker
-from harness.conduct.conduct import Findings, Stage
+from harness.conduct.findings import Findings
+from harness.conduct.scenario import Stage
 from harness.record.run import Record, Verdict
 from harness.server.open import open_server
 

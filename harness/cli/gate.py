@@ -14,7 +14,7 @@ import typer
 from harness.cli.options import BudgetOption, HistoryOption, RunsOption, UsageError, taking
 from harness.cli.recorded import budgets_of, check_history, conclude, conducted, held_to
 from harness.cli.shown import Shown
-from harness.conduct.conduct import Interrupted, interruptible
+from harness.conduct.interrupt import Interrupted, interruptible
 from harness.host.cores import Cores
 from harness.server.open import kind_of
 from harness.server.server import Durability

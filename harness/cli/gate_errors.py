@@ -13,7 +13,7 @@ from harness.check.checkers import EXIT_PASS
 from harness.cli.gate import OUR_TARGET
 from harness.cli.options import UsageError, taking
 from harness.cli.shown import Shown
-from harness.conduct.conduct import interruptible
+from harness.conduct.interrupt import interruptible
 from harness.host.clock import SystemClock
 
 

@@ -22,7 +22,7 @@ from harness.check.checkers import EXIT_PASS
 from harness.check.figures import FigureName
 from harness.cli.options import NamesArgument, chosen, taking
 from harness.cli.shown import say
-from harness.conduct.conduct import Scenario, parameters_of
+from harness.conduct.scenario import Scenario, parameters_of
 from harness.record.parameters import Parameter, described, told
 
 WIDTH = 115

@@ -22,7 +22,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 import typer
 
-from harness.conduct.conduct import Scenario
+from harness.conduct.scenario import Scenario
 from harness.record.parameters import nearest
 from harness.server.named import VARIABLE
 

@@ -12,7 +12,9 @@ import msgspec
 from harness.check import budgets, checkers
 from harness.cli.options import catalog
 from harness.cli.shown import Shown, out, say, warn
-from harness.conduct.conduct import Interrupted, Stage, conduct
+from harness.conduct.conduct import conduct
+from harness.conduct.interrupt import Interrupted
+from harness.conduct.scenario import Stage
 from harness.host.clock import Clock, SystemClock
 from harness.record import run
 from harness.record.run import Record, RunError

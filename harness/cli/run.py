@@ -33,8 +33,11 @@ from harness.cli.options import (
 from harness.cli.plan import check_server, plan_of
 from harness.cli.recorded import budgets_of, check_history, command_line, conclude, held_to, new_directory
 from harness.cli.shown import Shown, say, warn
-from harness.conduct.conduct import Scenario, Stage, conduct, conduct_suite, interruptible, parameters_of
+from harness.conduct.conduct import conduct
+from harness.conduct.interrupt import interruptible
 from harness.conduct.repeating import measured_again
+from harness.conduct.scenario import Scenario, Stage, parameters_of
+from harness.conduct.suite import conduct_suite
 from harness.host.clock import Clock, SystemClock
 from harness.host.placement import PLANS, Plan, placed
 from harness.load.driver import OwnProcesses

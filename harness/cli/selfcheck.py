@@ -11,7 +11,7 @@ import typer
 from harness.cli.options import RunsOption, taking
 from harness.cli.recorded import conclude, conducted
 from harness.cli.shown import Shown
-from harness.conduct.conduct import interruptible
+from harness.conduct.interrupt import interruptible
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):

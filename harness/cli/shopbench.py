@@ -48,7 +48,8 @@ from harness.cli.run import run_command
 from harness.cli.selfcheck import selfcheck_command
 from harness.cli.shown import say, warn
 from harness.cli.web import web_command
-from harness.conduct.conduct import ParameterError, heed_ctrl_c
+from harness.conduct.interrupt import heed_ctrl_c
+from harness.conduct.scenario import ParameterError
 from harness.gate.revisions import RevisionError
 from harness.host.plugins import PluginError
 from harness.record.run import RunError

@@ -28,7 +28,7 @@ from harness.cli.options import (
     taking,
 )
 from harness.cli.shown import say
-from harness.conduct.conduct import LoadScenario, parameters_of
+from harness.conduct.scenario import LoadScenario, parameters_of
 from harness.host.own_python import own_environment
 from harness.server.named import environment_for, server_named
 from harness.server.url import ServerUrl

@@ -31,14 +31,15 @@ from msgspec.structs import replace
 
 from harness.check.arrival import ArrivalRule
 from harness.check.instrument import fell_behind
-from harness.conduct.conduct import Scenario, Stage, conduct
+from harness.conduct.conduct import conduct
 from harness.conduct.judging import AGAIN, judged_run
+from harness.conduct.scenario import Scenario, Stage
 from harness.measure.recorder import Interval
 from harness.measure.timeline import Entry, FaultWindow, History, Phase, Reading, SlowMark
 from harness.record import evidence, run
-from harness.record.evidence import Sections
 from harness.record.load_report import section_of
 from harness.record.run import Figure, Record, Repeat, Run
+from harness.record.sections import Sections
 
 FIRST = "first"
 

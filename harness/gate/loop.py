@@ -22,7 +22,8 @@ import msgspec
 from msgspec import Struct
 
 from harness.check.figures import figure_names
-from harness.conduct.conduct import Findings, ScenarioError, Stage
+from harness.conduct.findings import Findings
+from harness.conduct.scenario import ScenarioError, Stage
 from harness.gate.controls import CONTROLS
 from harness.gate.decision import (
     ALPHA,

@@ -31,7 +31,7 @@ from pathlib import Path
 
 import msgspec
 
-from harness.conduct.conduct import ParameterError, Stage
+from harness.conduct.scenario import ParameterError, Stage
 from harness.gate import revisions
 from harness.gate.loop import Bench, Gate, GateParameters, size_of
 from harness.gate.metrics import METRICS

@@ -31,7 +31,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from harness.conduct.conduct import LoadScenario, ParameterError, parameters_of
+from harness.conduct.scenario import LoadScenario, ParameterError, parameters_of
 from harness.server.open import kind_of, parsed
 from harness.server.server import ServerError, client_for
 from harness.server.url import ServerUrl, without_secrets

@@ -28,7 +28,7 @@ from typing import Any, NoReturn
 import gevent
 
 from harness.check import checkers
-from harness.conduct.conduct import LoadScenario, ParameterError
+from harness.conduct.scenario import LoadScenario, ParameterError
 from harness.host.clock import SystemClock
 from harness.locust.access import AccessError, Guarded, access_of, is_loopback
 from harness.locust.locustfile import add_arguments

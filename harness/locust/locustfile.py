@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from harness.conduct.conduct import LoadScenario, flags_of, parameters_of
+from harness.conduct.scenario import LoadScenario, flags_of, parameters_of
 from harness.load.settings import SPIN_SHARE, SPIN_VARIABLE
 from harness.locust.form import LOCUSTS_OWN
 from harness.record.parameters import described, renamed

@@ -27,15 +27,10 @@ import gevent
 import msgspec
 
 from harness.check import checkers
-from harness.conduct.conduct import (
-    Findings,
-    Interrupted,
-    LoadScenario,
-    ParameterError,
-    Stage,
-    conduct,
-    parameters_of,
-)
+from harness.conduct.conduct import conduct
+from harness.conduct.findings import Findings
+from harness.conduct.interrupt import Interrupted
+from harness.conduct.scenario import LoadScenario, ParameterError, Stage, parameters_of
 from harness.host.clock import Clock
 from harness.host.own_python import own_environment, own_module
 from harness.locust.form import Named, named_by

@@ -28,7 +28,7 @@ import gevent
 from gevent.event import Event
 from msgspec.structs import replace
 
-from harness.conduct.conduct import Interrupted
+from harness.conduct.interrupt import Interrupted
 from harness.host.clock import Clock
 from harness.load.driver import Drive, Journeys
 from harness.load.pacing import Pacer

@@ -15,7 +15,7 @@ import msgspec
 from flask import Response, request
 from werkzeug.datastructures import ImmutableMultiDict
 
-from harness.conduct.conduct import ParameterError
+from harness.conduct.scenario import ParameterError
 from harness.locust.form import PROFILE, check_server, extra_options, fields_of, options_after, prefilled, taken
 from harness.server.url import without_secrets
 

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harness.conduct.conduct import Findings
+from harness.conduct.findings import Findings
 from harness.locust.snapshot import (
     Button,
     Counts,

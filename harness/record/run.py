@@ -31,8 +31,9 @@ from harness.measure.histogram import RecordingError
 from harness.measure.hlog import LatencyLog, read_hlog, write_hgrm, write_hlog
 from harness.measure.recorder import Interval, SlowOperation
 from harness.measure.timeline import History, HistoryError, SlowMark, read_timeline, write_timeline
-from harness.record.evidence import Evidence, Sections
+from harness.record.evidence import Evidence
 from harness.record.parameters import renamed
+from harness.record.sections import Sections
 
 # Schema 1, 2026-11-23: the first. Since then figures have got `samples`, and runs `repeats`; who reads the older
 # ones misses nothing.

@@ -29,7 +29,8 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from harness.arrays import Int64s
-from harness.conduct.conduct import Findings, Stage
+from harness.conduct.findings import Findings
+from harness.conduct.scenario import Stage
 from harness.host import throttling
 from harness.host.clock import Clock
 from harness.load.pacing import Pacer, constant

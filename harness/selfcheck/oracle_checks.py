@@ -34,7 +34,8 @@ import numpy as np
 from msgspec import Struct
 
 from harness.arrays import Int64s
-from harness.conduct.conduct import Findings, Stage
+from harness.conduct.findings import Findings
+from harness.conduct.scenario import Stage
 from harness.host.clock import Clock
 from harness.host.contention import Contention, ContentionMeter
 from harness.load.pacing import Pacer, constant

@@ -18,12 +18,13 @@ from harness.check.arrival import ArrivalRule, arrival_checker
 from harness.check.judge import Checker
 from harness.check.load_reached import Seconds
 from harness.check.loads import answered_checker, named, send_lag_checker
-from harness.conduct.conduct import Findings
+from harness.conduct.findings import Findings
 from harness.measure.outcomes import OK
 from harness.measure.timeline import History
-from harness.record.evidence import Evidence, Sections
+from harness.record.evidence import Evidence
 from harness.record.load_report import LoadReport, section_of
 from harness.record.run import Verdict
+from harness.record.sections import Sections
 from scenarios.arrival import add_arrival
 from scenarios.line.evidence import NOTED, LineFacts
 from scenarios.line.line import Line

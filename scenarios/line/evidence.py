@@ -23,7 +23,7 @@ from pyroaring import BitMap
 from harness.account.event_ids import sequences_of
 from harness.account.ledger import Noted
 from harness.arrays import Int32s
-from harness.record.evidence import Sections
+from harness.record.sections import Sections
 from harness.server.server import Server
 from harness.system.port import SystemUnderTest
 

@@ -23,7 +23,8 @@ import redis
 from msgspec.structs import replace
 
 from harness.account.ledger import Ledger
-from harness.conduct.conduct import Findings, ScenarioError, Stage
+from harness.conduct.findings import Findings
+from harness.conduct.scenario import ScenarioError, Stage
 from harness.load.driver import Drive
 from harness.load.pacing import Pacer
 from harness.load.settings import PumpResult, PumpSettings
@@ -33,7 +34,7 @@ from harness.measure.server_events import server_probes
 from harness.nemesis.nemesis import Nemesis
 from harness.nemesis.plan import Fault
 from harness.nemesis.targets import Target
-from harness.record.evidence import Sections
+from harness.record.sections import Sections
 from harness.server.own import OwnServer
 from harness.server.url import ServerUrl
 from harness.system.port import NotStartedError, Place
@@ -44,7 +45,7 @@ from scenarios.line.settings import LineSettings
 from scenarios.line.targets import address_behind, server_target
 from scenarios.ordershop_system import ORDERSHOP, RunningShop
 from scenarios.shop.shop import floor_before, producer_of, server_for
-from scenarios.under_load import LEAD_NS, run_pump
+from scenarios.under_load import UnderLoad
 
 # For so long effects are looked for after the last that was waited for.
 SETTLE_S = 0.5
@@ -232,26 +233,14 @@ class Line:
         if pump is None:
             raise ScenarioError("the line has not been started")
         findings.open_loop(connections=self.settings.connections, arrivals="by schedule", producer=self.producer)
-        self.origin_ns = findings.origin_ns = self.stage.clock.now_ns() + LEAD_NS
-        self.sampler = Sampler(
-            self.probes(),
-            clock=self.stage.clock,
-            origin_ns=self.origin_ns,
-            history=findings.history,
-            on_error=findings.probe_failed,
+        load = UnderLoad(self.stage, findings)
+        self.origin_ns = load.origin_ns
+        self.arriving = self._stack.enter_context(
+            load.arriving(
+                self.server, self.streams.names, counting=self.counting(), trims=self.settings.is_trimmed
+            )
         )
-        self.arriving = Arriving(
-            self.stage,
-            self.server,
-            self.streams.names,
-            history=findings.history,
-            origin_ns=self.origin_ns,
-            on_error=findings.probe_failed,
-            counting=self.counting(),
-            trims=self.settings.is_trimmed,
-        )
-        self._stack.enter_context(self.arriving)
-        self._stack.enter_context(self.sampler)
+        self.sampler = self._stack.enter_context(load.sampling(self.probes()))
         errors: list[str] = []
         nemesis = Nemesis(
             self.targets,
@@ -262,24 +251,17 @@ class Line:
             on_error=errors.append,
         )
 
-        def keep(result: PumpResult) -> None:
-            findings.pumped("append", result)
-            findings.host_steal(findings.history)
-            self._close_attempts(result)
-
-        findings.progress = lambda: pump.progress
         findings.account = self.ledger.account
         asked_us = self._asked_us()
         with nemesis, beside() if beside is not None else contextlib.nullcontext():
             findings.nemesis = nemesis
             try:
-                self.result = run_pump(
-                    self.stage,
+                self.result = load.run(
                     pump,
-                    self.origin_ns,
-                    self.pacer.duration_ns,
+                    self.pacer,
+                    "append",
                     lambda share: self.stage.progress(share * 0.9, f"{self.unapplied:,} events behind"),
-                    keep,
+                    then=self._close_attempts,
                 )
             finally:
                 findings.nemesis = None

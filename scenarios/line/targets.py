@@ -14,7 +14,7 @@ from typing import Any
 import hiredis
 from msgspec import Struct
 
-from harness.conduct.conduct import ScenarioError
+from harness.conduct.scenario import ScenarioError
 from harness.nemesis.kind import FaultKind
 from harness.nemesis.targets import LINE, PROCESS, SERVER, Part, ServerTarget
 from harness.server.dial import DialError, open_socket

@@ -10,7 +10,8 @@ from typing import Any
 import redis
 from msgspec import Struct
 
-from harness.conduct.conduct import Findings, ScenarioError
+from harness.conduct.findings import Findings
+from harness.conduct.scenario import ScenarioError
 from harness.measure.probes import InHand, Sampler
 from harness.measure.timeline import Mark
 from harness.nemesis.nemesis import FaultError, Nemesis

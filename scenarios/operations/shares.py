@@ -9,8 +9,9 @@ from pyroaring import BitMap
 from harness.account.event_ids import sequences_of
 from harness.account.ledger import set_of
 from harness.measure.timeline import History
-from harness.record.evidence import Evidence, Sections
+from harness.record.evidence import Evidence
 from harness.record.run import Verdict
+from harness.record.sections import Sections
 from scenarios.line.line import Line
 from scenarios.operations.operator import name_of
 from scenarios.shop.counting_crm import handled_path

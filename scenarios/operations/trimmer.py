@@ -10,7 +10,8 @@ from typing import Any, Literal
 import redis
 from msgspec import Struct
 
-from harness.conduct.conduct import Findings, ScenarioError
+from harness.conduct.findings import Findings
+from harness.conduct.scenario import ScenarioError
 from harness.measure.probes import Sample, Sampler
 from ordershop.event_store import EventStore, StoreError, UnavailableError, connect
 from ordershop.services.crm import SOURCES

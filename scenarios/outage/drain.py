@@ -7,7 +7,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from harness.arrays import Int64s
-from harness.conduct.conduct import Findings, ScenarioError
+from harness.conduct.findings import Findings
+from harness.conduct.scenario import ScenarioError
 from harness.measure.outcomes import OK, UNKNOWN
 from harness.measure.timeline import FaultWindow, Mark
 from scenarios.line.account import add_lag

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from harness.check import checkers
 from harness.check.judge import TIMELINE, Checker
-from harness.conduct.conduct import Findings
+from harness.conduct.findings import Findings
 from harness.measure.probes import InHand, Sampler
 from harness.measure.timeline import FaultWindow, History
 from harness.record.run import Record, Verdict

@@ -7,7 +7,7 @@ import math
 from harness.check import checkers
 from harness.check.judge import LATENCIES, TIMELINE, Checker
 from harness.check.ratio import Ratio, ratios, seconds_of
-from harness.conduct.conduct import Findings
+from harness.conduct.findings import Findings
 from harness.measure.hlog import LatencyLog
 from harness.measure.timeline import FaultWindow
 from harness.record.run import Record, Verdict

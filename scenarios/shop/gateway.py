@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Struct
 
-from harness.conduct.conduct import ScenarioError, Stage
+from harness.conduct.scenario import ScenarioError, Stage
 from harness.measure.probes import GroupLag, HostLoad, Probe
 from harness.measure.server_events import server_probes
 from harness.server.server import Durability

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.conduct.conduct import ScenarioError, Stage
+from harness.conduct.scenario import ScenarioError, Stage
 from harness.load.pacing import Pacer
 from harness.measure.floor import FloorRequest
 from harness.server.open import open_server

@@ -22,7 +22,7 @@ import psutil
 import pytest
 import redis
 
-from harness.conduct.conduct import Interrupted, interruptible
+from harness.conduct.interrupt import Interrupted, interruptible
 from harness.measure.hlog import read_hlog
 from harness.record import run
 from harness.server.own import OwnServer

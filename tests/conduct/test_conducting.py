@@ -15,19 +15,11 @@ import numpy as np
 import pytest
 import redis
 
-from harness.conduct.conduct import (
-    Findings,
-    Interrupted,
-    ParameterError,
-    Scenario,
-    ScenarioError,
-    Stage,
-    conduct,
-    conduct_suite,
-    heed_ctrl_c,
-    interruptible,
-    parameters_of,
-)
+from harness.conduct.conduct import conduct
+from harness.conduct.findings import Findings
+from harness.conduct.interrupt import Interrupted, heed_ctrl_c, interruptible
+from harness.conduct.scenario import ParameterError, Scenario, ScenarioError, Stage, parameters_of
+from harness.conduct.suite import conduct_suite
 from harness.host.clock import VirtualClock
 from harness.host.neighbors import snapshot
 from harness.load.settings import PumpError, PumpResult

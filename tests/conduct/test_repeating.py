@@ -14,16 +14,12 @@ import report_runs
 
 from harness.check.judge import Checker
 from harness.check.loads import send_lag_checker
-from harness.conduct.conduct import (
-    Findings,
-    Interrupted,
-    Scenario,
-    ScenarioError,
-    Stage,
-    conduct,
-    conduct_suite,
-)
+from harness.conduct.conduct import conduct
+from harness.conduct.findings import Findings
+from harness.conduct.interrupt import Interrupted
 from harness.conduct.repeating import measured_again, parts_behind
+from harness.conduct.scenario import Scenario, ScenarioError, Stage
+from harness.conduct.suite import conduct_suite
 from harness.host.clock import VirtualClock
 from harness.load.settings import PumpResult
 from harness.measure.recorder import Recorder

@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from harness.cli.shopbench import main
-from harness.conduct.conduct import Interrupted, interruptible
+from harness.conduct.interrupt import Interrupted, interruptible
 from harness.gate.controls import CONTROLS
 from harness.gate.decision import ALPHA
 from harness.gate.micro import MicroRounds
@@ -622,7 +622,7 @@ def is_over(pid: int) -> bool:
 IN_A_PROCESS = """
 import sys
 from pathlib import Path
-from harness.conduct.conduct import interruptible
+from harness.conduct.interrupt import interruptible
 from harness.gate.revisions import checked_out, room
 
 with interruptible(), room() as path:
@@ -652,7 +652,7 @@ def test_git_is_interrupted(toy: Path, stuck: Path, temporary: Path) -> None:
         until(stuck.exists, "git hangs")
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=30)
-    assert "harness.conduct.conduct.Interrupted: SIGTERM" in err
+    assert "harness.conduct.interrupt.Interrupted: SIGTERM" in err
     assert is_tidy(toy)
     assert list(temporary.iterdir()) == []
     until(lambda: is_over(int(stuck.read_text())), "the filter has ended, too")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import report_runs
 
-from harness.conduct.conduct import Findings
+from harness.conduct.findings import Findings
 from harness.gate.decision import Decision, Spending
 from harness.gate.loop import Gated, GateParameters, judged, tell
 from harness.gate.rounds import Round

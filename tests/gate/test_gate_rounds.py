@@ -18,7 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.conduct.conduct import Findings, ScenarioError, Stage
+from harness.conduct.findings import Findings
+from harness.conduct.scenario import ScenarioError, Stage
 from harness.gate.controls import CONTROLS, Controls
 from harness.gate.decision import Spending
 from harness.gate.loop import BACKGROUND, Gate, Gated, GateParameters, conduct_rounds, judged, size_of

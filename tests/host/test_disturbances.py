@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import report_runs
 
-from harness.conduct.conduct import Findings
+from harness.conduct.findings import Findings
 from harness.host.clock import VirtualClock
 from harness.host.gc_pauses import GcPauses
 from harness.measure.timeline import History, Reading

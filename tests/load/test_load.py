@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from harness.account.event_ids import event_id
-from harness.conduct.conduct import ParameterError, Stage, conduct, parameters_of
+from harness.conduct.conduct import conduct
+from harness.conduct.scenario import ParameterError, Stage, parameters_of
 from harness.host.clock import SystemClock
 from harness.load.workload import StampedCommand, entity_id
 from harness.record.run import Record

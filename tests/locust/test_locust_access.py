@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.conduct.conduct import ParameterError
+from harness.conduct.scenario import ParameterError
 from harness.locust import form
 from harness.locust.access import AccessError, Asked, Guarded, access_of, is_loopback, refusal
 from harness.locust.form import GIVEN, Named, fields_of, named_by, prefilled, taken

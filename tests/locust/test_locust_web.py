@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from harness.account.event_ids import event_id
 from harness.account.ledger import Account, Ledger
-from harness.conduct.conduct import Findings, ParameterError
+from harness.conduct.findings import Findings
+from harness.conduct.scenario import ParameterError
 from harness.host.clock import VirtualClock
 from harness.locust import view
 from harness.locust.form import check_server, options_after

@@ -11,7 +11,9 @@ import pytest
 import report_runs
 
 from harness.check.figures import FigureName
-from harness.conduct.conduct import Findings, Stage, conduct
+from harness.conduct.conduct import conduct
+from harness.conduct.findings import Findings
+from harness.conduct.scenario import Stage
 from harness.gate.loop import Gate
 from harness.host.clock import VirtualClock
 from harness.record.run import Figure, KeyFigure, Record, load, save

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import report_runs
 
-from harness.conduct.conduct import declared
+from harness.conduct.scenario import declared
 from harness.measure.timeline import FaultWindow, History, Reading
 from harness.record.run import Figure, Record, RunError, load, save, save_measurements
 from reports import render, write_reports

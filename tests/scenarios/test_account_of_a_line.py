@@ -12,9 +12,10 @@ import pytest
 from pyroaring import BitMap
 
 from harness.check.judge import judge
-from harness.conduct.conduct import Findings
-from harness.record.evidence import FILE, Evidence, Sections
+from harness.conduct.findings import Findings
+from harness.record.evidence import FILE, Evidence
 from harness.record.run import Record, Status, Verdict
+from harness.record.sections import Sections
 from scenarios.line.account import account_checkers, accounted
 from scenarios.line.evidence import NOTED
 from tests.histories import add_events, add_load

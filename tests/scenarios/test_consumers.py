@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from harness.conduct.conduct import Findings, ParameterError, ScenarioError, parameters_of
+from harness.conduct.findings import Findings
+from harness.conduct.scenario import ParameterError, ScenarioError, parameters_of
 from harness.measure.timeline import FaultWindow, History, Reading
 from harness.record.run import Run, Status
 from scenarios.consumers import ConsumersParameters, scenario

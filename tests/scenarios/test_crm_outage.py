@@ -7,7 +7,8 @@ from typing import Any, get_args
 
 import pytest
 
-from harness.conduct.conduct import Findings, ScenarioError, parameters_of
+from harness.conduct.findings import Findings
+from harness.conduct.scenario import ScenarioError, parameters_of
 from harness.measure.timeline import FaultWindow, History, Reading
 from harness.nemesis.plan import Fault
 from harness.record.run import Run, Status

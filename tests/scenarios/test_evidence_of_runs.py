@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from harness.conduct.conduct import Interrupted, Scenario, conduct, parameters_of
+from harness.conduct.conduct import conduct
+from harness.conduct.interrupt import Interrupted
 from harness.conduct.judging import judged_run
+from harness.conduct.scenario import Scenario, parameters_of
 from harness.record import evidence, run
 from harness.record.run import Record
 from scenarios.catalog import SCENARIOS

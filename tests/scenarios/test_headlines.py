@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.conduct.conduct import parameters_of
+from harness.conduct.scenario import parameters_of
 from harness.measure.timeline import FaultWindow
 from scenarios import append, consumers, crm_outage, journey, lag, random_faults, redis_crash, retention
 from scenarios.told import Told

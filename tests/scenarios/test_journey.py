@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 
 from harness.cli import shopbench
-from harness.conduct.conduct import Findings, ParameterError, Stage, conduct, parameters_of
+from harness.conduct.conduct import conduct
+from harness.conduct.findings import Findings
+from harness.conduct.scenario import ParameterError, Stage, parameters_of
 from harness.host.clock import SystemClock
 from harness.load.settings import PumpResult
 from harness.measure.recorder import Recorder

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.conduct.conduct import Findings, parameters_of
+from harness.conduct.findings import Findings
+from harness.conduct.scenario import parameters_of
 from harness.measure.timeline import History, Reading
 from harness.record.run import Status
 from scenarios.lag import LagParameters, ramped, scenario

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from harness.account.event_ids import sequences_of
-from harness.conduct.conduct import Findings
+from harness.conduct.findings import Findings
 from harness.load.pacing import constant
 from harness.nemesis.targets import abilities_of
-from harness.record.evidence import Sections
+from harness.record.sections import Sections
 from ordershop.events import Keys
 from scenarios.line.account import Accounted, accounted
 from scenarios.line.line import Line

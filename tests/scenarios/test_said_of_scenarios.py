@@ -12,7 +12,8 @@ from msgspec import Meta, Struct
 from harness.check.figures import FigureName, figure_names, unit_of
 from harness.cli.list import duration, figures_of, overview
 from harness.cli.shopbench import main
-from harness.conduct.conduct import Stage, conduct, parameters_of
+from harness.conduct.conduct import conduct
+from harness.conduct.scenario import Stage, parameters_of
 from harness.gate.loop import Gate, GateParameters
 from harness.host.clock import SystemClock
 from harness.record.parameters import described, formerly, nearest, refused, renamed

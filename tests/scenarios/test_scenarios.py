@@ -11,16 +11,10 @@ import msgspec
 import pytest
 import redis
 
-from harness.conduct.conduct import (
-    Findings,
-    ParameterError,
-    Scenario,
-    ScenarioError,
-    Stage,
-    conduct,
-    conduct_suite,
-    parameters_of,
-)
+from harness.conduct.conduct import conduct
+from harness.conduct.findings import Findings
+from harness.conduct.scenario import ParameterError, Scenario, ScenarioError, Stage, parameters_of
+from harness.conduct.suite import conduct_suite
 from harness.host.clock import SystemClock
 from harness.record import run
 from harness.server.namespace import NAMESPACE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.conduct.conduct import Findings
+from harness.conduct.findings import Findings
 from harness.measure.probes import Gauge
 from harness.measure.timeline import History
 from scenarios.under_load import UnderLoad

@@ -12,8 +12,9 @@ import pytest
 from pyroaring import BitMap
 
 from harness.check.arrival import ArrivalRule
-from harness.conduct.conduct import Findings, parameters_of
+from harness.conduct.findings import Findings
 from harness.conduct.judging import judged_run
+from harness.conduct.scenario import parameters_of
 from harness.measure.timeline import FaultWindow, Reading
 from harness.record.run import Status
 from ordershop.entities import Billing, Order

@@ -9,7 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from harness.conduct.conduct import conduct, parameters_of
+from harness.conduct.conduct import conduct
+from harness.conduct.scenario import parameters_of
 from harness.record.evidence import FILE
 from scenarios import crm_outage, lag
 from tests.lines import ROOT, stage_in
