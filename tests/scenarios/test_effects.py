@@ -85,6 +85,15 @@ def test_a_repeated_effect_is_no_progress(seen: list[list[int]], restart_s: int,
     assert wanted == found
 
 
+def test_what_is_noted_is_of_one_moment() -> None:
+    """Effects that are seen later change nothing of what was noted before, neither the sets nor the order."""
+    effects, _ = looks_at([[0, 1], [1]])
+    noted, parts = effects.noted()
+    effects.note(ids(2, 0))
+    assert (noted.effects, set(noted.applied)) == (3, {0, 1})
+    assert [part.tolist() for part in parts] == [[0, 1], [1]]
+
+
 def test_lag_is_not_lessened_by_repeats(tmp_path: Path) -> None:
     """Of ten appended events three have had their effect, one of them four times: seven are to come."""
 

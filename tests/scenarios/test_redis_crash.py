@@ -126,10 +126,12 @@ def test_loads_follow_each_other_on_one_timeline() -> None:
         part.history.add(Reading(t_ns=1, name="lag.events", value=2.0, unit="events"))
         part.history.add(FaultWindow(name="kill", target="server", start_ns=2, end_ns=None))
         part.figure("gone", 3.0, "events")
+        part.drained.append(durability == "always")
         part.progress = lambda: [1]
         part.hand_over()
     assert whole.origin_ns == 1_000
     assert whole.progress is not None
+    assert whole.drained == [True, False]
     expected = History(
         [
             Mark(t_ns=0, name="always"),
