@@ -44,7 +44,7 @@ class Arriving:
         load: which of several loads it is; empty: the only one.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what is looked at, and all that is told of it
         self,
         stage: Stage,
         server: Server,

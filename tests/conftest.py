@@ -9,9 +9,10 @@ any_server   as `server`, and in turn every other server that is found here (see
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +72,24 @@ def server() -> Iterator[OwnServer]:
         yield one
 
 
-@pytest.fixture(scope="session", params=PROGRAMS)
-def any_server(request: pytest.FixtureRequest) -> Iterator[OwnServer]:
+@pytest.fixture(scope="session")
+def started() -> Iterator[Callable[[str], OwnServer]]:
+    """Starts each server that is found here when it is first asked for; it lasts for the session."""
+    servers: dict[str, OwnServer] = {}
+    with contextlib.ExitStack() as stack:
+
+        def start(name: str) -> OwnServer:
+            if name not in servers:
+                servers[name] = stack.enter_context(open_own(name))
+            return servers[name]
+
+        yield start
+
+
+@pytest.fixture(params=PROGRAMS)
+def any_server(request: pytest.FixtureRequest, started: Callable[[str], OwnServer]) -> OwnServer:
     """Every server that is found here, in turn; each one for the session."""
-    with open_own(request.param) as one:
-        yield one
+    return started(request.param)
 
 
 @pytest.fixture

@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
+from harness.check.figures import unit_of
 from harness.check.judge import judge
 from harness.conduct.conduct import Findings, Stage
 from harness.host.clock import SystemClock
 from harness.load.driver import OwnProcesses
 from harness.load.pacing import constant
 from harness.nemesis.plan import Fault
-from harness.record.run import Status
+from harness.record.run import Run, Status
 from scenarios.line.account import account_checkers, add_account
 from scenarios.line.line import Line
 from scenarios.line.settings import LineSettings
@@ -39,6 +40,11 @@ def stage_in(directory: Path, seed: int = 1) -> Stage:
         driver=ASLEEP,
         spin_share=0.0,
     )
+
+
+def assert_declared(scenario: Any, run: Run) -> None:
+    """Each figure of a run is one that the scenario has said it can make, in the unit that it said."""
+    assert [f for f in run.figures if unit_of(scenario.figures, f.name) != f.unit] == []
 
 
 def find_consumers_of_tests(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,22 +17,6 @@ def named(prefix: str, load: str, what: str) -> str:
     return ".".join(filter(None, (prefix, load, what)))
 
 
-def answered(name: str, report: LoadReport) -> Verdict:
-    """Whether every operation of a load got an answer, and a good one."""
-    return checkers.all_answered(
-        name,
-        arrivals=report.arrivals,
-        ok=report.ok,
-        failed=report.failed,
-        unknown=report.unknown,
-        dropped=report.dropped,
-        unseen=report.unseen,
-        failures=report.failures,
-        silent_since_s=report.silent_since_s,
-        away=report.away,
-    )
-
-
 def answered_checker(prefix: str, load: str = "") -> Checker:
     """What finds whether every operation of a load was answered: `<prefix>.answered`.
 
@@ -43,7 +27,7 @@ def answered_checker(prefix: str, load: str = "") -> Checker:
     name, section = named(prefix, load, "answered"), section_of("load", load)
 
     def check(record: Record) -> Verdict:
-        return answered(name, record.evidence.value(section, LoadReport))
+        return checkers.all_answered(name, record.evidence.value(section, LoadReport))
 
     return Checker(name, check, reads=(section,), part=load)
 

@@ -51,6 +51,7 @@ from harness.record.parameters import nearest, refused, renamed
 from harness.record.run import Figure, Record, Run, Verdict
 from harness.server.server import ServerError
 from harness.server.url import ServerUrl
+from harness.system.port import SystemUnderTest
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
 # What `Findings.pumped` and `host_steal` add, for `figure_names`.
@@ -100,6 +101,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
         driver: makes the load.
         cores: the plan by which processes were put on cores (`harness.host.placement`).
         spin_share: of a core, that the pump may spend on waiting awake.
+        system: what is measured; None: OrderShop.
     """
 
     server: ServerUrl | str
@@ -112,6 +114,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     driver: Driver = OwnProcesses()
     cores: str = "all"
     spin_share: float = SPIN_SHARE
+    system: SystemUnderTest | None = None
 
 
 class Findings:
@@ -478,6 +481,7 @@ def conduct(
         environment={
             "host": describe_host(),
             "server": {},
+            **({} if stage.system is None else {"system": stage.system.name}),
             "instrument": {"cores_plan": stage.cores, "spin_share": stage.spin_share},
         },
         figures=[],

@@ -16,8 +16,9 @@ import msgspec
 from msgspec.structs import replace
 
 from harness.check import instrument
+from harness.check.checkers import all_answered
 from harness.check.judge import Checker, judge
-from harness.check.loads import answered, loads_of, named, workers_checkers
+from harness.check.loads import loads_of, named, workers_checkers
 from harness.check.meanwhile import server_checkers
 from harness.host.neighbors import Neighbors
 from harness.host.plugins import PluginError, found
@@ -138,7 +139,7 @@ def _not_answered_checker(name: str, load: str) -> Checker:
     section = section_of("load", load)
 
     def check(record: Record) -> Verdict | None:
-        found = answered(name, record.evidence.value(section, LoadReport))
+        found = all_answered(name, record.evidence.value(section, LoadReport))
         return found if found.status != "PASS" else None
 
     return Checker(name, check, reads=(section,), part=None)

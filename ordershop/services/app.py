@@ -220,9 +220,10 @@ def listening_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentPar
     return parser
 
 
-def uvicorn_config(app: App, port: int, host: str = "127.0.0.1") -> uvicorn.Config:
-    """How every app is served."""
-    return uvicorn.Config(
+def serve(app: App, port: int, host: str = "127.0.0.1") -> None:
+    """Serve an app until SIGTERM or SIGINT."""
+    logging.basicConfig(level=logging.INFO, format=f"{app.name}: %(message)s")
+    config = uvicorn.Config(
         app,
         host=host,
         port=port,
@@ -237,9 +238,4 @@ def uvicorn_config(app: App, port: int, host: str = "127.0.0.1") -> uvicorn.Conf
         timeout_graceful_shutdown=2,
         timeout_keep_alive=75,
     )
-
-
-def serve(app: App, port: int, host: str = "127.0.0.1") -> None:
-    """Serve an app until SIGTERM or SIGINT."""
-    logging.basicConfig(level=logging.INFO, format=f"{app.name}: %(message)s")
-    uvicorn.Server(uvicorn_config(app, port, host)).run()
+    uvicorn.Server(config).run()

@@ -1,32 +1,30 @@
-"""The effects of a line: the mails that the mail service has accepted, followed while they are accepted."""
+"""The effects of a line, followed while they are had."""
 
 from __future__ import annotations
 
-import http.client
 import threading
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
-import msgspec
 import numpy as np
 
 from harness.account.ledger import Ledger, Noted
 from harness.arrays import Int32s, Int64s
 
-# How often the mail service is asked for what it has accepted, and for how long it may be away.
+# How often it is asked for new effects, and for how long nobody may tell of any.
 POLL_S = 0.02
 AWAY_NS = 60_000_000_000
 
 
 class Effects:
-    """Follows the mails that the mail service accepts, and notes each in the ledger.
+    """Follows the effects of the system under test, and notes each in the ledger.
 
-    The mail service may be away: its outbox is a file, so nothing is missed, only seen later. What tells how far
-    the line is are first effects: a mail that is sent again is no event more.
+    Whoever tells of effects may be away for a while. What tells how far the line is are first effects: one that
+    comes again is no event more.
 
     Args:
-        port: of the mail service.
+        effects: tells of each but the first ones: `harness.system.port.Running.effects`.
         ledger: gets them.
         now_ns: the time.
         seen: told how many different events have had an effect so far, whenever that grows.
@@ -38,12 +36,17 @@ class Effects:
         nothing_new_ns: when the last look began that found nothing new; 0 before the first.
     """
 
-    def __init__(self, port: int, ledger: Ledger, now_ns: Callable[[], int], seen: Callable[[int], None]) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    def __init__(
+        self,
+        effects: Callable[[int], Sequence[str]],
+        ledger: Ledger,
+        now_ns: Callable[[], int],
+        seen: Callable[[int], None],
+    ) -> None:
+        self._effects = effects
         self._ledger = ledger
         self._now_ns = now_ns
         self._seen = seen
-        self._decoder = msgspec.json.Decoder(_MailLine)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="effects", daemon=True)
         self.parts: list[Int32s] = []
@@ -62,7 +65,6 @@ class Effects:
     ) -> None:
         self._stop.set()
         self._thread.join()
-        self._connection.close()
 
     @property
     def sequences(self) -> Int64s:
@@ -84,29 +86,19 @@ class Effects:
                     self.nothing_new_ns = asked_ns
                     self._stop.wait(POLL_S)
                 answered_ns = self._now_ns()
-            except (OSError, http.client.HTTPException) as error:
-                self._connection.close()
+            except OSError as error:
                 if self._now_ns() - answered_ns > AWAY_NS:
-                    self.lost_sight = f"the mail service does not answer: {error}"
+                    self.lost_sight = f"nobody tells of effects any more: {error}"
                     return
                 self._stop.wait(POLL_S)
 
     def poll(self) -> int:
-        """Note the mails that were accepted since the last time, and answer how many those are.
+        """Note the effects that were had since the last time, and answer how many those are.
 
         Raises:
-            OSError: no answer, or one that is no list of mails.
-            http.client.HTTPException: an answer that is no HTTP.
+            OSError: nobody can tell at the moment.
         """
-        self._connection.request("GET", f"/emails?after={self.count}")
-        response = self._connection.getresponse()
-        lines = response.read()
-        if response.status != http.client.OK:
-            raise OSError(f"it answered {response.status}")
-        try:
-            ids = [mail.event_id for mail in self._decoder.decode_lines(lines)]
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise OSError(f"its answer is not a list of mails ({error})") from error
+        ids = self._effects(self.count)
         self.note(ids)
         return len(ids)
 
@@ -121,7 +113,3 @@ class Effects:
         if applied > self._applied:
             self._applied = applied
             self._seen(applied)
-
-
-class _MailLine(msgspec.Struct):
-    event_id: str = ""

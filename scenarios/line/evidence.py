@@ -24,9 +24,8 @@ from harness.account.event_ids import sequences_of
 from harness.account.ledger import Noted
 from harness.arrays import Int32s
 from harness.record.evidence import Sections
-from ordershop.events import EventId, Keys
-from ordershop.services.crm import SOURCES
-from scenarios.shop.shop import GROUP
+from harness.server.server import Server
+from harness.system.port import SystemUnderTest
 
 NOTED = ("attempted", "acknowledged", "unknown", "refused", "applied")
 PAGE = 2_000
@@ -73,23 +72,30 @@ class Streams:
 
     Args:
         client: of the server.
-        keys: of the shop there.
+        server: that holds them.
+        system: whose they are.
         producer: whose events these are.
         capacity: how many it has at most.
         has_group: whether the consumers are a group.
     """
 
-    def __init__(self, client: Any, keys: Keys, producer: int, capacity: int, *, has_group: bool) -> None:
+    def __init__(
+        self,
+        client: Any,
+        server: Server,
+        system: SystemUnderTest,
+        producer: int,
+        capacity: int,
+        *,
+        has_group: bool,
+    ) -> None:
         self._client = client
-        self._keys = keys
+        self._system = system
         self._producer = producer
         self._capacity = capacity
+        self._parking = system.parked(server)
+        self.names = system.streams(server)
         self.has_group = has_group
-
-    @property
-    def names(self) -> list[str]:
-        """Those that the load is appended to, and that the consumers read."""
-        return [self._keys.stream(topic, action) for topic, action in SOURCES]
 
     def nothing_waits(self) -> bool:
         """Whether the group has nothing undelivered and nothing pending; without a group nothing waits."""
@@ -116,15 +122,16 @@ class Streams:
         sections.add_order("effects", effects)
         delivered, pending = BitMap(), BitMap()
         groups: dict[str, Group] = {}
-        placed: list[tuple[EventId, int]] = []
+        placed: list[tuple[tuple[int, int], int]] = []
         for stream, group in self._groups():
             waiting = self._pending(stream) if group is not None and group["pending"] else frozenset()
-            last = EventId.parse(group["last-delivered-id"].decode()) if group is not None else None
-            groups[stream] = Group(last_delivered=None if last is None else str(last), pending=len(waiting))
+            last = group["last-delivered-id"].decode() if group is not None else None
+            ahead = None if last is None else self._system.order(last)
+            groups[stream] = Group(last_delivered=last, pending=len(waiting))
             for raw, sequence in self._stored(stream):
-                at = EventId.parse(raw.decode())
+                at = self._system.order(raw.decode())
                 placed.append((at, sequence))
-                if last is not None and at <= last:
+                if ahead is not None and at <= ahead:
                     delivered.add(sequence)
                 if raw in waiting:
                     pending.add(sequence)
@@ -139,15 +146,13 @@ class Streams:
         """Each stream that the consumers read, with what the server says of their group on it."""
         for stream in self.names:
             groups = self._client.xinfo_groups(stream) if self._client.exists(stream) else []
-            yield stream, next((g for g in groups if g["name"] == GROUP.encode()), None)
+            yield stream, next((g for g in groups if g["name"] == self._system.group.encode()), None)
 
     def _stored(self, stream: str) -> Iterator[tuple[bytes, int]]:
         """This producer's events in a stream: the entry's ID and the sequence number."""
         start = "-"
         while entries := self._client.xrange(stream, start, "+", count=PAGE):
-            sequences = sequences_of(
-                self._producer, [fields.get(b"event_id", b"").decode() for _, fields in entries]
-            )
+            sequences = sequences_of(self._producer, [self._system.event_id(fields) for _, fields in entries])
             for (raw, _), sequence in zip(entries, sequences.tolist(), strict=True):
                 if 0 <= sequence < self._capacity:
                     yield raw, sequence
@@ -157,10 +162,10 @@ class Streams:
         """The IDs of the entries that consumers have and have not acknowledged."""
         found: list[bytes] = []
         start = "-"
-        while page := self._client.xpending_range(stream, GROUP, start, "+", PAGE):
+        while page := self._client.xpending_range(stream, self._system.group, start, "+", PAGE):
             found += [entry["message_id"] for entry in page]
             start = "(" + page[-1]["message_id"].decode()
         return frozenset(found)
 
     def _parked(self) -> int:
-        return int(self._client.xlen(f"{self._keys.namespace}parked:{GROUP}"))
+        return 0 if self._parking is None else int(self._client.xlen(self._parking))

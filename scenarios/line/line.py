@@ -1,30 +1,26 @@
-"""The line that events take through the shop, under load: from the append to the mail, and what can break on it.
+"""The line that events take through the system under test, under load: from the append to the effect.
 
-    pump --append.lua--> customer created, deleted --group "crm"--> crm, crm-2 ... --HTTP--> mail
-     |                        server                    |    crm-redis  |     crm-mail         |
-     +-- attempted, acknowledged ---------------- ledger ---------------- applied -------------+
+    pump --append--> streams --group--> consumers --> effects        what can be broken: the system's targets,
+     |                                                   |           and a server of ours
+     +-- attempted, acknowledged ---- ledger ---- applied -+
 
-A `Line` starts all of it as processes, follows the mails as they are accepted, and knows at any moment how many
-events are appended and not yet applied. Each customer is created by one event and deleted by the next, so that
-there is an order to be kept, entity by entity.
-
-Faults can be done to each consumer, to the mail service, to a server of ours, and, where there are links, to the
-lines `crm-redis` and `crm-mail`, which are proxies. After the drain, `gather` reads from the streams and the
-group where each lost event stopped, and whether effects came in the order of their events.
+A `Line` starts all of it as processes, follows the effects as they are had, and knows at any moment how many
+events are appended and not yet applied. After the drain, `gather` reads from the streams and the group where each
+lost event stopped, and whether effects came in the order of their events. What the system is, it does not know
+(`harness.system.port`): OrderShop, unless the stage names another.
 """
 
 from __future__ import annotations
 
 import bisect
 import contextlib
-import http.client
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-import msgspec
 import numpy as np
 import redis
+from msgspec.structs import replace
 
 from harness.account.ledger import Ledger
 from harness.conduct.conduct import Findings, ScenarioError, Stage
@@ -36,27 +32,22 @@ from harness.measure.probes import Gauge, GroupLag, HostLoad, Probe, Sampler
 from harness.measure.server_events import server_probes
 from harness.nemesis.nemesis import Nemesis
 from harness.nemesis.plan import Fault
-from harness.nemesis.proxy import Proxy
-from harness.nemesis.targets import Part, Target, line_can, process_can
+from harness.nemesis.targets import Target
 from harness.record.evidence import Sections
 from harness.server.own import OwnServer
 from harness.server.url import ServerUrl
-from ordershop.entities import Customer
-from ordershop.event_store import APPEND_LUA, EventStore, connect
-from ordershop.events import Event, EventId, Keys
-from ordershop.supervisor import Service, Supervisor, SupervisorError, free_port
+from harness.system.port import NotStartedError, Place
 from scenarios.arrival import Arriving
 from scenarios.line.effects import Effects
 from scenarios.line.evidence import LineFacts, Streams
 from scenarios.line.settings import LineSettings
-from scenarios.line.targets import ServiceProcess, address_behind, server_target
-from scenarios.load import EVENT_BYTES, lifecycle
-from scenarios.shop.shop import GROUP, LEAD_NS, floor_before, producer_of, run_pump, server_for
+from scenarios.line.targets import address_behind, server_target
+from scenarios.ordershop_system import ORDERSHOP, RunningShop
+from scenarios.shop.shop import floor_before, producer_of, server_for
+from scenarios.under_load import LEAD_NS, run_pump
 
 # For so long effects are looked for after the last that was waited for.
 SETTLE_S = 0.5
-# The mail service refuses this address for good: an event that carries it always fails.
-POISONED = "poison@ordershop.example"
 # What the probes ask of the server; the shop itself asks few of these. Before Redis 7 XINFO counts as one command.
 _ASKED_BY_PROBES = ("info", "time", "xinfo", "xinfo|groups", "xinfo|stream", "xlen", "xpending", "xrange")
 
@@ -82,11 +73,11 @@ class Line:
         self.origin_ns = 0
         self.applied_at: list[tuple[int, int]] = []
         self.sampler: Sampler | None = None
-        self.targets: list[Target] = []
+        self.system = stage.system or ORDERSHOP
+        self._servers: list[Target] = []
         self.probe_share: float | None = None
         self._stack = contextlib.ExitStack()
         self._pump: Drive | None = None
-        self._planted = 0
         self._has_ended = False
         self.has_drained = False
         self.arriving: Arriving | None = None
@@ -109,135 +100,70 @@ class Line:
             address_behind(self.stage.server)  # before anything is written there
         enter = self._stack.enter_context
         self.server = enter(server_for(self.stage, self.settings.durability))
-        self.keys = Keys(self.server.namespace)
         # redis-py's types allow text where this client answers bytes.
         self._client: Any = enter(contextlib.closing(self.server.client(timeout_s=1.0)))
         self.streams = Streams(
             self._client,
-            self.keys,
+            self.server,
+            self.system,
             self.producer,
             self.ledger.capacity,
             has_group=self.settings.delivery != "from_now",
         )
-        self.supervisor = enter(Supervisor(log=self.stage.directory / "services.log"))
+        place = Place(
+            server=self.server,
+            directory=self.stage.directory,
+            producer=self.producer,
+            wanted=self.settings.wanted(),
+        )
         try:
-            self._start_mail()
-            self._start_consumers()
-        except SupervisorError as error:
+            self.running = enter(self.system.started(place))
+        except NotStartedError as error:
             raise ScenarioError(str(error)) from error
         if isinstance(self.server, OwnServer):
-            self.targets.append(server_target(self.server))
-        self.effects = enter(Effects(self._mail_port, self.ledger, self.stage.clock.now_ns, self._note_applied))
+            self._servers.append(server_target(self.server, self.system.scripts))
+        clock = self.stage.clock
+        self.effects = enter(Effects(self.running.effects, self.ledger, clock.now_ns, self._note_applied))
         self._wait_for_consumers()
-        source = lifecycle(self.server, "append", self.producer)
+        source = self.system.source(self.server, "append", self.producer)
         settings = PumpSettings(
             url=self.server.url,
             connections=self.settings.connections,
             keep_outcomes=True,
-            scripts=(APPEND_LUA,),
-            floor=floor_before(self.stage, self.server, self.pacer, EVENT_BYTES),
+            scripts=tuple(self.system.scripts),
+            floor=floor_before(self.stage, self.server, self.pacer, self.system.event_bytes),
         )
         self._pump = self.stage.driver.pump(settings, self.pacer, source)
         self._stack.callback(self._pump.close)
         self._pump.wait_until_ready()
 
-    def _start_mail(self) -> None:
-        self._mail_port = free_port()
-        outbox = self.stage.directory / "outbox.jsonl"
-        # The outbox is a working file of the mail service; what it proves is in the ledger.
-        self._stack.callback(outbox.unlink, missing_ok=True)
-        arguments = ["--port", str(self._mail_port), "--outbox", str(outbox), "--refuse", POISONED]
-        arguments += ["--delay-ms", str(self.settings.mail_delay_ms)]
-        if not self.settings.is_idempotent:
-            arguments.append("--no-idempotency")
-        self.supervisor.start(Service("mail", "ordershop.services.mail", tuple(arguments), self._mail_port))
-        mail = ServiceProcess(self.supervisor, "mail")
-        self.targets.append(Part("mail", process_can(mail) | {"slow": self._slow}))
-
-    def _slow(self, ms: float) -> None:
-        """Have the mail service take so long for each request."""
-        with contextlib.closing(
-            http.client.HTTPConnection("127.0.0.1", self._mail_port, timeout=10)
-        ) as connection:
-            connection.request(
-                "PUT", "/delay", msgspec.json.encode({"ms": ms}), {"Content-Type": "application/json"}
-            )
-            status = connection.getresponse().status
-        if status != 200:
-            raise OSError(f"the mail service answered {status}")
-
-    def _start_consumers(self) -> None:
-        self.add_consumer("crm", 1, *(self._linked() if self.settings.has_links else ()))
-        for number in range(2, self.settings.consumers + 1):
-            self.add_consumer(f"crm-{number}", number)
-
-    def _linked(self) -> tuple[ServerUrl, str]:
-        """Where the first consumer finds Redis and the mail service: each behind a proxy."""
-        address, port = address_behind(self.server.url)
-        redis_port = self._link("crm-redis", port, address)
-        mail_port = self._link("crm-mail", self._mail_port, "127.0.0.1")
-        return self.server.url.through(redis_port), f"http://127.0.0.1:{mail_port}"
-
-    def _link(self, name: str, port: int, host: str) -> int:
-        proxy = self._stack.enter_context(Proxy(port, server_host=host))
-        self.targets.append(Part(name, line_can(proxy)))
-        return proxy.port
-
-    def add_consumer(self, name: str, number: int, server: ServerUrl | None = None, mail: str = "") -> None:
-        """Start one more consumer of the group, also while the line is under load.
-
-        Args:
-            name: of the process.
-            number: of the consumer in the group.
-            server, mail: through which it reaches both, if not straight.
-
-        Raises:
-            SupervisorError: it does not start.
-        """
-        chosen = self.settings
-        arguments = [
-            *("--namespace", self.server.namespace),
-            *("--mail", mail or f"http://127.0.0.1:{self._mail_port}", "--policy", chosen.delivery),
-            *("--state", str(self.stage.directory), "--consumer", str(number)),
-            *("--page", str(chosen.page), "--claim-after-ms", str(chosen.claim_after_ms)),
-        ]
-        store = server or self.server.url
-        self.supervisor.start(Service(name, chosen.consumer, tuple(arguments), store=store))
-        process = ServiceProcess(self.supervisor, name)
-        can = process_can(process)
-        if number == 1:
-            can |= {"poison": self._plant}
-        self.targets.append(Part(name, can))
-
-    def _plant(self) -> None:
-        """Append an event that always fails: the mail service refuses its address."""
-        self._planted += 1
-        name = f"poison-{self.producer:x}-{self._planted}"
-        with contextlib.closing(connect(self.server.url, timeout_s=5.0)) as client:
-            event = Event("created", Customer(name, "Mallory", POISONED), name)
-            EventStore(client, self.server.namespace).append(event)
-
-    @property
-    def consumers(self) -> list[str]:
-        """The names of the consumers' processes."""
-        return [name for name in self.supervisor.names if name.startswith("crm")]
-
     def _wait_for_consumers(self) -> None:
-        """Wait until the consumers listen: the group has them, or, for `from_now`, they read."""
-        stream = self.keys.stream("customer", "created")
-        deadline_ns = self.stage.clock.now_ns() + 20_000_000_000
+        """Wait until what is appended from now on will reach the consumers."""
+        running, deadline_ns = self.running, self.stage.clock.now_ns() + 20_000_000_000
         while self.stage.clock.now_ns() < deadline_ns:
-            for name in self.consumers:
-                if self.supervisor.pid(name) is None:
+            for name in running.consumers:
+                if not running.is_running(name):
                     raise ScenarioError(f"{name} has ended before the load began; see services.log")
-            if self.settings.delivery == "from_now":
-                reading = sum(client["cmd"] == "xread" for client in self._client.client_list())
-                if reading >= self.settings.consumers:
-                    return
-            elif self._client.exists(stream) and self._client.xinfo_groups(stream):
+            if running.listens():
                 return
             self.stage.clock.sleep_ns(20_000_000)
-        raise ScenarioError("the CRM does not listen after 20 s; see services.log")
+        raise ScenarioError(f"{running.consumers[0]} does not listen after 20 s; see services.log")
+
+    @property
+    def shop(self) -> RunningShop:
+        """The system, where it is OrderShop.
+
+        Raises:
+            ScenarioError: it is another.
+        """
+        if not isinstance(self.running, RunningShop):
+            raise ScenarioError(f"this is done to OrderShop only, and not to {self.system.name}")
+        return self.running
+
+    @property
+    def targets(self) -> list[Target]:
+        """What can be broken: the system's own, and a server of ours."""
+        return [*self.running.targets, *self._servers]
 
     # Load ----------------------------------------------------------------------------------------------
 
@@ -274,8 +200,8 @@ class Line:
         """What to sample of our own counts, whatever the server does."""
         return [
             Gauge("load.applied", "events", lambda: self.ledger.applied),
-            Gauge("lag.events", "events", lambda: self.unapplied, group=GROUP),
-            Gauge("lag.unanswered", "events", lambda: self.unanswered, group=GROUP),
+            Gauge("lag.events", "events", lambda: self.unapplied, group=self.system.group),
+            Gauge("lag.unanswered", "events", lambda: self.unanswered, group=self.system.group),
         ]
 
     def probes(self) -> list[Probe]:
@@ -284,7 +210,9 @@ class Line:
         client = self._stack.enter_context(contextlib.closing(self.server.client(timeout_s=0.5)))
         probes: list[Probe] = []
         if self.streams.has_group:
-            probes.append(GroupLag(client, streams, GROUP, lambda raw: EventId.parse(raw).epoch_s))
+            probes.append(
+                GroupLag(client, streams, self.system.group, lambda raw: self.system.epoch_s(raw.decode()))
+            )
         return [*probes, *server_probes(self.server, client, self.stage.clock), HostLoad()]
 
     def run_load(
@@ -327,7 +255,7 @@ class Line:
         errors: list[str] = []
         nemesis = Nemesis(
             self.targets,
-            plan,
+            [self._here(fault) for fault in plan],
             clock=self.stage.clock,
             origin_ns=self.origin_ns,
             history=findings.history,
@@ -358,6 +286,18 @@ class Line:
         if errors:
             raise ScenarioError(errors[0])
         self._note_cost_of_probes(asked_us)
+
+    def _here(self, fault: Fault) -> Fault:
+        """A fault of a plan on what this system calls its target; the plan calls the first consumer `crm`.
+
+        Raises:
+            ScenarioError: there is no such thing here.
+        """
+        first = self.running.consumers[0]
+        there = replace(fault, target=first) if fault.target == "crm" else fault
+        if there.target not in [target.name for target in self.targets]:
+            raise ScenarioError(f"the {self.system.name} has no {there.target} that can be broken")
+        return there
 
     def stop_load(self) -> None:
         """End the schedule now, from any thread; what was due by then is answered and accounted for."""
@@ -412,8 +352,8 @@ class Line:
         while clock.now_ns() < deadline_ns:
             if self.effects.lost_sight:
                 raise ScenarioError(self.effects.lost_sight)
-            if all(self.supervisor.pid(name) is None for name in self.consumers):
-                raise ScenarioError("the CRM has ended by itself; see services.log")
+            if not any(map(self.running.is_running, self.running.consumers)):
+                raise ScenarioError(f"{self.running.consumers[0]} has ended by itself; see services.log")
             if self.effects.count != count:
                 quiet_since_ns, count = clock.now_ns(), self.effects.count
             quiet_ns = clock.now_ns() - quiet_since_ns
@@ -443,7 +383,7 @@ class Line:
         noted, effects = self.effects.noted()
         facts = LineFacts(
             capacity=self.ledger.capacity,
-            events_an_entity=2,
+            events_an_entity=self.system.events_an_entity,
             foreign=noted.foreign,
             consumers=self.settings.consumers,
             groups={},

@@ -8,6 +8,7 @@ from msgspec import Meta, Struct
 
 from harness.record.parameters import formerly
 from harness.server.server import Durability
+from harness.system.port import Wanted
 
 Delivery = Annotated[Literal["at_least_once", "at_most_once", "from_now"], formerly(seed="from_now")]
 
@@ -22,11 +23,11 @@ class LineSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         consumers: of the group.
         page: how many events a consumer reads at once.
         claim_after_ms: when the events of a consumer that died are taken by another.
-        mail_delay_ms: how long the mail service takes for a request.
-        is_idempotent: whether the mail service leaves out what it has sent already.
+        mail_delay_ms: how long an effect takes.
+        is_idempotent: whether what has had its effect already is left out.
         has_links: whether the first consumer reaches Redis and the mail service through proxies.
         is_trimmed: whether something removes events from the streams meanwhile.
-        consumer: the module that is started as a consumer.
+        consumer: what is started as a consumer, in the system's own words; empty: what it always starts.
     """
 
     delivery: Delivery = "at_least_once"
@@ -39,4 +40,17 @@ class LineSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     is_idempotent: bool = True
     has_links: bool = False
     is_trimmed: bool = False
-    consumer: str = "ordershop.services.crm"
+    consumer: str = ""
+
+    def wanted(self) -> Wanted:
+        """What is wanted of the system's consumers."""
+        return Wanted(
+            delivery=self.delivery,
+            consumers=self.consumers,
+            page=self.page,
+            claim_after_ms=self.claim_after_ms,
+            effect_ms=self.mail_delay_ms,
+            is_idempotent=self.is_idempotent,
+            has_links=self.has_links,
+            consumer=self.consumer,
+        )

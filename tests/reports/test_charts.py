@@ -254,6 +254,11 @@ def test_an_hour_is_merged(hour: Record) -> None:
     assert 100 < longest <= 300
 
 
+def test_an_hour_fits_into_two_megabytes(hour: Record) -> None:
+    """The page of a run of an hour is at most 2 MB."""
+    assert len(render(hour).encode()) <= 2_000_000
+
+
 def test_merging_keeps_the_peak(tmp_path: Path) -> None:
     """The highest reading of lag survives the merging of a long run."""
     entries = [reading(t, 1.0, group="crm") for t in range(3600)]

@@ -18,6 +18,7 @@ from harness.conduct.conduct import Findings
 from harness.load.pacing import constant
 from harness.nemesis.targets import abilities_of
 from harness.record.evidence import Sections
+from ordershop.events import Keys
 from scenarios.line.account import Accounted, accounted
 from scenarios.line.line import Line
 from scenarios.line.settings import LineSettings
@@ -36,7 +37,7 @@ TOTAL = 200
 def stopped_line(directory: Path, settings: LineSettings) -> Iterator[tuple[Line, Any]]:
     """A line whose consumer was stopped before the first event; and a client of its server."""
     with Line(stage_in(directory), constant(RATE_PER_S, LOAD_S), settings) as line, line.server.client() as client:
-        line.supervisor.stop("crm")
+        line.shop.supervisor.stop("crm")
         line.run_load(Findings("line"))
         assert line.ledger.account().acknowledged == TOTAL
         yield line, client
@@ -63,7 +64,7 @@ def losses(found: Accounted) -> dict[str, int]:
 
 
 def streams(line: Line) -> list[str]:
-    return [line.keys.stream("customer", action) for action in ("created", "deleted")]
+    return [Keys(line.server.namespace).stream("customer", action) for action in ("created", "deleted")]
 
 
 def test_deleted_entries_are_not_in_the_stream(tmp_path: Path) -> None:
@@ -73,7 +74,7 @@ def test_deleted_entries_are_not_in_the_stream(tmp_path: Path) -> None:
         gone = client.xrange(first, count=2) + client.xrange(second, count=1)
         client.xdel(first, gone[0][0], gone[1][0])
         client.xdel(second, gone[2][0])
-        line.supervisor.start_again("crm")
+        line.shop.supervisor.start_again("crm")
         assert line.wait_until_drained(20.0, quiet_s=0.5)
         found = found_of(line)
         assert losses(found) == {"not_in_stream": 3}
@@ -119,13 +120,13 @@ def test_what_a_killed_consumer_had_in_hand_is_pending(tmp_path: Path) -> None:
     settings = LineSettings(durability="none", page=20)
     with stopped_line(tmp_path, settings) as (line, client):
         # A mail service that is silent, so that the consumer reads, waits, and reads no more.
-        line.supervisor.freeze("mail")
-        line.supervisor.start_again("crm")
+        line.shop.supervisor.freeze("mail")
+        line.shop.supervisor.start_again("crm")
         until(lambda: any(client.xpending(stream, GROUP)["pending"] for stream in streams(line)), "it has read")
-        line.supervisor.kill("crm")
+        line.shop.supervisor.kill("crm")
         pending = sum(client.xpending(stream, GROUP)["pending"] for stream in streams(line))
         assert losses(found_of(line)) == {"pending": pending, "never_delivered": TOTAL - pending}
-        line.supervisor.thaw("mail")
+        line.shop.supervisor.thaw("mail")
 
 
 def test_without_a_group_a_loss_has_no_class(tmp_path: Path) -> None:
@@ -133,7 +134,7 @@ def test_without_a_group_a_loss_has_no_class(tmp_path: Path) -> None:
     with Line(
         stage_in(tmp_path), constant(RATE_PER_S, LOAD_S), LineSettings(durability="none", delivery="from_now")
     ) as line:
-        line.supervisor.stop("crm")
+        line.shop.supervisor.stop("crm")
         line.run_load(Findings("line"))
         assert losses(found_of(line)) == {"unclassed": TOTAL}
 
@@ -146,7 +147,7 @@ def test_effects_that_come_late_count(tmp_path: Path) -> None:
         [(_, fields)] = client.xrevrange(stream, count=1)
         # The last event once more, as a producer's retry without idempotency would have it.
         client.xadd(stream, fields)
-        line.supervisor.start_again("crm")
+        line.shop.supervisor.start_again("crm")
         assert line.wait_until_drained(20.0)
         account = line.ledger.account()
         assert (account.applied, account.duplicated, account.lost) == (TOTAL, 1, 0)

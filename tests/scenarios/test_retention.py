@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from harness.conduct.conduct import Findings, ParameterError, parameters_of
 from harness.record.run import Run, Status
 from scenarios.retention import RetentionParameters, bounded, scenario
-from tests.lines import stage_in
+from tests.lines import assert_declared, stage_in
 from tests.stores import PROGRAMS
 from tests.verdicts import judged, settled
 
@@ -21,7 +21,9 @@ def trimmed(directory: Path, **given: Any) -> tuple[Findings, Run]:
     parameters = parameters_of(scenario, "smoke", {name: str(value) for name, value in given.items()})
     findings = Findings("retention")
     scenario.run(stage_in(directory), parameters, findings)
-    return findings, judged(scenario, parameters, findings)
+    run = judged(scenario, parameters, findings)
+    assert_declared(scenario, run)
+    return findings, run
 
 
 def figures(run: Run) -> dict[str, float]:
