@@ -29,7 +29,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from harness.account.event_ids import PRODUCER_BITS
@@ -37,31 +37,31 @@ from harness.check.arrival import ArrivalRule, arrival_checker
 from harness.check.figures import figure_names
 from harness.check.judge import Checker
 from harness.check.loads import answered_checker, send_lag_checker
-from harness.conduct.conduct import PUMPED, Findings, Stage
+from harness.conduct.conduct import PUMPED, Findings, ScenarioError, Stage
 from harness.load.pacing import Pacer, Poisson, Shape, shaped
-from harness.load.settings import PumpResult, PumpSettings
+from harness.load.settings import PumpSettings
+from harness.load.workload import Source
 from harness.locust.locustfile import locustfile
-from harness.measure.probes import HostLoad, Probe, Sampler
+from harness.measure.probes import HostLoad, Probe
 from harness.measure.server_events import server_probes
 from harness.measure.timeline import History
 from harness.record.load_report import LoadReport
 from harness.record.run import KeyFigure, Record
 from harness.server.open import kind_of
-from harness.server.server import Durability
+from harness.server.server import Durability, Server
 from harness.server.url import ServerUrl
-from scenarios.arrival import Arriving, add_arrival
+from scenarios.arrival import add_arrival
 from scenarios.commands import PRODUCERS
 from scenarios.load import Load
 from scenarios.shop.shop import (
     DURABILITY_LABELS,
-    LEAD_NS,
     durability_in_words,
     floor_before,
     producer_of,
-    run_pump,
     server_for,
 )
 from scenarios.told import Told, add_by_hand, has_arrived, limit_said, told_of
+from scenarios.under_load import UnderLoad
 
 Choice = Literal["everysec", "always", "none", "all"]
 # What figures call it.
@@ -105,6 +105,7 @@ class Append:
 
     name = "append"
     place = 10
+    takes_systems = True
     summary = "how fast is an append, at a rate, for each durability?"
     parameters = AppendParameters
     commands = PRODUCERS
@@ -204,65 +205,65 @@ def _measure(
         described = server.describe()
         findings.server = findings.server or described
         stage.progress(0.0, "")
-        chosen.create_entities(server, producer)
-        source = chosen.source(server, operation, producer, stage.seed)
+        if stage.system is None:
+            chosen.create_entities(server, producer)
+        load = _load_of(stage, chosen, server, operation, producer)
         settings = PumpSettings(
             url=server.url,
             connections=chosen.connections,
             max_in_flight=chosen.max_in_flight,
-            scripts=chosen.scripts,
-            floor=floor_before(stage, server, pacer, chosen.middle_bytes),
+            scripts=load.scripts,
+            floor=floor_before(stage, server, pacer, load.event_bytes),
         )
-        pump = stage.driver.pump(settings, pacer, source)
+        pump = stage.driver.pump(settings, pacer, load.source)
         stack.callback(pump.close)
         pump.wait_until_ready()
         client = stack.enter_context(contextlib.closing(server.client(timeout_s=0.5)))
-        origin_ns = stage.clock.now_ns() + LEAD_NS
-        probes: list[Probe] = [*server_probes(server, client, stage.clock), HostLoad()]
         history = History()
-        arriving = Arriving(
-            stage,
-            server,
-            chosen.stream_names(server),
-            history=history,
-            origin_ns=run_origin_ns,
-            on_error=findings.probe_failed,
-            load=label,
-        )
+        # The timeline counts from the first of all loads.
+        under_load = UnderLoad(stage, findings, history=history, since_ns=run_origin_ns)
+        probes: list[Probe] = [*server_probes(server, client, stage.clock), HostLoad()]
         stack.callback(lambda: findings.history.entries.extend(history.entries))
-        stack.enter_context(
-            Sampler(
-                probes,
-                clock=stage.clock,
-                origin_ns=run_origin_ns,
-                history=history,
-                on_error=findings.probe_failed,
-            )
-        )
-        stack.enter_context(arriving)
-        result = run_pump(
-            stage,
-            pump,
-            origin_ns,
-            pacer.duration_ns,
-            lambda share: stage.progress(share, ""),
-            lambda done: _keep(findings, operation, done, origin_ns - run_origin_ns, label),
-        )
+        stack.enter_context(under_load.sampling(probes))
+        arriving = stack.enter_context(under_load.arriving(server, load.streams, load=label))
+        result = under_load.run(pump, pacer, operation, lambda share: stage.progress(share, ""), name=label)
         arriving.end()
-    findings.host_steal(history, name=label)
     rule = ArrivalRule(
         budget_ms=chosen.send_lag_budget_ms,
         name=label,
         operation=operation,
-        offset_ns=origin_ns - run_origin_ns,
+        offset_ns=under_load.offset_ns,
         blind=arriving.blind,
     )
     add_arrival(findings, history, LoadReport.of(result), rule)
     findings.concluded(label)
 
 
-def _keep(findings: Findings, operation: str, result: PumpResult, offset_ns: int, label: Label) -> None:
-    findings.pumped(operation, result, offset_ns=offset_ns, name=label)
+class _Sent(Struct, frozen=True):
+    """What is appended: commands, the scripts that they call, the bytes of an event, and its streams."""
+
+    source: Source
+    scripts: tuple[str, ...]
+    event_bytes: int
+    streams: list[str]
+
+
+def _load_of(stage: Stage, chosen: AppendParameters, server: Server, operation: str, producer: int) -> _Sent:
+    """What is appended: by the parameters, or by the system that is named.
+
+    Raises:
+        ScenarioError: the parameters are OrderShop's, and another system is measured.
+    """
+    system = stage.system
+    if system is None:
+        source = chosen.source(server, operation, producer, stage.seed)
+        return _Sent(source, chosen.scripts, chosen.middle_bytes, chosen.stream_names(server))
+    plain = AppendParameters()
+    changed = [each for each in Load.__struct_fields__ if getattr(chosen, each) != getattr(plain, each)]
+    if changed:
+        raise ScenarioError(f"append: {', '.join(changed)} {'is' if len(changed) == 1 else 'are'} OrderShop's")
+    source = system.source(server, operation, producer)
+    return _Sent(source, tuple(system.scripts), system.event_bytes, system.streams(server))
 
 
 def _pacer(stage: Stage, chosen: AppendParameters) -> Pacer:

@@ -34,37 +34,27 @@ if "." not in __name__:  # loaded by Locust, which looks first where it was star
     sys.path.sort(key=lambda each: Path(each) == Path.cwd() != Path(__file__).parents[1])
 
 import contextlib
-import threading
-from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
-import redis
 from msgspec import Meta, Struct
 from msgspec.structs import replace
-from pyroaring import BitMap
 
-from harness.account.event_ids import sequences_of
-from harness.account.ledger import set_of
 from harness.check.figures import figure_names
 from harness.check.judge import Checker
-from harness.conduct.conduct import PUMPED, Findings, ParameterError, ScenarioError, Stage
+from harness.conduct.conduct import PUMPED, Findings, ParameterError, Stage
 from harness.load.pacing import constant
 from harness.locust.locustfile import locustfile
-from harness.measure.probes import InHand, Sampler
-from harness.measure.timeline import History, Mark
+from harness.measure.timeline import History
 from harness.nemesis.faults import fault_kinds, faults_of
-from harness.nemesis.nemesis import FaultError, Nemesis
 from harness.nemesis.targets import PROCESS
-from harness.record.evidence import Evidence, Sections
-from harness.record.run import KeyFigure, Record, Verdict
-from ordershop.supervisor import SupervisorError
+from harness.record.run import KeyFigure, Record
 from scenarios.commands import CONSUMERS, PRODUCERS
 from scenarios.line.account import ACCOUNT, add_account, add_lag, add_line_arrival, line_checkers
 from scenarios.line.line import Line
 from scenarios.line.settings import Delivery, LineSettings
+from scenarios.operations.operator import Operated, Operator, Steps, name_of, removed_clean
+from scenarios.operations.shares import all_worked, claimed_s, gather_shares, handled_section, shares_by
 from scenarios.shop.counting_crm import handled_path
-from scenarios.shop.shop import GROUP
 from scenarios.told import Told, add_by_hand, arrived_said, by_hand_said, has_arrived, lost_said, told_of
 
 if TYPE_CHECKING:
@@ -72,12 +62,6 @@ if TYPE_CHECKING:
 else:
     # Whatever can be done to a process, whoever has added it.
     How = Literal[tuple(faults_of(PROCESS))]
-
-POLL_S = 0.02
-# Between two looks at who has what in hand.
-PERIOD_NS = 50_000_000
-# For a consumer to come back, and for the others to claim what one had.
-PATIENCE_S = 30.0
 
 
 class ConsumersParameters(Struct, frozen=True, forbid_unknown_fields=True):
@@ -118,6 +102,18 @@ class ConsumersParameters(Struct, frozen=True, forbid_unknown_fields=True):
     durability: Literal["none", "everysec", "always"] = "everysec"
     drain_timeout_s: Annotated[float, Meta(gt=0, le=86_400)] = 60
     send_lag_budget_ms: Annotated[float, Meta(gt=0, le=60_000)] = 20
+
+    def steps(self) -> Steps:
+        """What the operator does."""
+        return Steps(
+            how=self.how,
+            consumers=self.consumers,
+            before_s=self.before_s,
+            away_s=self.away_s,
+            settle_s=self.settle_s,
+            after_s=self.after_s,
+            has_group=self.delivery != "from_now",
+        )
 
 
 class Consumers:
@@ -194,7 +190,7 @@ class Consumers:
                 stack.callback(handled_path(stage.directory, str(number)).unlink, missing_ok=True)
             line = stack.enter_context(Line(stage, pacer, settings))
             findings.server = line.server.describe()
-            operator = Operator(chosen, line, findings)
+            operator = Operator(chosen.steps(), line, findings)
             line.run_load(findings, beside=operator.working)
             operator.conclude()
             line.wait_until_drained(chosen.drain_timeout_s)
@@ -202,7 +198,8 @@ class Consumers:
 
     def checkers(self, parameters: ConsumersParameters, record: Record) -> list[Checker]:  # noqa: ARG002 - by choice
         """What finds its verdicts in a record of a run."""
-        return [*line_checkers("consumers"), *_operator_checkers(parameters)]
+        # Consumers that share a group's events promise no order.
+        return [*line_checkers("consumers", leave_out={"in_order"}), *_operator_checkers(parameters)]
 
     def headline(self, parameters: ConsumersParameters, record: Record) -> str:
         """What came out of a run with these parameters, in a sentence, from its record.
@@ -227,244 +224,13 @@ class Consumers:
         return replace(parameters, at_most_s=duration_s, after_s=duration_s)
 
 
-# The operator -----------------------------------------------------------------------------------------------
-
-
-class _StoppedError(Exception):
-    """The load has ended before the operator had done."""
-
-
-class Operator:
-    """Works on a group of consumers in a thread, step by step.
-
-    Args:
-        chosen: the steps.
-        line: whose consumers these are.
-        findings: whose nemesis takes them away; its history gets a mark for each step.
-
-    Attributes:
-        claimed_s: from the end of the removed consumer until others had claimed what it had in hand; or None.
-        deleted_with: how many events were pending for it when it was deleted; None: it was not.
-        back_s: of each consumer that was taken away, how long its return took.
-        rolled_ns: when the roll was over, on the run's timeline.
-        has_done: whether every step was done.
-    """
-
-    def __init__(self, chosen: ConsumersParameters, line: Line, findings: Findings) -> None:
-        self._chosen = chosen
-        self._line = line
-        self._findings = findings
-        self._clock = line.stage.clock
-        self._client: Any = line.server.client(timeout_s=1.0)
-        self._streams = line.streams.names
-        self._stop = threading.Event()
-        self._has_group = chosen.delivery != "from_now"
-        self._numbers = list(range(1, chosen.consumers + 1))
-        self._in_hand = InHand(
-            self._client, self._streams, GROUP, lambda: [str(number) for number in self._numbers]
-        )
-        self._error = ""
-        self.claimed_s: float | None = None
-        self.deleted_with: int | None = None
-        self.back_s: list[float] = []
-        self.rolled_ns: int | None = None
-        self.has_done = False
-
-    @contextlib.contextmanager
-    def working(self) -> Iterator[None]:
-        """Work on the group while the line is under load."""
-        sampler = Sampler(
-            [self._in_hand] if self._has_group else [],
-            clock=self._clock,
-            origin_ns=self._line.origin_ns,
-            history=self._findings.history,
-            on_error=self._findings.probe_failed,
-            period_ns=PERIOD_NS,
-        )
-        thread = threading.Thread(target=self._work, name="operator", daemon=True)
-        with contextlib.closing(self._client), sampler:
-            thread.start()
-            try:
-                yield
-            finally:
-                self._stop.set()
-                thread.join()
-
-    def conclude(self) -> None:
-        """Say what has gone wrong.
-
-        Raises:
-            ScenarioError: a step could not be done, or the load ended before the last one.
-        """
-        if self._error:
-            raise ScenarioError(self._error)
-        if not self.has_done:
-            raise ScenarioError("the load ended before every consumer was restarted, one removed and one added")
-
-    def _work(self) -> None:
-        try:
-            self._wait_s(self._chosen.before_s - self._now_ns() / 1e9)
-            for number in list(self._numbers):
-                self._take_away(number)
-            self.rolled_ns = self._now_ns()
-            self._remove(self._numbers[-1])
-            self._wait_s(self._chosen.settle_s)
-            self._add(self._chosen.consumers + 1)
-            self.has_done = True
-            self._wait_s(self._chosen.after_s)
-            self._line.stop_load()
-        except _StoppedError:
-            pass  # `conclude` says so
-        except (FaultError, SupervisorError, redis.RedisError) as error:
-            self._error = f"the operator could not go on: {error}"
-            self._line.stop_load()
-
-    # Steps ---------------------------------------------------------------------------------------------
-
-    def _take_away(self, number: int) -> None:
-        name, how = _name_of(number), self._chosen.how
-        nemesis = self._nemesis()
-        nemesis.inject_now(how, name, by_hand=False)
-        self._wait_s(self._chosen.away_s)
-        before_ns = self._now_ns()
-        nemesis.heal_now(name)
-        self._until(lambda: self._is_there(number, before_ns), f"{name} is back")
-        self.back_s.append((self._now_ns() - before_ns) / 1e9)
-        self._wait_s(self._chosen.settle_s)
-
-    def _remove(self, number: int) -> None:
-        name = _name_of(number)
-        self._mark(f"{name} removed")
-        end_ns = self._now_ns()
-        if self._chosen.how == "kill":
-            self._line.shop.supervisor.kill(name)
-        else:
-            self._line.shop.supervisor.stop(name)
-        if self._has_group:
-            consumer = str(number)
-            self._until(
-                lambda: not self._in_hand.counts().get(consumer), f"others have claimed the events of {name}"
-            )
-            self.claimed_s = (self._now_ns() - end_ns) / 1e9
-            deleted = [self._client.xgroup_delconsumer(stream, GROUP, consumer) for stream in self._streams]
-            self.deleted_with = sum(int(count) for count in deleted)
-        self._numbers.remove(number)
-
-    def _add(self, number: int) -> None:
-        name = _name_of(number)
-        since_ns = self._now_ns()
-        self._line.shop.add_consumer(name, number)
-        self._numbers.append(number)
-        self._until(lambda: self._is_there(number, since_ns), f"{name} has joined the group")
-        self._mark(f"{name} added")
-
-    # Looking and waiting -------------------------------------------------------------------------------
-
-    def _nemesis(self) -> Nemesis:
-        self._until(lambda: self._findings.nemesis is not None, "the load has begun")
-        nemesis = self._findings.nemesis
-        if nemesis is None:
-            raise _StoppedError
-        return nemesis
-
-    def _is_there(self, number: int, since_ns: int) -> bool:
-        """Whether a consumer has asked for events since a moment of the run."""
-        if not self._has_group:
-            reading = sum(client["cmd"] == "xread" for client in self._client.client_list())
-            return bool(reading >= len(self._numbers))
-        since_ms = (self._now_ns() - since_ns) / 1e6
-        name = str(number).encode()
-        known = self._client.xinfo_consumers(self._streams[0], GROUP)
-        return any(each["name"] == name and each["idle"] < since_ms for each in known)
-
-    def _until(self, condition: Callable[[], bool], what: str) -> None:
-        deadline_ns = self._clock.now_ns() + int(PATIENCE_S * 1e9)
-        while not condition():
-            if self._clock.now_ns() > deadline_ns:
-                raise FaultError(f"not within {PATIENCE_S:.0f} s: {what}")
-            self._wait_s(POLL_S)
-
-    def _wait_s(self, seconds: float) -> None:
-        if self._stop.wait(max(0.0, seconds)):
-            raise _StoppedError
-
-    def _now_ns(self) -> int:
-        return self._clock.now_ns() - self._line.origin_ns
-
-    def _mark(self, name: str) -> None:
-        self._findings.history.add(Mark(t_ns=self._now_ns(), name=name))
-
-
-def _name_of(number: int) -> str:
-    """What a line calls the process of a consumer."""
-    return "crm" if number == 1 else f"crm-{number}"
-
-
 # What is found ----------------------------------------------------------------------------------------------
-
-
-class Shares(Struct, frozen=True, kw_only=True):
-    """Who has handled how many of the events that have had an effect.
-
-    Attributes:
-        handled: different events, by consumer.
-        again: how many more these are than different events in all: what two have handled counts once here.
-        unnamed: events that have had an effect, and that nobody says to have handled.
-    """
-
-    handled: dict[str, int]
-    again: int
-    unnamed: int
-
-    def share(self, name: str) -> float | None:
-        """The part of all that was handled; None where nothing was."""
-        total = sum(self.handled.values())
-        return self.handled[name] / total if total else None
-
-
-class Operated(Struct, frozen=True, kw_only=True):
-    """What the operator has done to the group.
-
-    Attributes:
-        deleted_with: how many events the removed consumer had in hand; None: none was removed.
-    """
-
-    deleted_with: int | None
-
-
-def _handled_section(name: str) -> str:
-    """The section of the evidence with the events that a consumer says to have handled."""
-    return f"handled.{name}"
-
-
-def _gather_shares(line: Line, sections: Sections, consumers: int) -> None:
-    """Put what each consumer says to have handled into the evidence."""
-    for number in range(1, consumers + 1):
-        path = handled_path(line.stage.directory, str(number))
-        ids = path.read_text(encoding="utf-8").split() if path.exists() else []
-        sequences = sequences_of(line.producer, ids)
-        sections.add_set(_handled_section(_name_of(number)), set_of(sequences[sequences >= 0]))
-
-
-def _shares(evidence: Sections | Evidence, consumers: int) -> Shares:
-    """Who has handled how many, by the evidence."""
-    union, handled = BitMap(), {}
-    for number in range(1, consumers + 1):
-        mine = evidence.events(_handled_section(_name_of(number)))
-        handled[_name_of(number)] = len(mine)
-        union |= mine
-    seen = set_of(evidence.order("effects").astype(np.int64))
-    return Shares(
-        handled=handled,
-        again=sum(handled.values()) - len(union),
-        unnamed=len(seen - union),
-    )
 
 
 def _operator_checkers(chosen: ConsumersParameters) -> list[Checker]:
     removed, worked = "consumers.removed_clean", "consumers.all_worked"
     consumers = chosen.consumers + 1
-    sections = tuple(_handled_section(_name_of(number)) for number in range(1, consumers + 1))
+    sections = tuple(handled_section(name_of(number)) for number in range(1, consumers + 1))
     found = [
         Checker(
             removed,
@@ -473,55 +239,11 @@ def _operator_checkers(chosen: ConsumersParameters) -> list[Checker]:
         ),
         Checker(
             worked,
-            lambda record: all_worked(worked, _shares(record.evidence, consumers)),
+            lambda record: all_worked(worked, shares_by(record.evidence, consumers)),
             reads=(*sections, "effects"),
         ),
     ]
     return found if chosen.delivery != "from_now" else found[1:]
-
-
-def claimed_s(history: History) -> list[tuple[int, float]]:
-    """Of each fault in which others claimed all that a consumer had in hand: how much it was, and after how long.
-
-    A consumer that came back before has handled it itself, and does not count.
-    """
-    found = []
-    for fault in history.faults:
-        if fault.by_hand:
-            continue
-        consumer = fault.target.removeprefix("crm-") if fault.target != "crm" else "1"
-        end_ns = fault.end_ns if fault.end_ns is not None else fault.start_ns
-        readings = [
-            (reading.t_ns, reading.value)
-            for reading in history.readings("consumer.pending", consumer=consumer)
-            if fault.start_ns <= reading.t_ns <= end_ns and reading.value is not None
-        ]
-        had = max((value for _, value in readings), default=0)
-        free_ns = next((t_ns for t_ns, value in readings if not value), None)
-        if had and readings[0][1] and free_ns is not None:
-            found.append((int(had), (free_ns - fault.start_ns) / 1e9))
-    return found
-
-
-def removed_clean(name: str, deleted_with: int | None) -> Verdict:
-    """Whether a consumer had nothing in hand when it was deleted from its group."""
-    if deleted_with is None:
-        return Verdict(name=name, status="UNKNOWN", detail="no consumer was deleted from the group")
-    if deleted_with:
-        detail = f"{deleted_with:,} events were deleted with their consumer: they are pending for nobody"
-        return Verdict(name=name, status="FAIL", detail=detail)
-    return Verdict(name=name, status="PASS", detail="others had claimed all that the removed consumer had in hand")
-
-
-def all_worked(name: str, shares: Shares) -> Verdict:
-    """Whether each consumer of the group, also the one that was added, has handled events."""
-    idle = [each for each, count in shares.handled.items() if not count]
-    if not any(shares.handled.values()):
-        return Verdict(name=name, status="UNKNOWN", detail="no consumer reports a handled event")
-    if idle:
-        return Verdict(name=name, status="FAIL", detail=f"{', '.join(idle)} handled no event")
-    told = ", ".join(f"{each} {shares.share(each) or 0:.0%}" for each in shares.handled)
-    return Verdict(name=name, status="PASS", detail=f"of all that was handled: {told}")
 
 
 def _largest_between(history: History, name: str, from_ns: int, to_ns: int) -> float | None:
@@ -531,7 +253,7 @@ def _largest_between(history: History, name: str, from_ns: int, to_ns: int) -> f
 
 def _conclude(chosen: ConsumersParameters, line: Line, operator: Operator, findings: Findings) -> None:
     history = findings.history
-    _gather_shares(line, findings.evidence, chosen.consumers + 1)
+    gather_shares(line, findings.evidence, chosen.consumers + 1)
     first_ns = next(fault for fault in history.faults if not fault.by_hand).start_ns
     rolled_ns = operator.rolled_ns or first_ns
     for name, from_ns, to_ns in (
@@ -551,7 +273,7 @@ def _conclude(chosen: ConsumersParameters, line: Line, operator: Operator, findi
     findings.evidence.add_json("operator", Operated(deleted_with=operator.deleted_with))
     add_line_arrival(findings, line, budget_ms=chosen.send_lag_budget_ms)
     add_account(findings, line, timeout_s=chosen.drain_timeout_s)
-    shares = _shares(findings.evidence, chosen.consumers + 1)
+    shares = shares_by(findings.evidence, chosen.consumers + 1)
     for each, count in shares.handled.items():
         findings.figure(f"{each}.handled", count, "events")
         findings.figure(f"{each}.share", shares.share(each), "share")

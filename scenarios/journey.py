@@ -22,15 +22,10 @@ if "." not in __name__:  # loaded by Locust, which looks first where it was star
     sys.path.sort(key=lambda each: Path(each) == Path.cwd() != Path(__file__).parents[1])
 
 import contextlib
-import http.client
 import re
-import tempfile
-from collections.abc import Collection, Sequence
-from types import TracebackType
-from typing import Annotated, Any, Literal, Protocol, Self
-from urllib.parse import urlsplit
+from collections.abc import Collection
+from typing import Annotated, Any, Literal
 
-import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
@@ -38,35 +33,25 @@ from harness.check.arrival import ArrivalRule, arrival_checker
 from harness.check.figures import figure_names
 from harness.check.judge import Checker
 from harness.check.loads import answered_checker, send_lag_checker
-from harness.conduct.conduct import PUMPED, PUMPED_PART, Findings, ScenarioError, Stage
-from harness.load.driver import Drive, Journeys
-from harness.load.pacing import Pacer, Shape, shaped
+from harness.conduct.conduct import PUMPED, PUMPED_PART, Findings, Stage
+from harness.load.driver import Journeys
+from harness.load.pacing import Shape, shaped
 from harness.load.settings import PumpResult
 from harness.locust.locustfile import locustfile
-from harness.measure.probes import GroupLag, HostLoad, Probe, Sampler
-from harness.measure.server_events import server_probes
 from harness.record.load_report import LoadReport
 from harness.record.run import KeyFigure, Record, Verdict
-from ordershop.event_store import EventStore, connect
-from ordershop.events import EventId, Keys
-from ordershop.services.crm import SOURCES
-from ordershop.shop import shop_ports, shop_services, url_of
-from ordershop.supervisor import Supervisor, SupervisorError
 from scenarios.arrival import add_arrival
 from scenarios.commands import CONSUMERS, PRODUCERS, READERS
 from scenarios.line.account import largest
-from scenarios.shop.books import BOOKS, Books, Held, books_checkers, held_by_report, held_in
-from scenarios.shop.shop import GROUP, LEAD_NS, as_scenario_errors, run_pump, server_for
+from scenarios.shop.books import BOOKS, Books, Held, books_checkers
+from scenarios.shop.gateway import shop_at, stock_up, unbilled_by
 from scenarios.told import Told, add_by_hand, has_arrived, told_of
+from scenarios.under_load import UnderLoad
 
 SHOPPER = "scenarios.shop.shopper:Shopper"
 
 # How long after the end of a second the steps that were due in it may be answered.
 PATIENCE_MS = 1_000.0
-# As many as the services take in one request.
-_CHUNK = 1_000
-_TIMEOUT_S = 60.0
-_MOST_REASONS = 3
 
 
 class JourneyParameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -135,10 +120,12 @@ class Journey:
         chosen: JourneyParameters = parameters
         pacer = shaped(chosen.shape, chosen.rate_per_s, chosen.duration_s)
         findings.paced_users(users=chosen.users, arrivals=chosen.shape)
-        with _shop_of(stage, chosen) as shop:
+        with shop_at(chosen.gateway, stage, chosen.durability) as shop:
             findings.server = shop.describe()
             stage.progress(0.0, "stocking the shop")
-            stocked = _stock_up(shop.gateway, chosen)
+            stocked = stock_up(
+                shop.gateway, customers=chosen.customers, products=chosen.products, stock=chosen.stock
+            )
             journeys = Journeys(
                 entry=SHOPPER,
                 host=shop.gateway.url,
@@ -148,9 +135,13 @@ class Journey:
             )
             with contextlib.closing(stage.driver.users(journeys, pacer)) as load:
                 load.wait_until_ready()
-                result = _let_them_shop(stage, shop, load, pacer, findings)
+                under_load = UnderLoad(stage, findings)
+                with under_load.sampling(shop.probes(stage)):
+                    result = under_load.run(
+                        load, pacer, "journey", lambda share: stage.progress(share * 0.9, "shoppers come and go")
+                    )
             stage.progress(0.95, "closing the shop")
-            unbilled = _unbilled_by(shop.gateway)
+            unbilled = unbilled_by(shop.gateway)
             held = shop.close_and_look(stocked, result.told)
         in_doubt = result.unknown
         if any(worker.silent_from_s is not None for worker in result.workers):
@@ -180,215 +171,6 @@ class Journey:
     def lasting(self, parameters: JourneyParameters, duration_s: float, _: str) -> JourneyParameters:
         """The parameters with which the shop is open for some seconds."""
         return replace(parameters, duration_s=duration_s)
-
-
-class Gateway:
-    """A shop's gateway, for what is asked before and after the load.
-
-    Args:
-        url: `http://host:port`.
-    """
-
-    def __init__(self, url: str) -> None:
-        self.url = url.rstrip("/")
-        parts = urlsplit(self.url)
-        self._kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._where = parts.netloc
-        self._below = parts.path
-
-    def ask(self, method: str, path: str, content: Any = None) -> Any:
-        """What the answer's JSON says.
-
-        Raises:
-            ScenarioError: no answer, or none that is a success.
-        """
-        body = None if content is None else msgspec.json.encode(content)
-        with contextlib.closing(self._kind(self._where, timeout=_TIMEOUT_S)) as connection:
-            try:
-                connection.request(method, self._below + path, body)
-                response = connection.getresponse()
-                answer = response.read()
-                if response.status != 200:
-                    said = answer[:200].decode("utf-8", "replace")
-                    raise ScenarioError(f"{self.url}: {method} {path} is answered {response.status}: {said}")
-                return msgspec.json.decode(answer)
-            except (OSError, http.client.HTTPException, msgspec.DecodeError) as error:
-                raise ScenarioError(f"{self.url}: {method} {path} is not answered: {error}") from error
-
-
-class Stocked(Struct, frozen=True):
-    """Ids of what a shop was given."""
-
-    customers: list[str]
-    products: list[str]
-
-
-class Shop(Protocol):
-    """A shop that is open while its context lasts."""
-
-    gateway: Gateway
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-    def describe(self) -> dict[str, Any]:
-        """What a record must know of it."""
-        ...
-
-    def probes(self, stage: Stage) -> list[Probe]:
-        """What to sample under load."""
-        ...
-
-    def close_and_look(self, stocked: Stocked, told: Collection[str]) -> Held:
-        """What it holds at the end."""
-        ...
-
-
-class OwnShop:
-    """A whole shop of ours, services as processes, on a stage's server.
-
-    Raises:
-        ScenarioError: a service does not start.
-    """
-
-    def __init__(self, stage: Stage, chosen: JourneyParameters) -> None:
-        self._stage = stage
-        self._chosen = chosen
-        self._stack = contextlib.ExitStack()
-
-    def __enter__(self) -> Self:
-        stage = self._stage
-        with self._stack:
-            enter = self._stack.enter_context
-            self._server = enter(server_for(stage, self._chosen.durability))
-            # What the mail service and the CRM keep proves nothing here, and is not kept.
-            state = Path(enter(tempfile.TemporaryDirectory(prefix="shopbench-")))
-            self._services = enter(Supervisor(log=stage.directory / "services.log"))
-            stage.progress(0.0, "opening the shop")
-            ports = shop_ports()
-            namespace = self._server.namespace
-            try:
-                self._services.start_all(shop_services(self._server.url, ports, namespace=namespace, state=state))
-            except SupervisorError as error:
-                raise ScenarioError(f"{error}; see services.log") from error
-            self.gateway = Gateway(url_of(ports["gateway"]))
-            self._stack = self._stack.pop_all()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
-
-    def describe(self) -> dict[str, Any]:
-        """The server."""
-        return self._server.describe()
-
-    def probes(self, stage: Stage) -> list[Probe]:
-        """The server, the host, and how far the CRM is behind."""
-        client = self._stack.enter_context(contextlib.closing(self._server.client(timeout_s=0.5)))
-        keys = Keys(self._server.namespace)
-        streams = [keys.stream(topic, action) for topic, action in SOURCES]
-        lag = GroupLag(client, streams, GROUP, lambda raw: EventId.parse(raw).epoch_s)
-        return [lag, *server_probes(self._server, client, stage.clock), HostLoad()]
-
-    def close_and_look(self, stocked: Stocked, told: Collection[str]) -> Held:  # noqa: ARG002 - it is all theirs
-        """Stop every service, so that nobody writes any more, and read the events."""
-        self._services.close()
-        with (
-            as_scenario_errors(),
-            contextlib.closing(connect(self._server.url, timeout_s=_TIMEOUT_S)) as client,
-        ):
-            return held_in(EventStore(client, self._server.namespace))
-
-
-class ShopElsewhere:
-    """A shop that runs already, at a gateway; its server is out of reach."""
-
-    def __init__(self, url: str) -> None:
-        self.gateway = Gateway(url)
-
-    def __enter__(self) -> Self:
-        self.gateway.ask("GET", "/health")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
-
-    def describe(self) -> dict[str, Any]:
-        """Where it is."""
-        return {"name": "a shop", "url": self.gateway.url, "owned": False}
-
-    def probes(self, stage: Stage) -> list[Probe]:  # noqa: ARG002 - as for a shop of ours
-        """This host, where the shoppers are."""
-        return [HostLoad()]
-
-    def close_and_look(self, stocked: Stocked, told: Collection[str]) -> Held:
-        """What its report says of this run's customers and products, at one moment."""
-        try:
-            report = self.gateway.ask("GET", "/report")
-            return held_by_report(report, set(stocked.customers), set(stocked.products), told)
-        except msgspec.ValidationError as error:
-            raise ScenarioError(f"{self.gateway.url}: GET /report is not a shop's report: {error}") from error
-
-
-def _shop_of(stage: Stage, chosen: JourneyParameters) -> Shop:
-    return ShopElsewhere(chosen.gateway) if chosen.gateway else OwnShop(stage, chosen)
-
-
-def _stock_up(gateway: Gateway, chosen: JourneyParameters) -> Stocked:
-    """Give a shop customers and products, and a shelf full of each product."""
-
-    def create(path: str, drafts: Sequence[dict[str, Any]]) -> list[str]:
-        created: list[str] = []
-        for first in range(0, len(drafts), _CHUNK):
-            created += gateway.ask("POST", path, drafts[first : first + _CHUNK])
-        return created
-
-    customers = [{"name": f"Customer {n}", "email": f"customer-{n}@example.org"} for n in range(chosen.customers)]
-    products = [{"name": f"Product {n}", "price": n + 0.5} for n in range(chosen.products)]
-    stocked = Stocked(create("/customers", customers), create("/products", products))
-    create("/inventory", [{"product_id": product, "amount": chosen.stock} for product in stocked.products])
-    return stocked
-
-
-def _let_them_shop(stage: Stage, shop: Shop, load: Drive, pacer: Pacer, findings: Findings) -> PumpResult:
-    origin_ns = stage.clock.now_ns() + LEAD_NS
-    findings.origin_ns, findings.progress = origin_ns, lambda: load.progress
-
-    def keep(result: PumpResult) -> None:
-        findings.pumped("journey", result)
-        findings.host_steal(findings.history)
-
-    sampler = Sampler(
-        shop.probes(stage),
-        clock=stage.clock,
-        origin_ns=origin_ns,
-        history=findings.history,
-        on_error=findings.probe_failed,
-    )
-    with sampler:
-        return run_pump(
-            stage,
-            load,
-            origin_ns,
-            pacer.duration_ns,
-            lambda share: stage.progress(share * 0.9, "shoppers come and go"),
-            keep,
-        )
-
-
-def _unbilled_by(gateway: Gateway) -> list[str] | None:
-    """The orders that a shop lists as unbilled; None where it does not answer any more."""
-    try:
-        return [order["id"] for order in gateway.ask("GET", "/orders/unbilled")]
-    except ScenarioError:
-        return None
 
 
 def _theirs(order_ids: Collection[str], held: Held, told: Collection[str]) -> set[str]:

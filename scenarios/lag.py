@@ -45,7 +45,7 @@ from scenarios.line.account import ACCOUNT, add_account, add_lag, add_line_arriv
 from scenarios.line.line import Line
 from scenarios.line.recovery import Applied, count_at, highest_rate_per_s, slope_per_s, takeoff_s
 from scenarios.line.settings import Delivery, LineSettings
-from scenarios.told import Told, add_by_hand, by_hand_said, has_arrived, limit_said, lost_said, told_of
+from scenarios.told import Told, add_by_hand, by_hand_said, capital, has_arrived, limit_said, lost_said, told_of
 
 # Lag that grows by less than this share of the arrivals is not without bound.
 LEAST_GROWTH_SHARE = 0.05
@@ -126,6 +126,7 @@ class Lag:
 
     name = "lag"
     place = 30
+    takes_systems = True
     summary = "how far do consumers fall behind in a burst, and how fast do they catch up?"
     parameters = LagParameters
     commands = PRODUCERS | CONSUMERS
@@ -323,7 +324,7 @@ def _fell_behind(told: Told) -> str:
     events, seconds = told.value("events.max"), told.value("seconds.max")
     if events is None:
         return "lag was not seen"
-    said = f"the CRM fell {events:,.0f} events behind"
+    said = f"{told.consumer} fell {events:,.0f} events behind"
     return said if seconds is None else f"{said}, {seconds:.2f} s"
 
 
@@ -340,14 +341,15 @@ def _burst_said(chosen: LagParameters, told: Told) -> str:
 def _ramp_said(chosen: LagParameters, told: Told) -> str:  # noqa: ARG001 - as for the other shapes
     capacity, highest = told.value("capacity_per_s"), told.value("ramped_to_per_s")
     if capacity is not None:
-        return f"The CRM can handle {capacity:,.0f} events a second: from there on lag grew without bound"
+        said = f"{capital(told.consumer)} can handle {capacity:,.0f} events a second"
+        return f"{said}: from there on lag grew without bound"
     limit = told.limited_by.get("")
     why = (
         f"beyond that rate the load did not arrive in full: {limit}"
         if limit
         else "the load never went beyond that rate"
     )
-    return f"The CRM can handle at least {highest or 0:,.0f} events a second: {why}"
+    return f"{capital(told.consumer)} can handle at least {highest or 0:,.0f} events a second: {why}"
 
 
 def _steady_said(chosen: LagParameters, told: Told) -> str:

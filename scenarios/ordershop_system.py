@@ -23,11 +23,13 @@ from harness.nemesis.targets import Part, Target, line_can, process_can
 from harness.server.server import Server
 from harness.server.url import ServerUrl
 from harness.system.port import NotStartedError, Place
+from harness.system.target import WholeTarget
 from ordershop.entities import Customer
 from ordershop.event_store import APPEND_LUA, EventStore, connect
 from ordershop.events import Event, EventId, Keys
 from ordershop.services.crm import SOURCES
 from ordershop.supervisor import Service, Supervisor, SupervisorError, free_port
+from scenarios.gate_target import ordershop
 from scenarios.line.targets import ServiceProcess, address_behind
 from scenarios.load import EVENT_BYTES, lifecycle
 from scenarios.shop.shop import GROUP
@@ -231,6 +233,10 @@ class OrderShop:
     event_bytes = EVENT_BYTES
     # A customer is created by one event and deleted by the next.
     events_an_entity = 2
+
+    def target(self, url: str) -> WholeTarget:
+        """Its event store, as a gate opens it."""
+        return ordershop(url)
 
     def source(self, server: Server, operation: str, producer: int) -> Source:
         """Customers that come and go."""

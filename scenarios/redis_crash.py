@@ -49,17 +49,13 @@ import numpy as np
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from harness.check.arrival import ArrivalRule
 from harness.check.figures import figure_names
-from harness.check.judge import CONCLUDED, Checker
+from harness.check.judge import Checker
 from harness.conduct.conduct import PUMPED, Findings, ParameterError, ScenarioError, Stage
-from harness.conduct.judging import PROBES
 from harness.host.clock import Clock
 from harness.load.pacing import constant
 from harness.locust.locustfile import locustfile
-from harness.measure.timeline import Entry, FaultWindow, History, Mark, Phase, Reading, SlowMark
 from harness.nemesis.plan import Fault
-from harness.record.load_report import section_of
 from harness.record.run import KeyFigure, Record, Verdict
 from harness.server.open import kind_of
 from harness.server.server import Durability
@@ -75,6 +71,7 @@ from scenarios.line.account import (
 from scenarios.line.line import Line
 from scenarios.line.recovery import first_fault_ns
 from scenarios.line.settings import Delivery, LineSettings
+from scenarios.several_loads import FindingsOfOne
 from scenarios.shop.shop import DURABILITY_LABELS, durability_in_words
 from scenarios.told import Told, add_by_hand, arrived_said, by_hand_said, told_of
 
@@ -82,7 +79,6 @@ DURABILITIES: tuple[Durability, ...] = ("always", "everysec", "none")
 # The log is synced each second, and Redis lets one sync be late by another before it waits for it.
 EVERYSEC_WINDOW_S = 2.0
 POLL_S = 0.002
-ARRIVAL = section_of("arrival")
 # For how long no effect comes before what waits is counted as drained, with events that never will have one.
 QUIET_S = 1.0
 
@@ -160,7 +156,7 @@ class RedisCrash:
                 "redis_crash kills the server: it wants one that it starts itself, not one at a URL"
             )
         for at, durability in enumerate(chosen.durabilities):
-            part = _PartOfFindings(findings, durability)
+            part = FindingsOfOne(findings, durability)
             doing = replace(stage, progress=_share_of(stage, at, len(chosen.durabilities), durability))
             try:
                 _crash(doing, chosen, durability, part)
@@ -194,106 +190,6 @@ class RedisCrash:
                 f"the restart, {len(parameters.durabilities)} times, do not fit into {duration_s:g} s"
             )
         return replace(parameters, after_s=after_s)
-
-
-# One load of several ----------------------------------------------------------------------------------------
-
-
-class _PartOfFindings(Findings):
-    """The findings of one of several loads, each on a new server, for one record.
-
-    Its figures and verdicts carry the durability in their names; what happened is on the run's timeline as it
-    happens, and what can be looked at or done by hand meanwhile is the run's.
-
-    Args:
-        whole: the run's.
-        durability: of this load's server.
-    """
-
-    _LIVE = ("progress", "account", "nemesis")
-
-    def __init__(self, whole: Findings, durability: Durability) -> None:
-        self._whole = whole
-        self._durability = durability
-        super().__init__(f"{whole.prefix}.{durability}")
-        self.history = self._timeline = _PartOfHistory(whole.history, durability)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        super().__setattr__(name, value)
-        if name in self._LIVE:
-            setattr(self._whole, name, value)
-        elif name == "origin_ns" and value is not None:
-            if self._whole.origin_ns is None:
-                self._whole.origin_ns = value
-            self._timeline.begin(value - self._whole.origin_ns)
-
-    def hand_over(self) -> None:
-        """Give the run what was found; also of a load that did not come to its end."""
-        whole, offset_ns, operation = self._whole, self._timeline.offset_ns, f"append_{self._durability}"
-        whole.figures += self.figures
-        whole.drained += self.drained
-        whole.server = whole.server or self.server
-        limits = {}
-        for name in ("limited_by", "limited_at"):
-            limited = dict(whole.load.get(name, {}))
-            if name in self.load:
-                limited[self._durability] = self.load[name][""]
-            if limited:
-                limits[name] = limited
-        whole.load = {**self.load, **limits}
-        for reason in self._probes_failed:
-            whole.probe_failed(reason)
-        if self._concluded:
-            whole.concluded(self._durability)
-        if self.evidence.has(ARRIVAL):
-            # What a load is called, and when it began, is another thing for the run.
-            rule = self.evidence.value(ARRIVAL, ArrivalRule)
-            rule = replace(rule, name=self._durability, operation=operation, offset_ns=offset_ns)
-            self.evidence.add_json(ARRIVAL, rule)
-        own = {PROBES, CONCLUDED}
-        whole.evidence.add_all(
-            self.evidence, lambda name: None if name in own else section_of(name, self._durability)
-        )
-        for interval in self.intervals:
-            kind = interval.tag.rpartition(".")[2]
-            start_s = interval.start_s + offset_ns / 1e9
-            whole.intervals.append(replace(interval, tag=f"{operation}.{kind}", start_s=start_s))
-        for slow in self.slowest:
-            whole.slowest.append(replace(slow, operation=operation, due_ns=slow.due_ns + offset_ns))
-
-
-class _PartOfHistory(History):
-    """The timeline of one load, each entry of which is put on the run's, too, at the run's time."""
-
-    def __init__(self, whole: History, durability: Durability) -> None:
-        super().__init__()
-        self._whole = whole
-        self._durability = durability
-        self.offset_ns = 0
-
-    def begin(self, offset_ns: int) -> None:
-        """Say when this load begins on the run's timeline."""
-        self.offset_ns = offset_ns
-        self.add(Mark(t_ns=0, name=self._durability))
-
-    def add(self, entry: Entry) -> None:
-        """Put one more entry on both timelines."""
-        super().add(entry)
-        if isinstance(entry, FaultWindow):
-            end_ns = None if entry.end_ns is None else entry.end_ns + self.offset_ns
-            target = f"{entry.target} ({self._durability})"
-            self._whole.add(replace(entry, target=target, start_ns=entry.start_ns + self.offset_ns, end_ns=end_ns))
-        elif isinstance(entry, Phase):
-            start_ns, end_ns = entry.start_ns + self.offset_ns, entry.end_ns + self.offset_ns
-            self._whole.add(replace(entry, start_ns=start_ns, end_ns=end_ns))
-        elif isinstance(entry, Reading) and entry.name.startswith("load."):
-            # The counts of each load begin anew.
-            labels = {**entry.labels, "load": self._durability}
-            self._whole.add(replace(entry, t_ns=entry.t_ns + self.offset_ns, labels=labels))
-        elif isinstance(entry, SlowMark):
-            self._whole.add(replace(entry, due_ns=entry.due_ns + self.offset_ns))
-        else:
-            self._whole.add(replace(entry, t_ns=entry.t_ns + self.offset_ns))
 
 
 def _share_of(stage: Stage, at: int, of: int, durability: Durability) -> Any:

@@ -21,16 +21,14 @@ if "." not in __name__:  # loaded by Locust, which looks first where it was star
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable
 from statistics import median
 from typing import Annotated, Any
 
-import numpy as np
 import redis
-from msgspec import Meta, Struct
+from msgspec import Meta
 from msgspec.structs import replace
 
-from harness.account.event_ids import event_id
 from harness.check.figures import figure_names
 from harness.check.judge import Checker
 from harness.check.loads import answered_checker
@@ -39,38 +37,22 @@ from harness.load.driver import Drive, Journeys
 from harness.load.pacing import ClosedLoop
 from harness.load.settings import PumpResult
 from harness.locust.locustfile import locustfile
-from harness.measure.probes import HostLoad, Probe, Sampler
+from harness.measure.probes import HostLoad, Probe
 from harness.measure.server_events import server_probes
 from harness.record.run import KeyFigure, Record, Verdict
 from harness.server.server import Server
-from ordershop.entities import Customer, Topic
 from ordershop.event_store import EventStore
-from ordershop.events import Action, Event
 from scenarios.commands import PRODUCERS, READERS
-from scenarios.shop.shop import LEAD_NS, as_scenario_errors, producer_of, run_pump, server_for
+from scenarios.past import TOPIC, Compared, Past, compared, events, past_of
+from scenarios.shop.shop import as_scenario_errors, server_for
 from scenarios.told import told_of
+from scenarios.under_load import UnderLoad
 
 REPLAYER = "scenarios.replayer:Replayer"
-
-TOPIC: Topic = "customer"
 
 
 # The section of the evidence.
 COMPARED = "compared"
-
-
-class Past(Struct, frozen=True, forbid_unknown_fields=True):
-    """What can be chosen of what there is to replay.
-
-    Attributes:
-        events (events): that are replayed, at the largest of three sizes.
-        deleted_share: the share, 0 to 1, of the entities that are deleted in the end.
-        updated_share: the share, 0 to 1, of the events that are updates.
-    """
-
-    events: Annotated[int, Meta(ge=100, le=50_000_000)] = 100_000
-    deleted_share: Annotated[float, Meta(ge=0, le=1)] = 0.1
-    updated_share: Annotated[float, Meta(ge=0, le=1)] = 0.4
 
 
 class ReplayParameters(Past, frozen=True, forbid_unknown_fields=True):
@@ -100,6 +82,7 @@ class Replay:
 
     name = "replay"
     place = 20
+    takes_systems = True
     summary = "how fast are entities rebuilt from their events, and does the speed hold as the history grows?"
     parameters = ReplayParameters
     commands = PRODUCERS | READERS
@@ -133,18 +116,14 @@ class Replay:
         rates = {}
         with server_for(stage, "none") as server:
             findings.server = server.describe()
-            with contextlib.closing(server.client(timeout_s=60.0)) as client:
-                store = EventStore(client, server.namespace)
-                stored = 0
-                generator = _events(stage, chosen)
+            with past_of(stage, chosen, server) as past:
                 for at, size in enumerate(sizes):
                     stage.progress(at / len(sizes), f"filling up to {size:,} events")
-                    store.append_many(itertools.islice(generator, size - stored))
-                    stored = size
-                    rates[size] = _measure(stage, store, size, chosen.rounds, at / len(sizes))
+                    past.grow(size)
+                    rates[size] = _measure(stage, past.replay, size, chosen.rounds, at / len(sizes))
                     findings.figure(f"{size}.events_per_s", rates[size], "1/s")
-                findings.evidence.add_json(COMPARED, _compare(store))
-                findings.figure("bytes_per_event", _bytes_per_event(server, stored), "bytes")
+                findings.evidence.add_json(COMPARED, past.compare())
+                findings.figure("bytes_per_event", _bytes_per_event(server, sizes[-1]), "bytes")
         findings.figure("events", float(sizes[-1]), "events")
         findings.figure("events_per_s", rates[sizes[-1]], "1/s")
         findings.figure("rate_of_all_to_a_tenth", rates[sizes[-1]] / rates[sizes[0]], "×")
@@ -200,7 +179,7 @@ class ReplayByUsers:
             client = stack.enter_context(contextlib.closing(server.client(timeout_s=60.0)))
             store = EventStore(client, server.namespace)
             stage.progress(0.0, f"filling up to {chosen.events:,} events")
-            store.append_many(itertools.islice(_events(stage, chosen), chosen.events))
+            store.append_many(itertools.islice(events(stage, chosen), chosen.events))
             journeys = Journeys(
                 entry=REPLAYER,
                 host=server.url,
@@ -211,7 +190,7 @@ class ReplayByUsers:
             load = stack.enter_context(contextlib.closing(stage.driver.users(journeys, pacer)))
             load.wait_until_ready()
             result = _let_them_replay(stage, server, load, pacer, findings)
-            findings.evidence.add_json(COMPARED, _compare(store))
+            findings.evidence.add_json(COMPARED, compared(store))
         _conclude(chosen, findings, result)
 
     def checkers(self, parameters: UsersParameters, record: Record) -> list[Checker]:  # noqa: ARG002 - none is chosen
@@ -230,30 +209,12 @@ class ReplayByUsers:
 def _let_them_replay(
     stage: Stage, server: Server, load: Drive, pacer: ClosedLoop, findings: Findings
 ) -> PumpResult:
-    origin_ns = stage.clock.now_ns() + LEAD_NS
-    findings.origin_ns, findings.progress = origin_ns, lambda: load.progress
-
-    def keep(result: PumpResult) -> None:
-        findings.pumped("replay", result)
-        findings.host_steal(findings.history)
-
+    under_load = UnderLoad(stage, findings)
     with contextlib.closing(server.client(timeout_s=0.5)) as client:
         probes: list[Probe] = [*server_probes(server, client, stage.clock), HostLoad()]
-        sampler = Sampler(
-            probes,
-            clock=stage.clock,
-            origin_ns=origin_ns,
-            history=findings.history,
-            on_error=findings.probe_failed,
-        )
-        with sampler:
-            return run_pump(
-                stage,
-                load,
-                origin_ns,
-                pacer.duration_ns,
-                lambda share: stage.progress(share * 0.9, "users are replaying"),
-                keep,
+        with under_load.sampling(probes):
+            return under_load.run(
+                load, pacer, "replay", lambda share: stage.progress(share * 0.9, "users are replaying")
             )
 
 
@@ -277,75 +238,28 @@ def _headline_of_users(record: Record) -> str:
     )
 
 
-def _events(stage: Stage, chosen: Past) -> Iterator[Event]:
-    """Customers that come, change and go, each event possible when it happens; endless, from the seed."""
-    generator = np.random.default_rng(stage.seed)
-    producer = producer_of(stage)
-    alive: list[str] = []
-    number = 0
-    while True:
-        for draw, pick in zip(generator.random(4096), generator.random(4096), strict=True):
-            number += 1
-            identity = event_id(producer, number)
-            action: Action = "created"
-            customer_id = identity
-            if alive and draw < chosen.deleted_share + chosen.updated_share:
-                at = int(pick * len(alive))
-                customer_id = alive[at]
-                action = "updated"
-                if draw < chosen.deleted_share:
-                    action = "deleted"
-                    alive[at] = alive[-1]
-                    alive.pop()
-            if action == "created":
-                alive.append(customer_id)
-            yield Event(action, Customer(customer_id, f"Customer {number}", "ada@example.org"), identity)
-
-
-def _measure(stage: Stage, store: EventStore, size: int, rounds: int, share: float) -> float:
+def _measure(stage: Stage, replay: Callable[[], object], size: int, rounds: int, share: float) -> float:
     """The median rate of some replays, in events per second."""
     rates = []
     for number in range(rounds):
         stage.progress(share, f"replaying {size:,} events, round {number + 1} of {rounds}")
         before_ns = stage.clock.now_ns()
-        store.replay(TOPIC)
+        replay()
         rates.append(size / ((stage.clock.now_ns() - before_ns) / 1e9))
     return median(rates)
 
 
-class Compared(Struct, frozen=True, kw_only=True):
-    """What a replay gave, beside the entity cache.
-
-    Attributes:
-        replayed, cached: how many entities each has.
-        differing: how many entities of either are not the same in the other.
-    """
-
-    replayed: int
-    cached: int
-    differing: int
-
-
-def _compare(store: EventStore) -> Compared:
-    replayed = store.replay(TOPIC)
-    cached = {entity.id: entity for entity in store.find_all(TOPIC)}
-    differing = sum(replayed.get(i) != cached.get(i) for i in replayed.keys() | cached.keys())
-    return Compared(replayed=len(replayed), cached=len(cached), differing=differing)
-
-
 def equals_cache(name: str, found: Compared) -> Verdict:
-    """Whether a replay gave the entities of the cache."""
+    """Whether a replay gave the entities that there should be."""
     if not found.replayed:
         return Verdict(name=name, status="UNKNOWN", detail="nothing was replayed")
+    there = "of the cache" if found.beside == "cache" else "of as many events"
     if not found.differing:
-        detail = f"the replay gives the {found.cached:,} entities of the cache"
+        detail = f"the replay gives the {found.cached:,} entities {there}"
         return Verdict(name=name, status="PASS", detail=detail)
-    return Verdict(
-        name=name,
-        status="FAIL",
-        detail=f"the replay gives {found.replayed:,} entities, the cache has {found.cached:,}; "
-        f"{found.differing:,} differ",
-    )
+    has = "the cache has" if found.beside == "cache" else "there should be"
+    detail = f"the replay gives {found.replayed:,} entities, {has} {found.cached:,}; {found.differing:,} differ"
+    return Verdict(name=name, status="FAIL", detail=detail)
 
 
 def _equals_cache_checker() -> Checker:

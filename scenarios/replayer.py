@@ -14,7 +14,7 @@ from harness.locust.users import ActingUser, StepError, step
 import gevent
 
 from ordershop.event_store import EventStore, connect
-from scenarios.replay import TOPIC
+from scenarios.past import TOPIC
 
 
 class Replayer(ActingUser):

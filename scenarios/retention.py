@@ -36,11 +36,9 @@ if "." not in __name__:  # loaded by Locust, which looks first where it was star
 
 import contextlib
 import itertools
-import threading
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-import redis
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
@@ -49,20 +47,17 @@ from harness.check.judge import TIMELINE, Checker
 from harness.conduct.conduct import PUMPED, Findings, ParameterError, ScenarioError, Stage
 from harness.load.pacing import constant
 from harness.locust.locustfile import locustfile
-from harness.measure.probes import Sample, Sampler
 from harness.measure.timeline import History, Mark
 from harness.nemesis.plan import Fault
 from harness.record.run import KeyFigure, Record, Verdict
-from ordershop.event_store import EventStore, StoreError, UnavailableError, connect
 from ordershop.services.crm import SOURCES
-from ordershop.wire import is_unable
 from scenarios.commands import CONSUMERS, PRODUCERS
 from scenarios.line.account import ACCOUNT, add_account, add_lag, add_line_arrival, caught_up_ns, line_checkers
 from scenarios.line.line import Line
 from scenarios.line.settings import Delivery, LineSettings
+from scenarios.operations.trimmer import Policy, Trimmer, Trimming
+from scenarios.outage.fault import planned_fault
 from scenarios.told import Told, add_by_hand, arrived_said, by_hand_said, lost_said, told_of
-
-Policy = Literal["acknowledged", "maxlen", "none"]
 
 BOUND_TRIMS = 4
 # A stream drops whole nodes where it is told `~`, and has so many entries in one.
@@ -122,6 +117,10 @@ class RetentionParameters(Struct, frozen=True, forbid_unknown_fields=True):
         """How many events all streams together may hold while the consumer is there."""
         kept = self.keep if self.policy != "maxlen" else self.maxlen + NODE_ENTRIES
         return int(self.rate_per_s * self.trim_every_s * BOUND_TRIMS) + kept * len(SOURCES)
+
+    def trimming(self) -> Trimming:
+        """What the trimmer does."""
+        return Trimming(policy=self.policy, every_s=self.trim_every_s, keep=self.keep, maxlen=self.maxlen)
 
 
 class Retention:
@@ -183,7 +182,7 @@ class Retention:
         )
         with Line(stage, pacer, settings) as line:
             findings.server = line.server.describe()
-            trimmer = Trimmer(chosen, line)
+            trimmer = Trimmer(chosen.trimming(), line)
             with contextlib.ExitStack() as trimming:
                 # It goes on while the consumer drains what is left.
                 line.run_load(findings, plan, lambda: _entered(trimming, trimmer.trimming(findings)))
@@ -225,128 +224,6 @@ def _entered(stack: contextlib.ExitStack, context: contextlib.AbstractContextMan
     yield
 
 
-# The trimmer ------------------------------------------------------------------------------------------------
-
-
-class StreamSize:
-    """Probes how many entries some streams hold, and the bytes that they take on the server.
-
-    Args:
-        client: of the server.
-        streams: their names.
-    """
-
-    def __init__(self, client: Any, streams: list[str]) -> None:
-        self._client = client
-        self._streams = streams
-
-    def read(self) -> list[Sample]:
-        """`stream.length` and `stream.memory_bytes`, of all of them; nothing while the server is away."""
-        try:
-            with self._client.pipeline(transaction=False) as ask:
-                for stream in self._streams:
-                    ask.xlen(stream)
-                    ask.memory_usage(stream)
-                answers = ask.execute()
-        except redis.RedisError:
-            return []
-        return [
-            Sample("stream.length", float(sum(answers[::2])), "events"),
-            Sample("stream.memory_bytes", float(sum(size or 0 for size in answers[1::2])), "bytes"),
-        ]
-
-
-class Trimmer:
-    """Trims the streams that the consumer reads, again and again, in a thread.
-
-    Args:
-        chosen: how, and how often.
-        line: whose streams these are.
-
-    Attributes:
-        removed: how many entries it has removed.
-        rounds: how often it has been over all streams.
-        longest_ns: the longest of these rounds.
-    """
-
-    def __init__(self, chosen: RetentionParameters, line: Line) -> None:
-        self._chosen = chosen
-        self._line = line
-        self._clock = line.stage.clock
-        self._stop = threading.Event()
-        self._error = ""
-        self.removed = 0
-        self.rounds = 0
-        self.longest_ns = 0
-
-    @contextlib.contextmanager
-    def trimming(self, findings: Findings) -> Iterator[None]:
-        """Trim, and sample how large the streams are; once more at the end."""
-        line = self._line
-        with contextlib.ExitStack() as stack:
-            client = stack.enter_context(contextlib.closing(connect(line.server.url, timeout_s=5.0)))
-            asking = stack.enter_context(contextlib.closing(line.server.client(timeout_s=0.5)))
-            size = StreamSize(asking, line.streams.names)
-            stack.enter_context(
-                Sampler(
-                    [size],
-                    clock=self._clock,
-                    origin_ns=line.origin_ns,
-                    history=findings.history,
-                    on_error=findings.probe_failed,
-                )
-            )
-            store = EventStore(client, line.server.namespace)
-            thread = threading.Thread(target=self._work, args=(store,), name="trimmer", daemon=True)
-            thread.start()
-            try:
-                yield
-            finally:
-                self._stop.set()
-                thread.join()
-
-    def conclude(self) -> None:
-        """Say what has gone wrong.
-
-        Raises:
-            ScenarioError: the server has refused to trim.
-        """
-        if self._error:
-            raise ScenarioError(f"the streams could not be trimmed: {self._error}")
-
-    def _work(self, store: EventStore) -> None:
-        try:
-            while not self._stop.wait(self._chosen.trim_every_s):
-                self._trim(store)
-            self._trim(store)
-        except (StoreError, redis.RedisError) as error:
-            self._error = str(error)
-
-    def _trim(self, store: EventStore) -> None:
-        before_ns = self._clock.now_ns()
-        try:
-            self._go_over(store)
-        except UnavailableError:
-            return  # the server is away, as somebody at the web UI may have it; the next round comes
-        except redis.RedisError as error:
-            if is_unable(error):
-                return
-            raise
-        self.rounds += 1
-        self.longest_ns = max(self.longest_ns, self._clock.now_ns() - before_ns)
-
-    def _go_over(self, store: EventStore) -> None:
-        for topic, action in SOURCES:
-            if self._chosen.policy == "acknowledged":
-                self.removed += store.trim(topic, action, keep=self._chosen.keep)
-            elif self._chosen.policy == "maxlen":
-                # redis-py's types allow an awaitable here.
-                removed: Any = store.client.xtrim(
-                    store.keys.stream(topic, action), maxlen=self._chosen.maxlen, approximate=True
-                )
-                self.removed += removed
-
-
 # What is found ----------------------------------------------------------------------------------------------
 
 
@@ -375,7 +252,7 @@ def bounded(name: str, lengths: Mapping[str, list[float]], bound_events: int) ->
 
 def _conclude(chosen: RetentionParameters, line: Line, trimmer: Trimmer, findings: Findings) -> None:
     history = findings.history
-    fault = next((fault for fault in history.faults if not fault.by_hand), None)
+    fault = planned_fault(history)
     if fault is None or fault.end_ns is None:
         raise ScenarioError("the load ended before the consumer was taken away and asked to come back")
     restart_ns = fault.end_ns
@@ -400,7 +277,7 @@ def _conclude(chosen: RetentionParameters, line: Line, trimmer: Trimmer, finding
 
 def _windows(chosen: RetentionParameters, history: History) -> dict[str, tuple[int, int]]:
     """From when to when lengths were taken before the consumer went, while it was away, and after it was back."""
-    fault = next((fault for fault in history.faults if not fault.by_hand), None)
+    fault = planned_fault(history)
     if fault is None or fault.end_ns is None:
         return {}
     windows = {"before": (0, fault.start_ns), "away": (fault.start_ns, fault.end_ns)}

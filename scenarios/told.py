@@ -36,6 +36,7 @@ class Told(Struct, frozen=True, kw_only=True):
         limited_by: what limited a load, in words, by the load's name; of a load that arrived there is none.
         by_hand: the faults that somebody has done by hand.
         server: what the record says of the server.
+        system: what was measured; empty: OrderShop.
     """
 
     prefix: str
@@ -43,6 +44,12 @@ class Told(Struct, frozen=True, kw_only=True):
     limited_by: Mapping[str, str] = {}
     by_hand: tuple[FaultWindow, ...] = ()
     server: Mapping[str, Any] = {}
+    system: str = ""
+
+    @property
+    def consumer(self) -> str:
+        """What a sentence calls the consumer."""
+        return f"the consumer of the {self.system}" if self.system else "the CRM"
 
     def value(self, name: str) -> float | None:
         """A figure of the scenario; None where it is missing or could not be measured."""
@@ -73,7 +80,13 @@ def told_of(record: Record) -> Told:
         limited_by=dict(limited_by),
         by_hand=tuple(fault for fault in record.history.faults if fault.by_hand),
         server=run.environment.get("server") or {},
+        system=str(run.environment.get("system", "")),
     )
+
+
+def capital(words: str) -> str:
+    """Words as a sentence begins."""
+    return f"{words[:1].upper()}{words[1:]}"
 
 
 def _lasted_s(fault: FaultWindow) -> float | None:

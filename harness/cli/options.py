@@ -135,6 +135,10 @@ ParamOption = Annotated[
     list[str] | None, typer.Option("--param", "-p", help="NAME=VALUE: sets a parameter. May be repeated.")
 ]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn at random.")]
+SystemOption = Annotated[
+    str | None,
+    typer.Option(help="What is measured: module:attribute of a system of your own. Default: OrderShop."),
+]
 BudgetOption = Annotated[Path | None, typer.Option(help="A file of limits, such as slo.toml.")]
 HistoryOption = Annotated[Path | None, typer.Option(help="Append the figures of the run to this file.")]
 RunsOption = Annotated[Path, typer.Option(help="Directory in which run directories are made.")]

@@ -22,7 +22,9 @@ from harness.cli.options import (
     SeedOption,
     ServerFileOption,
     ServerOption,
+    SystemOption,
     UsageError,
+    catalog,
     check_profile,
     chosen,
     given_parameters,
@@ -41,6 +43,8 @@ from harness.record.run import Record
 from harness.server.named import server_named
 from harness.server.open import kind_of
 from harness.server.url import ServerUrl
+from harness.system.named import system_named
+from harness.system.port import NotStartedError, SystemUnderTest
 
 Chosen = tuple[Scenario, msgspec.Struct]
 Ended = tuple[Record, BaseException | None]
@@ -58,6 +62,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port of the server that the run starts.")] = (
         None
     )
+    system: SystemOption = None
     budget: BudgetOption = None
     history: HistoryOption = None
     cores: Annotated[
@@ -102,6 +107,7 @@ def run_command(asked: Asked) -> int:
     if given and len(scenarios) > 1:
         raise UsageError("-p sets a parameter of one scenario: name exactly one scenario")
     with_parameters = [(scenario, parameters_of(scenario, asked.profile, given)) for scenario in scenarios]
+    system = _system_of(asked.system, scenarios)
     limits = budgets_of(asked.budget)
     check_history(asked.history)
     clock = SystemClock()
@@ -113,7 +119,7 @@ def run_command(asked: Asked) -> int:
         for line in plan_of(with_parameters, _how(asked, which)):
             say(line)
         return EXIT_PASS
-    record, ended = _carried_out(asked, with_parameters, which, plan, clock)
+    record, ended = _carried_out(asked, with_parameters, which, system, plan, clock)
     return conclude(held_to(record, limits), ended, history=asked.history, undecided_is_0=asked.undecided_is_0)
 
 
@@ -122,6 +128,20 @@ def _plan_of_cores(name: str) -> Plan:
         if plan == name:
             return plan
     raise UsageError(f"there is no plan {name!r} for cores; there are {', '.join(PLANS)}")
+
+
+def _system_of(name: str | None, scenarios: Sequence[Scenario]) -> SystemUnderTest | None:
+    """The system that is to be measured; None: OrderShop."""
+    if name is None:
+        return None
+    able = [each.name for each in catalog().values() if getattr(each, "takes_systems", False)]
+    unable = [each.name for each in scenarios if each.name not in able]
+    if unable:
+        raise UsageError(f"--system is for {', '.join(able)}, and not for {', '.join(unable)}")
+    try:
+        return system_named(name)
+    except NotStartedError as error:
+        raise UsageError(str(error)) from error
 
 
 def _without_own_server(scenarios: Sequence[Scenario]) -> list[Scenario]:
@@ -144,7 +164,12 @@ def _how(asked: Asked, which: ServerUrl | str) -> dict[str, str]:
 
 
 def _carried_out(
-    asked: Asked, scenarios: Sequence[Chosen], which: ServerUrl | str, plan: Plan, clock: Clock
+    asked: Asked,
+    scenarios: Sequence[Chosen],
+    which: ServerUrl | str,
+    system: SystemUnderTest | None,
+    plan: Plan,
+    clock: Clock,
 ) -> Ended:
     """The record of one scenario, or of all as a suite, and what ended it before its time."""
     label = scenarios[0][0].name if len(scenarios) == 1 else "suite"
@@ -166,6 +191,7 @@ def _carried_out(
                 driver=driver,
                 cores=asked.cores,
                 spin_share=asked.spin,
+                system=system,
             )
 
         def once_more(scenario: Scenario, parameters: msgspec.Struct, record: Record) -> Ended:

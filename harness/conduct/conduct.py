@@ -481,6 +481,7 @@ def conduct(
         environment={
             "host": describe_host(),
             "server": {},
+            **({} if stage.system is None else {"system": stage.system.name}),
             "instrument": {"cores_plan": stage.cores, "spin_share": stage.spin_share},
         },
         figures=[],

@@ -408,7 +408,7 @@ class Evidence:
         except KeyError as error:
             raise EvidenceError(f"{FILE}: {name} is missing") from error
         except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError) as error:
-            raise EvidenceError(f"{FILE}: cannot be read ({error})") from error
+            raise EvidenceError(f"{FILE}: {name} cannot be read ({error})") from error
 
 
 def _blocks(parts: Iterable[Int64s | Int32s]) -> Iterator[Int64s]:

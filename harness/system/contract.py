@@ -1,4 +1,9 @@
-"""What a target of the gate must keep to: tests that you inherit, and run with pytest on your own event store.
+"""What a system under test must keep to, and its smaller part, the target of a gate: tests that you inherit.
+
+    class TestMySystem(SystemContract):
+        @staticmethod
+        def system() -> SystemUnderTest:
+            return my_store.system
 
     class TestMyStore(TargetContract):
         @staticmethod
@@ -16,15 +21,22 @@ them twice and another never, and these tests cannot tell: the store's own have 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import hiredis
 import pytest
 import redis
 
+from harness.account.event_ids import sequences_of
 from harness.host.clock import SystemClock
+from harness.nemesis.targets import abilities_of
+from harness.server.dial import open_socket
 from harness.server.open import open_server
 from harness.server.server import Server
+from harness.system.port import Place, SystemUnderTest, Wanted
 from harness.system.target import OpenTarget
 
 COUNT = 25
@@ -130,3 +142,96 @@ def _sent_bytes(client: redis.Redis) -> int:
 def _needs(target: Any, method: str) -> None:
     if not hasattr(target, method):
         pytest.skip(f"this target has no {method}")
+
+
+class SystemContract:
+    """The tests of a whole system: its commands append events that its consumers handle; a subclass says which.
+
+    What is asked is what scenarios rely on: that each command appends one event, with its `event_id` in the entry;
+    that entries have an order; that consumers have each event's effect once, in order, also when one was killed in
+    the middle; and that nothing is left behind.
+    """
+
+    # So many events are appended before a consumer is killed, and after.
+    EVENTS = 40
+
+    @staticmethod
+    def system() -> SystemUnderTest:
+        """The system."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def place(self, tmp_path: Path) -> Iterator[Place]:
+        """An embedded server, empty, and a directory."""
+        with open_server("embedded", SystemClock(), durability="none") as server:
+            yield Place(server=server, directory=tmp_path, producer=7, wanted=Wanted())
+
+    def test_each_command_appends_its_event(self, place: Place) -> None:
+        """As many entries as commands, each with the event's ID, and with an order among them."""
+        system = self.system()
+        self._append(place, 0, self.EVENTS)
+        found = [(system.order(raw.decode()), system.event_id(fields)) for raw, fields in self._entries(place)]
+        assert len({order for order, _ in found}) == self.EVENTS
+        assert sorted(sequences_of(place.producer, [text for _, text in found])) == list(range(self.EVENTS))
+
+    def test_an_entry_tells_when_it_was_appended(self, place: Place) -> None:
+        """By the server's clock, to the second."""
+        system, clock = self.system(), SystemClock()
+        before_s = clock.epoch_s()
+        self._append(place, 0, 1)
+        [(raw, _)] = self._entries(place)
+        assert before_s - 1 <= system.epoch_s(raw.decode()) <= clock.epoch_s() + 1
+
+    def test_each_event_has_its_effect_once_and_in_order(self, place: Place) -> None:
+        """Effects come as the events did, entity by entity, and no event is left out."""
+        system = self.system()
+        with system.started(place) as running:
+            self._until(running.listens)
+            self._append(place, 0, self.EVENTS)
+            self._until(lambda: len(running.effects(0)) >= self.EVENTS)
+            seen = sequences_of(place.producer, running.effects(0)).tolist()
+        assert sorted(seen) == list(range(self.EVENTS))
+        for entity in range(0, self.EVENTS, system.events_an_entity):
+            own = [event for event in seen if entity <= event < entity + system.events_an_entity]
+            assert own == sorted(own)
+
+    def test_a_kill_loses_nothing_and_repeats_nothing(self, place: Place) -> None:
+        """A consumer that was killed, and comes back, goes on where it was."""
+        system = self.system()
+        with system.started(place) as running:
+            self._until(running.listens)
+            can = next(abilities_of(each) for each in running.targets if each.name == running.consumers[0])
+            self._append(place, 0, self.EVENTS)
+            can["kill"]()
+            assert not running.is_running(running.consumers[0])
+            self._append(place, self.EVENTS, self.EVENTS)
+            can["start"]()
+            self._until(lambda: len(running.effects(0)) >= 2 * self.EVENTS)
+            seen = sequences_of(place.producer, running.effects(0)).tolist()
+        assert sorted(seen) == list(range(2 * self.EVENTS))
+
+    def _entries(self, place: Place) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        with contextlib.closing(place.server.client()) as opened:
+            # redis-py's types allow text where this client answers bytes.
+            client: Any = opened
+            streams = [stream for stream in self.system().streams(place.server) if client.exists(stream)]
+            return [entry for stream in streams for entry in client.xrange(stream)]
+
+    def _append(self, place: Place, first: int, count: int) -> None:
+        source = self.system().source(place.server, "append", place.producer)
+        with open_socket(place.server.url, 10.0) as connection:
+            connection.sendall(source.pack(first, count))
+            reader, answers = hiredis.Reader(), list[object]()
+            while len(answers) < count:
+                reader.feed(connection.recv(1 << 16))
+                while (answer := reader.gets()) is not False:
+                    answers.append(answer)
+        assert not [answer for answer in answers if isinstance(answer, hiredis.ReplyError)]
+
+    @staticmethod
+    def _until(condition: Callable[[], bool]) -> None:
+        clock = SystemClock()
+        deadline_ns = clock.now_ns() + 20_000_000_000
+        while not condition():
+            assert clock.now_ns() < deadline_ns, "not within 20 s"
+            clock.sleep_ns(20_000_000)

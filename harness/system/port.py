@@ -23,8 +23,9 @@ from typing import Protocol
 from msgspec import Struct
 
 from harness.load.workload import Source
-from harness.nemesis.targets import Target
+from harness.nemesis.targets import Target as Breakable
 from harness.server.server import Server
+from harness.system.target import WholeTarget
 
 
 class NotStartedError(Exception):
@@ -75,7 +76,7 @@ class Running(Protocol):
     """Consumers at work."""
 
     @property
-    def targets(self) -> Sequence[Target]:
+    def targets(self) -> Sequence[Breakable]:
         """What can be broken; it grows when a consumer is added."""
         ...
 
@@ -134,6 +135,14 @@ class SystemUnderTest(Protocol):
     @property
     def events_an_entity(self) -> int:
         """So many events, one after the other, are about one entity, and in order."""
+        ...
+
+    def target(self, url: str) -> WholeTarget:
+        """The store as a client opens it, for what has no load: a gate, a replay. All of the server is its own.
+
+        Args:
+            url: of the server, with its password.
+        """
         ...
 
     def source(self, server: Server, operation: str, producer: int) -> Source:

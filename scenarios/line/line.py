@@ -20,6 +20,7 @@ from typing import Any, Self
 
 import numpy as np
 import redis
+from msgspec.structs import replace
 
 from harness.account.ledger import Ledger
 from harness.conduct.conduct import Findings, ScenarioError, Stage
@@ -42,7 +43,8 @@ from scenarios.line.evidence import LineFacts, Streams
 from scenarios.line.settings import LineSettings
 from scenarios.line.targets import address_behind, server_target
 from scenarios.ordershop_system import ORDERSHOP, RunningShop
-from scenarios.shop.shop import LEAD_NS, floor_before, producer_of, run_pump, server_for
+from scenarios.shop.shop import floor_before, producer_of, server_for
+from scenarios.under_load import LEAD_NS, run_pump
 
 # For so long effects are looked for after the last that was waited for.
 SETTLE_S = 0.5
@@ -253,7 +255,7 @@ class Line:
         errors: list[str] = []
         nemesis = Nemesis(
             self.targets,
-            plan,
+            [self._here(fault) for fault in plan],
             clock=self.stage.clock,
             origin_ns=self.origin_ns,
             history=findings.history,
@@ -284,6 +286,18 @@ class Line:
         if errors:
             raise ScenarioError(errors[0])
         self._note_cost_of_probes(asked_us)
+
+    def _here(self, fault: Fault) -> Fault:
+        """A fault of a plan on what this system calls its target; the plan calls the first consumer `crm`.
+
+        Raises:
+            ScenarioError: there is no such thing here.
+        """
+        first = self.running.consumers[0]
+        there = replace(fault, target=first) if fault.target == "crm" else fault
+        if there.target not in [target.name for target in self.targets]:
+            raise ScenarioError(f"the {self.system.name} has no {there.target} that can be broken")
+        return there
 
     def stop_load(self) -> None:
         """End the schedule now, from any thread; what was due by then is answered and accounted for."""

@@ -1,25 +1,21 @@
-"""What every scenario that loads the shop needs: a server, a producer's number, a drive that runs its schedule."""
+"""What every scenario that loads the shop needs: a server, a producer's number, the floor before it."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from harness.conduct.conduct import ScenarioError, Stage
-from harness.load.driver import Drive
 from harness.load.pacing import Pacer
-from harness.load.settings import PumpError, PumpResult
 from harness.measure.floor import FloorRequest
 from harness.server.open import open_server
 from harness.server.server import Durability, Server
 from ordershop.event_store import StoreError
 
 GROUP = "crm"
-# From "everybody is ready" to the first arrival.
-LEAD_NS = 200_000_000
 DURABILITY_IN_WORDS: dict[Durability, str] = {
     "everysec": "synced each second",
     "always": "synced before each answer",
@@ -76,38 +72,3 @@ def as_scenario_errors() -> Iterator[None]:
         yield
     except StoreError as error:
         raise ScenarioError(" ".join(str(error).split())) from error
-
-
-def run_pump(
-    stage: Stage,
-    pump: Drive,
-    origin_ns: int,
-    duration_ns: int,
-    show: Callable[[float], None],
-    keep: Callable[[PumpResult], None],
-) -> PumpResult:
-    """Let a pump run its schedule, showing how far it is.
-
-    Args:
-        keep: gets the result, also what there is of it when the run is interrupted.
-
-    Raises:
-        PumpError: it does not report.
-    """
-    try:
-        pump.begin(origin_ns)
-        # Its own bounds are the schedule and its drain; this one is for a pump that hangs.
-        deadline_ns = origin_ns + duration_ns + 120_000_000_000
-        while not pump.is_done():
-            now_ns = stage.clock.now_ns()
-            if now_ns > deadline_ns:
-                raise PumpError("the pump does not report")
-            show(min(1.0, max(0.0, (now_ns - origin_ns) / duration_ns)))
-            stage.clock.sleep_ns(50_000_000)
-        result = pump.result(5.0)
-    except KeyboardInterrupt:
-        pump.stop()
-        keep(pump.result(40.0))
-        raise
-    keep(result)
-    return result

@@ -11,7 +11,9 @@ from msgspec.structs import replace
 from harness.conduct.conduct import Findings, ParameterError, ScenarioError, parameters_of
 from harness.measure.timeline import FaultWindow, History, Reading
 from harness.record.run import Run, Status
-from scenarios.consumers import ConsumersParameters, Shares, all_worked, claimed_s, removed_clean, scenario
+from scenarios.consumers import ConsumersParameters, scenario
+from scenarios.operations.operator import removed_clean
+from scenarios.operations.shares import Shares, all_worked, claimed_s
 from scenarios.shop.counting_crm import handled_path
 from tests.lines import assert_declared, stage_in
 from tests.verdicts import judged, settled

@@ -11,8 +11,9 @@ from harness.conduct.conduct import Findings, ScenarioError, parameters_of
 from harness.measure.timeline import FaultWindow, History, Reading
 from harness.nemesis.plan import Fault
 from harness.record.run import Run, Status
-from scenarios.consumers import claimed_s
-from scenarios.crm_outage import OutageParameters, Way, in_hand, scenario
+from scenarios.crm_outage import OutageParameters, Way, scenario
+from scenarios.operations.shares import claimed_s
+from scenarios.outage.fault import in_hand
 from tests.lines import stage_in
 from tests.verdicts import judged, settled
 

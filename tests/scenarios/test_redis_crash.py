@@ -24,12 +24,12 @@ from scenarios.line.account import Accounted, applied_at_ns
 from scenarios.line.evidence import LineFacts
 from scenarios.redis_crash import (
     CrashParameters,
-    _PartOfFindings,
     gone_within,
     kept_applied,
     nothing_gone,
     scenario,
 )
+from scenarios.several_loads import FindingsOfOne
 from tests.lines import assert_declared, stage_in
 from tests.verdicts import judged, settled
 
@@ -120,7 +120,7 @@ def test_loads_follow_each_other_on_one_timeline() -> None:
     """What happens in the second load is on the run's timeline at the run's time, and in its own at its own."""
     whole = Findings("redis_crash")
     for durability, origin_ns in (("always", 1_000), ("none", 5_000)):
-        part = _PartOfFindings(whole, durability)
+        part = FindingsOfOne(whole, durability)
         part.origin_ns = origin_ns
         part.history.add(Reading(t_ns=1, name="lag.events", value=2.0, unit="events"))
         part.history.add(FaultWindow(name="kill", target="server", start_ns=2, end_ns=None))

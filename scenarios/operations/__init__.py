@@ -1,0 +1,1 @@
+"""What is done to the shop while it is under load: somebody works on its consumers, somebody trims its streams."""

@@ -1,0 +1,155 @@
+"""A trimmer goes over the streams again and again, while it is sampled how large they are."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import redis
+from msgspec import Struct
+
+from harness.conduct.conduct import Findings, ScenarioError
+from harness.measure.probes import Sample, Sampler
+from ordershop.event_store import EventStore, StoreError, UnavailableError, connect
+from ordershop.services.crm import SOURCES
+from ordershop.wire import is_unable
+from scenarios.line.line import Line
+
+Policy = Literal["acknowledged", "maxlen", "none"]
+
+
+class Trimming(Struct, frozen=True, kw_only=True):
+    """How streams are trimmed.
+
+    Attributes:
+        policy: what is trimmed: what every group has acknowledged, all beyond a length, or nothing.
+        every_s: from one round to the next.
+        keep: how many events stay in each stream although they are acknowledged.
+        maxlen: how many events stay in each stream, for the policy of that name.
+    """
+
+    policy: Policy
+    every_s: float
+    keep: int
+    maxlen: int
+
+
+class StreamSize:
+    """Probes how many entries some streams hold, and the bytes that they take on the server.
+
+    Args:
+        client: of the server.
+        streams: their names.
+    """
+
+    def __init__(self, client: Any, streams: list[str]) -> None:
+        self._client = client
+        self._streams = streams
+
+    def read(self) -> list[Sample]:
+        """`stream.length` and `stream.memory_bytes`, of all of them; nothing while the server is away."""
+        try:
+            with self._client.pipeline(transaction=False) as ask:
+                for stream in self._streams:
+                    ask.xlen(stream)
+                    ask.memory_usage(stream)
+                answers = ask.execute()
+        except redis.RedisError:
+            return []
+        return [
+            Sample("stream.length", float(sum(answers[::2])), "events"),
+            Sample("stream.memory_bytes", float(sum(size or 0 for size in answers[1::2])), "bytes"),
+        ]
+
+
+class Trimmer:
+    """Trims the streams that the consumer reads, again and again, in a thread.
+
+    Args:
+        chosen: how, and how often.
+        line: whose streams these are.
+
+    Attributes:
+        removed: how many entries it has removed.
+        rounds: how often it has been over all streams.
+        longest_ns: the longest of these rounds.
+    """
+
+    def __init__(self, chosen: Trimming, line: Line) -> None:
+        self._chosen = chosen
+        self._line = line
+        self._clock = line.stage.clock
+        self._stop = threading.Event()
+        self._error = ""
+        self.removed = 0
+        self.rounds = 0
+        self.longest_ns = 0
+
+    @contextlib.contextmanager
+    def trimming(self, findings: Findings) -> Iterator[None]:
+        """Trim, and sample how large the streams are; once more at the end."""
+        line = self._line
+        with contextlib.ExitStack() as stack:
+            client = stack.enter_context(contextlib.closing(connect(line.server.url, timeout_s=5.0)))
+            asking = stack.enter_context(contextlib.closing(line.server.client(timeout_s=0.5)))
+            size = StreamSize(asking, line.streams.names)
+            stack.enter_context(
+                Sampler(
+                    [size],
+                    clock=self._clock,
+                    origin_ns=line.origin_ns,
+                    history=findings.history,
+                    on_error=findings.probe_failed,
+                )
+            )
+            store = EventStore(client, line.server.namespace)
+            thread = threading.Thread(target=self._work, args=(store,), name="trimmer", daemon=True)
+            thread.start()
+            try:
+                yield
+            finally:
+                self._stop.set()
+                thread.join()
+
+    def conclude(self) -> None:
+        """Say what has gone wrong.
+
+        Raises:
+            ScenarioError: the server has refused to trim.
+        """
+        if self._error:
+            raise ScenarioError(f"the streams could not be trimmed: {self._error}")
+
+    def _work(self, store: EventStore) -> None:
+        try:
+            while not self._stop.wait(self._chosen.every_s):
+                self._trim(store)
+            self._trim(store)
+        except (StoreError, redis.RedisError) as error:
+            self._error = str(error)
+
+    def _trim(self, store: EventStore) -> None:
+        before_ns = self._clock.now_ns()
+        try:
+            self._go_over(store)
+        except UnavailableError:
+            return  # the server is away, as somebody at the web UI may have it; the next round comes
+        except redis.RedisError as error:
+            if is_unable(error):
+                return
+            raise
+        self.rounds += 1
+        self.longest_ns = max(self.longest_ns, self._clock.now_ns() - before_ns)
+
+    def _go_over(self, store: EventStore) -> None:
+        for topic, action in SOURCES:
+            if self._chosen.policy == "acknowledged":
+                self.removed += store.trim(topic, action, keep=self._chosen.keep)
+            elif self._chosen.policy == "maxlen":
+                # redis-py's types allow an awaitable here.
+                removed: Any = store.client.xtrim(
+                    store.keys.stream(topic, action), maxlen=self._chosen.maxlen, approximate=True
+                )
+                self.removed += removed

@@ -1,0 +1,68 @@
+"""The fault that was planned, as it was done, and what the broken consumer had in hand when it came."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from harness.check import checkers
+from harness.check.judge import TIMELINE, Checker
+from harness.conduct.conduct import Findings
+from harness.measure.probes import InHand, Sampler
+from harness.measure.timeline import FaultWindow, History
+from harness.record.run import Record, Verdict
+from scenarios.line.line import Line
+from scenarios.shop.shop import GROUP
+
+# In the group, the consumer that is broken; those beside it have others.
+CONSUMER = "1"
+# Longer than a look at what it has in hand takes.
+LOOK_NS = 200_000_000
+
+
+def planned_fault(history: History) -> FaultWindow | None:
+    """The fault of the plan, or None where it was not done."""
+    return next((fault for fault in history.faults if not fault.by_hand), None)
+
+
+@contextlib.contextmanager
+def watching_in_hand(line: Line, findings: Findings) -> Iterator[None]:
+    """Sample what the consumer that is broken has in hand."""
+    streams = line.streams.names
+    with (
+        contextlib.closing(line.server.client(timeout_s=0.5)) as client,
+        Sampler(
+            [InHand(client, streams, GROUP, lambda: [CONSUMER])],
+            clock=line.stage.clock,
+            origin_ns=line.origin_ns,
+            history=findings.history,
+            on_error=findings.probe_failed,
+        ),
+    ):
+        yield
+
+
+def in_hand_checker() -> Checker:
+    """What finds whether the consumer that was killed had events in hand."""
+    name = "crm_outage.hit_in_batch"
+
+    def check(record: Record) -> Verdict:
+        fault = planned_fault(record.history)
+        return checkers.hit_in_batch(name, None if fault is None else in_hand(record.history, fault))
+
+    return Checker(name, check, reads=(TIMELINE,))
+
+
+def in_hand(history: History, fault: FaultWindow) -> float | None:
+    """How many events the consumer had in hand when it was killed; None where nobody looked.
+
+    The dead one gets no more, and others may claim what it had: it is the most that was seen while it was away.
+    """
+    end_ns = fault.end_ns or fault.start_ns
+    pending = [
+        r.value
+        for r in history.readings("consumer.pending", consumer=CONSUMER)
+        # The first look after the fault may have begun before it.
+        if r.value is not None and fault.start_ns + LOOK_NS <= r.t_ns <= end_ns
+    ]
+    return max(pending, default=None)
