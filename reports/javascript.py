@@ -57,6 +57,7 @@ def _bundle(directory: Path | None) -> str:
     return script
 
 
+@functools.cache
 def _made() -> str:
     script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     # Neither is in today's bundle; in a string of a later one, the escapes mean the same.

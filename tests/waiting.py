@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-DEADLINE_S = 15.0
+DEADLINE_S = 60.0
 
 
 def until(condition: Callable[[], object], what: str, within_s: float = DEADLINE_S) -> None:

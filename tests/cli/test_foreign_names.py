@@ -149,7 +149,7 @@ def test_the_web_ui_among_packages_of_our_names(theirs: Path) -> None:
         subprocess.Popen(command, cwd=theirs, stdout=log, stderr=log, env=environment) as web,
     ):
         try:
-            until(lambda: web.poll() is not None or _page(port), "the form", 30)
+            until(lambda: web.poll() is not None or _page(port), "the form", 90)
             assert "shopbench" in _page(port), (theirs / "log").read_text()
         finally:
             web.terminate()
