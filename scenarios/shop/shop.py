@@ -16,13 +16,7 @@ from harness.server.server import Durability, Server
 from ordershop.event_store import StoreError
 
 GROUP = "crm"
-DURABILITY_IN_WORDS: dict[Durability, str] = {
-    "everysec": "synced each second",
-    "always": "synced before each answer",
-    "none": "kept in memory only",
-}
-
-
+# What each promises; a server at a URL has one of its own.
 DURABILITY_LABELS = {
     "always": "synced before each answer",
     "everysec": "synced each second",
@@ -36,7 +30,7 @@ def durability_in_words(durability: Durability, server: Mapping[str, Any]) -> st
     directory = server.get("data_directory")
     if durability != "none" and isinstance(directory, Mapping) and directory.get("is_synced") is False:
         return f"with appendfsync {durability} on {directory['file_system']}, where nothing is synced,"
-    return DURABILITY_IN_WORDS[durability]
+    return DURABILITY_LABELS[durability]
 
 
 def producer_of(stage: Stage) -> int:
