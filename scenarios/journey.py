@@ -36,12 +36,12 @@ from msgspec.structs import replace
 
 from harness.check import checkers as checking
 from harness.check.figures import figure_names
-from harness.conduct.conduct import PUMPED, PUMPED_PART, Findings, ScenarioError, Stage, answered, total_of
+from harness.conduct.conduct import PUMPED, PUMPED_PART, Findings, ScenarioError, Stage, answered
 from harness.load.driver import Drive, Journeys
 from harness.load.pacing import Pacer, Shape, shaped
 from harness.load.settings import PumpResult
 from harness.locust.locustfile import locustfile
-from harness.measure.hlog import LatencyLog
+from harness.measure.hlog import LatencyLog, total_of
 from harness.measure.probes import GroupLag, HostLoad, Probe, Sampler
 from harness.measure.server_events import server_probes
 from ordershop.event_store import EventStore, connect

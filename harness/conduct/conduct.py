@@ -38,7 +38,8 @@ from harness.load.settings import SPIN_SHARE, PumpError, PumpResult
 from harness.measure.curves import add_curve, readings_of
 from harness.measure.floor import COLUMNS, Floor
 from harness.measure.histogram import Histogram
-from harness.measure.hlog import LatencyLog
+from harness.measure.hlog import LatencyLog, total_of
+from harness.measure.outcomes import Counts
 from harness.measure.recorder import KINDS, READING_LAG, Interval, SlowOperation
 from harness.measure.timeline import History
 from harness.nemesis.nemesis import Nemesis
@@ -137,7 +138,7 @@ class Findings:
         self.cut_short = ""
         # What can be looked at, and done by hand, while the scenario runs; None where it has no such thing.
         self.origin_ns: int | None = None
-        self.progress: Callable[[], Any] | None = None
+        self.progress: Callable[[], Counts] | None = None
         self.account: Callable[[], Account] | None = None
         self.nemesis: Nemesis | None = None
 
@@ -288,14 +289,6 @@ def operations_below(log: LatencyLog, operation: str) -> list[str]:
     """The operations that are part of another, as `journey.browse` is of `journey`."""
     recorded = {tag.rpartition(".")[0] for tag in log.tags}
     return sorted(each for each in recorded if each.startswith(f"{operation}."))
-
-
-def total_of(log: LatencyLog, operation: str, kind: str) -> Histogram:
-    """All values of a kind of an operation and of those below it."""
-    whole = Histogram()
-    for each in (operation, *operations_below(log, operation)):
-        whole.add(log.total(f"{each}.{kind}"))
-    return whole
 
 
 class Scenario(Protocol):

@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping
 
 from harness.measure.histogram import Histogram
+from harness.measure.hlog import intervals_of, total_of
 from harness.measure.sample_size import enough_samples
 from harness.record.run import Record, Run
 from reports.charts import axes
@@ -21,7 +22,7 @@ from reports.charts.axes import Part
 from reports.charts.latency import heat_layer, percentile_rows
 from reports.charts.view import Chart, Row, Series, Table, flat_spec, lines
 from reports.findings import durability_words
-from reports.latencies import by_span, holes, intervals_of, operations, total_of
+from reports.latencies import by_span, holes, operations
 from reports.quantities import grouped, quantity
 
 _COLORS = {"always": "var(--c-2)", "everysec": "var(--c-1)", "none": "var(--c-3)", "given": "var(--c-4)"}

@@ -13,15 +13,7 @@ import pytest
 import report_runs
 
 from harness.check import checkers as checking
-from harness.conduct.conduct import (
-    Findings,
-    Interrupted,
-    Scenario,
-    ScenarioError,
-    Stage,
-    conduct,
-    conduct_suite,
-)
+from harness.conduct.conduct import Findings, Interrupted, Scenario, ScenarioError, Stage, conduct, conduct_suite
 from harness.conduct.repeating import measured_again, parts_behind
 from harness.host.clock import VirtualClock
 from harness.load.settings import PumpResult

