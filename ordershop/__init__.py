@@ -14,8 +14,8 @@ Commands travel over HTTP, queries over RESP, straight from Redis:
                                          +--HTTP--> mail
 
 Five entities (`entities.py`), an event for each that is created, updated or deleted (`events.py`), one write
-path (`append.lua`, called by `event_store.py`), a cache that the same step writes (`entity_cache.py`), and
-consumer groups that lose nothing (`subscription.py`).
+path (`append.lua`, called by `event_store.py`, and by `async_store.py` in services), a cache that the same step
+writes (`entity_cache.py`), and consumer groups that lose nothing (`subscription/`).
 
 Nothing here knows that it is measured.
 """

@@ -12,32 +12,30 @@ What is wrong with a command is said in one line, with exit code 2.
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import os
-import signal
 import socket
 import sys
 import tempfile
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Annotated
 
 import msgspec
 import redis
 import typer
 
-from ordershop.control import Control, ControlError, Reply, Request, Row, ask
+from ordershop.control import Control, ControlError, Reply, Request, ask
 from ordershop.embedded import redis_service, wait_for_redis
 from ordershop.entities import ENTITIES, Topic
 from ordershop.event_store import EventStore, StoreError, connect
 from ordershop.events import EventId
+from ordershop.foreground import Log, Shop, until_told
 from ordershop.server.url import ServerUrl, UrlError, address_given, without_secrets
 from ordershop.shop import shop_ports, shop_services, url_of
-from ordershop.supervisor import STORE_VARIABLE, State, Supervisor, SupervisorError, answers_health, free_port
+from ordershop.supervisor import STORE_VARIABLE, Supervisor, SupervisorError, answers_health, free_port
 
 app = typer.Typer(
     help="A shop that appends events to Redis Streams.",
@@ -58,13 +56,6 @@ POLL_S = 0.2
 CLICK_ERROR: type[Exception] = typer.BadParameter.__bases__[0].__bases__[0]
 
 
-class Topology(StrEnum):
-    """How the services run."""
-
-    PROCESSES = "processes"
-    ONE_PROCESS = "one-process"
-
-
 class Host(StrEnum):
     """Where the gateway listens."""
 
@@ -74,126 +65,6 @@ class Host(StrEnum):
 
 class UsageError(Exception):
     """What is wrong with a command, in one line."""
-
-
-class Services(Protocol):
-    """Services that run: a `Supervisor`'s, or those of `OneProcess`."""
-
-    @property
-    def names(self) -> list[str]:
-        """The services, in the order of their start."""
-        ...
-
-    def state(self, name: str) -> State:
-        """What a service is doing."""
-        ...
-
-    def pid(self, name: str) -> int | None:
-        """The process id of a service that runs, else None."""
-        ...
-
-    def stop(self, name: str) -> None:
-        """Stop a service."""
-        ...
-
-    def start_again(self, name: str) -> object:
-        """Start a service that was stopped."""
-        ...
-
-
-class Log:
-    """One readable log: time, service, what it says.
-
-    Args:
-        now: the time of a line.
-    """
-
-    def __init__(self, now: Callable[[], datetime] = datetime.now) -> None:
-        self._now = now
-        self._lock = threading.Lock()
-
-    def __call__(self, name: str, line: str) -> None:
-        """Write a line; called from several threads."""
-        text = line.removeprefix(f"{name}: ")
-        with self._lock, contextlib.suppress(BrokenPipeError):
-            sys.stdout.write(f"{self._now():%H:%M:%S.%f}"[:-3] + f" {name:<9} | {text}\n")
-            sys.stdout.flush()
-
-
-class _Handler(logging.Handler):
-    """What the services in this process log, as lines of the same log."""
-
-    def __init__(self, log: Log) -> None:
-        super().__init__()
-        self._log = log
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._log("services", self.format(record))
-
-
-class Shop:
-    """A shop that runs in the foreground, and what may be asked of it.
-
-    Args:
-        redis: the supervisor of Redis; of nothing where Redis is somebody else's.
-        services: those that the shop consists of.
-        ports: of the services.
-        server: the address of Redis.
-    """
-
-    def __init__(
-        self, redis: Supervisor, services: Services, ports: dict[str, int], server: ServerUrl, namespace: str
-    ) -> None:
-        self._redis = redis
-        self._services = services
-        self._ports = ports
-        self._server = server
-        self._namespace = namespace
-        self.is_down = False
-        self._seen: dict[str, str] = {}
-
-    def answer(self, request: Request) -> Reply:
-        """Do what is asked."""
-        try:
-            match request.command:
-                case "stop":
-                    self._owner(request.name).stop(request.name)
-                case "start":
-                    self._owner(request.name).start_again(request.name)
-                    if request.name == "redis":
-                        wait_for_redis(self._redis, self._ports["redis"])
-                case "down":
-                    self.is_down = True
-                case "status":
-                    pass
-                case _:
-                    return Reply(error=f"not understood: {request.command!r}")
-        except SupervisorError as error:
-            return Reply(error=str(error))
-        # Unmasked, for `ordershop replay` connects with it; the socket is this user's alone.
-        return Reply(self.rows(), self._server.unmasked, self._namespace)
-
-    def rows(self) -> list[Row]:
-        """What every service is doing."""
-        rows = []
-        for name in [*self._redis.names, *self._services.names]:
-            port = self._ports.get(name)
-            url = str(self._server) if name == "redis" else url_of(port) if port else None
-            owner = self._owner(name)
-            rows.append(Row(name, owner.state(name), owner.pid(name), url))
-        return rows
-
-    def changes(self) -> list[str]:
-        """What has become of services since the last call, without having been told to."""
-        said = []
-        for row in self.rows():
-            if row.state == "failed" and self._seen.get(row.name) != "failed":
-                said.append(f"{row.name} has ended by itself; `ordershop start {row.name}` starts it again")
-            self._seen[row.name] = row.state
-        return said
-
-    def _owner(self, name: str) -> Services:
-        return self._redis if name in self._redis.names else self._services
 
 
 @app.command()
@@ -207,9 +78,6 @@ def up(
         ),
     ] = None,
     server_file: ServerFileOption = None,
-    topology: Annotated[
-        Topology, typer.Option(help="Run each service as a process, or all in one process.")
-    ] = Topology.PROCESSES,
     state: Annotated[
         Path | None, typer.Option(help="Directory in which Redis, mail and CRM keep their data.")
     ] = None,
@@ -220,7 +88,7 @@ def up(
 ) -> None:
     """Start the shop in the foreground; Ctrl-C ends it."""
     log = Log()
-    with _until_told(), contextlib.ExitStack() as stack:
+    with until_told(), contextlib.ExitStack() as stack:
         _check_port(port)
         control = stack.enter_context(Control(port))
         ports = shop_ports(port)
@@ -230,7 +98,8 @@ def up(
         url = _server_url(
             _named(server, server_file) or "embedded", own_redis, ports, directory, state is not None
         )
-        services = _start(topology, url, ports, namespace, state, host, log, stack)
+        services = stack.enter_context(Supervisor(on_line=log))
+        services.start_all(shop_services(url, ports, namespace=namespace, state=state, host=host))
         if not answers_health(port, timeout_s=3.0):
             raise UsageError(f"the shop has started, but is not well: see {url_of(port)}/health")
         shop = Shop(own_redis, services, ports, url, namespace)
@@ -240,25 +109,6 @@ def up(
             for line in shop.changes():
                 log("shop", line)
         stack.callback(log, "shop", "down")
-
-
-@contextlib.contextmanager
-def _until_told() -> Iterator[None]:
-    """Go on until Ctrl-C, SIGTERM or the terminal's end; what is inside then ends in order."""
-    told_by = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-    def end(*_: object) -> None:
-        for number in told_by:
-            signal.signal(number, signal.SIG_IGN)  # once is enough
-        raise KeyboardInterrupt
-
-    before = [signal.signal(number, end) for number in told_by]
-    try:
-        with contextlib.suppress(KeyboardInterrupt):
-            yield
-    finally:
-        for number, handler in zip(told_by, before, strict=True):
-            signal.signal(number, handler)
 
 
 def _check_port(port: int) -> None:
@@ -306,29 +156,6 @@ def _server_url(
     program = "" if server == "embedded" else server
     supervisor.start(redis_service(ports["redis"], directory, program=program, appendonly=keep), wait=False)
     return ServerUrl(wait_for_redis(supervisor, ports["redis"]))
-
-
-def _start(
-    topology: Topology,
-    url: ServerUrl,
-    ports: dict[str, int],
-    namespace: str,
-    state: Path | None,
-    host: Host,
-    log: Log,
-    stack: contextlib.ExitStack,
-) -> Services:
-    if topology is Topology.PROCESSES:
-        supervisor = stack.enter_context(Supervisor(on_line=log))
-        supervisor.start_all(shop_services(url, ports, namespace=namespace, state=state, host=host))
-        return supervisor
-    from ordershop.one_process import OneProcess
-
-    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[_Handler(log)])
-    shop = OneProcess(url, ports, namespace=namespace, state=state, host=host)
-    stack.callback(shop.close)
-    shop.start_all()
-    return shop
 
 
 def _address(text: str) -> ServerUrl:

@@ -10,7 +10,7 @@ and loading a forgotten script included, ends after twice `timeout_s` and the pa
 before two seconds have gone by, it raises. A query of many pages has `PAGE_S` more for each page that came. An
 append is repeated with the same `event_id`, so it happens once; what a query repeats changes nothing.
 
-Commands and answers are the pure functions of `event_store.py` and `entity_cache.py`; only the sending differs.
+Commands and answers are the pure functions of `codec.py` and `entity_cache.py`; only the sending differs.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ from typing import Any, TypeVar
 from redis.exceptions import InvalidResponse
 
 from ordershop import entity_cache
-from ordershop.entities import ENTITIES, Customer, Entity, Order, Topic
-from ordershop.event_store import (
+from ordershop.codec import (
     APPEND_LUA,
     DEDUP_WINDOW_S,
     MOST_TRIMS,
@@ -34,19 +33,17 @@ from ordershop.event_store import (
     Expect,
     Mode,
     Reference,
-    StoreError,
-    UnavailableError,
     append_answer,
     append_arguments,
-    says_elsewhere,
-    says_unable,
     trim_answer,
     trim_arguments,
 )
-from ordershop.events import Action, Event, EventId, Keys
+from ordershop.entities import ENTITIES, Customer, Entity, Order, Topic
+from ordershop.events import Action, Event, EventId, Keys, StoreError
 from ordershop.resp import LostError, ReplyError, Resp
 from ordershop.server.tls import read_reply
 from ordershop.server.url import Address
+from ordershop.wire import UnavailableError, says_elsewhere, says_unable
 
 _Read = TypeVar("_Read")
 

@@ -21,7 +21,7 @@ from typing import Literal, NamedTuple, Self, get_args
 
 import msgspec
 
-from ordershop.entities import LIST_FIELD, Entity, Topic, topic_of
+from ordershop.entities import Entity, Topic, topic_of
 
 Action = Literal["created", "updated", "deleted"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
@@ -120,17 +120,6 @@ class Keys:
         """All streams of a topic, in the order of `ACTIONS`."""
         return [self.stream(topic, action) for action in ACTIONS]
 
-    def topic_and_action(self, stream: str) -> tuple[Topic, Action]:
-        """What a stream is about: the inverse of `stream`.
-
-        Raises:
-            ValueError: not a stream of this store.
-        """
-        match = re.fullmatch(r"events:\{(\w+)\}_(created|updated|deleted)", stream.removeprefix(self.namespace))
-        if not match or match[1] not in get_args(Topic):
-            raise ValueError(f"not a stream of the shop: {stream!r}")
-        return match[1], match[2]  # type: ignore[return-value]  # both were just compared with the literals
-
     def ids(self, topic: Topic) -> str:
         """The Set of the ids of a topic."""
         return f"{self.namespace}{{{topic}}}_ids"
@@ -138,14 +127,6 @@ class Keys:
     def entity(self, topic: Topic, entity_id: str) -> str:
         """The Hash of an entity's fields."""
         return f"{self.namespace}{{{topic}}}_entity:{entity_id}"
-
-    def entity_list(self, topic: Topic, entity_id: str) -> str:
-        """The List of an entity's list field.
-
-        Raises:
-            KeyError: the topic has none.
-        """
-        return f"{self.namespace}{{{topic}}}_{LIST_FIELD[topic]}:{entity_id}"
 
     def updates(self, topic: Topic) -> str:
         """The Hash that counts how often each entity was written again; its version is one more."""

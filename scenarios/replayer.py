@@ -6,9 +6,6 @@ the process get their turn, and so do Locust's heartbeats, for folding a page is
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 from locust.env import Environment
 
 from harness.locust.users import ActingUser, StepError, step
@@ -18,15 +15,6 @@ import gevent
 
 from ordershop.event_store import EventStore, connect
 from scenarios.replay import TOPIC
-
-
-class _PoliteStore(EventStore):
-    """An event store whose replay lets others take their turn after each page."""
-
-    def _merged(self, *what: Any) -> Iterator[Any]:
-        for page in super()._merged(*what):
-            yield page
-            gevent.sleep(0)
 
 
 class Replayer(ActingUser):
@@ -44,9 +32,9 @@ class Replayer(ActingUser):
         """Replay the topic."""
         journeys, clock = self.pool.journeys, self.pool.clock
         if self._store is None:
-            self._store = _PoliteStore(connect(journeys.host, timeout_s=60.0), journeys.given["namespace"])
+            self._store = EventStore(connect(journeys.host, timeout_s=60.0), journeys.given["namespace"])
         before_ns = clock.now_ns()
-        found = len(self._store.replay(TOPIC))
+        found = len(self._store.replay(TOPIC, after_page=lambda: gevent.sleep(0)))
         self.environment.events.request.fire(
             request_type="RESP",
             name="replay",

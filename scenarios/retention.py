@@ -54,8 +54,9 @@ from harness.measure.probes import Sample, Sampler
 from harness.measure.timeline import History, Mark
 from harness.nemesis.plan import Fault
 from harness.record.run import Verdict
-from ordershop.event_store import EventStore, StoreError, UnavailableError, connect, is_unable
+from ordershop.event_store import EventStore, StoreError, UnavailableError, connect
 from ordershop.services.crm import SOURCES
+from ordershop.wire import is_unable
 from scenarios.commands import CONSUMERS, PRODUCERS
 from scenarios.line.account import ACCOUNT, add_account, add_lag, add_line_arrival, caught_up_ns
 from scenarios.line.line import Delivery, Line, LineSettings

@@ -1,6 +1,7 @@
-"""`shopbench` in processes that are forked from one that has imported all of it: each start saves a second of CPU.
+"""Our commands in processes that are forked from one that has imported all of them, which saves a second each.
 
     ended = shopbench("run", "append", "--profile", "smoke", cwd=tmp_path)
+    ended = ordershop("status", "--port", "5000")
     ended.code, ended.out, ended.err
 
 Each worker of the tests has one such process, which does nothing but fork. What is forked has its own directory,
@@ -41,25 +42,21 @@ class Forks:
             stdout=subprocess.PIPE,
         )
 
-    def run(
-        self, arguments: tuple[str, ...], cwd: Path, environment: Mapping[str, str], timeout_s: float
-    ) -> Ended:
-        """Run `shopbench` to its end.
+    def run(self, command: tuple[str, ...], cwd: Path, environment: Mapping[str, str], timeout_s: float) -> Ended:
+        """Run a command to its end.
 
         Raises:
             AssertionError: it does not end in time; it was killed.
         """
         with tempfile.TemporaryDirectory(prefix="forked-") as name:
             out, err = Path(name) / "out", Path(name) / "err"
-            asked = {"arguments": arguments, "cwd": str(cwd), "environment": dict(environment)}
+            asked = {"command": command, "cwd": str(cwd), "environment": dict(environment)}
             pid = self._ask({**asked, "out": str(out), "err": str(err)})
             code = self._answer(timeout_s)
             if code is None:
                 os.kill(pid, signal.SIGKILL)
                 self._answer(60)
-                raise AssertionError(
-                    f"not within {timeout_s:g} s: {arguments}\n{out.read_text()}{err.read_text()}"
-                )
+                raise AssertionError(f"not within {timeout_s:g} s: {command}\n{out.read_text()}{err.read_text()}")
             return Ended(code, out.read_text(), err.read_text())
 
     def _ask(self, what: dict[str, Any]) -> int:
@@ -100,10 +97,26 @@ def shopbench(
         environment: variables that it has besides ours.
         timeout_s: how long it may take.
     """
+    return _forked(("shopbench", *arguments), cwd, environment, timeout_s)
+
+
+def ordershop(*arguments: str, timeout_s: float = 60) -> Ended:
+    """Run `ordershop` as a process and wait for its end.
+
+    Args:
+        arguments: of its command line.
+        timeout_s: how long it may take.
+    """
+    return _forked(("ordershop", *arguments), None, None, timeout_s)
+
+
+def _forked(
+    command: tuple[str, ...], cwd: Path | None, environment: Mapping[str, str] | None, timeout_s: float
+) -> Ended:
     if not _ONE:
         _ONE.append(Forks())
         atexit.register(_ONE[0].close)
-    return _ONE[0].run(arguments, cwd or Path.cwd(), {**os.environ, **(environment or {})}, timeout_s)
+    return _ONE[0].run(command, cwd or Path.cwd(), {**os.environ, **(environment or {})}, timeout_s)
 
 
 # The process itself ------------------------------------------------------------------------------------------
@@ -112,6 +125,7 @@ def shopbench(
 def serve() -> None:
     """Fork for each line that is read, until there are no more."""
     from harness.cli import shopbench as command
+    from ordershop import __main__ as shop
 
     # What a command imports as it goes is there once commands of each kind have gone.
     for words in (["list"], ["report", os.devnull], ["run", "append", "--dry-run"], ["--help"]):
@@ -129,7 +143,7 @@ def serve() -> None:
         asked = json.loads(line)
         pid = os.fork()
         if not pid:
-            _become(asked, command)
+            _become(asked, command if asked["command"][0] == "shopbench" else shop)
         print(pid, flush=True)  # noqa: T201 - the answer
         print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)  # noqa: T201
 
@@ -144,7 +158,7 @@ def _become(asked: dict[str, Any], command: Any) -> NoReturn:
         os.chdir(asked["cwd"])
         os.environ.clear()
         os.environ.update(asked["environment"])
-        sys.argv[1:] = asked["arguments"]
+        sys.argv[1:] = asked["command"][1:]
         command.main()
         code = 0
     except SystemExit as error:

@@ -12,14 +12,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from harness.host.child import Channel
 from harness.host.clock import Clock, VirtualClock
 from harness.load.pacing import Pacer
 from harness.load.settings import PumpError, PumpResult, PumpSettings
 from harness.load.workload import StampedCommand, placeholder
+from harness.locust.shares import FOLDS, as_one
 from harness.locust.worker import DONE, PREPARE, READY, TICK, Portion, encoded, settings_of
 from harness.measure.outcomes import OK
+from harness.measure.recorder import SlowOperation
 from tests.visitors import Leaping
 
 SECOND_NS = 1_000_000_000
@@ -103,6 +106,28 @@ def _all_ok(arrivals: int) -> PumpResult:
         cpu_share=0.0,
         wall_ns=1,
     )
+
+
+def folds_main(channel: Channel) -> None:
+    """The fields that are put together of several results, and what becomes of three."""
+    parts = [
+        replace(
+            _all_ok(10 * number),
+            reconnects=number,
+            wall_ns=number,
+            errors={"ERR": 1} if number < 3 else {"ERR": 1, "OOM": 1},
+            away="LOADING" if number > 1 else "",
+            silent_since_s=2.5 if number == 2 else None,
+            answered_in_s=[1] * number,
+            slowest=[SlowOperation(operation="append", due_ns=0, response_ns=10 * number)],
+            told={"order": "paid" if number == 3 else "new"} | ({"cart": "new"} if number == 1 else {}),
+        )
+        for number in (1, 2, 3)
+    ]
+    whole = as_one(parts)
+    names = ("arrivals", "reconnects", "wall_ns", "errors", "away", "silent_since_s", "answered_in_s", "told")
+    found = {name: getattr(whole, name) for name in names}
+    channel.send((list(FOLDS), {**found, "slowest": [each.response_ns for each in whole.slowest]}))
 
 
 def unready_main(channel: Channel, pacer: Pacer) -> None:

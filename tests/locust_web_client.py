@@ -6,6 +6,7 @@ python -m tests.locust_web_client DIRECTORY        {"check": "as expected", "ano
 from __future__ import annotations
 
 import json
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -101,7 +102,11 @@ class Asked:
 def the_page_has_our_script_and_tabs(asked: Asked) -> None:
     """Locust's page gets the script, the tabs and the links, and does not ask for a host."""
     page = asked.get("/").text
-    assert '<script src="./shopbench/live.js"></script></body>' in page
+    assert '<link rel="stylesheet" href="./shopbench/live.css"><script src="./shopbench/quantities.js">' in page
+    assert (
+        '<script src="./shopbench/live.js"></script><script src="./shopbench/locust_page.js"></script></body>'
+        in page
+    )
     assert '"title": "Consumer lag"' in page
     assert '"href": "./shopbench/report"' in page
     assert '"missing_host_warning": false' in page
@@ -111,12 +116,13 @@ def the_page_has_our_script_and_tabs(asked: Asked) -> None:
 
 @check
 def static_parts_are_served(asked: Asked) -> None:
-    """The page of our own, its script and its style come with the package."""
+    """The page of our own, its scripts and its style come with the package; so do those that Locust's page has."""
+    scripts = ["/" + path for path in re.findall(r'<script src="\./(shopbench/\w+\.js)">', asked.get("/").text)]
+    assert len(scripts) == 9
     for path, kind, part in [
         ("/shopbench/", "text/html", b'data-view="shopbench-lag"'),
-        ("/shopbench/quantities.js", "application/javascript", b"use strict"),
-        ("/shopbench/live.js", "application/javascript", b"use strict"),
         ("/shopbench/live.css", "text/css", b".shopbench"),
+        *((script, "application/javascript", b"use strict") for script in scripts),
     ]:
         answer = asked.get(path)
         assert (answer.status_code, answer.mimetype) == (200, kind), (path, answer.mimetype)
@@ -167,7 +173,11 @@ def faults_by_hand(asked: Asked) -> None:
 def orders_that_cannot_be(asked: Asked) -> None:
     """JSON of the right shape, from here: everything else is refused, and nothing is done."""
     with asked.run_with_faults() as done:
-        assert asked.fault({"action": "explode"})[0] == 400
+        for action in ("explode", "poison", "kill_in_batch"):
+            assert asked.fault({"action": action}) == (
+                400,
+                f"{action!r} cannot be done to crm by hand; there is stop, kill, freeze, start",
+            )
         assert asked.fault({"action": "kill", "force": True})[0] == 400
         assert asked.fault(["kill"])[0] == 400
         assert asked.fault({"action": "kill", "target": "mail"}) == (

@@ -17,11 +17,17 @@ DEADLINE_S = 15.0
 
 
 def until(condition: Callable[[], object], what: str, within_s: float = DEADLINE_S) -> None:
-    """Wait until a condition holds; fail with `what` when it does not in time."""
+    """Wait until a condition holds; fail with `what` when it does not in time.
+
+    What takes long to look at is looked at less often, so that looking leaves the cores to what is waited for.
+    """
     deadline = time.monotonic() + within_s
+    before = time.monotonic()
     while not condition():
-        assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}"
-        time.sleep(0.002)
+        now = time.monotonic()
+        assert now < deadline, f"not within {within_s:g} s: {what}"
+        time.sleep(min(max(0.002, 5 * (now - before)), 0.1))
+        before = time.monotonic()
 
 
 def in_threads(count: int, work: Callable[[int], None]) -> None:

@@ -1,4 +1,4 @@
-"""The command line: `shopbench run | list | report | compare | index | web | gate | history | selfcheck`.
+"""The command line: `shopbench run | list | report | compare | index | web | gate | history | ...`.
 
     shopbench run                        every scenario, on an embedded server, then a report
     shopbench run append --server redis://127.0.0.1:6379/15 --param rate_per_s=5000
@@ -11,7 +11,7 @@
     shopbench doctor --server URL        what does that server allow, and what would a run there lack?
     shopbench selfcheck                  does the instrument tell the truth on this machine?
     shopbench history runs.jsonl append  the figures of many runs, as CSV
-    shopbench selfcheck --gate           how often is the gate wrong?
+    shopbench gate-errors                how often is the gate wrong?
 
 Each command is a file of this package. Exit codes:
 
@@ -36,6 +36,7 @@ from harness.check.checkers import EXIT_INVALID, EXIT_USAGE
 from harness.cli.compare import compare_command
 from harness.cli.doctor import UnfitError, doctor_command
 from harness.cli.gate import gate_command
+from harness.cli.gate_errors import gate_errors_command
 from harness.cli.history import history_command
 from harness.cli.index import index_command
 from harness.cli.list import list_command
@@ -56,6 +57,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "run": run_command,
     "history": history_command,
     "gate": gate_command,
+    "gate-errors": gate_errors_command,
     "selfcheck": selfcheck_command,
     "doctor": doctor_command,
     "list": list_command,
@@ -96,6 +98,8 @@ def common(
 def main() -> None:
     """Run the command line; bad input gets one line and exit code 2."""
     heed_ctrl_c()
+    if sys.argv[1:2] == ["selfcheck"] and "--gate" in sys.argv:
+        _fail("selfcheck --gate is a command of its own now: shopbench gate-errors, with the same options")
     try:
         code = app(standalone_mode=False)
     except _ClickError as error:

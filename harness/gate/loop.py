@@ -1,6 +1,6 @@
 """`shopbench gate`: rounds until the gate can tell, then a record like that of any other run.
 
-    rounds.measure(0), (1), ...  --ratios-->  gating.decide at planned shares of the time  --> pass, fail: the end
+    rounds.measure(0), (1), ...  --ratios-->  decide at planned shares of the time  --> pass, fail: the end
                                                                                           --> neither: more rounds
 
 When to look is planned before the first round, as shares of the gate's time, and each look has its part of the
@@ -23,9 +23,21 @@ from msgspec import Struct
 
 from harness.check.figures import figure_names
 from harness.conduct.conduct import Findings, ScenarioError, Stage
-from harness.gate import decision as gating
-from harness.gate.decision import Decision, Finding, Size, Spending
-from harness.gate.rounds import CONTROLS, SIDES, Round, Side, SideError
+from harness.gate.controls import CONTROLS
+from harness.gate.decision import (
+    ALPHA,
+    Decision,
+    Finding,
+    Size,
+    Spending,
+    control_verdict,
+    decide,
+    is_look,
+    percent,
+    verdict,
+)
+from harness.gate.rounds import Round
+from harness.gate.side import SIDES, Side, SideError
 from harness.host.clock import Clock
 from harness.record.run import Verdict
 
@@ -142,7 +154,7 @@ def conduct_rounds(
         is_last = elapsed_s + max(each.took_s for each in rounds[-3:]) > limit_s
         share = 1.0 if is_last else min(elapsed_s / limit_s, 1.0)
         progress(min(share, 1.0), f"round {len(rounds)}")
-        if not is_last and not gating.is_look(len(rounds), share, looked_at, len(counted)):
+        if not is_last and not is_look(len(rounds), share, looked_at, len(counted)):
             continue
         looks.append(len(rounds))
         spent.append(share - looked_at)
@@ -176,7 +188,7 @@ def judged(
     rounds: Sequence[Round], metrics: Sequence[str], relevant: Mapping[str, float], spending: Spending
 ) -> Decision:
     """What rounds say at a look."""
-    return gating.decide(
+    return decide(
         {metric: [each.ratios[metric] for each in rounds] for metric in metrics},
         {metric: size_of(metric, relevant) for metric in metrics},
         {
@@ -258,13 +270,13 @@ def tell(gated: Gated, chosen: GateParameters, findings: Findings) -> None:
         smallest = None if finding.smallest is None else 1 + finding.smallest
         findings.figure(f"{finding.metric}.smallest_seen", smallest, "×")
         if not few:
-            findings.verdicts.append(gating.verdict(finding, size, decision.outcome))
+            findings.verdicts.append(verdict(finding, size, decision.outcome))
     if not decision.findings:
         findings.verdicts.append(Verdict(name="gate.metrics", status="UNKNOWN", detail="no metric was measured"))
     if few:
         findings.verdicts.append(Verdict(name="gate.rounds", status="UNKNOWN", detail=few))
     else:
-        findings.verdicts += [gating.control_verdict(control) for control in decision.controls]
+        findings.verdicts += [control_verdict(control) for control in decision.controls]
     findings.figure("rounds", len(gated.rounds), "1")
     findings.figure("looks", len(gated.looks), "1")
     background = background_of(gated.rounds)
@@ -337,7 +349,7 @@ def too_few(gated: Gated) -> str:
         return ""
     if any(f.low is not None or f.status != "UNKNOWN" for f in findings):
         return ""
-    needed = math.ceil(math.log2(max(1, len(decision.findings)) / gating.ALPHA)) + 1
+    needed = math.ceil(math.log2(max(1, len(decision.findings)) / ALPHA)) + 1
     each_s = sum(each.took_s for each in gated.rounds) / len(gated.rounds)
     # A part of the rounds is looked at early, and some more make it likely that something is seen.
     minutes = max(1, math.ceil(2 * needed * each_s / 60))
@@ -367,6 +379,4 @@ def _bounds(found: Sequence[Finding]) -> str:
 def _seen(finding: Finding) -> str:
     if finding.smallest is None:
         return "too few rounds"
-    return (
-        f"{gating.percent(finding.ratio - 1)}; a slowdown of {gating.percent(finding.smallest)} would have shown"
-    )
+    return f"{percent(finding.ratio - 1)}; a slowdown of {percent(finding.smallest)} would have shown"

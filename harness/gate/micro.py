@@ -25,18 +25,10 @@ from typing import Any
 
 import msgspec
 
-from harness.gate.rounds import (
-    CONTROLS,
-    SIDES,
-    Controls,
-    Measure,
-    Round,
-    Side,
-    SideError,
-    compared,
-    order_of,
-    overlay,
-)
+from harness.gate.controls import CONTROLS, Controls
+from harness.gate.metrics import compared
+from harness.gate.rounds import Measure, Round, order_of, overlay
+from harness.gate.side import SIDES, Side, SideError
 from harness.host.clock import Clock
 from harness.host.cores import core_of, on_core
 from harness.server.open import open_server

@@ -34,8 +34,10 @@ import msgspec
 from harness.conduct.conduct import ParameterError, Stage
 from harness.gate import revisions
 from harness.gate.loop import Bench, Gate, GateParameters, size_of
+from harness.gate.metrics import METRICS
 from harness.gate.micro import MicroRounds
-from harness.gate.rounds import METRICS, Measure, Rounds, Side
+from harness.gate.rounds import Measure, Rounds
+from harness.gate.side import Side
 from harness.host.cores import Cores
 from harness.server.server import Durability
 

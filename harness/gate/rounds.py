@@ -12,11 +12,6 @@
     background what a side goes on with while others have their turn: on one core it slows them, too, and draws the
                ratio towards 1. It is noted, as a share of the others' time, from CPU times read twice a round and
                from those that a side's process notes of itself between its turns
-    ratio      of a metric in a round, as a logarithm, candidate by baseline: neighbouring turns are a pair, and a
-               pair has the log ratio of their quantiles. Of p50 the round's is the median over its pairs: a burst
-               of the neighbours' spoils a pair, and not the round. Of p99 it is the mean, for code that stalls
-               only now and then spoils a pair, too, and must show. Either is steadier than the quantile over all
-               operations
 
 A round is one observation, however many operations are in it: where memory came to lie, which core a process woke
 up on and what the neighbours did is drawn anew with each round, and only with it. And because a coin decides which
@@ -34,33 +29,36 @@ import math
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import hiredis
 import msgspec
 import numpy as np
 import psutil
 
 from harness.arrays import Int64s
-from harness.gate.side import Between, Block, Opened, Operation, Ready, Refused, SideSettings
+from harness.gate.controls import Controls
+from harness.gate.metrics import METRICS, background_share, compared, measured
+from harness.gate.side import (
+    SIDES,
+    Between,
+    Block,
+    Opened,
+    Operation,
+    Ready,
+    Refused,
+    Side,
+    SideError,
+    SideSettings,
+)
 from harness.host.child import Child, ChildError
 from harness.host.clock import Clock
 from harness.host.cores import Cores, core_of, on_core
-from harness.server.dial import open_socket
 from harness.server.open import open_server
-from harness.server.server import Durability, Server, ServerError
+from harness.server.server import Durability, Server
 from harness.server.url import ServerUrl
-
-Side = Literal["baseline", "candidate"]
-SIDES: tuple[Side, Side] = ("baseline", "candidate")
 
 # How long a side may take to load, and for a block, before it counts as hanging.
 TIMEOUT_S = 60.0
-_PING = hiredis.pack_command(("PING",))
-
-
-class SideError(Exception):
-    """A side whose code cannot be measured; its text is one clear line."""
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -85,18 +83,6 @@ PARTS = (
     Part("append_many", 500, 8),
     Part("drain", 1_000, 8),
 )
-
-# A metric's name, the operation that it is of, and its quantile.
-METRICS: dict[str, tuple[str, float]] = {
-    "append.p50": ("append", 0.5),
-    "append.p99": ("append", 0.99),
-    "append_many.per_event": ("append_many", 0.5),
-    "find_one.p50": ("find_one", 0.5),
-    "replay.per_event": ("replay", 0.5),
-    "drain.per_event": ("drain", 0.5),
-}
-CONTROLS = ("control.ping", "control.python")
-_PINGS, _LOOPS, _LOOP = 12, 6, 2_000
 
 
 class Round(msgspec.Struct, frozen=True, kw_only=True):
@@ -169,130 +155,6 @@ def order_of(seed: int, number: int) -> tuple[Side, Side]:
     """The sides of a round, the one that takes the first place first."""
     first = first_of(seed, number)
     return (first, "candidate" if first == "baseline" else "baseline")
-
-
-def measured(
-    taken_ns: Mapping[Side, Mapping[str, Sequence[Int64s]]],
-) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
-    """The log ratio of each metric and control, and its value on the baseline and the candidate in nanoseconds.
-
-    Args:
-        taken_ns: of each side and operation, what each turn has taken; turns of both sides with one place are a
-        pair.
-    """
-    ratios, values_ns = {}, {}
-    wanted = {**METRICS, **{control: (control, 0.5) for control in CONTROLS}}
-    for metric, (operation, q) in wanted.items():
-        turns_ns = [taken_ns[side].get(operation, ()) for side in SIDES]
-        if not all(turns_ns):
-            continue
-        baseline, candidate = (float(np.quantile(np.concatenate(each), q)) for each in turns_ns)
-        values_ns[metric] = baseline, candidate
-        pairs = [
-            math.log(max(1.0, np.quantile(c, q)) / max(1.0, np.quantile(b, q)))
-            for b, c in zip(*turns_ns, strict=True)
-        ]
-        ratios[metric] = float(np.median(pairs) if q == 0.5 else np.mean(pairs))
-    return ratios, values_ns
-
-
-def compared(
-    baseline: Collection[str], candidate: Collection[str], names: Mapping[Side, str], wanted: Collection[str] = ()
-) -> list[str]:
-    """What both sides can do, and so what is compared; in the baseline's order.
-
-    Args:
-        baseline, candidate: what each can do.
-        names: what to call them in an error.
-        wanted: what is asked for; all of it where empty.
-
-    Raises:
-        SideError: the candidate cannot do something that is asked for and that the baseline can: left out in
-            silence it would be a slowdown without end that passes.
-    """
-    lost = [name for name in baseline if name not in candidate and (not wanted or name in wanted)]
-    if lost:
-        raise SideError(
-            f"{names['candidate']} has no {', '.join(lost)}, which {names['baseline']} has; "
-            "if you removed it on purpose, name the metrics that count"
-        )
-    return [name for name in baseline if name in candidate]
-
-
-def background_share(*, cpu_ns: float, between_ns: float, own_ns: float, whole_ns: float) -> float:
-    """Of the time in which others had their turn, the share in which a side was at work all the same, at least.
-
-    What its process has used between its turns that process knows. Of its server there is a lower bound: on one
-    core both together cannot have used more in the side's turns than these have lasted, and what is beyond that
-    fell into the others'.
-
-    Args:
-        cpu_ns: CPU time of the side's process and of its server; NaN where it could not be read.
-        between_ns: of that, what its process has used between its turns.
-        own_ns: how long its turns have lasted.
-        whole_ns: how long all turns have lasted, with the controls.
-    """
-    beyond_ns = cpu_ns - between_ns - own_ns
-    return (between_ns + (beyond_ns if beyond_ns > 0 else 0.0)) / max(1.0, whole_ns - own_ns)
-
-
-class Controls:
-    """Work that neither side's code can influence, done in this process.
-
-    Args:
-        url: of a server that only the control uses.
-        clock: that times it.
-
-    Raises:
-        ServerError: it does not answer.
-    """
-
-    def __init__(self, url: ServerUrl | str, clock: Clock) -> None:
-        self._now_ns = clock.now_ns
-        try:
-            self._socket = open_socket(url)
-        except OSError as error:
-            raise ServerError(f"the control's server does not answer ({error})") from error
-
-    def measure(self) -> dict[str, list[int]]:
-        """Nanoseconds of some PINGs and of some loops.
-
-        Raises:
-            ServerError: the server does not answer any more.
-        """
-        try:
-            pings = self._pings()
-        except OSError as error:
-            raise ServerError(f"the control's server does not answer any more ({error})") from error
-        # The first of each pays for the caches that the side before has used.
-        return {"control.ping": pings[1:], "control.python": self._loops()[1:]}
-
-    def _pings(self) -> list[int]:
-        now_ns, connection = self._now_ns, self._socket
-        pings = []
-        for _ in range(_PINGS):
-            before_ns = now_ns()
-            connection.sendall(_PING)
-            answer = connection.recv(64)
-            pings.append(now_ns() - before_ns)
-            if not answer:
-                raise ServerError("the control's server has ended")
-        return pings
-
-    def _loops(self) -> list[int]:
-        now_ns = self._now_ns
-        loops = []
-        for _ in range(_LOOPS):
-            before_ns = now_ns()
-            total = 0
-            for number in range(_LOOP):
-                total ^= number
-            loops.append(now_ns() - before_ns)
-        return loops
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._socket.close()
 
 
 def overlay(stack: contextlib.ExitStack, measure: Measure, side: Side) -> str:

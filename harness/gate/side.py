@@ -36,11 +36,17 @@ from harness.host.child import Channel, ChildError
 from harness.host.clock import Clock, SystemClock
 
 _OURS = __name__.partition(".")[0]
+Side = Literal["baseline", "candidate"]
+SIDES: tuple[Side, Side] = ("baseline", "candidate")
 Operation = Literal["append", "append_many", "replay", "drain", "find_one"]
 
 # What a target can do, by the method that does it. It may leave out all but `append`, without which
 # `harness.gate.rounds` refuses it.
 OPERATIONS: tuple[Operation, ...] = ("append", "append_many", "replay", "drain", "find_one")
+
+
+class SideError(Exception):
+    """A side whose code cannot be measured; its text is one clear line."""
 
 
 class SideSettings(msgspec.Struct, frozen=True):

@@ -99,6 +99,10 @@ def add_arguments(parser: Any, scenario: LoadScenario) -> None:
         include_in_web_ui=False,
         help="share of a core that the load of each worker may spend on waiting awake",
     )
+    _add_parameters(parser, scenario)
+
+
+def _add_parameters(parser: Any, scenario: LoadScenario) -> None:
     defaults = msgspec.to_builtins(parameters_of(scenario, "quick", {}))
     parameters = described(scenario.parameters)
     for name, flag in flags_of(scenario).items():

@@ -10,7 +10,7 @@ it stands for.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Self
 
 import msgspec
@@ -18,8 +18,10 @@ import numpy as np
 
 from harness.account.ledger import Account
 from harness.measure.histogram import Histogram
+from harness.nemesis.kind import FaultKind
 
 LEVELS = (0.5, 0.9, 0.99, 0.999, 0.9999, 1.0)
+HEAL = "start"
 # As many as a chart may have pixels.
 MOST_POINTS = 1_000
 
@@ -81,12 +83,34 @@ class Percentiles(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
-    """A fault; `end_s` is None while it is open."""
+    """A fault.
+
+    Attributes:
+        words: what its target is while it is open, such as "was killed".
+        end_s: None while it is open.
+    """
 
     name: str
     target: str
+    words: str
     start_s: float
     end_s: float | None
+
+
+class Button(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that can be done to a target by hand.
+
+    Attributes:
+        action: the name of a fault, or `HEAL`.
+        words: on the button; `meaning`: beside it.
+        heals: whether it ends what is open there; else it begins something.
+    """
+
+    target: str
+    action: str
+    words: str
+    meaning: str
+    heals: bool
 
 
 class Moment(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,7 +168,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         is_whole: forget what you have: this begins from the beginning.
         more: there is more already; ask again.
         now_s: after the run's origin; None before there is one.
-        can_break: whether faults can be done by hand.
+        can_break: whether faults can be done by hand, at this moment.
+        buttons: for these; they stay when that has ended.
         has_drained: None while that is open.
         seconds: percentiles of the seconds that are new, or have changed.
     """
@@ -154,6 +179,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     more: bool
     now_s: float | None = None
     can_break: bool = False
+    buttons: list[Button] = []
     has_drained: bool | None = None
     series: list[Series] = []
     seconds: list[Percentiles] = []
@@ -191,6 +217,37 @@ def standing(account: Account, counts: Progress | None, *, has_drained: bool | N
         dropped=None if counts is None else counts.dropped,
         unanswered=None if counts is None else counts.unanswered,
     )
+
+
+def buttons_of(faults: Mapping[str, Mapping[str, FaultKind]]) -> list[Button]:
+    """The buttons for what can be broken, target by target: what each kind of fault says, and one that heals.
+
+    Args:
+        faults: the kinds of each target.
+    """
+    buttons = []
+    for target, kinds in faults.items():
+        shown = target.upper()
+        pressed = [
+            Button(
+                target=target,
+                action=kind.name,
+                words=kind.button.format(target=shown),
+                meaning=kind.meaning,
+                heals=False,
+            )
+            for kind in kinds.values()
+            if kind.button
+        ]
+        healing = Button(
+            target=target,
+            action=HEAL,
+            words=f"Start {shown}",
+            meaning=f"heals the open fault: the {shown} is started again, or goes on",
+            heals=True,
+        )
+        buttons += [*pressed, healing] if pressed else []
+    return buttons
 
 
 def percentiles(operation: str, kind: str, t_s: float | None, histogram: Histogram) -> Percentiles:

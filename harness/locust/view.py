@@ -24,6 +24,7 @@ import numpy as np
 
 from harness.conduct.conduct import Findings
 from harness.locust.snapshot import (
+    Button,
     Cursor,
     Moment,
     Percentiles,
@@ -31,6 +32,7 @@ from harness.locust.snapshot import (
     Series,
     Snapshot,
     Window,
+    buttons_of,
     percentiles,
     standing,
     thinned,
@@ -38,6 +40,7 @@ from harness.locust.snapshot import (
 from harness.measure.histogram import Histogram, SparseHistogram
 from harness.measure.recorder import KINDS, Interval
 from harness.measure.timeline import FaultWindow, Mark, Reading
+from harness.nemesis.faults import fault_kinds
 
 # Of all readings; the server's and the host's are for the report.
 SHOWN = "lag."
@@ -120,6 +123,7 @@ class View:
         self._lines: dict[tuple[str, str], _Line] = {}
         self._faults: list[Window] = []
         self._marks: list[Moment] = []
+        self._buttons: list[Button] = []
         self._taken: dict[tuple[int, str], int] = {}
         self._seconds: dict[tuple[str, str, float], _Second] = {}
         self._totals: dict[tuple[str, str], Histogram] = {}
@@ -192,18 +196,14 @@ class View:
         account = None
         if findings.account is not None:
             account = standing(findings.account(), counts, has_drained=has_drained)
-        nemesis = findings.nemesis
-        opened = []
-        if nemesis is not None:
-            # Of one load of several it counts from that load's origin.
-            offset_ns = nemesis.origin_ns - (origin_ns if origin_ns is not None else nemesis.origin_ns)
-            opened = [_window(window, offset_ns) for window in nemesis.open_faults]
+        opened = self._open_faults(origin_ns)
         return Snapshot(
             next=str(Cursor(self.number, self._entries, changes)),
             is_whole=is_whole,
             more=self._is_behind or changes < self._changes or self._entries < len(findings.history.entries),
             now_s=None if origin_ns is None else (now_ns - origin_ns) / 1e9,
-            can_break=nemesis is not None,
+            can_break=findings.nemesis is not None,
+            buttons=self._buttons,
             has_drained=has_drained,
             series=self._series_since(since.entries),
             seconds=seconds,
@@ -213,6 +213,15 @@ class View:
             counts=counts,
             account=account,
         )
+
+    def _open_faults(self, origin_ns: int | None) -> list[Window]:
+        nemesis = self.findings.nemesis
+        if nemesis is None:
+            return []
+        self._buttons = buttons_of(nemesis.faults)
+        # Of one load of several it counts from that load's origin.
+        offset_ns = nemesis.origin_ns - (origin_ns if origin_ns is not None else nemesis.origin_ns)
+        return [_window(window, offset_ns) for window in nemesis.open_faults]
 
     def _has_drained(self) -> bool | None:
         """What the scenario has concluded of the last load, whose account is shown; None while it has not."""
@@ -253,9 +262,11 @@ class View:
 
 
 def _window(window: FaultWindow, offset_ns: int = 0) -> Window:
+    kind = fault_kinds().get(window.name)
     return Window(
         name=window.name,
         target=window.target,
+        words=(kind and kind.open_words) or window.name,
         start_s=(window.start_ns + offset_ns) / 1e9,
         end_s=None if window.end_ns is None else (window.end_ns + offset_ns) / 1e9,
     )

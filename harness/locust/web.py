@@ -1,17 +1,17 @@
 """Locust's web UI, with what we measure: tabs, live charts, faults by hand, the report.
 
-    /                      Locust's page; our script is added to it and draws in our tabs
+    /                      Locust's page; our scripts are added to it and draw in our tabs
     /stats/requests        Locust's answer; our percentiles are added, for a table of its own making
     /swarm                 a form that cannot be is answered in words, before Locust sees it
     /shopbench/            a page of our own with all of it: the way out if Locust's page changes
     /shopbench/live        what is new since a cursor (harness/locust/view.py), asked for once a second
-    /shopbench/fault       POST {"action": "stop" | "kill" | "freeze" | "start"}
+    /shopbench/fault       POST {"action": "kill", "target": NAME}: the name of a fault, or "start"
     /shopbench/report      the report of the last run
     /user                  closed: it would set any attribute of a user, here and on workers
 
 The tabs, the table and the links are Locust's own extension points (`extended_tabs`, `extended_tables`,
-`extended_csv_files`). For charts it has none, hence the script (`harness/locust/static/live.js`): plain SVG, no
-library, no request to anywhere but here. Where login is required, it is for all of these, too.
+`extended_csv_files`). For charts it has none, hence the scripts (`harness/locust/static/live.js`): plain SVG,
+no library, no request to anywhere but here. Where login is required, it is for all of these, too.
 
 Two sets of numbers stand side by side, and the page says which is which. Locust's Statistics and Charts are
 rounded to a millisecond below 100 ms and to two digits above. Ours are HDR histograms of the same answers, within
@@ -19,8 +19,7 @@ rounded to a millisecond below 100 ms and to two digits above. Ours are HDR hist
 
 Locust has no defence against other sites, answers them all (CORS), and sets any of its options by a form. Here a
 run starts servers and kills processes; so who may ask is decided before any route (`harness.locust.access`), and
-of a form Locust gets no more than what it offers, chosen among what the command line has named
-(`harness.locust.form`).
+what of a form reaches Locust is, too (`harness.locust.start_form`).
 
 Locust ends a test after the form's run time by a timer of its own, which counts the start of the system and knows
 of no drain. The schedule has that length already, and its end ends the test; so the timer is cancelled.
@@ -28,25 +27,17 @@ of no drain. The schedule has that length already, and its end ends the test; so
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import msgspec
 from flask import Blueprint, Response, request, send_file, send_from_directory
-from werkzeug.datastructures import ImmutableMultiDict
 
-from harness.conduct.conduct import ParameterError
-from harness.locust.form import (
-    PROFILE,
-    check_server,
-    extra_options,
-    fields_of,
-    options_after,
-    prefilled,
-    taken,
-)
-from harness.locust.snapshot import Cursor, Percentiles, Snapshot
+from harness.locust.snapshot import HEAL, Cursor, Percentiles, Snapshot, buttons_of
+from harness.locust.start_form import StartForm, json_answer, told
 from harness.locust.view import View
 from harness.nemesis.faults import fault_kinds
 from harness.nemesis.nemesis import FaultError, FaultRefusedError
@@ -72,23 +63,22 @@ COLUMNS = {
     "p9999": "p99.99 (ms)",
     "max": "Max (ms)",
 }
-KIND_WORDS = {"response": "response", "service": "service", "send_lag": "send lag"}
 _LARGEST_ORDER_BYTES = 1_000
 # Locust's page asks again only while the last state that it was told is running or spawning: told one of these, it
 # would never learn that the test has stopped.
 _ENDING = {"cleanup", "stopping"}
-if TYPE_CHECKING:
-    Action = str
-else:
-    # What there are buttons for, whoever has added it.
-    Action = Literal[(*(name for name, kind in fault_kinds().items() if kind.button), "start")]
 
 
 class FaultOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a button asks for."""
+    """What a button asks for.
 
-    action: Action
-    target: str = "crm"
+    Attributes:
+        action: the name of a fault that has a button, or `HEAL`.
+        target: may be left out where there is one only.
+    """
+
+    action: str
+    target: str = ""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,7 +118,7 @@ def table_rows(rows: Sequence[Percentiles]) -> list[dict[str, Any]]:
     return [
         {
             "operation": row.operation,
-            "kind": KIND_WORDS.get(row.kind, row.kind),
+            "kind": row.kind.replace("_", " "),
             "count": row.count,
             "p50": _ms(row.p50_us),
             "p90": _ms(row.p90_us),
@@ -151,13 +141,11 @@ class _Web:
     Args:
         session: that is shown.
         web_ui: Locust's.
-        seconds_of: reads a time span as Locust does.
     """
 
-    def __init__(self, session: Any, web_ui: Any, seconds_of: Callable[[str], int]) -> None:
+    def __init__(self, session: Any, web_ui: Any) -> None:
         self._session = session
         self._ui = web_ui
-        self._seconds_of = seconds_of
         self._view: View | None = None
 
     # What is shown.
@@ -212,26 +200,26 @@ class _Web:
         try:
             since = Cursor.parse(request.args.get("since", ""))
         except ValueError as error:
-            return _told(400, str(error))
-        return _json(200, self.page(since))
+            return told(400, str(error))
+        return json_answer(200, self.page(since))
 
     def fault(self) -> Response:
         if request.mimetype != "application/json":
-            return _told(415, "a fault is asked for as application/json")
+            return told(415, "a fault is asked for as application/json")
         if (request.content_length or 0) > _LARGEST_ORDER_BYTES:
-            return _told(413, "too long for a fault")
+            return told(413, "too long for a fault")
         try:
             order = msgspec.json.decode(request.get_data(), type=FaultOrder)
         except msgspec.MsgspecError as error:
-            return _told(400, str(error))
+            return told(400, str(error))
         try:
-            return _told(200, self._do(order))
+            return told(200, self._do(order))
         except FaultRefusedError as error:
-            return _told(409, str(error))
+            return told(409, str(error))
         except ValueError as error:
-            return _told(400, str(error))
+            return told(400, str(error))
         except FaultError as error:
-            return _told(500, str(error))
+            return told(500, str(error))
 
     def _do(self, order: FaultOrder) -> str:
         findings = self._session.findings
@@ -240,11 +228,17 @@ class _Web:
             raise FaultRefusedError(
                 "there is nothing to break: no load is running, or its scenario has no such part"
             )
-        if order.action == "start":
-            nemesis.heal_now(order.target)
-            return f"{order.target.upper()} is back"
-        nemesis.inject_now(order.action, order.target)
-        return f"{order.target.upper()} was {fault_kinds()[order.action].participle}"
+        target = order.target or ("" if len(nemesis.faults) > 1 else next(iter(nemesis.faults), ""))
+        if order.action == HEAL:
+            nemesis.heal_now(target)
+            return f"{target.upper()} is back"
+        able = [button.action for button in buttons_of(nemesis.faults) if button.target == target]
+        if target in nemesis.faults and order.action not in able:
+            raise ValueError(
+                f"{order.action!r} cannot be done to {target} by hand; there is {', '.join(able or [HEAL])}"
+            )
+        nemesis.inject_now(order.action, target)
+        return f"{target.upper()} was {fault_kinds()[order.action].participle}"
 
     def report(self) -> Response:
         record = self._session.record
@@ -254,82 +248,14 @@ class _Web:
             return Response(f"There is no report: {why}.\n", status=404, mimetype="text/plain")
         return send_file(path.resolve(), mimetype="text/html", max_age=0)
 
-    # What is done to Locust's own.
-
-    def guard(self) -> Response | None:
-        """Refuse forms that cannot be, and what Locust would do for anybody; None lets a request through."""
-        if request.endpoint == "locust.update_user":
-            return _told(403, "refused: users are what the scenario makes of them")
-        if request.endpoint != "locust.swarm" or request.method != "POST":
-            return None
-        refused: Response | None = self._ui.auth_required_if_enabled(self._check_form)()
-        return refused
-
-    def _check_form(self) -> Response | None:
-        session = self._session
-        try:
-            self._refuse_second_run()
-            fields = fields_of(session.scenario, session.named)
-            kept = taken(fields, request.form.to_dict(), session.environment.host or "")
-            options = options_after(session.environment.parsed_options, kept, self._seconds_of)
-            session.chosen(options)
-            check_server(session.server_of(options))
-        except ParameterError as error:
-            # Locust's form shows the message of an answer that is no success.
-            said = without_secrets(str(error))
-            return _json(200, {"success": False, "message": said, "host": session.environment.host or ""})
-        # Locust takes what is left of it, and keeps the run time of the form before when this one has none.
-        request.form = ImmutableMultiDict(kept)
-        session.environment.parsed_options.run_time = options.run_time
-        return None
-
-    def _refuse_second_run(self) -> None:
-        session = self._session
-        if not session.is_running:
-            return
-        if session.environment.runner.state in {"running", "spawning"}:
-            raise ParameterError(
-                "a run is in progress, and its connections were chosen when it began: stop it first"
-            )
-        raise ParameterError(f"the run before is not finished yet ({session.doing}): try again in a moment")
-
-    def offer(self) -> None:
-        """Let Locust's page offer our form, and none of its options with what the command line gave them."""
-        session, update = self._session, self._ui.update_template_args
-
-        def updated() -> None:
-            update()
-            options = session.environment.parsed_options
-            scenario, named = session.scenario, session.named
-            fields = fields_of(scenario, named)
-            self._ui.template_args.update(
-                extra_options=extra_options(scenario, named, options),
-                # Locust's own field for it is hidden: ours is a choice.
-                profile="",
-                # The host that a user class lacks is the server under test, which has a field of its own.
-                missing_host_warning=False,
-                shopbench={
-                    "profile_field": PROFILE,
-                    "profiles": prefilled(scenario, fields, options, named),
-                    "has_host": bool(session.environment.host),
-                },
-            )
-
-        self._ui.update_template_args = updated
-        updated()
-
     def finish(self, response: Response) -> Response:
         """Add what is ours to an answer of Locust's."""
         # What a route can be asked (OPTIONS) has no content.
         if response.status_code != 200 or request.method == "OPTIONS":
             return response
         if request.endpoint == "locust.index":
-            script = (
-                '<link rel="stylesheet" href="./shopbench/live.css">'
-                '<script src="./shopbench/quantities.js"></script><script src="./shopbench/live.js"></script>'
-            )
             page = response.get_data(as_text=True)
-            response.set_data(page.replace("</body>", f"{script}</body>", 1))
+            response.set_data(page.replace("</body>", f"{_scripts()}</body>", 1))
         elif request.endpoint == "locust.request_stats":
             view = self.view()
             rows = table_rows(view.total_percentiles()) if view is not None else []
@@ -344,14 +270,10 @@ class _Web:
         return response
 
 
-def _json(status: int, content: Any) -> Response:
-    answer = Response(msgspec.json.encode(content), status=status, mimetype="application/json")
-    answer.headers["Cache-Control"] = "no-store"
-    return answer
-
-
-def _told(status: int, message: str) -> Response:
-    return _json(status, {"success": status == 200, "message": message})
+def _scripts() -> str:
+    """The parts of our own page, for Locust's; and what puts them in their places there."""
+    own = re.findall(r'^<(?:link rel="stylesheet"|script) .*', (STATIC / "page.html").read_text(), re.MULTILINE)
+    return "".join([*own, '<script src="./locust_page.js"></script>']).replace('="./', '="./shopbench/')
 
 
 def add_to_web_ui(session: Any, web_ui: Any) -> None:
@@ -364,17 +286,19 @@ def add_to_web_ui(session: Any, web_ui: Any) -> None:
     # Here, and not above: this module is imported also where Locust must not patch the process.
     from locust.util.timespan import parse_timespan
 
-    web = _Web(session, web_ui, parse_timespan)
+    web = _Web(session, web_ui)
     app = web_ui.app
     base = app.blueprints["locust"].url_prefix or ""
     routes = Blueprint("shopbench", __name__, url_prefix=f"{base.rstrip('/')}/shopbench")
     shown: dict[str, Callable[..., Response]] = {
         "/live": web.live,
         "/report": web.report,
-        "/": lambda: send_from_directory(STATIC, "page.html", max_age=0),
-        "/quantities.js": lambda: send_from_directory(STATIC, "quantities.js", max_age=0),
-        "/live.js": lambda: send_from_directory(STATIC, "live.js", max_age=0),
-        "/live.css": lambda: send_from_directory(STATIC, "live.css", max_age=0),
+        "/": partial(send_from_directory, STATIC, "page.html", max_age=0),
+        **{
+            f"/{part.name}": partial(send_from_directory, STATIC, part.name, max_age=0)
+            for part in STATIC.iterdir()
+            if part.suffix in {".js", ".css"}
+        },
     }
     for path, answer in shown.items():
         name = path.strip("/").replace(".", "_") or "page"
@@ -383,8 +307,9 @@ def add_to_web_ui(session: Any, web_ui: Any) -> None:
     app.register_blueprint(routes)
     # What the form offers has an order.
     app.jinja_env.policies["json.dumps_kwargs"] = {"sort_keys": False}
-    web.offer()
-    app.before_request(web.guard)
+    form = StartForm(session, web_ui, parse_timespan)
+    form.offer()
+    app.before_request(form.guard)
     app.after_request(web.finish)
     web_ui.template_args.update(
         extended_tabs=[{"key": key, "title": title} for key, title in TABS.items()],

@@ -2,7 +2,7 @@
 
 A target says what it can, by names, and each is something to call:
 
-    {"kill": crm.kill, "start": crm.start, ...}         a process
+    {"kill": consumer.kill, "start": consumer.start, ...}          a process
     {"cut": proxy.cut, "pass_through": proxy.pass_through, ...}    a line
 
 A kind asks for what it needs. So neither knows the other: a target that can be killed and started has the fault

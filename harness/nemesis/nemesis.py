@@ -216,6 +216,11 @@ class Nemesis:
         return self._origin_ns
 
     @property
+    def faults(self) -> dict[str, dict[str, FaultKind]]:
+        """What can be done to each target, by the names of both."""
+        return {name: patient.faults for name, patient in self._patients.items()}
+
+    @property
     def open_faults(self) -> list[FaultWindow]:
         """What is broken at this moment; the windows have no end yet."""
         return [patient.open for patient in self._patients.values() if patient.open is not None]

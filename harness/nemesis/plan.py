@@ -1,6 +1,6 @@
 """The plan: which fault is done when, for how long, and to what; given, or drawn from a seed.
 
-    crm      ------[ kill ]-----------------[ freeze ]----    on one target, faults do not overlap;
+    consumer ------[ kill ]-----------------[ freeze ]----    on one target, faults do not overlap;
     link     -----------[ cut          ]------------------    on different ones they may
 
 Rejected: a nemesis that draws its next fault while it plays. `random_plan` draws all of them before the run, by a

@@ -2,9 +2,9 @@
 
 A target is a process, as the supervisor knows it, or is put together of what can be done to it:
 
-    Part("mail", process_can(mail) | {"slow": mail.slow})      Part("link", line_can(proxy))
+    Part("service", process_can(service) | {"slow": service.slow})    Part("link", line_can(proxy))
 
-What there is, and who asks for it (`harness/nemesis/faults/`):
+What targets can, by the names that the kinds of faults (`harness/nemesis/faults/`) ask for:
 
     of a process    stop, kill, freeze, thaw, start
     of a line       cut, delay, pass_through
@@ -72,7 +72,7 @@ Target = Process | Breakable
 
 
 class Part(msgspec.Struct, frozen=True):
-    """A target that is put together: `Part("mail", process_can(mail) | {"slow": mail.slow})`."""
+    """A target that is put together: `Part("service", process_can(service) | {"slow": service.slow})`."""
 
     name: str
     can: Abilities

@@ -265,20 +265,18 @@ def _parts_of(text: str) -> _Parts:
         host, port, path = "", 0, unquoted(slash + path)
     else:
         host, port = _host_and_port(where)
-        if number := _database(path):
-            put_once("db", number, options, texts)
+        if number := unquoted(path).rstrip("/"):
+            put_once("db", _database(number), options, texts)
         path = ""
     if scheme != "rediss" and any(name.startswith("ssl_") for name in options):
         raise RefusedError("options of TLS want a URL that begins with rediss://")
     return _Parts(scheme, host, port, path, options, texts, hides_all="@" in query)
 
 
-def _database(path: str) -> str:
-    """The number of the database that stands behind the host; empty for none."""
-    number = unquoted(path).rstrip("/")
-    if number and not re.fullmatch("[0-9]{1,9}", number):
+def _database(number: str) -> str:
+    if not re.fullmatch("[0-9]{1,9}", number):
         raise RefusedError("behind the / stands the number of a database")
-    return number and str(int(number))
+    return str(int(number))
 
 
 def _host_and_port(where: str) -> tuple[str, int]:

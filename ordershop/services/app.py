@@ -76,8 +76,8 @@ async def read_body(receive: Receive, *, limit: int = MAX_BODY_BYTES, timeout_s:
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     raise ClientDisconnect
-                part: bytes = message.get("body", b"")
-                body += part
+                piece: bytes = message.get("body", b"")
+                body += piece
                 if len(body) > limit:
                     raise Rejected(413, f"the body is larger than {limit} bytes")
                 if not message.get("more_body", False):

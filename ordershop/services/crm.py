@@ -25,7 +25,6 @@ import threading
 from collections.abc import Collection, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -33,14 +32,14 @@ import redis
 
 from ordershop.entities import Customer, Order, Topic
 from ordershop.entity_cache import CacheError, entity_from_hash
-from ordershop.event_store import EventStore, connect, is_elsewhere, is_unable
+from ordershop.event_store import EventStore, connect
 from ordershop.events import Action, Keys
 from ordershop.own_name import OwnNameError, own_name, own_number
-from ordershop.server.url import Address
 from ordershop.services.mail import Mail
 from ordershop.services.store_option import add_store_option
-from ordershop.subscription import AwayError, Delivery, FromNowSubscriber, Policy, Stop, Subscription
+from ordershop.subscription import AwayError, Delivery, FromNowSubscriber, Settings, Stop, Subscription
 from ordershop.supervisor import end_with_parent
+from ordershop.wire import is_elsewhere, is_unable
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +56,7 @@ def mail_for(delivery: Delivery, customer: Customer | None) -> Mail:
     """The mail that answers an event.
 
     Args:
-        customer: for an order, the one who ordered; None where he is gone.
+        customer: for an order, the one who ordered; None where that customer is gone.
     """
     entity = delivery.entity
     if isinstance(entity, Order):
@@ -189,49 +188,36 @@ def _customer(answer: dict[bytes, bytes] | redis.RedisError) -> Customer | None:
     return found if isinstance(found, Customer) else None
 
 
-def listen(
-    server: Address | str,
-    mail_url: str,
-    stop: Stop,
-    *,
-    namespace: str = "",
-    state: Path | None = None,
-    consumer: str = "",
-    policy: Policy | Literal["from_now"] = "at_least_once",
-    page: int = 500,
-    claim_after_ms: int = 30_000,
-) -> None:
+def listen(options: argparse.Namespace, mails: MailClient, stop: Stop) -> None:
     """Have mails sent for what happens in the shop, until told to stop.
 
     Args:
-        state: the directory in which the position is saved besides; None to save none.
-        consumer: this replica's name, which no other process has; empty: one is found.
-        policy: the subscription's, or `from_now` for the subscriber of tutorials.
+        options: of `parser`.
+        mails: sends them.
 
     Raises:
         OwnNameError: no name was given, and none can be found.
         redis.RedisError: the server refuses a command, and not only for now.
     """
-    effect = Crm(EventStore(connect(server), namespace), MailClient(mail_url))
-    if policy == "from_now":
-        FromNowSubscriber(server, Keys(namespace), SOURCES).run(effect, stop)
+    keys, state, name = Keys(options.namespace), options.state, options.consumer
+    effect = Crm(EventStore(connect(options.server), options.namespace), mails)
+    if options.policy == "from_now":
+        FromNowSubscriber(options.server, keys, SOURCES).run(effect, stop)
         return
     with contextlib.ExitStack() as stack:
-        name = position = consumer
-        if not consumer:
+        position = name
+        if not name:
             number = stack.enter_context(own_number(state, "crm"))
             # A container that is made anew has another name, and finds the position of the one before it.
             name, position = own_name(number), str(number)
         Subscription(
-            server,
-            Keys(namespace),
+            options.server,
+            keys,
             SOURCES,
             group="crm",
             consumer=name,
-            policy=policy,
+            settings=Settings(policy=options.policy, page=options.page, claim_after_ms=options.claim_after_ms),
             checkpoint=state / f"crm-{position}.json" if state else None,
-            page=page,
-            claim_after_ms=claim_after_ms,
         ).run(effect, stop)
 
 
@@ -250,32 +236,33 @@ def parser() -> argparse.ArgumentParser:
     return found
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the service until SIGTERM or SIGINT."""
-    options = parser().parse_args(arguments)
+def run(options: argparse.Namespace, mails: MailClient, name: str) -> None:
+    """Run the service until SIGTERM or SIGINT.
+
+    Args:
+        options: of `parser`.
+        mails: sends mails.
+        name: that begins each line of the log.
+    """
     if options.supervised:
         end_with_parent()
-    logging.basicConfig(level=logging.INFO, format="crm: %(message)s")
+    logging.basicConfig(level=logging.INFO, format=f"{name}: %(message)s")
     stop = threading.Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: stop.set())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
     try:
-        listen(
-            options.server,
-            options.mail,
-            stop,
-            namespace=options.namespace,
-            state=options.state,
-            consumer=options.consumer,
-            policy=options.policy,
-            page=options.page,
-            claim_after_ms=options.claim_after_ms,
-        )
+        listen(options, mails, stop)
     except OwnNameError as error:
-        sys.exit(f"crm: {error}")
+        sys.exit(f"{name}: {error}")
     except redis.RedisError as error:
         # What passes was waited for; this does not.
-        sys.exit(f"crm: the event store refused a command: {error}")
+        sys.exit(f"{name}: the event store refused a command: {error}")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the service by its command line."""
+    options = parser().parse_args(arguments)
+    run(options, MailClient(options.mail), "crm")
 
 
 if __name__ == "__main__":

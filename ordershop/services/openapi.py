@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
+from ordershop.codec import DEDUP_WINDOW_S
 from ordershop.entities import DRAFTS, ENTITIES, Topic
-from ordershop.event_store import DEDUP_WINDOW_S
 from ordershop.services.app import BODY_TIMEOUT_S, MAX_BODY_BYTES, MAX_LIST
 from ordershop.services.commands import LIST_NAMES, MAX_KEY, POST_PATHS
 

@@ -7,8 +7,11 @@ Connections are kept and reused, the one used last first. A call that lost its c
 is repeated once, on a new connection: it carries the id of its command, from which the other side derives
 every id that it gives, so a repeat does nothing twice. Every call ends within `timeout_s`, repeat included.
 
-This is as much HTTP/1.1 as our own services speak to each other; httptools reads it. aiohttp's client was
-measured beside it: 210 µs of processor time a call instead of 80, of which an order makes two in its 1000.
+This is as much HTTP/1.1 as our own services speak to each other; httptools reads it. Client libraries were
+measured beside it, in turns, one call after the other to a service of ours (p50, processor time of the caller):
+
+    this            133 µs      46 µs            httpcore 1.0     958 µs      814 µs
+    aiohttp 3.14    326 µs     207 µs            httpx 0.28     1,238 µs    1,118 µs
 """
 
 from __future__ import annotations

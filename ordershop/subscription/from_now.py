@@ -12,12 +12,14 @@ from typing import Any
 
 import redis
 
+from ordershop.codec import StreamEntry, stored_event
 from ordershop.entities import Topic
-from ordershop.event_store import Entry, command, connect, is_unable, stored_event
 from ordershop.events import Action, Keys
 from ordershop.server.tls import read_reply
 from ordershop.server.url import Address
-from ordershop.subscription.loop import AwayError, Delivery, Effect, Stop, pages_by_stream
+from ordershop.subscription.delivery import AwayError, Delivery, Effect, Stop
+from ordershop.subscription.link import pages_by_stream
+from ordershop.wire import command, connect, is_unable
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +84,7 @@ class FromNowSubscriber:
             for stream, entries in pages_by_stream(reply, self._sources).items()
         }
 
-    def _delivery(self, stream: str, entry: Entry) -> Delivery | None:
+    def _delivery(self, stream: str, entry: StreamEntry) -> Delivery | None:
         topic, action = self._sources[stream]
         event = stored_event(topic, action, entry)
         if event is None:

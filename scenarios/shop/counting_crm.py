@@ -8,21 +8,12 @@ handled events that nobody names; `consumers` counts them as such.
 
 from __future__ import annotations
 
-import argparse
-import logging
 import os
-import signal
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from ordershop.event_store import EventStore, connect
-from ordershop.events import Keys
-from ordershop.services.crm import SOURCES, Crm, MailClient
+from ordershop.services.crm import MailClient, parser, run
 from ordershop.services.mail import Mail
-from ordershop.services.store_option import add_store_option
-from ordershop.subscription import FromNowSubscriber, Subscription
-from ordershop.supervisor import end_with_parent
 
 
 def handled_path(state: Path, consumer: str) -> Path:
@@ -55,39 +46,9 @@ class CountedMails(MailClient):
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a consumer until SIGTERM or SIGINT; it takes what `ordershop.services.crm` takes."""
-    parser = argparse.ArgumentParser(prog="scenarios.shop.counting_crm")
-    add_store_option(parser)
-    for name in ("--mail", "--state", "--consumer"):
-        parser.add_argument(name, required=True)
-    parser.add_argument("--namespace", default="")
-    parser.add_argument("--policy", choices=["at_least_once", "at_most_once", "from_now"], default="at_least_once")
-    parser.add_argument("--page", type=int, default=500)
-    parser.add_argument("--claim-after-ms", type=int, default=30_000)
-    parser.add_argument("--supervised", action="store_true", help="end when standard input does")
-    options = parser.parse_args(arguments)
-    if options.supervised:
-        end_with_parent()
-    logging.basicConfig(level=logging.INFO, format=f"crm {options.consumer}: %(message)s")
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    state, keys = Path(options.state), Keys(options.namespace)
-    mails = CountedMails(options.mail, handled_path(state, options.consumer))
-    effect = Crm(EventStore(connect(options.server), options.namespace), mails)
-    if options.policy == "from_now":
-        FromNowSubscriber(options.server, keys, SOURCES).run(effect, stop)
-        return
-    Subscription(
-        options.server,
-        keys,
-        SOURCES,
-        group="crm",
-        consumer=options.consumer,
-        policy=options.policy,
-        checkpoint=state / f"crm-{options.consumer}.json",
-        page=options.page,
-        claim_after_ms=options.claim_after_ms,
-    ).run(effect, stop)
+    options = parser().parse_args(arguments)
+    mails = CountedMails(options.mail, handled_path(options.state, options.consumer))
+    run(options, mails, f"crm {options.consumer}")
 
 
 if __name__ == "__main__":

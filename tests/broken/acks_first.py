@@ -16,7 +16,7 @@ class AcksFirst(Subscription):
 
         def acknowledged_first(deliveries: Sequence[Delivery]) -> Iterable[Delivery]:
             self._note_done(deliveries)
-            self._acknowledge()
+            self._group.acknowledge()
             return effect(deliveries)
 
         super().run(acknowledged_first, stop)

@@ -15,7 +15,7 @@ class Skips(Subscription):
         super()._join()
         if self.joined:
             for stream in self._sources:
-                self._link.call(bytes.decode, "XGROUP", "SETID", stream, self.group, "$")
+                self._link.call(bytes.decode, "XGROUP", "SETID", stream, self._name, "$")
         self.joined = True
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,6 @@ from harness.server.open import open_server
 from harness.server.server import ServerError
 from ordershop import supervisor
 from ordershop.supervisor import free_port
-from tests.gate.test_gate_cli import commit, git
 from tests.processes import Ended
 from tests.verdicts import is_well
 from tests.waiting import until
@@ -69,12 +69,14 @@ def shopbench(directory: Path, *arguments: str, **environment: str) -> Ended:
             "-p",
             "fault=freeze",
         ),
-        ("micro", "--profile", "smoke", "-p", "rounds=20"),
     ],
-    ids=["append", "crm_outage", "micro"],
+    ids=["append", "crm_outage"],
 )
 def test_a_run_among_packages_of_our_names(theirs: Path, arguments: tuple[str, ...]) -> None:
-    """Pump, guard, proxy, services and benchmarks are ours: nothing of the working directory is imported."""
+    """Pump, guard, proxy and services are ours: nothing of the working directory is imported.
+
+    That the micro-benchmarks are, too, is seen in test_micro.py.
+    """
     ended = shopbench(theirs, "run", *arguments)
     assert "is not ours" not in ended.err
     [directory] = [each for each in (theirs / "runs").iterdir() if each.is_dir()]
@@ -99,17 +101,32 @@ def locust(directory: Path, scenario: str, *arguments: str) -> Ended:
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
-LOCUSTFILES = sorted(
-    path.stem for path in (own_python.ROOT / "scenarios").glob("*.py") if "= locustfile(" in path.read_text()
-)
+LOCUSTFILES = {
+    path.stem: path.read_text().partition("# Locust loads a file by itself")[2]
+    for path in sorted((own_python.ROOT / "scenarios").glob("*.py"))
+    if "= locustfile(" in path.read_text()
+}
 
 
-@pytest.mark.parametrize("scenario", LOCUSTFILES)
+def as_any(scenario: str) -> str:
+    """The end of a locustfile, without what is its own."""
+    name = "".join(word.capitalize() for word in scenario.split("_"))
+    end = re.sub(r"^    from scenarios\S* import \w+\n", "", LOCUSTFILES[scenario], flags=re.MULTILINE)
+    return re.sub(r"locustfile\(.*\)", "locustfile(...)", end.replace(f"{name}User", "NameUser"))
+
+
+@pytest.mark.parametrize("scenario", ["append", "journey"])
 def test_a_locustfile_among_packages_of_our_names(theirs: Path, scenario: str) -> None:
     """Locust puts the working directory in front of all; a file of ours is loaded with our packages."""
     ended = locust(theirs, scenario, "--list")
     name = "".join(word.capitalize() for word in scenario.split("_"))
     assert (ended.code, f"{name}User" in ended.out + ended.err) == (0, True), ended.err
+
+
+def test_locustfiles_end_alike() -> None:
+    """What is true of one of them, or of one with users of its own, is true of all."""
+    assert len(LOCUSTFILES) >= 9
+    assert {scenario: as_any(scenario) for scenario in LOCUSTFILES} == dict.fromkeys(LOCUSTFILES, as_any("append"))
 
 
 @pytest.mark.slow
@@ -179,25 +196,3 @@ def test_a_guard_that_is_not_there_is_an_error(tmp_path: Path, monkeypatch: pyte
         open_server("embedded", SystemClock()),
     ):
         pass
-
-
-@pytest.mark.slow
-def test_a_gated_package_of_our_name(tmp_path: Path) -> None:
-    """A repository whose packages are called like ours is gated, each revision with its own."""
-    store = (own_python.ROOT / "examples" / "plain_store" / "__init__.py").read_text()
-    (tmp_path / ".gitignore").write_text("__pycache__/\n/runs/\n")
-    for name in ("harness", "ordershop", "reports", "scenarios"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").write_text("MARK = 'theirs'\n")
-    (tmp_path / "harness" / "host").mkdir()
-    (tmp_path / "harness" / "host" / "child.py").write_text(store)
-    git(tmp_path, "init", "--quiet", "--initial-branch=main", str(tmp_path))
-    commit(tmp_path, "a store")
-    ended = shopbench(
-        tmp_path,
-        *("gate", "--baseline", "HEAD", "--target", "harness.host.child:target", "--minutes", "0.1"),
-        *("--package", "harness", "--package", "scenarios", "--package", "reports", "--package", "ordershop"),
-    )
-    assert ended.code in {0, 3}, ended
-    [directory] = [each for each in (tmp_path / "runs").iterdir() if each.is_dir()]
-    assert load(directory).run.figure("gate.rounds")

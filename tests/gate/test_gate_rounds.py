@@ -1,14 +1,13 @@
-"""Rounds: turns, ratios, sides that cannot be measured; the gate's loop; the check of the gate."""
+"""Rounds: turns, ratios, sides that cannot be measured; the gate's loop."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import math
 import os
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -18,30 +17,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from harness.conduct.conduct import Findings, ScenarioError, Stage
-from harness.gate import decision as gating
-from harness.gate import error_rates as gate_selfcheck
-from harness.gate import loop as gate
+from harness.gate.controls import CONTROLS, Controls
 from harness.gate.decision import Spending
-from harness.gate.error_rates import Ended, Kind, Recorded, SelfCheckError
+from harness.gate.loop import BACKGROUND, Gate, Gated, GateParameters, conduct_rounds, judged, size_of
+from harness.gate.metrics import METRICS, background_share, compared, measured
 from harness.gate.micro import MicroRounds, metric_of
-from harness.gate.rounds import (
-    CONTROLS,
-    METRICS,
-    Controls,
-    Measure,
-    Round,
-    Rounds,
-    Side,
-    SideError,
-    background_share,
-    compared,
-    first_of,
-    measured,
-    turns,
-)
+from harness.gate.rounds import Measure, Round, Rounds, first_of, turns
+from harness.gate.side import Side, SideError
 from harness.host.clock import SystemClock, VirtualClock
 from harness.host.cores import Cores, core_of
 from harness.server.open import open_server
@@ -445,7 +429,7 @@ def test_a_side_that_works_in_the_background_is_seen(tmp_path: Path) -> None:
     measure = msgspec.structs.replace(toys(tmp_path, candidate=BUSY_STORE), metrics=("append.p50",))
     with Rounds(measure, SystemClock()) as rounds:
         found = rounds.measure(0)
-    assert found.background["baseline"] < gate.BACKGROUND < found.background["candidate"]
+    assert found.background["baseline"] < BACKGROUND < found.background["candidate"]
     with Rounds(msgspec.structs.replace(measure, cores="all"), SystemClock()) as rounds:
         assert rounds.measure(0).background == {}
 
@@ -637,10 +621,10 @@ class Changing(Scripted):
         return dict.fromkeys(self.names[min(number, len(self.names) - 1)].split(), 0.0)
 
 
-def gated(ratios: Sequence[float], *, limit_s: float = 300.0, **how: Any) -> gate.Gated:
+def gated(ratios: Sequence[float], *, limit_s: float = 300.0, **how: Any) -> Gated:
     """A gate of scripted rounds of two seconds."""
     clock = VirtualClock()
-    return gate.conduct_rounds(
+    return conduct_rounds(
         Scripted(clock, ratios, **how),
         clock=clock,
         limit_s=limit_s,
@@ -670,7 +654,7 @@ def test_what_is_spent_adds_up_to_alpha(took_s: list[float], ratios: tuple[float
     assert all(share > 0 for share in found.spent)
     assert sum(found.spent) <= 1 + 1e-9
     last = Spending(share=found.spent[-1])
-    assert found.decision == gate.judged(found.rounds, ["append.p50"], {}, last)
+    assert found.decision == judged(found.rounds, ["append.p50"], {}, last)
     if found.decision.outcome == "inconclusive":
         assert sum(found.spent) == pytest.approx(1.0)
 
@@ -691,7 +675,7 @@ def test_a_metric_that_was_not_measured() -> None:
     """It is said which ones there are."""
     clock = VirtualClock()
     with pytest.raises(SideError, match=r"there is no metric 'append\.p50000'; there are append\.p50"):
-        gate.conduct_rounds(
+        conduct_rounds(
             Scripted(clock, [0.0]),
             clock=clock,
             limit_s=60,
@@ -714,7 +698,7 @@ def test_rounds_without_what_counts(names: list[str], named: dict[str, Any], wor
     """No metric drops out of a gate, or comes in later; a size is given for one that there is."""
     clock = VirtualClock()
     with pytest.raises(SideError, match=words):
-        gate.conduct_rounds(Changing(clock, *names), clock=clock, limit_s=60, **{"relevant": {}, **named})
+        conduct_rounds(Changing(clock, *names), clock=clock, limit_s=60, **{"relevant": {}, **named})
 
 
 def test_what_does_not_count_may_come_and_go() -> None:
@@ -722,7 +706,7 @@ def test_what_does_not_count_may_come_and_go() -> None:
     clock = VirtualClock()
     bench = Changing(clock, "a b", "a", "a c")
     found, again = (
-        gate.conduct_rounds(bench, clock=clock, limit_s=60, relevant={}, metrics=metrics)
+        conduct_rounds(bench, clock=clock, limit_s=60, relevant={}, metrics=metrics)
         for metrics in (["a"], ["a", "a"])
     )
     assert [each.metric for each in found.decision.findings] == ["a"]
@@ -752,11 +736,11 @@ def test_a_gate_that_breaks_off_knows_its_server(tmp_path: Path) -> None:
         progress=lambda *_: None,
     )
     findings = Findings("gate")
-    chosen = gate.GateParameters(
+    chosen = GateParameters(
         baseline="b", candidate="c", target="a:b", packages=["a"], minutes=5, durability="none"
     )
     with pytest.raises(ScenarioError, match="the candidate failed"):
-        gate.Gate(lambda _: contextlib.nullcontext(Breaking(clock, [0.0]))).run(stage, chosen, findings)
+        Gate(lambda _: contextlib.nullcontext(Breaking(clock, [0.0]))).run(stage, chosen, findings)
     assert findings.server == {"name": "Valkey"}
     assert len((tmp_path / "rounds.jsonl").read_text().splitlines()) == 2
 
@@ -773,195 +757,5 @@ def test_a_gate_that_breaks_off_knows_its_server(tmp_path: Path) -> None:
 )
 def test_sizes(metric: str, given: dict[str, float], relevant: float, margin: float) -> None:
     """A size that was set replaces its kind's default; the margin stays well below it."""
-    size = gate.size_of(metric, given)
+    size = size_of(metric, given)
     assert (pytest.approx(relevant), pytest.approx(margin)) == (size.relevant, size.margin)
-
-
-# The check of the gate ---------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Path:
-    """A package with an event store whose append takes a while."""
-    directory = tmp_path / "shop"
-    directory.mkdir()
-    (directory / "event_store.py").write_text(
-        textwrap.dedent("""
-            import time
-
-            class EventStore:
-                took = []
-
-                def append(self, event):
-                    began = time.perf_counter_ns()
-                    until = began + event
-                    while time.perf_counter_ns() < until:
-                        pass
-                    self.took.append(time.perf_counter_ns() - began)
-                    return event
-        """)
-    )
-    return directory
-
-
-def loaded(directory: Path, package: Path, kind: Kind) -> Any:
-    """A slowed copy's store."""
-    gate_selfcheck.slowed_copy(package, directory, kind)
-    names: dict[str, Any] = {}
-    exec((directory / package.name / "event_store.py").read_text(), names)  # noqa: S102 - our own text
-    return names["EventStore"]()
-
-
-def timed_appends(store: Any, lengths_ns: Sequence[int]) -> list[int]:
-    """What each append takes, seen from outside."""
-    now_ns = SystemClock().now_ns
-    taken = []
-    for length_ns in lengths_ns:
-        before_ns = now_ns()
-        assert store.append(length_ns) == length_ns
-        taken.append(now_ns() - before_ns)
-    return taken
-
-
-def test_a_slowdown_takes_its_share_of_each_call(tmp_path: Path, shop: Path) -> None:
-    """No call is shorter than what the original took, and half of that; its answer is the original's."""
-    store = loaded(tmp_path / "copy", shop, Kind(name="half", slowdown=0.5))
-    taken = timed_appends(store, [50_000] * 20)
-    assert all(whole >= 1.5 * own for whole, own in zip(taken, store.took, strict=True))
-
-
-def test_a_slow_tail_leaves_most_calls_alone(tmp_path: Path, shop: Path) -> None:
-    """The slowest calls become slower, by their share; those that are quick are not held up."""
-    store = loaded(tmp_path / "copy", shop, Kind(name="tail", slowdown=1.0, is_tail=True))
-    lengths = [20_000 if number % 20 else 400_000 for number in range(1_200)]
-    taken = timed_appends(store, lengths)
-    is_slow = [whole >= 2 * own for whole, own in zip(taken, store.took, strict=True)]
-    late = range(600, 1_200)
-    assert all(is_slow[number] for number in late if number % 20 == 0)
-    assert sum(is_slow[number] for number in late if number % 20) < 200
-
-
-def test_no_slowdown_changes_nothing(tmp_path: Path, shop: Path) -> None:
-    """A copy without one has the same text."""
-    gate_selfcheck.slowed_copy(shop, tmp_path / "copy", Kind(name="nothing"))
-    assert (tmp_path / "copy" / "shop" / "event_store.py").read_text() == (shop / "event_store.py").read_text()
-
-
-@given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_wilson_is_scipys(counts: tuple[int, int]) -> None:
-    """The interval of a share is that of SciPy."""
-    expected = stats.binomtest(*counts).proportion_ci(0.95, "wilson")
-    assert gate_selfcheck.wilson(*counts) == pytest.approx((expected.low, expected.high), abs=1e-9)
-
-
-def test_rounds_are_drawn_in_blocks() -> None:
-    """Within a block rounds follow one another on a circle; blocks begin anywhere."""
-    order: Iterator[int] = gate_selfcheck.block_order(30, np.random.default_rng(1))
-    drawn = [next(order) for _ in range(800)]
-    blocks = [drawn[at : at + 8] for at in range(0, 800, 8)]
-    assert all([(block[0] + offset) % 30 for offset in range(8)] == block for block in blocks)
-    assert len({block[0] for block in blocks}) > 25
-
-
-def recorded(kind: str, ratios: Sequence[float]) -> list[Recorded]:
-    """Rounds of two seconds in a file."""
-    return [
-        Recorded(kind=kind, gate=0, at_s=2.0 * at, took_s=2.0, ratios={"append.p50": ratio, "append.p99": ratio})
-        for at, ratio in enumerate(ratios)
-    ]
-
-
-def test_simulated_gates_decide_as_real_ones() -> None:
-    """Gates made of rounds of unchanged code pass, and of slower code fail, at the look that a real one has."""
-    noise = np.random.default_rng(2).normal(0, 0.02, 60)
-    unchanged = gate_selfcheck.simulated(recorded("nothing", noise.tolist()), gates=10, minutes=5, seed=1)
-    slower = gate_selfcheck.simulated(recorded("x", (noise + 0.2).tolist()), gates=10, minutes=5, seed=1)
-    assert {"pass"} == {each.decision.outcome for each in unchanged}
-    assert {("fail", (23,))} == {(each.decision.outcome, tuple(each.looks)) for each in slower}
-
-
-def whole_file() -> list[gate_selfcheck.Line]:
-    """Rounds of unchanged code and of slower code, and a gate of each."""
-    noise = np.random.default_rng(3).normal(0, 0.03, 60)
-    ends = [
-        Ended(
-            kind=kind,
-            gate=0,
-            minutes=5,
-            outcome=outcome,
-            failed=failed,
-            rounds=60,
-            took_s=120,
-            revision="abc",
-            cpu="a processor",
-        )
-        for kind, outcome, failed in [("nothing", "pass", []), ("append +20 %", "fail", ["append.p50"])]
-    ]
-    return [*recorded("nothing", noise.tolist()), *recorded("append +20 %", (noise + 0.18).tolist()), *ends]  # type: ignore[list-item]
-
-
-def test_the_table_counts_false_alarms_and_detections() -> None:
-    """Simulated and real gates stand side by side, with their intervals."""
-    table = gate_selfcheck.figures_table(whole_file(), minutes=5, gates=20, seed=1)
-    nothing, slower = table.splitlines()[2:]
-    assert nothing.startswith("| nothing | FAIL in at most 1 % | 0 of 20 (0.0% to 16.1%) | 20 / 0 / 0 | 0 of 1")
-    assert slower.startswith("| append +20 % |  | 20 of 20 (83.9% to 100.0%) | 0 / 0 / 0 | 1 of 1")
-
-
-def test_what_is_told_goes_between_the_marks(tmp_path: Path) -> None:
-    """A document keeps what stands around; writing again replaces what was written."""
-    document = tmp_path / "gate.md"
-    document.write_text(f"before\n{gate_selfcheck.BEGIN}\nold\n{gate_selfcheck.END}\nafter\n")
-    for text in ("first", "second"):
-        gate_selfcheck.put_into(document, text)
-    expected = f"before\n{gate_selfcheck.BEGIN}\n\nsecond\n\n{gate_selfcheck.END}\nafter\n"
-    assert expected == document.read_text()
-
-
-def test_a_file_survives_its_way_to_disk(tmp_path: Path) -> None:
-    """Lines come back as they were written; one that is none is named."""
-    path = tmp_path / "rounds.jsonl"
-    lines = whole_file()
-    path.write_bytes(b"".join(gate_selfcheck.msgspec.json.encode(line) + b"\n" for line in lines))
-    assert lines == gate_selfcheck.read_lines(path)
-    path.write_text(json.dumps({"type": "neither"}) + "\n")
-    with pytest.raises(SelfCheckError, match="line 1 is no round of a gate"):
-        gate_selfcheck.read_lines(path)
-
-
-@pytest.mark.parametrize("content", ["", "no marks"])
-def test_a_document_without_marks(tmp_path: Path, content: str) -> None:
-    """It is not overwritten."""
-    document = tmp_path / "gate.md"
-    document.write_text(content)
-    with pytest.raises(SelfCheckError, match="lacks the marks"):
-        gate_selfcheck.put_into(document, "text")
-    assert content == document.read_text()
-
-
-def test_a_file_without_unchanged_code() -> None:
-    """Without it there is no false alarm to count."""
-    with pytest.raises(SelfCheckError, match="no rounds of unchanged code"):
-        gate_selfcheck.told([], minutes=5, simulated_gates=1, curve_gates=1, seed=1, command="")
-
-
-def test_the_goals_are_about_kinds_that_are_put_in() -> None:
-    """Each kind has a name of its own, and names a metric that there is."""
-    assert len({kind.name for kind in gate_selfcheck.KINDS}) == len(gate_selfcheck.KINDS)
-    assert {kind.metric for kind in gate_selfcheck.KINDS} <= {"", *METRICS}
-    assert gating.LOOKS[-1] == 1.0
-
-
-def test_the_published_figures_are_of_the_published_rounds() -> None:
-    """docs/gate.md counts the rounds and gates of the file beside it, and no real gate there was a false alarm."""
-    lines = gate_selfcheck.read_lines(DOCS / "gate-rounds.jsonl")
-    gates = [line for line in lines if isinstance(line, Ended)]
-    rounds = [line for line in lines if isinstance(line, Recorded)]
-    text = (DOCS / "gate.md").read_text()
-    assert f"{len(rounds):,} rounds of {len(gates)} real gates" in text
-    for kind in gate_selfcheck.KINDS:
-        of_kind = [gate for gate in gates if gate.kind == kind.name]
-        failed = sum(gate.outcome == "fail" for gate in of_kind)
-        [row] = [line for line in text.splitlines() if line.startswith(f"| {kind.name} |") and " of 2,000" in line]
-        assert f"| {failed} of {len(of_kind)} (" in row
-        assert failed == (len(of_kind) if kind.metric else 0)

@@ -32,6 +32,7 @@ from harness.measure.outcomes import Counts
 from harness.measure.recorder import Interval, Recorder
 from harness.measure.timeline import FaultWindow, History, Mark, Reading
 from harness.nemesis.nemesis import Nemesis
+from harness.nemesis.targets import LINE, Part
 from harness.record.run import Verdict
 from scenarios import append, lag
 from tests import locust_web_client
@@ -212,6 +213,28 @@ def test_an_open_fault_of_a_later_load_stands_on_the_runs_time() -> None:
         findings.nemesis.inject_now("kill")
         [answer] = seen(View(findings, 1))
     assert [(f.name, f.start_s, f.end_s) for f in answer.faults] == [("kill", 4.0, None)]
+
+
+def test_buttons_are_what_faults_say() -> None:
+    """For each target those that it knows and that have one, and one that heals; they stay when no load is on."""
+    findings = findings_with()
+    view = View(findings, 1)
+    line = Part("link", dict.fromkeys(LINE, lambda: None))
+    with Nemesis(
+        [FakeTarget(), line], clock=VirtualClock(), origin_ns=0, history=History(), on_error=pytest.fail
+    ) as findings.nemesis:
+        [during] = seen(view)
+    findings.nemesis = None
+    [after] = seen(view)
+    assert (during.can_break, after.can_break) == (True, False)
+    assert after.buttons == during.buttons
+    words = [(each.target, each.action, each.words, each.heals) for each in during.buttons]
+    assert words == [
+        ("crm", "stop", "Stop CRM", False),
+        ("crm", "kill", "Kill CRM", False),
+        ("crm", "freeze", "Freeze CRM", False),
+        ("crm", "start", "Start CRM", True),
+    ]
 
 
 NOTHING = Account(

@@ -170,11 +170,14 @@ OFFERED = """
 import json
 from typing import get_args
 from harness.locust.form import choices_of
-from harness.locust.web import Action
+from harness.locust.snapshot import buttons_of
+from harness.nemesis.faults import faults_of
+from harness.nemesis.targets import PROCESS
 from scenarios.consumers import How
 from scenarios.crm_outage import Way
 
-print(json.dumps([choices_of(Way)[-1], get_args(How)[-1], "stutter" in get_args(Action)]))
+buttons = [button.words for button in buttons_of({"crm": faults_of(PROCESS)})]
+print(json.dumps([choices_of(Way)[-1], get_args(How)[-1], buttons]))
 """
 
 
@@ -192,7 +195,11 @@ def ran(directory: Path, *arguments: str) -> str:
 def test_a_fault_of_others_is_offered(tmp_path: Path) -> None:
     """By the form of an outage and of a group of consumers, and by a button."""
     install(tmp_path, "stutter", STUTTER)
-    assert json.loads(ran(tmp_path, "-c", OFFERED)) == ["stutter", "stutter", True]
+    assert json.loads(ran(tmp_path, "-c", OFFERED)) == [
+        "stutter",
+        "stutter",
+        ["Stop CRM", "Kill CRM", "Freeze CRM", "Make CRM stutter", "Start CRM"],
+    ]
 
 
 @pytest.mark.slow

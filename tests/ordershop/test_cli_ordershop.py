@@ -20,16 +20,13 @@ from ordershop.__main__ import main
 from ordershop.control import socket_path
 from ordershop.shop import SERVICES
 from ordershop.supervisor import answers_health, free_port
+from tests.forks import ordershop
 from tests.shop import Client
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
 COMMAND = [sys.executable, "-m", "ordershop"]
-
-
-def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False)
 
 
 class Foreground:
@@ -61,9 +58,9 @@ class Foreground:
 
     def ask(self, *arguments: str) -> list[list[str]]:
         """The words of each line that a command about this shop prints."""
-        done = _run(*arguments, "--port", str(self.port))
-        assert (done.returncode, done.stderr) == (0, "")
-        return [line.split() for line in done.stdout.splitlines()]
+        done = ordershop(*arguments, "--port", str(self.port))
+        assert (done.code, done.err) == (0, "")
+        return [line.split() for line in done.out.splitlines()]
 
     def is_gone(self) -> bool:
         """Whether none of its processes is left."""
@@ -103,26 +100,25 @@ def test_a_shop_in_processes(tmp_path: Path) -> None:
         shop.ask("start", "customers")
         client.post("/customer", {"name": "c", "email": "a@b"}).ok()
         for name, said in [("nobody", "there is no service 'nobody'"), ("orders", "orders is running already")]:
-            refused = _run("start", name, "--port", str(shop.port))
-            assert (refused.returncode, refused.stderr) == (2, f"ordershop: {said}\n")
+            refused = ordershop("start", name, "--port", str(shop.port))
+            assert (refused.code, refused.err) == (2, f"ordershop: {said}\n")
 
         crm = next(int(row[2]) for row in rows if row[0] == "crm")
         os.kill(crm, signal.SIGKILL)
         until(lambda: "crm has ended by itself" in shop.log(), "the log says that the CRM has ended")
 
-        again = _run("up", "--port", str(shop.port))
-        assert (again.returncode, again.stderr.count("\n")) == (2, 1)
+        again = ordershop("up", "--port", str(shop.port))
+        assert (again.code, again.err.count("\n")) == (2, 1)
         shop.ask("down")
         assert shop.process.wait(10) == 0
         until(shop.is_gone, "nothing is left")
         assert not socket_path(shop.port).exists()
 
 
-def test_a_shop_in_one_process_that_lasts(tmp_path: Path) -> None:
-    """All services in one process; Ctrl-C ends it, and with --state the next one has what this one had."""
-    arguments = ("--topology", "one-process", "--state", str(tmp_path / "state"))
+def test_a_shop_that_lasts(tmp_path: Path) -> None:
+    """Ctrl-C ends it, as SIGTERM does, and with --state the next one has what this one had."""
+    arguments = ("--state", str(tmp_path / "state"))
     with _up(tmp_path / "log", *arguments) as shop, contextlib.closing(Client(shop.port)) as client:
-        assert len(shop.family) == 2
         [customer] = client.post("/customer", {"name": "a", "email": "a@b"}).ok()
         for name in ("orders", "crm"):
             assert [name, "stopped"] in [row[:2] for row in shop.ask("stop", name)]
@@ -147,8 +143,8 @@ def test_a_killed_shop_leaves_nothing(tmp_path: Path) -> None:
         shop.process.kill()
         shop.process.wait()
         until(shop.is_gone, "nothing is left")
-        refused = _run("status", "--port", str(shop.port))
-        assert (refused.returncode, refused.stderr) == (2, f"ordershop: no shop runs on port {shop.port}\n")
+        refused = ordershop("status", "--port", str(shop.port))
+        assert (refused.code, refused.err) == (2, f"ordershop: no shop runs on port {shop.port}\n")
 
 
 FREE = str(free_port())
@@ -162,7 +158,7 @@ NOT_THERE = f"redis://127.0.0.1:{free_port()}"
         (("nonsense",), "No such command"),
         (("up", "--port", "x"), "--port"),
         (("up", "--port", "99999"), "--port"),
-        (("up", "--topology", "ring"), "--topology"),
+        (("up", "--host", "elsewhere"), "--host"),
         (("up", "--port", FREE, "--server", NOT_THERE), "does not answer"),
         (("up", "--port", FREE, "--server", "/no/such/program"), "nor a program"),
         (("up", "--port", FREE, "--server", "http://127.0.0.1"), "not the URL of a Redis server"),
@@ -198,6 +194,6 @@ def test_a_port_in_use() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        done = _run("up", "--port", str(port))
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"ordershop: port {port} is not free: Address already in use\n"
+        done = ordershop("up", "--port", str(port))
+    assert (done.code, done.out) == (2, "")
+    assert done.err == f"ordershop: port {port} is not free: Address already in use\n"

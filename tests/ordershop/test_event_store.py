@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
@@ -13,20 +14,19 @@ from hypothesis import strategies as st
 
 from harness.server.own import OwnServer
 from ordershop.async_store import AsyncEventStore
+from ordershop.codec import CHUNK, PAGE
 from ordershop.entities import Customer, Entity, Order, Topic
 from ordershop.event_store import (
-    CHUNK,
     FIRST_CHUNK,
-    PAGE,
     WITH_STOCK,
     EventStore,
     RefusedError,
     StoreError,
     UnavailableError,
     connect,
-    says_unable,
 )
 from ordershop.events import ACTIONS, Action, Event, EventId
+from ordershop.wire import says_unable
 from tests.contracts import PROPERTY, AppendContract, Contract, Port, TrimContract, server_now
 from tests.hostile_server import WRONG, HostileServer, Plan
 from tests.simulate import (
@@ -144,17 +144,19 @@ class TestAsyncEventStore(AppendContract, TrimContract):
         return port.queries()
 
 
-class _Interrupted(EventStore):
-    """A store during whose replays something happens, after each part."""
+def public(owner: type) -> set[str]:
+    """The methods that a class offers."""
+    return {name for name, value in vars(owner).items() if inspect.isfunction(value) and not name.startswith("_")}
 
-    def __init__(self, like: EventStore, happens: Callable[[], object]) -> None:
-        super().__init__(like.client, like.keys.namespace)
-        self._happens = happens
 
-    def _merged(self, *what: Any) -> Iterator[Any]:
-        for part in super()._merged(*what):
-            yield part
-            self._happens()
+def test_both_stores_agree() -> None:
+    """What both offer takes the same arguments and answers the same kind; all of it is in the contract above."""
+    both = public(EventStore) & public(AsyncEventStore)
+    assert both == public(Port) | {"close"}
+    for name in both:
+        blocking, other = (inspect.signature(getattr(each, name)) for each in (EventStore, AsyncEventStore))
+        assert list(blocking.parameters.values()) == list(other.parameters.values())
+        assert blocking.return_annotation.replace("Iterator[", "list[") == other.return_annotation
 
 
 @pytest.mark.parametrize("reply", WRONG)
@@ -301,7 +303,7 @@ class TestStreams(Contract):
         pass_on(10)
         held = customer(holder)
         # Deletions are soon at their end, creations go on for pages.
-        found = _Interrupted(store, pass_on).replay("customer", until=until)
+        found = store.replay("customer", until=until, after_page=pass_on)
         assert found == {each.id: each for each in (*bystanders, held)}
         assert holder > 10
 
@@ -569,5 +571,5 @@ def test_the_cache_does_not_hold_the_shops_order_of_fields(store: EventStore) ->
     """An order in the cache is a Hash without its list, and a List beside it, as other clients expect."""
     store.append(Event.new("created", Order("o-1", ["p-2", "p-1"], "c-1")))
     assert store.client.hgetall(store.keys.entity("order", "o-1")) == {b"id": b"o-1", b"customer_id": b"c-1"}
-    assert store.client.lrange(store.keys.entity_list("order", "o-1"), 0, -1) == [b"p-2", b"p-1"]
+    assert store.client.lrange(f"{store.keys.namespace}{{order}}_product_ids:o-1", 0, -1) == [b"p-2", b"p-1"]
     assert store.client.smembers(store.keys.ids("order")) == {b"o-1"}

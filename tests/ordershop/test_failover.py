@@ -14,9 +14,10 @@ import redis
 from harness.server.own import OwnServer
 from ordershop.async_store import AsyncEventStore
 from ordershop.entities import Customer
-from ordershop.event_store import EventStore, UnavailableError, connect, is_elsewhere, says_elsewhere
+from ordershop.event_store import EventStore, UnavailableError, connect
 from ordershop.events import Event, Keys
-from ordershop.subscription import Delivery, Subscription
+from ordershop.subscription import Delivery, Settings, Subscription
+from ordershop.wire import is_elsewhere, says_elsewhere
 from tests.oracle import Conversation, Oracle
 from tests.stores import open_own
 from tests.waiting import FlakyProxy, flaky_proxy, until
@@ -111,7 +112,9 @@ def test_a_subscription_finds_the_new_primary(pair: Pair) -> None:
         return []
 
     stop = threading.Event()
-    subscription = Subscription(pair.proxy.url, Keys(""), [("customer", "created")], group="g", block_ms=50)
+    subscription = Subscription(
+        pair.proxy.url, Keys(""), [("customer", "created")], group="g", settings=Settings(block_ms=50)
+    )
     consumer = threading.Thread(target=subscription.run, args=(effect, stop))
     consumer.start()
     try:

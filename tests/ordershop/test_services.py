@@ -735,8 +735,12 @@ def test_no_input_makes_a_5xx(client: Client, data: st.DataObject) -> None:
     assert reply.status < 500, reply
 
 
-@pytest.mark.parametrize("kind", ["POSITIVE", "NEGATIVE"])
-def test_schemathesis_finds_nothing_undescribed(shop: RunningShop, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "examples"),
+    [(kind, 4) for kind in ("POSITIVE", "NEGATIVE")]
+    + [pytest.param(kind, 300, marks=pytest.mark.long) for kind in ("POSITIVE", "NEGATIVE")],
+)
+def test_schemathesis_finds_nothing_undescribed(shop: RunningShop, kind: str, examples: int) -> None:
     """Requests made from the document, good ones and bad ones, find no 5xx, and no answer that is not in it."""
     schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed")
     from schemathesis.checks import not_a_server_error
@@ -749,7 +753,7 @@ def test_schemathesis_finds_nothing_undescribed(shop: RunningShop, kind: str) ->
         if kind == "NEGATIVE" and operation.method.upper() == "GET":
             continue  # nothing about a question can be wrong
 
-        @settings(max_examples=10, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
         @given(case=operation.as_strategy(generation_mode=schemathesis.GenerationMode[kind]))
         def as_described(case: Any) -> None:
             case.call_and_validate(checks=checks)
@@ -805,7 +809,7 @@ def test_a_source_distribution_has_what_its_tests_read() -> None:
     """Whatever a test opens beside the packages is among the files of which a source distribution is made."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     patterns = project["tool"]["hatch"]["build"]["targets"]["sdist"]["include"] + ["pyproject.toml"]
-    texts = [path.read_text() for path in (ROOT / "tests").glob("*.py")]
-    read = {name for text in texts for name in re.findall(r'(?:ROOT|parents\[1\]) / "([\w.-]+)', text)}
+    texts = [path.read_text() for path in (ROOT / "tests").rglob("*.py")]
+    read = {name for text in texts for name in re.findall(r'(?:ROOT|parents\[2\]) / "([\w.-]+)', text)}
     assert {name for name in read if not any(fnmatch(name, pattern) for pattern in patterns)} == set()
     assert ".ci" in read

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from harness.host.clock import SystemClock
 from harness.server.own import OwnServer
 from ordershop.entities import Topic
-from ordershop.event_store import EventStore, command
+from ordershop.event_store import EventStore
 from ordershop.events import Action, Event, EventId, Stored
 from ordershop.subscription import (
     AwayError,
@@ -30,9 +30,11 @@ from ordershop.subscription import (
     Merge,
     NoEvent,
     Received,
+    Settings,
     Subscription,
     position_below_all_pending,
 )
+from ordershop.wire import command
 from tests.contracts import PROPERTY
 from tests.hostile_server import WRONG, HostileServer, Plan
 from tests.simulate import created, customer, order
@@ -70,7 +72,8 @@ def subscribe(store: EventStore, sources: Sequence[tuple[Topic, Action]] = SOURC
     """A subscription of group `g` that waits for little."""
     pool = store.client.connection_pool.connection_kwargs
     url = f"redis://{pool['host']}:{pool['port']}"
-    return Subscription(url, store.keys, sources, **{"group": "g", "block_ms": 40, **how})
+    settings = Settings(**{"block_ms": 40} | {name: how.pop(name) for name in Settings._fields if name in how})
+    return Subscription(url, store.keys, sources, **{"group": "g", "settings": settings, **how})
 
 
 @contextlib.contextmanager
@@ -1084,9 +1087,7 @@ def test_a_reply_that_a_consumer_cannot_use(
             store.keys,
             CUSTOMERS,
             group="g",
-            block_ms=20,
-            claim_after_ms=100,
-            max_deliveries=1_000,
+            settings=Settings(block_ms=20, claim_after_ms=100, max_deliveries=1_000),
             checkpoint=tmp_path / "position",
         )
         Checkpoint(tmp_path / "position").save({store.keys.stream("customer", "created"): "1-1"})

@@ -224,3 +224,24 @@ def test_no_number_that_is_not_the_record_s(module: Any, data: st.DataObject) ->
 
 def _of_parameter(value: Any) -> set[str]:
     return forms_of(float(value)) if isinstance(value, int | float) else set()
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("kill", "The CRM was killed and away for 10.0 s; "),
+        ("kill_in_batch", "The CRM was killed in the middle of a batch and away for 10.0 s; "),
+        ("stop", "The CRM was stopped for 10.0 s; "),
+        ("freeze", "The CRM was frozen for 10.0 s; "),
+        ("cut", "The connection crm-mail was cut for 10.0 s; "),
+        ("cut_half_open", "The connection crm-mail was silent for 10.0 s; "),
+        ("delay", "The connection crm-mail was delayed by 70 ms for 10.0 s; "),
+        ("slow", "The mail service took 70 ms for each request for 10.0 s; "),
+        ("poison", "An event that always fails was there for 10.0 s; "),
+        ("pause", "Redis was paused for 10.0 s; "),
+        ("restart_empty", "Redis was away, and came back empty, for 10.0 s; "),
+    ],
+)
+def test_each_fault_has_its_words(fault: str, words: str) -> None:
+    """What was done, to what, and for how long; of a link that was chosen, by its name."""
+    assert said(crm_outage, OUTAGE, fault=fault, link="crm-mail", delay_ms=70).startswith(words)

@@ -16,7 +16,9 @@ import pytest
 from harness.account.event_ids import sequences_of
 from harness.conduct.conduct import Findings
 from harness.load.pacing import constant
+from harness.nemesis.targets import abilities_of
 from scenarios.line.line import Line, LineSettings
+from scenarios.line.targets import TARGETS
 from scenarios.shop.shop import GROUP
 from tests.lines import stage_in
 from tests.waiting import until
@@ -35,6 +37,14 @@ def stopped_line(directory: Path, settings: LineSettings) -> Iterator[tuple[Line
         line.run_load(Findings("line"))
         assert line.ledger.account().acknowledged == TOTAL
         yield line, client
+
+
+def test_its_targets_can_what_they_are_known_for(tmp_path: Path) -> None:
+    """What a fault is chosen by, before there is a line, is what the line has then."""
+    settings = LineSettings(durability="none", has_links=True)
+    with Line(stage_in(tmp_path), constant(RATE_PER_S, LOAD_S), settings) as line:
+        found = {target.name: set(abilities_of(target)) for target in line.targets}
+    assert found == {name: set(known.can) for name, known in TARGETS.items()}
 
 
 def losses(line: Line) -> dict[str, int]:

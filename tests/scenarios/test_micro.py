@@ -8,22 +8,28 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.check.figures import unit_of
 from harness.record.run import Record, find_runs
 from reports.charts import charts
 from reports.charts.machine import STACK
+from scenarios.catalog import SCENARIOS
 from scenarios.micro.percentiles import percentiles_us
-from tests.forks import shopbench
+from tests.cli.test_foreign_names import NAMES, shopbench
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def record(tmp_path_factory: pytest.TempPathFactory) -> Record:
-    """A run of all micro-benchmarks with few rounds."""
-    runs = tmp_path_factory.mktemp("runs")
-    done = shopbench("run", "micro", "--profile", "smoke", "-p", "rounds=20", "--runs", str(runs))
+    """A run of all micro-benchmarks with few rounds, in a directory that has packages of our names."""
+    where = tmp_path_factory.mktemp("theirs")
+    for name in NAMES:
+        (where / name).mkdir()
+        (where / name / "__init__.py").write_text(f"raise SystemExit('the package {name} is not ours')\n")
+    done = shopbench(where, "run", "micro", "--profile", "smoke", "-p", "rounds=20")
     assert done.code == 0, done
-    [found] = find_runs(runs)
+    assert "is not ours" not in done.err
+    [found] = find_runs(where / "runs")
     return found
 
 
@@ -32,6 +38,12 @@ def results(record: Record) -> dict[str, Any]:
     """What pytest-benchmark has written."""
     found: dict[str, Any] = json.loads((record.directory / "micro.json").read_text())
     return found
+
+
+def test_every_figure_is_declared(record: Record) -> None:
+    """Each is one that the scenario has said it can make, in the unit that it said."""
+    names = SCENARIOS["micro"].figures  # type: ignore[attr-defined]
+    assert [f for f in record.run.figures if unit_of(names, f.name) != f.unit] == []
 
 
 @pytest.mark.parametrize("layer", STACK)

@@ -21,7 +21,7 @@ from redis.exceptions import InvalidResponse
 from harness.record import run
 from harness.server.own import OwnServer
 from harness.server.server import client_for
-from ordershop.event_store import is_unable
+from ordershop.wire import is_unable
 from tests import forks
 from tests.hostile_server import CONSUMING, LOAD, WRONG, HostileServer, Plan
 from tests.oracle import Conversation, Oracle

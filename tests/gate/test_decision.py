@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from harness.arrays import Floats
-from harness.gate import decision as gating
+from harness.gate import decision
 from harness.gate.decision import Decision, Finding, Size, Spending
 
 RATIOS = st.lists(st.floats(-0.5, 0.5).map(lambda x: round(x, 6)), min_size=1, max_size=25)
@@ -26,12 +26,12 @@ UNTIED = st.lists(st.integers(0, 40), min_size=5, max_size=20, unique=True).map(
 
 
 def averages_of(ratios: Sequence[float]) -> Floats:
-    return gating.walsh_averages(np.asarray(ratios, np.float64))
+    return decision.walsh_averages(np.asarray(ratios, np.float64))
 
 
 def one(ratios: Sequence[float], *, size: Size = SIZE, spending: Spending = ALL) -> Finding:
     """What a gate of a single metric finds."""
-    [finding] = gating.decide({"m": ratios}, {"m": size}, {}, spending).findings
+    [finding] = decision.decide({"m": ratios}, {"m": size}, {}, spending).findings
     return finding
 
 
@@ -53,14 +53,14 @@ def test_the_null_distribution_is_that_of_all_sign_flips(rounds: int) -> None:
         for signs in itertools.product((False, True), repeat=rounds)
     ]
     expected = [sum(s <= t for s in sums) / 2**rounds for t in range(rounds * (rounds + 1) // 2 + 1)]
-    assert expected == pytest.approx(gating._cumulative(rounds).tolist())
+    assert expected == pytest.approx(decision._cumulative(rounds).tolist())
 
 
 @given(UNTIED, st.sampled_from([0.0, 0.013, -2.0]))
 def test_p_value_is_scipys(ratios: list[float], effect: float) -> None:
     """The exact one-sided signed-rank test of SciPy gives the same p-value."""
     expected = stats.wilcoxon(np.array(ratios) - effect, alternative="greater", method="exact").pvalue
-    assert expected == pytest.approx(gating.p_value(averages_of(ratios), len(ratios), effect))
+    assert expected == pytest.approx(decision.p_value(averages_of(ratios), len(ratios), effect))
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.floats(0.001, 0.2))
@@ -71,7 +71,7 @@ def test_holm_rejects_what_adjusted_p_values_reject(p_values: list[float], alpha
     for place, at in enumerate(order):
         worst = max(worst, (len(p_values) - place) * p_values[at])
         adjusted[at] = worst
-    levels = gating.holm_levels(p_values, alpha)
+    levels = decision.holm_levels(p_values, alpha)
     expected = [p <= alpha for p in adjusted]
     near = [math.isclose(p, alpha, rel_tol=1e-9) for p in adjusted]
     found = [p <= level for p, level in zip(p_values, levels, strict=True)]
@@ -85,17 +85,17 @@ def test_holm_rejects_what_adjusted_p_values_reject(p_values: list[float], alpha
 def test_an_interval_is_what_the_test_does_not_reject(ratios: list[float], level: float) -> None:
     """An effect is below the lower end exactly where the test at that level rejects it."""
     averages = averages_of(ratios)
-    low = gating.lower_bound(averages, len(ratios), level)
+    low = decision.lower_bound(averages, len(ratios), level)
     for effect in (*averages.tolist(), -1.0, 1.0):
-        is_rejected = gating.p_value(averages, len(ratios), effect) <= level
+        is_rejected = decision.p_value(averages, len(ratios), effect) <= level
         assert (low is not None and effect < low) == is_rejected
 
 
 @given(RATIOS, st.sampled_from([0.2, 0.01]))
 def test_both_ends_are_alike(ratios: list[float], level: float) -> None:
     """The upper end is the lower end of the ratios with their signs changed."""
-    upper = gating.upper_bound(averages_of(ratios), len(ratios), level)
-    lower = gating.lower_bound(averages_of([-ratio for ratio in ratios]), len(ratios), level)
+    upper = decision.upper_bound(averages_of(ratios), len(ratios), level)
+    lower = decision.lower_bound(averages_of([-ratio for ratio in ratios]), len(ratios), level)
     assert upper == (None if lower is None else pytest.approx(-lower))
 
 
@@ -111,14 +111,14 @@ def test_a_shift_moves_everything_by_itself(ratios: list[float], shift: float) -
 @given(st.lists(RATIOS.filter(lambda r: len(r) >= 12), min_size=1, max_size=3), st.floats(0.02, 0.5))
 def test_a_control_that_moved_lets_nothing_fail(metrics: list[list[float]], moved: float) -> None:
     """Whatever the metrics say, the gate is contaminated."""
-    decision = gating.decide(
+    made = decision.decide(
         {str(at): [ratio + 0.5 for ratio in each] for at, each in enumerate(metrics)},
         {str(at): SIZE for at in range(len(metrics))},
         {"control": [moved] * 16},
         ALL,
     )
-    assert decision.outcome == "contaminated"
-    verdicts = [gating.verdict(finding, SIZE, decision.outcome) for finding in decision.findings]
+    assert made.outcome == "contaminated"
+    verdicts = [decision.verdict(finding, SIZE, made.outcome) for finding in made.findings]
     assert {"UNKNOWN"} == {each.status for each in verdicts}
     assert all("contaminated" in each.detail for each in verdicts)
 
@@ -148,7 +148,7 @@ def test_a_verdict_names_the_metric_the_ratio_and_its_interval() -> None:
     found = Finding(
         metric="append.p50", rounds=20, ratio=1.1234, low=1.08, high=1.17, smallest=0.06, status="FAIL"
     )
-    told = gating.verdict(found, SIZE, "fail")
+    told = decision.verdict(found, SIZE, "fail")
     assert told.name == "gate.append.p50"
     assert "append.p50 takes 1.123 × the baseline (1.080 to 1.170, 20 rounds)" in told.detail
 
@@ -159,7 +159,7 @@ def test_a_verdict_names_the_metric_the_ratio_and_its_interval() -> None:
 )
 def test_a_verdict_names_the_limit_as_it_was_given(relevant: float, words: str) -> None:
     """To three digits, and never rounded to nothing."""
-    told = gating.verdict(one([0.0, 0.001, -0.001] * 8), Size(relevant, 0.001), "pass")
+    told = decision.verdict(one([0.0, 0.001, -0.001] * 8), Size(relevant, 0.001), "pass")
     assert told.detail.endswith(f": less than {words} slower")
 
 
@@ -169,7 +169,7 @@ def test_an_inconclusive_verdict_tells_what_could_have_been_seen() -> None:
     found = one((0.05 + noise).tolist())
     assert found.smallest is not None
     assert (
-        f"could have seen is {found.smallest * 100:+.1f} %" in gating.verdict(found, SIZE, "inconclusive").detail
+        f"could have seen is {found.smallest * 100:+.1f} %" in decision.verdict(found, SIZE, "inconclusive").detail
     )
 
 
@@ -177,7 +177,7 @@ def test_too_few_rounds_decide_nothing() -> None:
     """Five rounds cannot reject anything at one in a hundred, however alike they are."""
     found = one([0.5, 0.51, 0.52, 0.53, 0.54])
     assert (found.status, found.low, found.smallest) == ("UNKNOWN", None, None)
-    assert "too few rounds" in gating.verdict(found, SIZE, "inconclusive").detail
+    assert "too few rounds" in decision.verdict(found, SIZE, "inconclusive").detail
 
 
 @pytest.mark.parametrize(("rounds", "outcome"), [(5, "inconclusive"), (6, "inconclusive"), (7, "pass")])
@@ -185,14 +185,14 @@ def test_a_control_of_which_nothing_is_known_lets_nothing_pass(rounds: int, outc
     """A metric may pass with fewer rounds than its controls need; the gate waits for them."""
     ratios = np.linspace(-0.001, 0.001, rounds).tolist()
     controls = {"control.ping": ratios, "control.python": ratios}
-    decision = gating.decide({"m": ratios}, {"m": SIZE}, controls, ALL)
-    assert [each.status for each in decision.findings] == ["PASS"]
-    assert outcome == decision.outcome
+    made = decision.decide({"m": ratios}, {"m": SIZE}, controls, ALL)
+    assert [each.status for each in made.findings] == ["PASS"]
+    assert outcome == made.outcome
 
 
 def test_no_metric_at_all_is_inconclusive() -> None:
     """A gate without evidence passes nothing."""
-    assert gating.decide({}, {}, {}, ALL).outcome == "inconclusive"
+    assert decision.decide({}, {}, {}, ALL).outcome == "inconclusive"
 
 
 @pytest.mark.parametrize(
@@ -206,8 +206,8 @@ def test_no_metric_at_all_is_inconclusive() -> None:
 )
 def test_the_verdict_on_a_control(ratios: list[float], status: str, words: str) -> None:
     """It passes where it has not moved by more than its margin, as far as is known."""
-    [control] = gating.decide({"m": ratios}, {"m": SIZE}, {"control.ping": ratios}, ALL).controls
-    told = gating.control_verdict(control)
+    [control] = decision.decide({"m": ratios}, {"m": SIZE}, {"control.ping": ratios}, ALL).controls
+    told = decision.control_verdict(control)
     assert status == told.status
     assert words in told.detail
 
@@ -237,7 +237,7 @@ def test_looks_come_at_planned_shares_of_the_time(
     rounds: int, share: float, looked_at: float, metrics: int, expected: bool
 ) -> None:
     """A look is due where a planned share lies between the last look and now, and there are rounds enough."""
-    assert expected == gating.is_look(rounds, share, looked_at, metrics)
+    assert expected == decision.is_look(rounds, share, looked_at, metrics)
 
 
 # Simulations with known truth --------------------------------------------------------------------------------
@@ -273,9 +273,11 @@ def test_intervals_cover_the_truth_as_often_as_they_say(noise: Noise, rounds: in
     """The lower end at 2 % is above the truth in 2 of 100 cases, whatever the noise."""
     generator = np.random.default_rng([7, rounds])
     trials, level = 1_200, 0.02
-    lows = [gating.lower_bound(averages_of(noise(generator, rounds) + 0.1), rounds, level) for _ in range(trials)]
+    lows = [
+        decision.lower_bound(averages_of(noise(generator, rounds) + 0.1), rounds, level) for _ in range(trials)
+    ]
     above = sum(low is not None and low > 0.1 for low in lows)
-    expected = float(gating._cumulative(rounds)[gating._excluded(rounds, level)])
+    expected = float(decision._cumulative(rounds)[decision._excluded(rounds, level)])
     assert expected <= level
     assert abs(above / trials - expected) < 4 * math.sqrt(level * (1 - level) / trials)
 
@@ -285,13 +287,13 @@ def simulated_gate(generator: np.random.Generator, noise: Noise, effect: float) 
     rounds = [noise(generator, 100) + math.log1p(effect * (at == 0)) for at in range(4)]
     sizes = {str(at): SIZE for at in range(4)}
     before = 0.0
-    for share in gating.LOOKS:
+    for share in decision.LOOKS:
         seen = {str(at): each[: int(100 * share)].tolist() for at, each in enumerate(rounds)}
-        decision = gating.decide(seen, sizes, {}, Spending(share=share - before))
+        made = decision.decide(seen, sizes, {}, Spending(share=share - before))
         before = share
-        if decision.outcome in {"pass", "fail"}:
+        if made.outcome in {"pass", "fail"}:
             break
-    return decision
+    return made
 
 
 @pytest.mark.parametrize("noise", [normal, heavy, drifting])
@@ -299,14 +301,14 @@ def test_false_alarms_are_rarer_than_alpha(noise: Noise) -> None:
     """Of gates of unchanged code, each with five looks at four metrics, no more than one in a hundred fails."""
     generator = np.random.default_rng(11)
     failed = sum(simulated_gate(generator, noise, 0.0).outcome == "fail" for _ in range(GATES))
-    assert failed <= gating.ALPHA * GATES
+    assert failed <= decision.ALPHA * GATES
 
 
 def test_an_effect_below_the_margin_fails_as_seldom() -> None:
     """A slowdown that is no more than the margin is no reason to fail, however many rounds there are."""
     generator = np.random.default_rng(12)
     failed = sum(simulated_gate(generator, normal, SIZE.margin).outcome == "fail" for _ in range(GATES))
-    assert failed <= gating.ALPHA * GATES
+    assert failed <= decision.ALPHA * GATES
 
 
 @pytest.mark.parametrize("noise", [normal, heavy])
@@ -320,7 +322,7 @@ def test_a_relevant_effect_hardly_ever_passes() -> None:
     """An effect of exactly the relevant size passes in no more than beta of the gates."""
     generator = np.random.default_rng(14)
     passed = sum(simulated_gate(generator, normal, SIZE.relevant).outcome == "pass" for _ in range(GATES))
-    assert passed <= gating.BETA * GATES
+    assert passed <= decision.BETA * GATES
 
 
 def test_the_smallest_effect_that_is_told_is_the_one_that_is_seen() -> None:
@@ -336,4 +338,4 @@ def test_the_smallest_effect_that_is_told_is_the_one_that_is_seen() -> None:
 def test_the_same_rounds_give_the_same_decision(seed: int) -> None:
     """Nothing is drawn in a decision."""
     ratios = {"m": heavy(np.random.default_rng(seed), 30).tolist()}
-    assert gating.decide(ratios, {"m": SIZE}, ratios, ALL) == gating.decide(ratios, {"m": SIZE}, ratios, ALL)
+    assert decision.decide(ratios, {"m": SIZE}, ratios, ALL) == decision.decide(ratios, {"m": SIZE}, ratios, ALL)
