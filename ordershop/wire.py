@@ -106,31 +106,6 @@ def connect(url: Address | str, *, timeout_s: float = 2.0, block_s: float = 0.0)
     return redis_client(ServerUrl(url), timeout_s=timeout_s, block_s=block_s)
 
 
-def command(client: redis.Redis, *words: Any) -> Any:
-    """Send one command on a pooled connection and answer its reply as RESP2 has it, bytes undecoded.
-
-    It goes past the layers of a general client (callbacks, retries, metrics), which cost more than the append.
-
-    Raises:
-        redis.RedisError: as the client library raises it.
-    """
-    connection = client.connection_pool.get_connection()
-    try:
-        connection.send_command(*words)
-        return connection.read_response(disable_decoding=True)
-    except redis.ResponseError as error:
-        # An error that the server has answered leaves the connection in order; it may lead to the wrong server.
-        if is_elsewhere(error):
-            connection.disconnect()
-        raise
-    except BaseException:
-        # An answer may still be on its way; the next user of the connection must not read it.
-        connection.disconnect()
-        raise
-    finally:
-        client.connection_pool.release(connection)
-
-
 class Wire:
     """Connections that a store keeps in hand, taken in turn by its threads.
 

@@ -17,7 +17,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from harness.check.ratio import Ratio, Seconds, ratios, seconds_of
-from harness.measure.hlog import LatencyLog, intervals_of, total_of
+from harness.measure.hlog import LatencyLog
+from harness.measure.operations import intervals_of, total_of
 from harness.measure.recorder import KINDS
 from harness.measure.sample_size import too_few
 from harness.record.run import Record, Run, Status

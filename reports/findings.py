@@ -5,9 +5,10 @@ disagree. The rules:
 
     overall   the worst of the verdicts, PASS < UNKNOWN < FAIL; a suite's with its members'. No verdict at
               all is UNKNOWN, and so is a run that did not come to its end, whatever was checked until then.
-    key       the figures for a reader in a hurry. Where a scenario measures several durabilities, one of each,
-              the worst in front (`FAMILIES`); else three, from the table `KEY_FIGURES`; a scenario that is in
-              none, or lacks them, shows the first three figures that it has. A suite shows one of each member.
+    key       the figures for a reader in a hurry, as the scenario has said them in its record. Where it measures
+              several things one after the other, one of each, the worst in front; else three. Those that are
+              missing make room for the first that there are; a record that does not say shows what loses events,
+              is slow or is fast, by the names of its figures. A suite shows one of each member.
     validity  what says how far the measurement itself can be trusted: the verdicts about the instrument,
               its send lag and GC pauses, what it dropped, the CPU time that the host took.
     load      open or closed loop, and over how many connections: latencies of one do not compare with those
@@ -32,107 +33,26 @@ import msgspec
 
 from harness.check.instrument import without_cause
 from harness.measure.sample_size import too_few
-from harness.record.run import Figure, Record, Run, Status, Verdict, WorkerShare
+from harness.record.run import EVIDENCE_SINCE, Figure, KeyFigure, Record, Run, Status, Verdict, WorkerShare
 from reports.quantities import NOT_MEASURED, quantity
 
-# For each scenario: the three figures that a reader in a hurry needs, and what to call them.
-KEY_FIGURES: dict[str, dict[str, str]] = {
-    "append": {
-        "append.response.p99": "Response, p99",
-        "append.response.max": "Slowest response",
-        "append.achieved_per_s": "Appends that succeeded",
-    },
-    "replay": {
-        "replay.events_per_s": "Replay speed",
-        "replay.response.p99": "Response, p99",
-        "replay.events": "Events replayed",
-    },
-    "lag": {
-        "lag.seconds.max": "Longest wait of an event",
-        "lag.events.max": "Most events waiting",
-        "lag.drain_s": "Time to drain",
-    },
-    "crm_outage": {
-        "crm_outage.backlog_events": "Events that waited",
-        "crm_outage.lost": "Events lost",
-        "crm_outage.drained_s": "Drained after the restart",
-    },
-    "random_faults": {
-        "random_faults.outages": "Outages",
-        "random_faults.lost": "Events lost",
-        "random_faults.longest_recovery_s": "Longest recovery",
-    },
-    "consumers": {
-        "consumers.lost": "Events lost",
-        "consumers.removed.claimed_s": "Claimed from the one removed",
-        "consumers.roll.events.max": "Most events waiting",
-    },
-    "retention": {
-        "retention.lost": "Events lost",
-        "retention.away.length.max": "Longest while it was away",
-        "retention.after.length.max": "Longest afterwards",
-    },
-    "journey": {
-        "journey.response.p99": "Response, p99",
-        "journey.achieved_per_s": "Steps that succeeded",
-        "journey.failed": "Steps that failed",
-    },
-    "gate": {
-        "gate.append.p50.ratio": "One append, p50, by the baseline's",
-        "gate.append.p99.ratio": "One append, p99, by the baseline's",
-        "gate.rounds": "Rounds",
-    },
-    "micro": {
-        "micro.append_one.p50": "One append, p50",
-        "micro.append_one.p99": "One append, p99",
-        "micro.append_one.per_s": "Appends, one after the other",
-    },
-}
 
-
-class Family(NamedTuple):
-    """Figures that are one for each durability: what they end in, what to call them, and of which to show all."""
-
-    part: str
-    label: str
-    is_each: bool
-
-
-# Of each family either all figures, the worst in front, or the worst one only.
-FAMILIES: dict[str, tuple[Family, ...]] = {
-    "append": (
-        Family("response.p99", "Response, p99", is_each=True),
-        Family("response.max", "Slowest response of all", is_each=False),
-    ),
-    "redis_crash": (
-        Family("gone", "Gone", is_each=True),
-        Family("restart_s", "Longest time to be back", is_each=False),
-    ),
-}
-# As part of a label. What has none was measured before durabilities stood in names.
-DURABILITIES = {
-    "always": "synced before each answer",
-    "everysec": "synced each second",
-    "none": "kept in memory only",
-    "given": "as the server is set",
-    "": "",
-}
-
-
-def durability_words(label: str, run: Run) -> str:
-    """What a durability is called in a report: of one whose data is only in memory, not that it was synced.
+def part_words(label: str, run: Run) -> str:
+    """What a part of a run is called in a report: of a durability in memory only, not that it was synced.
 
     Args:
-        label: as the names of figures have it; empty where they have none.
-        run: whose server it was.
+        label: as the names of figures have it.
+        run: whose scenario has said what to call it; where it has not, the label stands for itself.
     """
     server = run.environment.get("server")
     directory = server.get("data_directory") if isinstance(server, Mapping) else None
     if label in {"always", "everysec"} and isinstance(directory, Mapping) and directory.get("is_synced") is False:
         return f"appendfsync {label} on {directory.get('file_system')}, where nothing is synced"
-    return DURABILITIES[label]
+    return printable(run.words.get(label, label))
 
 
+# Where a scenario does not say which figures matter: these, by the ends of their names.
+_TELLING = ("lost", "response.p99", "response.max", "achieved_per_s", "events_per_s")
 UNCHECKED = "Nothing was checked: there is no evidence for a verdict."
 
 OUTCOMES = ("ok", "failed", "unknown", "dropped")
@@ -263,35 +183,45 @@ def interruption(run: Run) -> str:
     return said.get(run.status, "")
 
 
+def without_evidence(run: Run) -> str:
+    """That a run keeps no evidence, in words, where it was made before there was any; else empty."""
+    if run.schema >= EVIDENCE_SINCE or run.members or run.status == "running":
+        return ""
+    return "An older shopbench made this run and kept no evidence: its verdicts cannot be judged again."
+
+
 def key_figures(run: Run, members: Sequence[Run] = ()) -> list[tuple[str, Figure]]:
     """The figures that matter, each with what to call it; of a suite, the first of each member."""
     if members:
         firsts = ((member.scenario, key_figures(member)) for member in members)
         return [(f"{scenario}: {key[0][0]}", key[0][1]) for scenario, key in firsts if key][:4]
-    of_durabilities = [shown for family in FAMILIES.get(run.scenario, ()) for shown in _of(family, run)]
-    if len(of_durabilities) > 1:
-        return of_durabilities
-    by_name = {f.name: f for f in run.figures}
-    wanted = KEY_FIGURES.get(run.scenario, {})
-    chosen = [(label, by_name[name]) for name, label in wanted.items() if name in by_name]
+    chosen = [shown for key in run.key_figures for shown in _shown(key, run)]
+    if chosen and any("*" in key.name for key in run.key_figures):
+        return chosen
     taken = {figure.name for _, figure in chosen}
-    rest = ((spoken(f.name), f) for f in run.figures if f.name not in taken and f.value is not None)
-    return [*chosen, *rest][:3]
+    rest = [figure for figure in run.figures if figure.name not in taken and figure.value is not None]
+    if not chosen:
+        rest.sort(key=_telling)
+    return [*chosen, *((spoken(figure.name), figure) for figure in rest)][:3]
 
 
-def _of(family: Family, run: Run) -> list[tuple[str, Figure]]:
-    """A family's figures in a run, the worst in front; what could not be measured is last."""
-    pattern = re.compile(rf"{re.escape(run.scenario)}\.(?:(\w+)\.)?{re.escape(family.part)}")
-    found = []
-    for figure in run.figures:
-        match = pattern.fullmatch(figure.name)
-        if match and (match[1] or "") in DURABILITIES:
-            words = durability_words(match[1] or "", run)
-            found.append((f"{family.label}, {words}" if words else family.label, figure))
+def _telling(figure: Figure) -> int:
+    ends = (at for at, end in enumerate(_TELLING) if figure.name.endswith(f".{end}"))
+    return next(ends, len(_TELLING))
+
+
+def _shown(key: KeyFigure, run: Run) -> list[tuple[str, Figure]]:
+    """What a key figure is in a run: of several parts the highest in front; what could not be measured is last."""
+    before, star, after = key.name.partition("*")
+    if not star:
+        return [(key.label, figure) for figure in run.figures if figure.name == key.name]
+    parts = {f"{before}{label}{after}": label for label in run.words}
+    found = [(part_words(parts[f.name], run), f) for f in run.figures if f.name in parts]
     found.sort(key=lambda each: -math.inf if each[1].value is None else each[1].value, reverse=True)
-    if family.is_each or len(found) < 2:
-        return found if family.is_each else [(family.label, figure) for _, figure in found]
-    return [(label.replace(f"{family.label},", f"{family.label}:"), figure) for label, figure in found[:1]]
+    if not key.is_worst:
+        return [(f"{key.label}, {words}", figure) for words, figure in found]
+    label = f"{key.label}: {found[0][0]}" if len(found) > 1 else key.label
+    return [(label, figure) for _, figure in found[:1]]
 
 
 def spoken(name: str) -> str:

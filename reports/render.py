@@ -41,19 +41,6 @@ _SECTIONS: dict[Section, tuple[str, str]] = {
     "replay": ("Replay", "replay speed by number of events"),
     "machine": ("Server and host", "memory and CPU"),
 }
-# What a scenario is expected to leave evidence of, so that its absence is said in the section's own place.
-_EXPECTED: dict[str, tuple[Section, ...]] = {
-    "replay": ("replay",),
-    "micro": (),
-    "gate": (),
-    "lag": ("latency", "throughput", "lag"),
-    "crm_outage": ("latency", "throughput", "lag", "events"),
-    "journey": ("latency", "throughput"),
-    "random_faults": ("latency", "throughput", "lag", "events"),
-    "consumers": ("latency", "throughput", "lag", "events"),
-    "retention": ("latency", "throughput", "lag", "events"),
-}
-
 # What any run may leave; of the rest a scenario that is about something else has nothing to say.
 _OF_EVERY_RUN: frozenset[Section] = frozenset({"events", "machine"})
 
@@ -81,6 +68,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     status: Status
     sentence: str
     interruption: str
+    without_evidence: str
     key: list[tuple[str, Figure]]
     doubts: list[findings.Doubt]
     trust: Trust
@@ -151,6 +139,7 @@ def _view(record: Record, identity: str, intervals: int) -> View:
         status=findings.overall(record.run),
         sentence=findings.sentence(record.run),
         interruption=findings.interruption(record.run),
+        without_evidence=findings.without_evidence(record.run),
         key=findings.key_figures(record.run),
         doubts=findings.doubts(record.run),
         trust=trust(record.run),
@@ -161,11 +150,11 @@ def _view(record: Record, identity: str, intervals: int) -> View:
             for s, found in by_section.items()
             if found or s in expected
         ],
-        # A gate has measured nothing over time, and was not meant to.
+        # Of a scenario that does not say what it leaves, nobody knows what it lacks.
         absent=[
             _SECTIONS[s][1]
             for s, found in by_section.items()
-            if not found and s not in expected and s in _OF_EVERY_RUN and record.run.scenario != "gate"
+            if not found and s not in expected and s in _OF_EVERY_RUN and record.run.sections is not None
         ],
         timed=any(c.timed for c in drawn),
         steps=_steps(record),
@@ -197,11 +186,11 @@ def _steps(record: Record) -> list[list[str]]:
     return rows
 
 
-def _expected(run: Run) -> tuple[Section, ...]:
-    if run.scenario == "replay" and "users" in run.parameters:
-        # Locust's users replay one size, again and again: their latencies are what there is, and no such speeds.
-        return ("latency", "throughput")
-    return _EXPECTED.get(run.scenario, ("latency", "throughput"))
+def _expected(run: Run) -> list[str]:
+    """The sections of which there should be evidence, so that its absence is said in the section's own place."""
+    if run.sections is not None:
+        return run.sections
+    return ["latency", "throughput"] if any(".response." in figure.name for figure in run.figures) else []
 
 
 def _faults(history: History) -> list[list[str]]:

@@ -15,7 +15,8 @@ from urllib.parse import quote
 
 from harness.check.ratio import CONFIDENCE, FEWEST_BEYOND, FEWEST_SECONDS, RESAMPLES
 from harness.measure.histogram import Histogram
-from harness.measure.hlog import LatencyLog, intervals_of, total_of
+from harness.measure.hlog import LatencyLog
+from harness.measure.operations import intervals_of, total_of
 from harness.measure.recorder import KINDS
 from harness.record.run import write_atomically
 from reports.charts import axes

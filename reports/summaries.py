@@ -70,6 +70,8 @@ def _markdown_head(run: Run, level: str, members: Sequence[Run] = ()) -> list[st
     if interruption := findings.interruption(run):
         reason = f" {as_markdown(run.reason)}" if run.reason else ""
         lines += ["", f"> **{run.status.upper()}** {as_markdown(interruption)}{reason}"]
+    if said := findings.without_evidence(run):
+        lines += ["", as_markdown(said)]
     if key := findings.key_figures(run, members):
         lines += [
             "",

@@ -33,25 +33,35 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from harness.account.event_ids import PRODUCER_BITS
-from harness.check import checkers as checking
+from harness.check.arrival import ArrivalRule, arrival_checker
 from harness.check.figures import figure_names
-from harness.conduct.conduct import PUMPED, Findings, Stage, answered
+from harness.check.judge import Checker
+from harness.check.loads import answered_checker, send_lag_checker
+from harness.conduct.conduct import PUMPED, Findings, Stage
 from harness.load.pacing import Pacer, Poisson, Shape, shaped
-from harness.load.settings import PumpSettings
+from harness.load.settings import PumpResult, PumpSettings
 from harness.locust.locustfile import locustfile
-from harness.measure.hlog import LatencyLog
 from harness.measure.probes import HostLoad, Probe, Sampler
 from harness.measure.server_events import server_probes
 from harness.measure.timeline import History
-from harness.record.run import Record
+from harness.record.load_report import LoadReport
+from harness.record.run import KeyFigure, Record
 from harness.server.open import kind_of
 from harness.server.server import Durability
 from harness.server.url import ServerUrl
-from scenarios.arrival import Arriving, Judged, add_arrival
+from scenarios.arrival import Arriving, add_arrival
 from scenarios.commands import PRODUCERS
 from scenarios.load import Load
-from scenarios.shop.shop import LEAD_NS, durability_in_words, floor_before, producer_of, run_pump, server_for
-from scenarios.told import Told, has_arrived, limit_said, told_of, told_of_record
+from scenarios.shop.shop import (
+    DURABILITY_LABELS,
+    LEAD_NS,
+    durability_in_words,
+    floor_before,
+    producer_of,
+    run_pump,
+    server_for,
+)
+from scenarios.told import Told, add_by_hand, has_arrived, limit_said, told_of
 
 Choice = Literal["everysec", "always", "none", "all"]
 # What figures call it.
@@ -99,6 +109,12 @@ class Append:
     parameters = AppendParameters
     commands = PRODUCERS
     figures = figure_names("append", PUMPED, within="{everysec.,always.,none.,given.}")
+    key_figures = (
+        KeyFigure("append.*.response.p99", "Response, p99"),
+        KeyFigure("append.*.response.max", "Slowest response of all", is_worst=True),
+    )
+    sections = ("latency", "throughput")
+    words = DURABILITY_LABELS
     profiles = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {"rate_per_s": 500, "duration_s": 2, "send_lag_budget_ms": 250},
         "quick": {},
@@ -121,7 +137,20 @@ class Append:
         for at, (label, durability) in enumerate(parts):
             doing = replace(stage, progress=_share_of(stage, at, len(parts), label))
             _measure(doing, chosen, findings, durability, producer, run_origin_ns, label)
-        findings.headline = headline(chosen, told_of(findings))
+        add_by_hand(findings)
+
+    def checkers(self, parameters: AppendParameters, record: Record) -> list[Checker]:  # noqa: ARG002 - a URL's is given
+        """What finds its verdicts in a record of a run: three for each durability that was measured."""
+        return [
+            checker
+            for label in LABELS
+            if any(figure.name == f"append.{label}.offered_per_s" for figure in record.run.figures)
+            for checker in (
+                arrival_checker("append", label),
+                send_lag_checker("append", f"append_{label}", label),
+                answered_checker("append", label),
+            )
+        ]
 
     def headline(self, parameters: AppendParameters, record: Record) -> str:
         """What came out of a run with these parameters, from its record.
@@ -129,7 +158,7 @@ class Append:
         Raises:
             RunError: its timeline cannot be read.
         """
-        return headline(parameters, told_of_record(record))
+        return headline(parameters, told_of(record))
 
     def alone(self, parameters: AppendParameters, part: str) -> AppendParameters:
         """The parameters that measure one durability only: `append.always`, or the one that a URL has."""
@@ -170,7 +199,6 @@ def _measure(
 ) -> None:
     operation = f"append_{label}"
     pacer = _pacer(stage, chosen)
-    logs: list[LatencyLog] = []
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(server_for(stage, durability))
         described = server.describe()
@@ -218,26 +246,23 @@ def _measure(
             origin_ns,
             pacer.duration_ns,
             lambda share: stage.progress(share, ""),
-            lambda done: logs.append(
-                findings.pumped(operation, done, offset_ns=origin_ns - run_origin_ns, name=label)
-            ),
+            lambda done: _keep(findings, operation, done, origin_ns - run_origin_ns, label),
         )
         arriving.end()
     findings.host_steal(history, name=label)
-    how = Judged(
+    rule = ArrivalRule(
         budget_ms=chosen.send_lag_budget_ms,
         name=label,
         operation=operation,
         offset_ns=origin_ns - run_origin_ns,
         blind=arriving.blind,
     )
-    add_arrival(findings, history, result, how)
-    findings.verdicts += [
-        checking.instrument_kept_up(
-            f"append.{label}.send_lag", logs[0].total(f"{operation}.send_lag"), chosen.send_lag_budget_ms * 1000
-        ),
-        answered(f"append.{label}.answered", result),
-    ]
+    add_arrival(findings, history, LoadReport.of(result), rule)
+    findings.concluded(label)
+
+
+def _keep(findings: Findings, operation: str, result: PumpResult, offset_ns: int, label: Label) -> None:
+    findings.pumped(operation, result, offset_ns=offset_ns, name=label)
 
 
 def _pacer(stage: Stage, chosen: AppendParameters) -> Pacer:

@@ -42,29 +42,30 @@ import numpy as np
 import redis
 from msgspec import Meta, Struct
 from msgspec.structs import replace
+from pyroaring import BitMap
 
 from harness.account.event_ids import sequences_of
 from harness.account.ledger import set_of
-from harness.check import checkers as checking
 from harness.check.figures import figure_names
+from harness.check.judge import Checker
 from harness.conduct.conduct import PUMPED, Findings, ParameterError, ScenarioError, Stage
 from harness.load.pacing import constant
 from harness.locust.locustfile import locustfile
-from harness.measure.hlog import LatencyLog
 from harness.measure.probes import InHand, Sampler
 from harness.measure.timeline import History, Mark
 from harness.nemesis.faults import fault_kinds, faults_of
 from harness.nemesis.nemesis import FaultError, Nemesis
 from harness.nemesis.targets import PROCESS
-from harness.record.run import Verdict
-from ordershop.services.crm import SOURCES
+from harness.record.evidence import Evidence, Sections
+from harness.record.run import KeyFigure, Record, Verdict
 from ordershop.supervisor import SupervisorError
 from scenarios.commands import CONSUMERS, PRODUCERS
-from scenarios.line.account import ACCOUNT, add_account, add_lag, add_line_arrival
-from scenarios.line.line import Delivery, Line, LineSettings
+from scenarios.line.account import ACCOUNT, add_account, add_lag, add_line_arrival, line_checkers
+from scenarios.line.line import Line
+from scenarios.line.settings import Delivery, LineSettings
 from scenarios.shop.counting_crm import handled_path
 from scenarios.shop.shop import GROUP
-from scenarios.told import Told, arrived_said, by_hand_said, has_arrived, lost_said, told_of
+from scenarios.told import Told, add_by_hand, arrived_said, by_hand_said, has_arrived, lost_said, told_of
 
 if TYPE_CHECKING:
     How = str
@@ -135,6 +136,12 @@ class Consumers:
         "s       roll.{claimed,back}_s.max removed.claimed_s",
         "share   *.share",
     )
+    key_figures = (
+        KeyFigure("consumers.lost", "Events lost"),
+        KeyFigure("consumers.removed.claimed_s", "Claimed from the one removed"),
+        KeyFigure("consumers.roll.events.max", "Most events waiting"),
+    )
+    sections = ("latency", "throughput", "lag", "events")
     profiles: dict[str, dict[str, Any]] = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {
             "rate_per_s": 200,
@@ -190,8 +197,20 @@ class Consumers:
             operator = Operator(chosen, line, findings)
             line.run_load(findings, beside=operator.working)
             operator.conclude()
-            is_drained = line.wait_until_drained(chosen.drain_timeout_s)
-            _conclude(chosen, line, operator, findings, is_drained=is_drained)
+            line.wait_until_drained(chosen.drain_timeout_s)
+            _conclude(chosen, line, operator, findings)
+
+    def checkers(self, parameters: ConsumersParameters, record: Record) -> list[Checker]:  # noqa: ARG002 - by choice
+        """What finds its verdicts in a record of a run."""
+        return [*line_checkers("consumers"), *_operator_checkers(parameters)]
+
+    def headline(self, parameters: ConsumersParameters, record: Record) -> str:
+        """What came out of a run with these parameters, in a sentence, from its record.
+
+        Raises:
+            RunError: its timeline cannot be read.
+        """
+        return headline(parameters, told_of(record))
 
     def lasting(self, parameters: ConsumersParameters, duration_s: float, _: str) -> ConsumersParameters:
         """The parameters with which the load takes some seconds, and does not end when the operator has done.
@@ -237,7 +256,7 @@ class Operator:
         self._findings = findings
         self._clock = line.stage.clock
         self._client: Any = line.server.client(timeout_s=1.0)
-        self._streams = [line.keys.stream(topic, action) for topic, action in SOURCES]
+        self._streams = line.streams.names
         self._stop = threading.Event()
         self._has_group = chosen.delivery != "from_now"
         self._numbers = list(range(1, chosen.consumers + 1))
@@ -318,9 +337,9 @@ class Operator:
         self._mark(f"{name} removed")
         end_ns = self._now_ns()
         if self._chosen.how == "kill":
-            self._line.supervisor.kill(name)
+            self._line.shop.supervisor.kill(name)
         else:
-            self._line.supervisor.stop(name)
+            self._line.shop.supervisor.stop(name)
         if self._has_group:
             consumer = str(number)
             self._until(
@@ -334,7 +353,7 @@ class Operator:
     def _add(self, number: int) -> None:
         name = _name_of(number)
         since_ns = self._now_ns()
-        self._line.add_consumer(name, number)
+        self._line.shop.add_consumer(name, number)
         self._numbers.append(number)
         self._until(lambda: self._is_there(number, since_ns), f"{name} has joined the group")
         self._mark(f"{name} added")
@@ -403,20 +422,62 @@ class Shares(Struct, frozen=True, kw_only=True):
         return self.handled[name] / total if total else None
 
 
-def _shares(line: Line, consumers: int) -> Shares:
-    union, handled = set_of(np.zeros(0, np.int64)), {}
+class Operated(Struct, frozen=True, kw_only=True):
+    """What the operator has done to the group.
+
+    Attributes:
+        deleted_with: how many events the removed consumer had in hand; None: none was removed.
+    """
+
+    deleted_with: int | None
+
+
+def _handled_section(name: str) -> str:
+    """The section of the evidence with the events that a consumer says to have handled."""
+    return f"handled.{name}"
+
+
+def _gather_shares(line: Line, sections: Sections, consumers: int) -> None:
+    """Put what each consumer says to have handled into the evidence."""
     for number in range(1, consumers + 1):
         path = handled_path(line.stage.directory, str(number))
         ids = path.read_text(encoding="utf-8").split() if path.exists() else []
         sequences = sequences_of(line.producer, ids)
-        mine = set_of(sequences[sequences >= 0])
+        sections.add_set(_handled_section(_name_of(number)), set_of(sequences[sequences >= 0]))
+
+
+def _shares(evidence: Sections | Evidence, consumers: int) -> Shares:
+    """Who has handled how many, by the evidence."""
+    union, handled = BitMap(), {}
+    for number in range(1, consumers + 1):
+        mine = evidence.events(_handled_section(_name_of(number)))
         handled[_name_of(number)] = len(mine)
         union |= mine
+    seen = set_of(evidence.order("effects").astype(np.int64))
     return Shares(
         handled=handled,
         again=sum(handled.values()) - len(union),
-        unnamed=len(set_of(line.effects.sequences) - union),
+        unnamed=len(seen - union),
     )
+
+
+def _operator_checkers(chosen: ConsumersParameters) -> list[Checker]:
+    removed, worked = "consumers.removed_clean", "consumers.all_worked"
+    consumers = chosen.consumers + 1
+    sections = tuple(_handled_section(_name_of(number)) for number in range(1, consumers + 1))
+    found = [
+        Checker(
+            removed,
+            lambda record: removed_clean(removed, record.evidence.value("operator", Operated).deleted_with),
+            reads=("operator",),
+        ),
+        Checker(
+            worked,
+            lambda record: all_worked(worked, _shares(record.evidence, consumers)),
+            reads=(*sections, "effects"),
+        ),
+    ]
+    return found if chosen.delivery != "from_now" else found[1:]
 
 
 def claimed_s(history: History) -> list[tuple[int, float]]:
@@ -468,10 +529,9 @@ def _largest_between(history: History, name: str, from_ns: int, to_ns: int) -> f
     return max(values, default=None)
 
 
-def _conclude(
-    chosen: ConsumersParameters, line: Line, operator: Operator, findings: Findings, *, is_drained: bool
-) -> None:
-    history, shares = findings.history, _shares(line, chosen.consumers + 1)
+def _conclude(chosen: ConsumersParameters, line: Line, operator: Operator, findings: Findings) -> None:
+    history = findings.history
+    _gather_shares(line, findings.evidence, chosen.consumers + 1)
     first_ns = next(fault for fault in history.faults if not fault.by_hand).start_ns
     rolled_ns = operator.rolled_ns or first_ns
     for name, from_ns, to_ns in (
@@ -488,24 +548,16 @@ def _conclude(
     findings.figure("roll.back_s.max", max(operator.back_s, default=None), "s")
     findings.figure("removed.claimed_s", operator.claimed_s, "s")
     findings.figure("removed.deleted_with", operator.deleted_with, "events")
+    findings.evidence.add_json("operator", Operated(deleted_with=operator.deleted_with))
+    add_line_arrival(findings, line, budget_ms=chosen.send_lag_budget_ms)
+    add_account(findings, line, timeout_s=chosen.drain_timeout_s)
+    shares = _shares(findings.evidence, chosen.consumers + 1)
     for each, count in shares.handled.items():
         findings.figure(f"{each}.handled", count, "events")
         findings.figure(f"{each}.share", shares.share(each), "share")
     findings.figure("handled_again", shares.again, "events")
     findings.figure("unnamed", shares.unnamed, "events")
-    log = LatencyLog(findings.intervals)
-    budget_us = chosen.send_lag_budget_ms * 1000
-    findings.verdicts.append(
-        checking.instrument_kept_up("consumers.send_lag", log.total("append.send_lag"), budget_us)
-    )
-    add_line_arrival(findings, line, budget_ms=chosen.send_lag_budget_ms)
-    add_account(findings, line, is_drained=is_drained, timeout_s=chosen.drain_timeout_s)
-    if chosen.delivery != "from_now":
-        name = "consumers.removed_clean"
-        findings.verdicts.append(checking.checked(name, lambda: removed_clean(name, operator.deleted_with)))
-    worked = "consumers.all_worked"
-    findings.verdicts.append(checking.checked(worked, lambda: all_worked(worked, shares)))
-    findings.headline = headline(chosen, told_of(findings))
+    add_by_hand(findings)
 
 
 def headline(chosen: ConsumersParameters, told: Told) -> str:

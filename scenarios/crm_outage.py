@@ -48,8 +48,9 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from harness.arrays import Int64s
-from harness.check import checkers as checking
+from harness.check import checkers
 from harness.check.figures import figure_names
+from harness.check.judge import LATENCIES, TIMELINE, Checker
 from harness.check.ratio import Ratio, ratios, seconds_of
 from harness.conduct.conduct import PUMPED, Findings, ParameterError, ScenarioError, Stage
 from harness.load.pacing import constant
@@ -61,11 +62,11 @@ from harness.measure.timeline import FaultWindow, History, Mark
 from harness.nemesis.faults import fault_kinds
 from harness.nemesis.kind import FaultKind
 from harness.nemesis.plan import Fault
+from harness.record.run import KeyFigure, Record, Verdict
 from harness.server.open import kind_of
-from ordershop.services.crm import SOURCES
 from scenarios.commands import CONSUMERS, PRODUCERS
-from scenarios.line.account import ACCOUNT, add_account, add_lag, add_line_arrival
-from scenarios.line.line import Delivery, Line, LineSettings
+from scenarios.line.account import ACCOUNT, add_account, add_lag, add_line_arrival, line_checkers
+from scenarios.line.line import Line
 from scenarios.line.recovery import (
     Recovery,
     band,
@@ -77,9 +78,10 @@ from scenarios.line.recovery import (
     predicted_drain_s,
     recovery,
 )
+from scenarios.line.settings import Delivery, LineSettings
 from scenarios.line.targets import TARGETS, target_of
 from scenarios.shop.shop import GROUP
-from scenarios.told import Told, arrived_said, by_hand_said, lost_said, told_of, twice_said
+from scenarios.told import Told, add_by_hand, arrived_said, by_hand_said, lost_said, told_of, twice_said
 
 if TYPE_CHECKING:
     Way = str
@@ -204,6 +206,12 @@ class CrmOutage:
         "µs      {before,away,draining,after}.response.{p50,p99}",
         "times   {away,draining}.response.{p50,p99}_ratio{,.low,.high}",
     )
+    key_figures = (
+        KeyFigure("crm_outage.backlog_events", "Events that waited"),
+        KeyFigure("crm_outage.lost", "Events lost"),
+        KeyFigure("crm_outage.drained_s", "Drained after the restart"),
+    )
+    sections = ("latency", "throughput", "lag", "events")
     profiles = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         # Too short to judge what producers notice: there is a second of each.
         "smoke": {
@@ -233,8 +241,29 @@ class CrmOutage:
         with Line(stage, pacer, chosen.settings()) as line:
             findings.server = line.server.describe()
             line.run_load(findings, [chosen.planned()], lambda: _watching(chosen, line, findings))
-            is_drained = line.wait_until_drained(chosen.drain_timeout_s)
-            _conclude(chosen, line, findings, is_drained=is_drained)
+            line.wait_until_drained(chosen.drain_timeout_s)
+            _conclude(chosen, line, findings)
+
+    def checkers(self, parameters: OutageParameters, record: Record) -> list[Checker]:  # noqa: ARG002 - by choice
+        """What finds its verdicts in a record of a run."""
+        spans = {"away": parameters.unharmed_within, "draining": parameters.unharmed_draining_within}
+        between: list[Checker] = []
+        # A fault on the server reaches producers, whatever consumers do.
+        if parameters.target != "server":
+            between += [_unharmed_checker(span, within) for span, within in spans.items() if within]
+        if parameters.kind.in_hand == "hit" and parameters.delivery == "at_least_once":
+            between.append(_in_hand_checker())
+        # Without a server there is no answer; with an empty one, no script.
+        leave_out = {"answered"} if parameters.kind.loses_data else ()
+        return line_checkers("crm_outage", between=between, leave_out=leave_out)
+
+    def headline(self, parameters: OutageParameters, record: Record) -> str:
+        """What came out of a run with these parameters, in a sentence, from its record.
+
+        Raises:
+            RunError: its timeline cannot be read.
+        """
+        return headline(parameters, told_of(record))
 
     def lasting(self, parameters: OutageParameters, duration_s: float, _: str) -> OutageParameters:
         """The parameters with which the load takes some seconds; what is longer or shorter is the time after.
@@ -257,7 +286,7 @@ def _watching(chosen: OutageParameters, line: Line, findings: Findings) -> Itera
     if chosen.kind.in_hand not in {"hit", "kept"} or chosen.delivery != "at_least_once":
         yield
         return
-    streams = [line.keys.stream(topic, action) for topic, action in SOURCES]
+    streams = line.streams.names
     with (
         contextlib.closing(line.server.client(timeout_s=0.5)) as client,
         Sampler(
@@ -297,26 +326,19 @@ class _Drain(Struct, frozen=True, kw_only=True):
         return self.found.drained_s - self.found.first_effect_s
 
 
-def _conclude(chosen: OutageParameters, line: Line, findings: Findings, *, is_drained: bool) -> None:
-    fault = next((fault for fault in findings.history.faults if not fault.by_hand), None)
+def _conclude(chosen: OutageParameters, line: Line, findings: Findings) -> None:
+    fault = _fault_of(findings.history)
     if fault is None or fault.end_ns is None:
         raise ScenarioError(f"the load ended before {chosen.fault} was done and healed")
     drain = _drain(chosen, line, findings, fault)
     _add_recovery(findings, fault, drain)
-    log = LatencyLog(findings.intervals)
-    findings.verdicts.append(
-        checking.instrument_kept_up(
-            "crm_outage.send_lag", log.total("append.send_lag"), chosen.send_lag_budget_ms * 1000
-        )
-    )
     add_line_arrival(findings, line, budget_ms=chosen.send_lag_budget_ms)
-    _add_producers(chosen, findings, fault, drain)
+    _add_producers(findings, fault, drain.caught_up_s)
     if chosen.kind.in_hand == "hit" and chosen.delivery == "at_least_once":
-        _add_in_hand(findings, fault)
-    # Without a server there is no answer; with an empty one, no script.
-    leave_out = {"answered"} if chosen.kind.loses_data else ()
-    add_account(findings, line, is_drained=is_drained, timeout_s=chosen.drain_timeout_s, leave_out=leave_out)
-    findings.headline = headline(chosen, told_of(findings))
+        # What was delivered to the consumer, and not acknowledged, while it was dead is what it had in hand.
+        findings.figure("in_hand_events", in_hand(findings.history, fault), "events")
+    add_account(findings, line, timeout_s=chosen.drain_timeout_s)
+    add_by_hand(findings)
 
 
 def _drain(chosen: OutageParameters, line: Line, findings: Findings, fault: FaultWindow) -> _Drain:
@@ -397,40 +419,62 @@ def _add_recovery(findings: Findings, fault: FaultWindow, drain: _Drain) -> None
     add_lag(findings)
 
 
-def _add_producers(chosen: OutageParameters, findings: Findings, fault: FaultWindow, drain: _Drain) -> None:
-    """What producers noticed: their response while the consumer was away, and while it drained, against before."""
-    log = LatencyLog(findings.intervals)
-    from_s, to_s = fault.start_ns / 1e9, drain.restart_ns / 1e9
+def _fault_of(history: History) -> FaultWindow | None:
+    """The fault of the plan, or None where it was not done."""
+    return next((fault for fault in history.faults if not fault.by_hand), None)
+
+
+def _spans(fault: FaultWindow, caught_up_s: float | None) -> dict[str, tuple[float, float]]:
+    """From when to when producers were before the fault, in it, in the drain, and after the restart; seconds."""
+    from_s, to_s = fault.start_ns / 1e9, (fault.end_ns or fault.start_ns) / 1e9
     # A drain takes seconds that it shares with what comes after; all that it has a part in count.
-    end_s = math.ceil(to_s + drain.caught_up_s) if drain.caught_up_s is not None else math.inf
-    spans = {
+    end_s = math.ceil(to_s + caught_up_s) if caught_up_s is not None else math.inf
+    return {
         "before": (0.0, from_s),
         "away": (from_s, to_s),
         "draining": (math.floor(to_s), end_s),
         "after": (to_s, math.inf),
     }
+
+
+def _add_producers(findings: Findings, fault: FaultWindow, caught_up_s: float | None) -> None:
+    """What producers noticed: their response while the consumer was away, and while it drained, against before."""
+    log, spans = LatencyLog(findings.intervals), _spans(fault, caught_up_s)
     for name, span in spans.items():
         latencies = log.total("append.response", *span)
         for quantile, q in QUANTILES.items():
             findings.figure(f"{name}.response.{quantile}", latencies.quantile_us(q), "µs")
-    for name, within in (("away", chosen.unharmed_within), ("draining", chosen.unharmed_draining_within)):
-        found = _ratios(log, spans["before"], spans[name])
-        for quantile, ratio in found.items():
+    for name in ("away", "draining"):
+        for quantile, ratio in _ratios(log, spans["before"], spans[name]).items():
             figure = f"{name}.response.{quantile}_ratio"
             findings.figure(figure, ratio.value if ratio else None, "times")
             findings.figure(f"{figure}.low", ratio.low if ratio else None, "times")
             findings.figure(f"{figure}.high", ratio.high if ratio else None, "times")
-        # A fault on the server reaches producers, whatever consumers do.
-        if within and chosen.target != "server":
-            verdict = f"crm_outage.producers_unharmed_{name}"
-            findings.verdicts.append(
-                checking.checked(
-                    verdict,
-                    lambda verdict=verdict, found=found, within=within: checking.producers_unharmed(  # type: ignore[misc]
-                        verdict, found, within=within
-                    ),
-                )
-            )
+
+
+def _unharmed_checker(span: str, within: float) -> Checker:
+    """What finds whether producers were answered about as fast as before, in a span of `_spans`."""
+    name = f"crm_outage.producers_unharmed_{span}"
+
+    def check(record: Record) -> Verdict:
+        fault = _fault_of(record.history)
+        if fault is None:
+            return Verdict(name=name, status="UNKNOWN", detail="there was no fault to compare with")
+        spans = _spans(fault, record.run.figure("crm_outage.caught_up_s"))
+        found = _ratios(record.latency, spans["before"], spans[span])
+        return checkers.producers_unharmed(name, found, within=within)
+
+    return Checker(name, check, reads=(LATENCIES, TIMELINE))
+
+
+def _in_hand_checker() -> Checker:
+    name = "crm_outage.hit_in_batch"
+
+    def check(record: Record) -> Verdict:
+        fault = _fault_of(record.history)
+        return checkers.hit_in_batch(name, None if fault is None else in_hand(record.history, fault))
+
+    return Checker(name, check, reads=(TIMELINE,))
 
 
 def _ratios(log: LatencyLog, before: tuple[float, float], then: tuple[float, float]) -> dict[str, Ratio | None]:
@@ -443,15 +487,6 @@ def _ratios(log: LatencyLog, before: tuple[float, float], then: tuple[float, flo
     ]
     found = ratios(parts[0], parts[1], list(QUANTILES.values()), seed=1)
     return dict(zip(QUANTILES, found, strict=True))
-
-
-def _add_in_hand(findings: Findings, fault: FaultWindow) -> None:
-    """What was delivered to the consumer, and not acknowledged, while it was dead is what it had in hand."""
-    had = in_hand(findings.history, fault)
-    findings.figure("in_hand_events", had, "events")
-    findings.verdicts.append(
-        checking.checked("crm_outage.hit_in_batch", lambda: checking.hit_in_batch("crm_outage.hit_in_batch", had))
-    )
 
 
 def in_hand(history: History, fault: FaultWindow) -> float | None:

@@ -34,27 +34,30 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from harness.check import checkers as checking
+from harness.check.arrival import ArrivalRule, arrival_checker
 from harness.check.figures import figure_names
-from harness.conduct.conduct import PUMPED, PUMPED_PART, Findings, ScenarioError, Stage, answered
+from harness.check.judge import Checker
+from harness.check.loads import answered_checker, send_lag_checker
+from harness.conduct.conduct import PUMPED, PUMPED_PART, Findings, ScenarioError, Stage
 from harness.load.driver import Drive, Journeys
 from harness.load.pacing import Pacer, Shape, shaped
 from harness.load.settings import PumpResult
 from harness.locust.locustfile import locustfile
-from harness.measure.hlog import LatencyLog, total_of
 from harness.measure.probes import GroupLag, HostLoad, Probe, Sampler
 from harness.measure.server_events import server_probes
+from harness.record.load_report import LoadReport
+from harness.record.run import KeyFigure, Record, Verdict
 from ordershop.event_store import EventStore, connect
 from ordershop.events import EventId, Keys
 from ordershop.services.crm import SOURCES
 from ordershop.shop import shop_ports, shop_services, url_of
 from ordershop.supervisor import Supervisor, SupervisorError
-from scenarios.arrival import Judged, add_arrival
+from scenarios.arrival import add_arrival
 from scenarios.commands import CONSUMERS, PRODUCERS, READERS
 from scenarios.line.account import largest
-from scenarios.shop.books import Held, check_books, held_by_report, held_in
+from scenarios.shop.books import BOOKS, Books, Held, books_checkers, held_by_report, held_in
 from scenarios.shop.shop import GROUP, LEAD_NS, as_scenario_errors, run_pump, server_for
-from scenarios.told import Told, has_arrived, told_of
+from scenarios.told import Told, add_by_hand, has_arrived, told_of
 
 SHOPPER = "scenarios.shop.shopper:Shopper"
 
@@ -110,6 +113,12 @@ class Journey:
         *figure_names("journey", PUMPED, "s crm_lag.seconds.max", "events crm_lag.undelivered.max", "users users"),
         *figure_names("journey", PUMPED_PART, within="*."),
     )
+    key_figures = (
+        KeyFigure("journey.response.p99", "Response, p99"),
+        KeyFigure("journey.achieved_per_s", "Steps that succeeded"),
+        KeyFigure("journey.failed", "Steps that failed"),
+    )
+    sections = ("latency", "throughput")
     profiles: dict[str, dict[str, Any]] = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {"rate_per_s": 50, "duration_s": 3, "users": 20, "send_lag_budget_ms": 500},
         "quick": {},
@@ -146,14 +155,27 @@ class Journey:
         in_doubt = result.unknown
         if any(worker.silent_from_s is not None for worker in result.workers):
             in_doubt = result.arrivals  # what the users of a worker that died were told died with it
-        findings.verdicts += check_books(
-            held,
-            result.told,
+        books = Books(
+            held=held,
+            told=result.told,
             stock=dict.fromkeys(stocked.products, chosen.stock),
-            unbilled=None if unbilled is None else _theirs(unbilled, held, result.told),
+            unbilled=None if unbilled is None else sorted(_theirs(unbilled, held, result.told)),
             in_doubt=in_doubt,
         )
+        findings.evidence.add_json(BOOKS, books)
         _conclude(chosen, findings, result)
+
+    def checkers(self, parameters: JourneyParameters, record: Record) -> list[Checker]:  # noqa: ARG002 - none is chosen
+        """What finds its verdicts in a record of a run."""
+        return [*books_checkers(), answered_checker("journey"), _send_lag_checker(), arrival_checker("journey")]
+
+    def headline(self, parameters: JourneyParameters, record: Record) -> str:
+        """What came out of a run with these parameters, in a sentence, from its record.
+
+        Raises:
+            RunError: its timeline cannot be read.
+        """
+        return headline(parameters, told_of(record))
 
     def lasting(self, parameters: JourneyParameters, duration_s: float, _: str) -> JourneyParameters:
         """The parameters with which the shop is open for some seconds."""
@@ -374,32 +396,37 @@ def _theirs(order_ids: Collection[str], held: Held, told: Collection[str]) -> se
     return {order_id for order_id in order_ids if order_id in held.orders or order_id in told}
 
 
+def _send_lag_checker() -> Checker:
+    """What finds whether users were free when something was due."""
+    plain = send_lag_checker("journey", "journey")
+
+    def check(record: Record) -> Verdict | None:
+        found = plain.check(record)
+        if found is None or found.status == "PASS":
+            return found
+        return replace(found, detail=f"more users: these were busy when something was due; {found.detail}")
+
+    return replace(plain, check=check)
+
+
 def _conclude(chosen: JourneyParameters, findings: Findings, result: PumpResult) -> None:
-    log = LatencyLog(findings.intervals)
     for name, unit in (("lag.seconds", "s"), ("lag.undelivered", "events")):
         if name in findings.history.reading_names:
             findings.figure(f"crm_{name}.max", largest(findings.history, name), unit)
-    send_lag = checking.instrument_kept_up(
-        "journey.send_lag", total_of(log, "journey", "send_lag"), chosen.send_lag_budget_ms * 1000
-    )
-    if send_lag.status != "PASS":
-        send_lag = replace(
-            send_lag, detail=f"more users: these were busy when something was due; {send_lag.detail}"
-        )
-    findings.verdicts += [answered("journey.answered", result), send_lag]
     findings.figure("users", findings.load.get("users"), "users")
     add_arrival(
         findings,
         findings.history,
-        result,
-        Judged(
+        LoadReport.of(result),
+        ArrivalRule(
             budget_ms=PATIENCE_MS,
             operation="journey",
             reached="answered",
             users=int(findings.load.get("users", chosen.users)),
         ),
     )
-    findings.headline = headline(chosen, told_of(findings))
+    findings.concluded()
+    add_by_hand(findings)
 
 
 def headline(chosen: JourneyParameters, told: Told) -> str:

@@ -31,20 +31,21 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from harness.check import checkers as checking
 from harness.check.figures import figure_names
+from harness.check.judge import Checker
 from harness.conduct.conduct import PUMPED, Findings, Stage
 from harness.load.pacing import Pacer, Ramp, Steps, constant
 from harness.locust.locustfile import locustfile
 from harness.measure.curves import SECOND_NS, curve_of, interpolated
-from harness.measure.hlog import LatencyLog
 from harness.measure.timeline import History, Mark, Phase
+from harness.record.run import KeyFigure, Record
 from scenarios.arrival import add_part
 from scenarios.commands import CONSUMERS, PRODUCERS
-from scenarios.line.account import ACCOUNT, add_account, add_lag, add_line_arrival, caught_up_ns
-from scenarios.line.line import Delivery, Line, LineSettings
+from scenarios.line.account import ACCOUNT, add_account, add_lag, add_line_arrival, caught_up_ns, line_checkers
+from scenarios.line.line import Line
 from scenarios.line.recovery import Applied, count_at, highest_rate_per_s, slope_per_s, takeoff_s
-from scenarios.told import Told, by_hand_said, has_arrived, limit_said, lost_said, told_of
+from scenarios.line.settings import Delivery, LineSettings
+from scenarios.told import Told, add_by_hand, by_hand_said, has_arrived, limit_said, lost_said, told_of
 
 # Lag that grows by less than this share of the arrivals is not without bound.
 LEAST_GROWTH_SHARE = 0.05
@@ -137,6 +138,12 @@ class Lag:
         "1/s     burst.{offered,reached,answered,applied}_per_s",
         "s       drain_s burst.arrived_s",
     )
+    key_figures = (
+        KeyFigure("lag.seconds.max", "Longest wait of an event"),
+        KeyFigure("lag.events.max", "Most events waiting"),
+        KeyFigure("lag.drain_s", "Time to drain"),
+    )
+    sections = ("latency", "throughput", "lag")
     profiles = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {
             "base_per_s": 200,
@@ -171,8 +178,20 @@ class Lag:
         with Line(stage, chosen.pacer(), settings) as line:
             findings.server = line.server.describe()
             line.run_load(findings)
-            is_drained = line.wait_until_drained(chosen.drain_timeout_s)
-            _conclude(chosen, line, findings, is_drained=is_drained)
+            line.wait_until_drained(chosen.drain_timeout_s)
+            _conclude(chosen, line, findings)
+
+    def checkers(self, parameters: LagParameters, record: Record) -> list[Checker]:  # noqa: ARG002 - none is chosen
+        """What finds its verdicts in a record of a run."""
+        return line_checkers("lag")
+
+    def headline(self, parameters: LagParameters, record: Record) -> str:
+        """What came out of a run with these parameters, in a sentence, from its record.
+
+        Raises:
+            RunError: its timeline cannot be read.
+        """
+        return headline(parameters, told_of(record))
 
     def lasting(self, parameters: LagParameters, duration_s: float, _: str) -> LagParameters:
         """The parameters with which the load takes some seconds, its parts as long beside each other as before."""
@@ -226,7 +245,7 @@ def ramped(chosen: LagParameters, history: History, applied: Applied) -> Ramped:
     )
 
 
-def _conclude(chosen: LagParameters, line: Line, findings: Findings, *, is_drained: bool) -> None:
+def _conclude(chosen: LagParameters, line: Line, findings: Findings) -> None:
     add_lag(findings)
     drain_s = _add_drain(chosen, line, findings)
     from_ns, to_ns = chosen.peak_ns
@@ -249,15 +268,11 @@ def _conclude(chosen: LagParameters, line: Line, findings: Findings, *, is_drain
     else:
         findings.history.add(Phase(name="burst", start_ns=from_ns, end_ns=to_ns))
         add_part(findings, findings.history, "burst", from_ns, to_ns)
-    log = LatencyLog(findings.intervals)
-    findings.verdicts.append(
-        checking.instrument_kept_up("lag.send_lag", log.total("append.send_lag"), chosen.send_lag_budget_ms * 1000)
-    )
     add_line_arrival(findings, line, budget_ms=chosen.send_lag_budget_ms, until_ns=until_ns)
     if chosen.shape == "burst":
         findings.figure("burst.arrived_s", _arrived_s(chosen, findings.history), "s")
-    add_account(findings, line, is_drained=is_drained, timeout_s=chosen.drain_timeout_s)
-    findings.headline = headline(chosen, told_of(findings))
+    add_account(findings, line, timeout_s=chosen.drain_timeout_s)
+    add_by_hand(findings)
 
 
 def _arrived_s(chosen: LagParameters, history: History) -> float | None:

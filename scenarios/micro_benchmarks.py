@@ -17,17 +17,31 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from harness.check import checkers as checking
+from harness.check import checkers
 from harness.check.figures import figure_names
+from harness.check.judge import Checker
 from harness.conduct.conduct import Findings, ScenarioError, Stage
 from harness.host.own_python import own_environment, own_module
-from harness.record.run import Verdict
+from harness.record.run import KeyFigure, Record, Verdict
 from harness.server.named import environment_for
 from harness.server.url import ServerUrl
 from scenarios.shop.shop import server_for
 
 BENCHMARKS = Path(__file__).parent / "micro"
 TIMEOUT_NS = 3_600_000_000_000
+
+
+# The layers of an append from the bare socket outwards, as `scenarios/micro/bench_stack.py` measures them.
+LAYERS = {
+    "socket": "bare socket, XADD",
+    "redis_py": "redis-py",
+    "store_event": "event store, event only",
+    "store": "event store, with entity cache",
+    "http": "HTTP, customer service",
+    "gateway": "HTTP, through the gateway",
+}
+# The section of the evidence with the names of all that were run.
+BENCHMARKS_RUN = "benchmarks"
 
 
 class MicroParameters(Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,6 +76,13 @@ class Micro:
         "1/s     *.per_s",
         "bytes   *.peak_bytes",
     )
+    key_figures = (
+        KeyFigure("micro.append_one.p50", "One append, p50"),
+        KeyFigure("micro.append_one.p99", "One append, p99"),
+        KeyFigure("micro.append_one.per_s", "Appends, one after the other"),
+    )
+    sections: tuple[str, ...] = ()
+    words = LAYERS
     profiles = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {"rounds": 100},
         "quick": {},
@@ -87,11 +108,19 @@ class Micro:
             raise ScenarioError(f"pytest-benchmark has left no results ({error}); see micro.log") from error
         for benchmark in results.benchmarks:
             _add(findings, benchmark)
-        findings.verdicts.append(_verdict(results))
-        values = {figure.name: figure.value for figure in findings.figures}
-        one, bare = values.get("micro.append_one.p50"), values.get("micro.bare_xadd.p50")
-        if one and bare:
-            findings.headline = f"One append takes {one:,.0f} µs at the median, {one / bare:.2f} × a bare XADD."
+        findings.evidence.add_json(BENCHMARKS_RUN, [benchmark.name for benchmark in results.benchmarks])
+        findings.concluded()
+
+    def checkers(self, parameters: MicroParameters, record: Record) -> list[Checker]:  # noqa: ARG002 - none is chosen
+        """What finds its verdict in a record of a run."""
+        return [_measured_checker()]
+
+    def headline(self, parameters: MicroParameters, record: Record) -> str:  # noqa: ARG002 - as every scenario has it
+        """What came out of a run, in a sentence, from its record; empty where an append was not measured."""
+        one, bare = record.run.figure("micro.append_one.p50"), record.run.figure("micro.bare_xadd.p50")
+        if not one or not bare:
+            return ""
+        return f"One append takes {one:,.0f} µs at the median, {one / bare:.2f} × a bare XADD."
 
 
 def _run_pytest(stage: Stage, server: ServerUrl | str, rounds: int, results: Path) -> None:
@@ -148,15 +177,20 @@ def _add(findings: Findings, benchmark: _Benchmark) -> None:
     findings.figure(f"{name}.per_s", info.get("events", 1.0) / (p50_us / 1e6) if p50_us else None, "1/s")
 
 
-def _verdict(results: _Results) -> Verdict:
+def _measured_checker() -> Checker:
     name = "micro.measured"
-    if not results.benchmarks:
-        return Verdict(name=name, status="UNKNOWN", detail="no benchmark was run")
-    return Verdict(name=name, status="PASS", detail=f"{len(results.benchmarks)} benchmarks were measured")
+
+    def check(record: Record) -> Verdict:
+        count = len(record.evidence.value(BENCHMARKS_RUN, list[str]))
+        if not count:
+            return Verdict(name=name, status="UNKNOWN", detail="no benchmark was run")
+        return Verdict(name=name, status="PASS", detail=f"{count} benchmarks were measured")
+
+    return Checker(name, check, reads=(BENCHMARKS_RUN,))
 
 
 scenario = Micro()
 
 if "." not in __name__ and __name__ != "__main__":  # Locust would load this file by itself
     sys.stderr.write("locust: micro-benchmarks have no users; they are measured by `shopbench run micro`\n")
-    sys.exit(checking.EXIT_USAGE)
+    sys.exit(checkers.EXIT_USAGE)

@@ -37,20 +37,22 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from harness.arrays import Int64s
-from harness.check import checkers as checking
+from harness.check import checkers
 from harness.check.figures import figure_names
+from harness.check.judge import TIMELINE, Checker
 from harness.conduct.conduct import PUMPED, Findings, ParameterError, ScenarioError, Stage
 from harness.load.pacing import Pacer, constant
 from harness.locust.locustfile import locustfile
-from harness.measure.hlog import LatencyLog
 from harness.measure.timeline import FaultWindow, History
 from harness.nemesis.faults import fault_kinds
 from harness.nemesis.plan import Fault, random_plan
 from harness.nemesis.targets import LINE, PROCESS
-from scenarios.line.account import ACCOUNT, add_account, add_lag, add_line_arrival
-from scenarios.line.line import Delivery, Line, LineSettings
+from harness.record.run import KeyFigure, Record, Verdict
+from scenarios.line.account import ACCOUNT, Accounted, add_account, add_lag, add_line_arrival, line_checkers
+from scenarios.line.line import Line
 from scenarios.line.recovery import back_after_s, excess_lag_event_s
-from scenarios.told import Told, arrived_said, by_hand_said, lost_said, told_of, twice_said
+from scenarios.line.settings import Delivery, LineSettings
+from scenarios.told import Told, add_by_hand, arrived_said, by_hand_said, lost_said, told_of, twice_said
 
 # Before the first fault, and after the last.
 LEAD_S = 1.5
@@ -67,6 +69,9 @@ OPTIONS = {
     for name in NAMES
     if any(presets := [dict(kind.preset) for kind in DRAWN if kind.done_as == name])
 }
+
+
+PLAN = "plan"
 
 
 class RandomFaultsParameters(Struct, frozen=True, forbid_unknown_fields=True):
@@ -152,6 +157,12 @@ class RandomFaults:
         "event_seconds excess_lag_event_s",
         f"outages outages outages.{{{','.join(NAMES)}}}",
     )
+    key_figures = (
+        KeyFigure("random_faults.outages", "Outages"),
+        KeyFigure("random_faults.lost", "Events lost"),
+        KeyFigure("random_faults.longest_recovery_s", "Longest recovery"),
+    )
+    sections = ("latency", "throughput", "lag", "events")
     profiles = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {"outages": 4},
         "quick": {},
@@ -184,8 +195,24 @@ class RandomFaults:
         with Line(stage, pacer, settings) as line:
             findings.server = line.server.describe()
             line.run_load(findings, plan)
-            is_drained = line.wait_until_drained(chosen.drain_timeout_s)
-            _conclude(chosen, line, findings, plan, is_drained=is_drained)
+            line.wait_until_drained(chosen.drain_timeout_s)
+            _conclude(chosen, line, findings, plan)
+
+    def checkers(self, parameters: RandomFaultsParameters, record: Record) -> list[Checker]:  # noqa: ARG002 - by choice
+        """What finds its verdicts in a record of a run."""
+        between = [_all_done_checker()]
+        if parameters.expect == "loss":
+            also = {"loss_shown": _loss_shown}
+            return line_checkers("random_faults", between=between, leave_out={"nothing_lost"}, also=also)
+        return line_checkers("random_faults", between=between)
+
+    def headline(self, parameters: RandomFaultsParameters, record: Record) -> str:
+        """What came out of a run with these parameters, in a sentence, from its record.
+
+        Raises:
+            RunError: its timeline cannot be read.
+        """
+        return headline(parameters, told_of(record))
 
     def lasting(self, parameters: RandomFaultsParameters, duration_s: float, _: str) -> RandomFaultsParameters:
         """The parameters with which the load takes some seconds: with as many outages as there is time for.
@@ -199,11 +226,9 @@ class RandomFaults:
         return replace(parameters, outages=outages)
 
 
-def _conclude(
-    chosen: RandomFaultsParameters, line: Line, findings: Findings, plan: list[Fault], *, is_drained: bool
-) -> None:
+def _conclude(chosen: RandomFaultsParameters, line: Line, findings: Findings, plan: list[Fault]) -> None:
     history = findings.history
-    healed = [fault for fault in history.faults if fault.end_ns is not None and not fault.by_hand]
+    healed = _healed(history)
     _add_faults(findings, healed)
     down_due, down_lost = while_down(healed, line.pacer, line.ledger.lost())
     # Of several consumers one is enough, so that the events of such a time are not those of a group that is down.
@@ -213,35 +238,27 @@ def _conclude(
     findings.figure("excess_lag_event_s", excess_lag_event_s(history), "event seconds")
     add_lag(findings)
     add_line_arrival(findings, line, budget_ms=chosen.send_lag_budget_ms)
-    log = LatencyLog(findings.intervals)
-    findings.verdicts.append(
-        checking.instrument_kept_up(
-            "random_faults.send_lag", log.total("append.send_lag"), chosen.send_lag_budget_ms * 1000
-        )
-    )
-    findings.verdicts.append(
-        checking.checked(
-            "random_faults.all_done",
-            lambda: checking.all_faults_done("random_faults.all_done", planned=len(plan), done=len(healed)),
-        )
-    )
-    account = line.ledger.account()
-    expects_loss = chosen.expect == "loss"
-    if expects_loss:
-        findings.verdicts.append(
-            checking.checked(
-                "random_faults.loss_shown",
-                lambda: checking.loss_shown("random_faults.loss_shown", account, is_drained=is_drained),
-            )
-        )
-    add_account(
-        findings,
-        line,
-        is_drained=is_drained,
-        timeout_s=chosen.drain_timeout_s,
-        leave_out={"nothing_lost"} if expects_loss else (),
-    )
-    findings.headline = headline(chosen, told_of(findings))
+    findings.evidence.add_json(PLAN, plan)
+    add_account(findings, line, timeout_s=chosen.drain_timeout_s)
+    add_by_hand(findings)
+
+
+def _healed(history: History) -> list[FaultWindow]:
+    return [fault for fault in history.faults if fault.end_ns is not None and not fault.by_hand]
+
+
+def _all_done_checker() -> Checker:
+    name = "random_faults.all_done"
+
+    def check(record: Record) -> Verdict:
+        planned = record.evidence.value(PLAN, list[Fault])
+        return checkers.all_faults_done(name, planned=len(planned), done=len(_healed(record.history)))
+
+    return Checker(name, check, reads=(PLAN, TIMELINE))
+
+
+def _loss_shown(name: str, found: Accounted) -> Verdict:
+    return checkers.loss_shown(name, found.account, is_drained=found.facts.is_drained)
 
 
 def headline(chosen: RandomFaultsParameters, told: Told) -> str:  # noqa: ARG001 - as every scenario has it

@@ -40,6 +40,7 @@ if "." not in __name__:  # loaded by Locust, which looks first where it was star
     sys.path.sort(key=lambda each: Path(each) == Path.cwd() != Path(__file__).parents[1])
 
 import contextlib
+import functools
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
@@ -48,31 +49,40 @@ import numpy as np
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from harness.account.ledger import Account
-from harness.account.losses import Losses
-from harness.check import checkers as checking
+from harness.check.arrival import ArrivalRule
 from harness.check.figures import figure_names
+from harness.check.judge import CONCLUDED, Checker
 from harness.conduct.conduct import PUMPED, Findings, ParameterError, ScenarioError, Stage
+from harness.conduct.judging import PROBES
 from harness.host.clock import Clock
 from harness.load.pacing import constant
 from harness.locust.locustfile import locustfile
-from harness.measure.hlog import LatencyLog
-from harness.measure.outcomes import OK, UNKNOWN
 from harness.measure.timeline import Entry, FaultWindow, History, Mark, Phase, Reading, SlowMark
 from harness.nemesis.plan import Fault
-from harness.record.run import Verdict
+from harness.record.load_report import section_of
+from harness.record.run import KeyFigure, Record, Verdict
 from harness.server.open import kind_of
 from harness.server.server import Durability
-from scenarios.line.account import ACCOUNT, add_account, add_line_arrival, caught_up_ns
-from scenarios.line.line import Delivery, Line, LineSettings
+from scenarios.line.account import (
+    ACCOUNT,
+    Accounted,
+    Judgement,
+    add_account,
+    add_line_arrival,
+    caught_up_ns,
+    line_checkers,
+)
+from scenarios.line.line import Line
 from scenarios.line.recovery import first_fault_ns
-from scenarios.shop.shop import durability_in_words
-from scenarios.told import Told, arrived_said, by_hand_said, told_of
+from scenarios.line.settings import Delivery, LineSettings
+from scenarios.shop.shop import DURABILITY_LABELS, durability_in_words
+from scenarios.told import Told, add_by_hand, arrived_said, by_hand_said, told_of
 
 DURABILITIES: tuple[Durability, ...] = ("always", "everysec", "none")
 # The log is synced each second, and Redis lets one sync be late by another before it waits for it.
 EVERYSEC_WINDOW_S = 2.0
 POLL_S = 0.002
+ARRIVAL = section_of("arrival")
 # For how long no effect comes before what waits is counted as drained, with events that never will have one.
 QUIET_S = 1.0
 
@@ -125,6 +135,12 @@ class RedisCrash:
         "s       gone_{from,until}_s {producers_away,restart,drained}_s",
         within="{always,everysec,none}.",
     )
+    key_figures = (
+        KeyFigure("redis_crash.*.gone", "Gone"),
+        KeyFigure("redis_crash.*.restart_s", "Longest time to be back", is_worst=True),
+    )
+    sections = ("latency", "throughput")
+    words = DURABILITY_LABELS
     profiles: dict[str, dict[str, Any]] = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {"rate_per_s": 200, "before_s": 1, "after_s": 0.7, "send_lag_budget_ms": 250},
         "quick": {},
@@ -150,7 +166,19 @@ class RedisCrash:
                 _crash(doing, chosen, durability, part)
             finally:
                 part.hand_over()
-        findings.headline = headline(chosen, told_of(findings))
+        add_by_hand(findings)
+
+    def checkers(self, parameters: CrashParameters, record: Record) -> list[Checker]:
+        """What finds its verdicts in a record of a run, those of each durability by themselves."""
+        return [checker for each in parameters.durabilities for checker in _checkers(each, record)]
+
+    def headline(self, parameters: CrashParameters, record: Record) -> str:
+        """What came out of a run with these parameters, in a sentence, from its record.
+
+        Raises:
+            RunError: its timeline cannot be read.
+        """
+        return headline(parameters, told_of(record))
 
     def lasting(self, parameters: CrashParameters, duration_s: float, _: str) -> CrashParameters:
         """The parameters with which the loads of all durabilities take some seconds; the time after gives way.
@@ -203,7 +231,7 @@ class _PartOfFindings(Findings):
         """Give the run what was found; also of a load that did not come to its end."""
         whole, offset_ns, operation = self._whole, self._timeline.offset_ns, f"append_{self._durability}"
         whole.figures += self.figures
-        whole.verdicts += self.verdicts
+        whole.drained += self.drained
         whole.server = whole.server or self.server
         limits = {}
         for name in ("limited_by", "limited_at"):
@@ -213,6 +241,19 @@ class _PartOfFindings(Findings):
             if limited:
                 limits[name] = limited
         whole.load = {**self.load, **limits}
+        for reason in self._probes_failed:
+            whole.probe_failed(reason)
+        if self._concluded:
+            whole.concluded(self._durability)
+        if self.evidence.has(ARRIVAL):
+            # What a load is called, and when it began, is another thing for the run.
+            rule = self.evidence.value(ARRIVAL, ArrivalRule)
+            rule = replace(rule, name=self._durability, operation=operation, offset_ns=offset_ns)
+            self.evidence.add_json(ARRIVAL, rule)
+        own = {PROBES, CONCLUDED}
+        whole.evidence.add_all(
+            self.evidence, lambda name: None if name in own else section_of(name, self._durability)
+        )
         for interval in self.intervals:
             kind = interval.tag.rpartition(".")[2]
             start_s = interval.start_s + offset_ns / 1e9
@@ -260,34 +301,6 @@ def _share_of(stage: Stage, at: int, of: int, durability: Durability) -> Any:
 
 
 # The kill ---------------------------------------------------------------------------------------------------
-
-
-class Crash(Struct, frozen=True, kw_only=True):
-    """What a kill has left, and how long it took to be back; times are None where that did not happen.
-
-    Attributes:
-        durability: of the server that was killed.
-        acknowledged: events whose ID came back, before the kill and after.
-        gone: those of them that are in no stream any more.
-        gone_from_s: how long before the kill the first of them was due.
-        gone_until_s: how long before the kill the last of them was due; below 0: after it.
-        unknown: appends that were sent and never answered.
-        unknown_stored: those of them that are in the streams all the same.
-        away_s: from the kill to the first append that was answered again.
-        restart_s: from the moment the server was asked to come back to that answer.
-        drained_s: from that moment until all that was due before it, and is not lost, has had its effect.
-    """
-
-    durability: Durability
-    acknowledged: int
-    gone: int
-    gone_from_s: float | None
-    gone_until_s: float | None
-    unknown: int
-    unknown_stored: int
-    away_s: float | None
-    restart_s: float | None
-    drained_s: float | None
 
 
 class Acknowledgements:
@@ -343,109 +356,97 @@ def _crash(stage: Stage, chosen: CrashParameters, durability: Durability, findin
         findings.server = line.server.describe()
         answers = Acknowledgements(line, stage.clock)
         line.run_load(findings, plan, answers.watching)
-        is_drained = line.wait_until_drained(chosen.drain_timeout_s, QUIET_S)
-        crash = _look(durability, line, findings.history, answers)
-        _conclude(chosen, line, crash, findings, is_drained=is_drained)
+        line.wait_until_drained(chosen.drain_timeout_s, QUIET_S)
+        _conclude(chosen, line, findings, answers)
 
 
-def _look(durability: Durability, line: Line, history: History, answers: Acknowledgements) -> Crash:
-    restart_ns, outcomes = history.mark("restart"), line.result.outcomes
-    if restart_ns is None or outcomes is None:
+def _conclude(chosen: CrashParameters, line: Line, findings: Findings, answers: Acknowledgements) -> None:
+    restart_ns = findings.history.mark("restart")
+    if restart_ns is None:
         raise ScenarioError("the load ended before Redis was killed and asked to come back")
-    killed_ns = first_fault_ns(history)
-    gone = line.gone()
-    due_ns = line.pacer.due_ns(0, line.pacer.total)
-    before_s = (killed_ns - due_ns[gone]) / 1e9
-    unknown = np.flatnonzero(outcomes == UNKNOWN)
+    add_line_arrival(findings, line, budget_ms=chosen.send_lag_budget_ms)
+    found = add_account(findings, line, timeout_s=chosen.drain_timeout_s)
+    _add_gone(findings, line, found)
+    killed_ns = first_fault_ns(findings.history)
     back_ns = answers.first_after(restart_ns)
     drained_ns = caught_up_ns(line, restart_ns)
-    return Crash(
-        durability=durability,
-        acknowledged=int(np.count_nonzero(outcomes == OK)),
-        gone=gone.size,
-        gone_from_s=float(before_s.max()) if gone.size else None,
-        gone_until_s=float(before_s.min()) if gone.size else None,
-        unknown=unknown.size,
-        unknown_stored=np.intersect1d(unknown, line.stored()).size,
-        away_s=(back_ns - killed_ns) / 1e9 if back_ns is not None else None,
-        restart_s=(back_ns - restart_ns) / 1e9 if back_ns is not None else None,
-        drained_s=max(0.0, (drained_ns - restart_ns) / 1e9) if drained_ns is not None else None,
-    )
+    for name, since_ns, at_ns in (
+        ("producers_away_s", killed_ns, back_ns),
+        ("restart_s", restart_ns, back_ns),
+        # Until all that was due before it, and is not lost, has had its effect.
+        ("drained_s", restart_ns, None if drained_ns is None else max(drained_ns, restart_ns)),
+    ):
+        findings.figure(name, None if at_ns is None else (at_ns - since_ns) / 1e9, "s")
+
+
+def _add_gone(findings: Findings, line: Line, found: Accounted) -> None:
+    """How many acknowledged events are in no stream, and how long before the kill they were due."""
+    gone = np.asarray(found.gone.to_array(), np.int64)
+    before_s = (first_fault_ns(findings.history) - line.pacer.due_ns(0, line.pacer.total)[gone]) / 1e9
+    findings.figure("gone", gone.size, "events")
+    findings.figure("gone_from_s", float(before_s.max()) if gone.size else None, "s")
+    # Below 0: after the kill.
+    findings.figure("gone_until_s", float(before_s.min()) if gone.size else None, "s")
+    findings.figure("unknown_stored", found.unknown_stored, "events")
 
 
 # Verdicts ---------------------------------------------------------------------------------------------------
 
 
-def nothing_gone(name: str, crash: Crash) -> Verdict:
+def nothing_gone(name: str, found: Accounted) -> Verdict:
     """Whether each acknowledged event is in the streams."""
-    if not crash.acknowledged:
+    acknowledged, gone = found.account.acknowledged, len(found.gone)
+    if not acknowledged:
         return Verdict(name=name, status="UNKNOWN", detail="no event was acknowledged")
-    if crash.gone:
-        detail = f"{crash.gone:,} of {crash.acknowledged:,} acknowledged events are gone from the streams"
+    if gone:
+        detail = f"{gone:,} of {acknowledged:,} acknowledged events are gone from the streams"
         return Verdict(name=name, status="FAIL", detail=detail)
-    detail = f"each of {crash.acknowledged:,} acknowledged events is in the streams after the kill"
+    detail = f"each of {acknowledged:,} acknowledged events is in the streams after the kill"
     return Verdict(name=name, status="PASS", detail=detail)
 
 
-def gone_within(name: str, crash: Crash, window_s: float) -> Verdict:
-    """Whether what is gone was appended in the last moments before the kill."""
-    if not crash.gone or crash.gone_from_s is None:
-        return nothing_gone(name, crash)
+def gone_within(name: str, found: Accounted, *, from_s: float | None, window_s: float) -> Verdict:
+    """Whether what is gone was appended in the last moments before the kill.
+
+    Args:
+        from_s: how long before the kill the first of it was due; None: not known.
+        window_s: how long that may be.
+    """
+    if not len(found.gone) or from_s is None:
+        return nothing_gone(name, found)
     detail = (
-        f"{crash.gone:,} of {crash.acknowledged:,} acknowledged events are gone, "
-        f"the first from {crash.gone_from_s:.3f} s before the kill; {window_s:g} s are allowed"
+        f"{len(found.gone):,} of {found.account.acknowledged:,} acknowledged events are gone, "
+        f"the first from {from_s:.3f} s before the kill; {window_s:g} s are allowed"
     )
-    return Verdict(name=name, status="PASS" if crash.gone_from_s <= window_s else "FAIL", detail=detail)
+    return Verdict(name=name, status="PASS" if from_s <= window_s else "FAIL", detail=detail)
 
 
-def kept_applied(name: str, account: Account, losses: Losses, *, is_drained: bool) -> Verdict:
+def kept_applied(name: str, found: Accounted) -> Verdict:
     """Whether each acknowledged event that the streams have kept has had its effect."""
-    if not account.acknowledged:
+    if not found.account.acknowledged:
         return Verdict(name=name, status="UNKNOWN", detail="no event was acknowledged")
-    if not is_drained:
+    if not found.facts.is_drained:
         return Verdict(name=name, status="UNKNOWN", detail="not drained, so the account is not closed")
-    kept = account.lost - losses.not_in_stream.count
+    kept = found.account.lost - found.losses.not_in_stream.count
     if kept:
         detail = f"{kept:,} acknowledged events are in the streams and have had no effect"
         return Verdict(name=name, status="FAIL", detail=detail)
     return Verdict(name=name, status="PASS", detail="each event that the streams have kept has had its effect")
 
 
-def _conclude(chosen: CrashParameters, line: Line, crash: Crash, findings: Findings, *, is_drained: bool) -> None:
-    for name, value, unit in (
-        ("gone", crash.gone, "events"),
-        ("gone_from_s", crash.gone_from_s, "s"),
-        ("gone_until_s", crash.gone_until_s, "s"),
-        ("unknown_stored", crash.unknown_stored, "events"),
-        ("producers_away_s", crash.away_s, "s"),
-        ("restart_s", crash.restart_s, "s"),
-        ("drained_s", crash.drained_s, "s"),
-    ):
-        findings.figure(name, value, unit)
-    log, prefix = LatencyLog(findings.intervals), findings.prefix
-    findings.verdicts.append(
-        checking.instrument_kept_up(
-            f"{prefix}.send_lag", log.total("append.send_lag"), chosen.send_lag_budget_ms * 1000
-        )
-    )
-    add_line_arrival(findings, line, budget_ms=chosen.send_lag_budget_ms)
+def _checkers(durability: Durability, record: Record) -> list[Checker]:
+    """What finds the verdicts on the crash of a server of one durability."""
+    also: dict[str, Judgement] = {"kept_applied": kept_applied}
     # Appends in flight when the server was killed have no answer, and where nothing is promised all may be lost.
-    leave_out = {"answered"} if crash.durability == "always" else {"answered", "nothing_lost"}
-    evidence = add_account(
-        findings, line, is_drained=is_drained, timeout_s=chosen.drain_timeout_s, leave_out=leave_out
-    )
-    account = line.ledger.account()
-    name = f"{prefix}.kept_applied"
-    findings.verdicts.append(
-        checking.checked(name, lambda: kept_applied(name, account, evidence.losses, is_drained=is_drained))
-    )
-    name_gone = f"{prefix}.nothing_gone"
-    if crash.durability == "always":
-        findings.verdicts.append(checking.checked(name_gone, lambda: nothing_gone(name_gone, crash)))
-    elif crash.durability == "everysec":
-        name_within = f"{prefix}.gone_within"
-        check = checking.checked(name_within, lambda: gone_within(name_within, crash, EVERYSEC_WINDOW_S))
-        findings.verdicts.append(check)
+    leave_out = {"answered"}
+    if durability == "always":
+        also["nothing_gone"] = nothing_gone
+    else:
+        leave_out.add("nothing_lost")
+    if durability == "everysec":
+        from_s = record.run.figure(f"redis_crash.{durability}.gone_from_s")
+        also["gone_within"] = functools.partial(gone_within, from_s=from_s, window_s=EVERYSEC_WINDOW_S)
+    return line_checkers("redis_crash", durability, leave_out=leave_out, also=also)
 
 
 def headline(chosen: CrashParameters, told: Told) -> str:

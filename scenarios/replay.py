@@ -32,24 +32,31 @@ from msgspec.structs import replace
 
 from harness.account.event_ids import event_id
 from harness.check.figures import figure_names
-from harness.conduct.conduct import PUMPED, Findings, Stage, answered
+from harness.check.judge import Checker
+from harness.check.loads import answered_checker
+from harness.conduct.conduct import PUMPED, Findings, Stage
 from harness.load.driver import Drive, Journeys
 from harness.load.pacing import ClosedLoop
 from harness.load.settings import PumpResult
 from harness.locust.locustfile import locustfile
 from harness.measure.probes import HostLoad, Probe, Sampler
 from harness.measure.server_events import server_probes
-from harness.record.run import Verdict
+from harness.record.run import KeyFigure, Record, Verdict
 from harness.server.server import Server
 from ordershop.entities import Customer, Topic
 from ordershop.event_store import EventStore
 from ordershop.events import Action, Event
 from scenarios.commands import PRODUCERS, READERS
 from scenarios.shop.shop import LEAD_NS, as_scenario_errors, producer_of, run_pump, server_for
+from scenarios.told import told_of
 
 REPLAYER = "scenarios.replayer:Replayer"
 
 TOPIC: Topic = "customer"
+
+
+# The section of the evidence.
+COMPARED = "compared"
 
 
 class Past(Struct, frozen=True, forbid_unknown_fields=True):
@@ -105,6 +112,11 @@ class Replay:
         # By Locust's users.
         PUMPED,
     )
+    key_figures = (
+        KeyFigure("replay.events_per_s", "Replay speed"),
+        KeyFigure("replay.events", "Events replayed"),
+    )
+    sections = ("replay",)
     profiles = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {"events": 5_000, "rounds": 1},
         "quick": {},
@@ -131,14 +143,28 @@ class Replay:
                     stored = size
                     rates[size] = _measure(stage, store, size, chosen.rounds, at / len(sizes))
                     findings.figure(f"{size}.events_per_s", rates[size], "1/s")
-                findings.verdicts.append(_compare(store))
+                findings.evidence.add_json(COMPARED, _compare(store))
                 findings.figure("bytes_per_event", _bytes_per_event(server, stored), "bytes")
         findings.figure("events", float(sizes[-1]), "events")
         findings.figure("events_per_s", rates[sizes[-1]], "1/s")
         findings.figure("rate_of_all_to_a_tenth", rates[sizes[-1]] / rates[sizes[0]], "×")
-        findings.headline = (
-            f"{sizes[-1]:,} events were replayed to entities at {rates[sizes[-1]]:,.0f} events/s, "
-            f"{rates[sizes[-1]] / rates[sizes[0]]:.2f} × the rate of {sizes[0]:,} events."
+        findings.concluded()
+
+    def checkers(self, parameters: ReplayParameters, record: Record) -> list[Checker]:  # noqa: ARG002 - none is chosen
+        """What finds its verdicts in a record of a run."""
+        by_users = [answered_checker("replay")] if _is_by_users(record) else []
+        return [_equals_cache_checker(), *by_users]
+
+    def headline(self, parameters: ReplayParameters, record: Record) -> str:
+        """What came out of a run with these parameters, in a sentence, from its record."""
+        if _is_by_users(record):
+            return _headline_of_users(record)
+        told = told_of(record)
+        events, rate = told.value("events") or 0, told.value("events_per_s") or 0
+        return (
+            f"{events:,.0f} events were replayed to entities at {rate:,.0f} events/s, "
+            f"{told.value('rate_of_all_to_a_tenth') or 0:.2f} × the rate of "
+            f"{max(100, parameters.events // 10):,} events."
         )
 
 
@@ -148,6 +174,13 @@ class ReplayByUsers:
     name = Replay.name
     summary = Replay.summary
     parameters = UsersParameters
+    key_figures = (
+        *Replay.key_figures[:1],
+        KeyFigure("replay.response.p99", "Response, p99"),
+        *Replay.key_figures[1:],
+    )
+    # One size, again and again: latencies, and no speeds by size.
+    sections = ("latency", "throughput")
     profiles: dict[str, dict[str, Any]] = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {"events": 5_000, "duration_s": 2},
         "quick": {},
@@ -178,8 +211,16 @@ class ReplayByUsers:
             load = stack.enter_context(contextlib.closing(stage.driver.users(journeys, pacer)))
             load.wait_until_ready()
             result = _let_them_replay(stage, server, load, pacer, findings)
-            findings.verdicts.append(_compare(store))
+            findings.evidence.add_json(COMPARED, _compare(store))
         _conclude(chosen, findings, result)
+
+    def checkers(self, parameters: UsersParameters, record: Record) -> list[Checker]:  # noqa: ARG002 - none is chosen
+        """What finds its verdicts in a record of a run."""
+        return [_equals_cache_checker(), answered_checker("replay")]
+
+    def headline(self, parameters: UsersParameters, record: Record) -> str:  # noqa: ARG002 - as the record has them
+        """What came out of a run with these parameters, in a sentence, from its record."""
+        return _headline_of_users(record)
 
     def lasting(self, parameters: UsersParameters, duration_s: float, _: str) -> UsersParameters:
         """The parameters with which users replay for some seconds."""
@@ -220,10 +261,19 @@ def _conclude(chosen: UsersParameters, findings: Findings, result: PumpResult) -
     rate = result.ok * chosen.events / (result.wall_ns / 1e9)
     findings.figure("events", float(chosen.events), "events")
     findings.figure("events_per_s", rate, "1/s")
-    findings.verdicts.append(answered("replay.answered", result))
-    findings.headline = (
-        f"{result.ok:,} replays of {chosen.events:,} events by {chosen.users:,} users (closed loop), "
-        f"{rate:,.0f} events/s together."
+    findings.concluded()
+
+
+def _is_by_users(record: Record) -> bool:
+    """Whether Locust's users have replayed: `replay` has no parameter of that name otherwise."""
+    return "users" in record.run.parameters
+
+
+def _headline_of_users(record: Record) -> str:
+    told, chosen = told_of(record), record.parameters(UsersParameters)
+    return (
+        f"{told.value('ok') or 0:,.0f} replays of {chosen.events:,} events by {chosen.users:,} users "
+        f"(closed loop), {told.value('events_per_s') or 0:,.0f} events/s together."
     )
 
 
@@ -263,21 +313,45 @@ def _measure(stage: Stage, store: EventStore, size: int, rounds: int, share: flo
     return median(rates)
 
 
-def _compare(store: EventStore) -> Verdict:
+class Compared(Struct, frozen=True, kw_only=True):
+    """What a replay gave, beside the entity cache.
+
+    Attributes:
+        replayed, cached: how many entities each has.
+        differing: how many entities of either are not the same in the other.
+    """
+
+    replayed: int
+    cached: int
+    differing: int
+
+
+def _compare(store: EventStore) -> Compared:
     replayed = store.replay(TOPIC)
     cached = {entity.id: entity for entity in store.find_all(TOPIC)}
-    name = "replay.equals_cache"
-    if not replayed:
+    differing = sum(replayed.get(i) != cached.get(i) for i in replayed.keys() | cached.keys())
+    return Compared(replayed=len(replayed), cached=len(cached), differing=differing)
+
+
+def equals_cache(name: str, found: Compared) -> Verdict:
+    """Whether a replay gave the entities of the cache."""
+    if not found.replayed:
         return Verdict(name=name, status="UNKNOWN", detail="nothing was replayed")
-    if replayed == cached:
-        return Verdict(
-            name=name, status="PASS", detail=f"the replay gives the {len(cached):,} entities of the cache"
-        )
-    differing = len(replayed.items() ^ cached.items()) if len(replayed) == len(cached) else 0
+    if not found.differing:
+        detail = f"the replay gives the {found.cached:,} entities of the cache"
+        return Verdict(name=name, status="PASS", detail=detail)
     return Verdict(
         name=name,
         status="FAIL",
-        detail=f"the replay gives {len(replayed):,} entities, the cache has {len(cached):,}; {differing:,} differ",
+        detail=f"the replay gives {found.replayed:,} entities, the cache has {found.cached:,}; "
+        f"{found.differing:,} differ",
+    )
+
+
+def _equals_cache_checker() -> Checker:
+    name = "replay.equals_cache"
+    return Checker(
+        name, lambda record: equals_cache(name, record.evidence.value(COMPARED, Compared)), reads=(COMPARED,)
     )
 
 

@@ -44,23 +44,23 @@ import redis
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from harness.check import checkers as checking
 from harness.check.figures import figure_names
+from harness.check.judge import TIMELINE, Checker
 from harness.conduct.conduct import PUMPED, Findings, ParameterError, ScenarioError, Stage
 from harness.load.pacing import constant
 from harness.locust.locustfile import locustfile
-from harness.measure.hlog import LatencyLog
 from harness.measure.probes import Sample, Sampler
 from harness.measure.timeline import History, Mark
 from harness.nemesis.plan import Fault
-from harness.record.run import Verdict
+from harness.record.run import KeyFigure, Record, Verdict
 from ordershop.event_store import EventStore, StoreError, UnavailableError, connect
 from ordershop.services.crm import SOURCES
 from ordershop.wire import is_unable
 from scenarios.commands import CONSUMERS, PRODUCERS
-from scenarios.line.account import ACCOUNT, add_account, add_lag, add_line_arrival, caught_up_ns
-from scenarios.line.line import Delivery, Line, LineSettings
-from scenarios.told import Told, arrived_said, by_hand_said, lost_said, told_of
+from scenarios.line.account import ACCOUNT, add_account, add_lag, add_line_arrival, caught_up_ns, line_checkers
+from scenarios.line.line import Line
+from scenarios.line.settings import Delivery, LineSettings
+from scenarios.told import Told, add_by_hand, arrived_said, by_hand_said, lost_said, told_of
 
 Policy = Literal["acknowledged", "maxlen", "none"]
 
@@ -74,6 +74,7 @@ _SAID: dict[Policy, str] = {
     "none": "Nothing was trimmed",
 }
 
+_CAUGHT_UP = "caught up"
 _WHEN = {
     "before": "before the CRM went away",
     "away": "while it was away",
@@ -140,6 +141,12 @@ class Retention:
         "trims   trims",
         "µs      trim.max",
     )
+    key_figures = (
+        KeyFigure("retention.lost", "Events lost"),
+        KeyFigure("retention.away.length.max", "Longest while it was away"),
+        KeyFigure("retention.after.length.max", "Longest afterwards"),
+    )
+    sections = ("latency", "throughput", "lag", "events")
     profiles: dict[str, dict[str, Any]] = {  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
         "smoke": {
             "rate_per_s": 300,
@@ -180,9 +187,21 @@ class Retention:
             with contextlib.ExitStack() as trimming:
                 # It goes on while the consumer drains what is left.
                 line.run_load(findings, plan, lambda: _entered(trimming, trimmer.trimming(findings)))
-                is_drained = line.wait_until_drained(chosen.drain_timeout_s)
+                line.wait_until_drained(chosen.drain_timeout_s)
             trimmer.conclude()
-            _conclude(chosen, line, trimmer, findings, is_drained=is_drained)
+            _conclude(chosen, line, trimmer, findings)
+
+    def checkers(self, parameters: RetentionParameters, record: Record) -> list[Checker]:  # noqa: ARG002 - by choice
+        """What finds its verdicts in a record of a run."""
+        return [*line_checkers("retention", leave_out={"in_order"}), _bounded_checker(parameters)]
+
+    def headline(self, parameters: RetentionParameters, record: Record) -> str:
+        """What came out of a run with these parameters, in a sentence, from its record.
+
+        Raises:
+            RunError: its timeline cannot be read.
+        """
+        return headline(parameters, told_of(record))
 
     def lasting(self, parameters: RetentionParameters, duration_s: float, _: str) -> RetentionParameters:
         """The parameters with which the load takes some seconds; what is longer or shorter is the time after.
@@ -267,7 +286,7 @@ class Trimmer:
         with contextlib.ExitStack() as stack:
             client = stack.enter_context(contextlib.closing(connect(line.server.url, timeout_s=5.0)))
             asking = stack.enter_context(contextlib.closing(line.server.client(timeout_s=0.5)))
-            size = StreamSize(asking, [line.keys.stream(topic, action) for topic, action in SOURCES])
+            size = StreamSize(asking, line.streams.names)
             stack.enter_context(
                 Sampler(
                     [size],
@@ -354,45 +373,56 @@ def bounded(name: str, lengths: Mapping[str, list[float]], bound_events: int) ->
     return Verdict(name=name, status="PASS", detail=detail)
 
 
-def _conclude(
-    chosen: RetentionParameters, line: Line, trimmer: Trimmer, findings: Findings, *, is_drained: bool
-) -> None:
+def _conclude(chosen: RetentionParameters, line: Line, trimmer: Trimmer, findings: Findings) -> None:
     history = findings.history
     fault = next((fault for fault in history.faults if not fault.by_hand), None)
     if fault is None or fault.end_ns is None:
         raise ScenarioError("the load ended before the consumer was taken away and asked to come back")
-    fault_ns, restart_ns = fault.start_ns, fault.end_ns
+    restart_ns = fault.end_ns
     back_ns = caught_up_ns(line, restart_ns)
     back_ns = None if back_ns is None else max(back_ns, restart_ns)
-    # After it has caught up the trimmer needs a round.
-    after_ns = None if back_ns is None else back_ns + int(chosen.trim_every_s * 1e9)
     if back_ns is not None:
-        history.add(Mark(t_ns=back_ns, name="caught up"))
-    windows: dict[str, tuple[int, int]] = {"before": (0, fault_ns), "away": (fault_ns, restart_ns)}
-    if after_ns is not None:
-        windows["after"] = (after_ns, 1 << 62)
-    there: dict[str, list[float]] = {}
+        history.add(Mark(t_ns=back_ns, name=_CAUGHT_UP))
+    windows = _windows(chosen, history)
     for name in ("before", "away", "after"):
         for what, unit in (("length", "events"), ("memory_bytes", "bytes")):
             values = _between(history, f"stream.{what}", *windows.get(name, (0, 0)))
             findings.figure(f"{name}.{what}.max", max(values, default=None), unit)
-            if what == "length" and name != "away":
-                there[name] = values
     findings.figure("bound", chosen.bound_events, "events")
     findings.figure("trimmed", trimmer.removed, "events")
     findings.figure("trims", trimmer.rounds, "trims")
     findings.figure("trim.max", trimmer.longest_ns / 1000, "µs")
     add_lag(findings)
-    log = LatencyLog(findings.intervals)
-    budget_us = chosen.send_lag_budget_ms * 1000
-    findings.verdicts.append(
-        checking.instrument_kept_up("retention.send_lag", log.total("append.send_lag"), budget_us)
-    )
     add_line_arrival(findings, line, budget_ms=chosen.send_lag_budget_ms)
-    add_account(findings, line, is_drained=is_drained, timeout_s=chosen.drain_timeout_s, leave_out={"in_order"})
+    add_account(findings, line, timeout_s=chosen.drain_timeout_s)
+    add_by_hand(findings)
+
+
+def _windows(chosen: RetentionParameters, history: History) -> dict[str, tuple[int, int]]:
+    """From when to when lengths were taken before the consumer went, while it was away, and after it was back."""
+    fault = next((fault for fault in history.faults if not fault.by_hand), None)
+    if fault is None or fault.end_ns is None:
+        return {}
+    windows = {"before": (0, fault.start_ns), "away": (fault.start_ns, fault.end_ns)}
+    caught_up_ns = history.mark(_CAUGHT_UP)
+    if caught_up_ns is not None:
+        # After it has caught up the trimmer needs a round.
+        windows["after"] = (caught_up_ns + int(chosen.trim_every_s * 1e9), 1 << 62)
+    return windows
+
+
+def _bounded_checker(chosen: RetentionParameters) -> Checker:
     name = "retention.bounded"
-    findings.verdicts.append(checking.checked(name, lambda: bounded(name, there, chosen.bound_events)))
-    findings.headline = headline(chosen, told_of(findings))
+
+    def check(record: Record) -> Verdict:
+        windows = _windows(chosen, record.history)
+        there = {
+            when: _between(record.history, "stream.length", *windows.get(when, (0, 0)))
+            for when in ("before", "after")
+        }
+        return bounded(name, there, chosen.bound_events)
+
+    return Checker(name, check, reads=(TIMELINE,))
 
 
 def _between(history: History, name: str, from_ns: int, to_ns: int) -> list[float]:

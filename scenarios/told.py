@@ -1,6 +1,6 @@
 """What a headline may be made of: the figures of a record, and a few words that the record keeps beside them.
 
-    findings or record --told_of--> Told --headline(parameters, told)--> a sentence
+    record --told_of--> Told --headline(parameters, told)--> a sentence
 
 A headline is a pure function of a run's parameters and of what is told, so that it can be made again from a
 record, and no number stands in it that is not one of the record's. The words that all scenarios share are here:
@@ -49,25 +49,17 @@ class Told(Struct, frozen=True, kw_only=True):
         return self.figures.get(name)
 
 
-def told_of(findings: Findings) -> Told:
-    """What is told of findings; their faults by hand become figures."""
-    by_hand = tuple(fault for fault in findings.history.faults if fault.by_hand)
+def add_by_hand(findings: Findings) -> None:
+    """Add the faults that somebody has done by hand as figures, so that a headline may speak of them."""
+    by_hand = [fault for fault in findings.history.faults if fault.by_hand]
     if by_hand:
         findings.figure("by_hand", len(by_hand), "faults")
     for number, fault in enumerate(by_hand[:_MOST_NAMED], 1):
         findings.figure(f"by_hand.{number}.lasted_s", _lasted_s(fault), "s")
-    prefix = f"{findings.prefix}."
-    return Told(
-        prefix=findings.prefix,
-        figures={figure.name.removeprefix(prefix): figure.value for figure in findings.figures},
-        limited_by=dict(findings.load.get("limited_by", {})),
-        by_hand=by_hand,
-        server=findings.server,
-    )
 
 
-def told_of_record(record: Record) -> Told:
-    """What is told of a record, as it was of its findings.
+def told_of(record: Record) -> Told:
+    """What is told of a record.
 
     Raises:
         RunError: its timeline cannot be read.

@@ -5,19 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
+from harness.check.figures import unit_of
+from harness.check.judge import judge
 from harness.conduct.conduct import Findings, Stage
 from harness.host.clock import SystemClock
 from harness.load.driver import OwnProcesses
 from harness.load.pacing import constant
 from harness.nemesis.plan import Fault
-from harness.record.run import Status
-from scenarios.line.account import add_account
-from scenarios.line.line import Evidence, Line, LineSettings
-from tests.verdicts import settled
+from harness.record.run import Run, Status
+from scenarios.line.account import account_checkers, add_account
+from scenarios.line.line import Line
+from scenarios.line.settings import LineSettings
+from tests.verdicts import record_of, settled
 
 ROOT = Path(__file__).parents[1]
 # A load that never waits awake: what is asked here is not how late it is by some microseconds.
@@ -39,6 +42,11 @@ def stage_in(directory: Path, seed: int = 1) -> Stage:
     )
 
 
+def assert_declared(scenario: Any, run: Run) -> None:
+    """Each figure of a run is one that the scenario has said it can make, in the unit that it said."""
+    assert [f for f in run.figures if unit_of(scenario.figures, f.name) != f.unit] == []
+
+
 def find_consumers_of_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let services that are started find `tests.broken`, wherever the tests were started."""
     path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -50,7 +58,6 @@ class Treated(NamedTuple):
 
     bad: dict[str, Status]
     lost: dict[str, int]
-    evidence: Evidence
     line: Line
 
 
@@ -61,8 +68,9 @@ def treat(
     findings = Findings("line")
     with Line(stage_in(directory), constant(rate_per_s, load_s), settings) as line:
         line.run_load(findings, plan)
-        is_drained = line.wait_until_drained(30.0, quiet_s=0.5)
-        evidence = add_account(findings, line, is_drained=is_drained, timeout_s=30.0)
-    bad = {v.name.removeprefix("line."): v.status for v in settled(findings.verdicts) if v.status != "PASS"}
-    lost = {where: count for where, count in evidence.losses.counts.items() if count}
-    return Treated(bad, lost, evidence, line)
+        line.wait_until_drained(30.0, quiet_s=0.5)
+        found = add_account(findings, line, timeout_s=30.0)
+    verdicts = judge(record_of("line", None, findings), account_checkers("line"))
+    bad = {v.name.removeprefix("line."): v.status for v in settled(verdicts) if v.status != "PASS"}
+    lost = {where: count for where, count in found.losses.counts.items() if count}
+    return Treated(bad, lost, line)

@@ -11,11 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from harness.conduct.conduct import declared
+from harness.gate.loop import Gate
 from harness.measure.histogram import Histogram, SparseHistogram
 from harness.measure.hlog import LatencyLog
 from harness.measure.recorder import Interval, Recorder
 from harness.measure.timeline import Entry, FaultWindow, History, Mark, Reading
-from harness.record.run import SCHEMA, Figure, Record, Run, Verdict, load, save, save_measurements
+from harness.record.run import SCHEMA, Figure, KeyFigure, Record, Run, Verdict, load, save, save_measurements
+from scenarios.catalog import SCENARIOS
 
 HOSTILE = "</script><script>alert(1)</script><!-- <img src=http://evil.example/x onerror=alert(2)> {{7*7}} \"'&"
 SECRET_URL = "redis://shop:hunter2@10.0.0.7:6379/0"
@@ -29,7 +32,7 @@ ENVIRONMENT: dict[str, Any] = {
 
 
 def run_of(scenario: str, **changed: Any) -> Run:
-    """A complete run record with nothing measured, changed as the test wants."""
+    """A complete run record with nothing measured and what its scenario says of it, changed as the test wants."""
     usual: dict[str, Any] = {
         "schema": SCHEMA,
         "scenario": scenario,
@@ -43,7 +46,8 @@ def run_of(scenario: str, **changed: Any) -> Run:
         "figures": [],
         "verdicts": [],
     }
-    return Run(**(usual | changed))
+    said = declared(SCENARIOS.get(scenario, Gate if scenario == "gate" else None))
+    return Run(**(usual | said | changed))
 
 
 def recorded(
@@ -390,5 +394,8 @@ def hostile_run(directory: Path) -> Record:
         verdicts=[Verdict(name=f"instrument {text}", status="FAIL", detail=text)],
         headline=text,
         reason=text,
+        key_figures=[KeyFigure(f"{text}.*", text), KeyFigure(f"{text}.lost", text)],
+        sections=[text],
+        words={text: text, "lost": text},
     )
     return finished(directory, run, recorded(rng, 4, 200), entries)

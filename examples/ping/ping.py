@@ -16,8 +16,13 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from harness.check.figures import figure_names
+from harness.check.judge import Checker
 from harness.conduct.conduct import Findings, Stage
+from harness.record.run import Record, Verdict
 from harness.server.open import open_server
+
+# By which factor p99 may be above the median.
+LIMIT = 1_000.0
 
 
 class PingParameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -59,7 +64,23 @@ class Ping:
         percentiles = statistics.quantiles(took_us, n=100)
         for name, rank in (("p50", 50), ("p99", 99)):
             findings.figure(name, percentiles[rank - 1], "µs", samples=len(took_us))
-        findings.headline = f"{len(took_us):,} PINGs took {percentiles[49]:,.0f} µs at the median."
+        findings.concluded()
+
+    def checkers(self, parameters: PingParameters, record: Record) -> list[Checker]:  # noqa: ARG002 - of the record
+        """What finds its verdict in a record of a run."""
+        return [Checker("ping.steady", _steady)]
+
+    def headline(self, parameters: PingParameters, record: Record) -> str:
+        """What came out of a run, in a sentence, from its record."""
+        return f"{parameters.pings:,} PINGs took {record.run.figure('ping.p50') or 0:,.0f} µs at the median."
+
+
+def _steady(record: Record) -> Verdict:
+    p50_us, p99_us = (record.run.figure(f"ping.{name}") for name in ("p50", "p99"))
+    if not p50_us or p99_us is None:
+        return Verdict(name="ping.steady", status="UNKNOWN", detail="no PING was measured")
+    detail = f"p99 is {p99_us / p50_us:.1f} × the median, the limit {LIMIT:g}"
+    return Verdict(name="ping.steady", status="PASS" if p99_us <= LIMIT * p50_us else "FAIL", detail=detail)
 
 
 scenario = Ping()

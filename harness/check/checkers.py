@@ -16,8 +16,9 @@ from harness.account.ledger import Account
 from harness.account.losses import Losses
 from harness.account.order import Order
 from harness.check.ratio import Ratio
-from harness.measure.failures import Failure, in_words
+from harness.measure.failures import in_words
 from harness.measure.histogram import Histogram
+from harness.record.load_report import LoadReport
 from harness.record.run import Status, Verdict, WorkerShare
 
 # The exit codes of `shopbench run`.
@@ -75,39 +76,21 @@ def workers_reported(name: str, workers: Sequence[WorkerShare]) -> Verdict:
     return Verdict(name=name, status="PASS", detail=f"{who} has reported its share")
 
 
-def all_answered(
-    name: str,
-    *,
-    arrivals: int,
-    ok: int,
-    failed: int,
-    unknown: int,
-    dropped: int,
-    unseen: int = 0,
-    failures: Sequence[Failure] = (),
-    silent_since_s: float | None = None,
-    away: str = "",
-) -> Verdict:
-    """Whether every operation that was due got an answer, and a good one.
-
-    Args:
-        unseen: how many of the unknown and dropped ones are so only because a worker died.
-        failures: what the failed ones were answered.
-        silent_since_s: since when the server had not answered at the end, where it was away then.
-        away: the words with which it was away.
-    """
-    if not arrivals:
+def all_answered(name: str, load: LoadReport) -> Verdict:
+    """Whether every operation of a load that was due got an answer, and a good one."""
+    if not load.arrivals:
         return Verdict(name=name, status="UNKNOWN", detail="no operation was due")
-    if ok == arrivals:
-        return Verdict(name=name, status="PASS", detail=f"all {arrivals:,} operations were answered")
-    if unseen and not failed and unknown + dropped <= unseen:
-        return Verdict(name=name, status="UNKNOWN", detail=f"of {arrivals:,} operations {unseen:,} have no record")
-    detail = f"of {arrivals:,} operations {failed:,} failed, {unknown:,} got no answer, {dropped:,} were dropped"
-    if said := in_words(failures):
+    of = f"of {load.arrivals:,} operations"
+    if load.ok == load.arrivals:
+        return Verdict(name=name, status="PASS", detail=f"all {load.arrivals:,} operations were answered")
+    if load.unseen and not load.failed and load.unknown + load.dropped <= load.unseen:
+        return Verdict(name=name, status="UNKNOWN", detail=f"{of} {load.unseen:,} have no record")
+    detail = f"{of} {load.failed:,} failed, {load.unknown:,} got no answer, {load.dropped:,} were dropped"
+    if said := in_words(load.failures):
         detail += f"; {said}"
-    if silent_since_s is not None:
-        since = f"since {silent_since_s:.1f} s" if ok + failed else "at all"
-        detail += f"; the server has not answered {since}" + (f" ({away})" if away else "")
+    if load.silent_since_s is not None:
+        since = f"since {load.silent_since_s:.1f} s" if load.ok + load.failed else "at all"
+        detail += f"; the server has not answered {since}" + (f" ({load.away})" if load.away else "")
     return Verdict(name=name, status="FAIL", detail=detail)
 
 

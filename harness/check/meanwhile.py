@@ -2,7 +2,7 @@
 
     stalls             slow responses that waited beside an event of the server, event by event
     nothing_evicted    a server that removes keys to have room loses events, whatever it has acknowledged
-    server_verdicts    that, and what the record says of lock and left-overs, as verdicts
+    server_checkers    that, and what the record says of lock and left-overs, as verdicts
 
 A slow response waited beside an event when the two overlap: it was due before the event was over, and answered
 after it can have begun. An event was seen between two looks, so for a fork this is wider than the fork itself; the
@@ -18,8 +18,9 @@ from typing import Any
 
 from msgspec import Struct
 
+from harness.check.judge import TIMELINE, Checker
 from harness.measure.timeline import History, ServerEvent, SlowMark
-from harness.record.run import Verdict
+from harness.record.run import Record, Verdict
 
 # Shorter ones are what a scheduler does to anybody.
 STALL_NS = 10_000_000
@@ -101,25 +102,44 @@ def nothing_evicted(name: str, history: History, server: Mapping[str, Any]) -> V
     return Verdict(name=name, status="PASS", detail=f"maxmemory-policy {policy}, and no key was evicted")
 
 
-def server_verdicts(prefix: str, history: History, server: Mapping[str, Any]) -> list[Verdict]:
+def server_checkers(prefix: str) -> list[Checker]:
     """What is to be said of the server of any run, whatever it was to measure.
 
     Args:
         prefix: the scenario's name.
-        history: of the run.
-        server: what the record says of it.
     """
-    found = [nothing_evicted(f"{prefix}.evictions", history, server)]
-    if "left_behind" in server:
-        found.append(Verdict(name=f"{prefix}.left_nothing", status="FAIL", detail=str(server["left_behind"])))
-    lock = str(server.get("lock", "held"))
-    if lock != "held" and not lock.startswith("none"):
-        found.append(Verdict(name=f"{prefix}.alone", status="UNKNOWN", detail=lock))
-    for event in history.server_events:
-        if event.name == "end":
-            detail = f"{event.detail} (at {event.t_ns / 1e9:.1f} s)"
-            found.append(Verdict(name=f"{prefix}.server", status="FAIL", detail=detail))
-    return [verdict for verdict in found if verdict is not None]
+
+    def evictions(record: Record) -> Verdict | None:
+        return nothing_evicted(f"{prefix}.evictions", record.history, _server(record))
+
+    def left_nothing(record: Record) -> Verdict | None:
+        left = _server(record).get("left_behind")
+        return None if left is None else Verdict(name=f"{prefix}.left_nothing", status="FAIL", detail=str(left))
+
+    def alone(record: Record) -> Verdict | None:
+        lock = str(_server(record).get("lock", "held"))
+        if lock == "held" or lock.startswith("none"):
+            return None
+        return Verdict(name=f"{prefix}.alone", status="UNKNOWN", detail=lock)
+
+    def ended(record: Record) -> Verdict | None:
+        ends = [event for event in record.history.server_events if event.name == "end"]
+        if not ends:
+            return None
+        detail = "; ".join(f"{event.detail} (at {event.t_ns / 1e9:.1f} s)" for event in ends)
+        return Verdict(name=f"{prefix}.server", status="FAIL", detail=detail)
+
+    return [
+        Checker(f"{prefix}.evictions", evictions, reads=(TIMELINE,), part=None),
+        Checker(f"{prefix}.left_nothing", left_nothing, part=None),
+        Checker(f"{prefix}.alone", alone, part=None),
+        Checker(f"{prefix}.server", ended, reads=(TIMELINE,), part=None),
+    ]
+
+
+def _server(record: Record) -> Mapping[str, Any]:
+    server = record.run.environment.get("server")
+    return server if isinstance(server, Mapping) else {}
 
 
 def _ms(ns: int) -> str:

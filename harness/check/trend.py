@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from harness.check import checkers as checking
+from harness.check import checkers
 from harness.record.run import Run, RunError, Status
 
 
@@ -56,7 +56,7 @@ def entry_of(run: Run, *, question: Mapping[str, str] | None = None, server: str
         scenario=run.scenario,
         revision=revision if isinstance(revision, str) else None,
         host=name if isinstance(name, str) else None,
-        status=checking.worst(run.verdicts),
+        status=checkers.worst(run.verdicts),
         figures={figure.name: figure.value for figure in run.figures if figure.value is not None},
         question=dict(question or {}),
         server=server,

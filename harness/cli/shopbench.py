@@ -1,9 +1,10 @@
-"""The command line: `shopbench run | list | report | compare | index | web | gate | history | ...`.
+"""The command line: `shopbench run | list | report | check | compare | index | web | gate | history | selfcheck`.
 
     shopbench run                        every scenario, on an embedded server, then a report
     shopbench run append --server redis://127.0.0.1:6379/15 --param rate_per_s=5000
     shopbench list                       scenarios, their parameters and their profiles
     shopbench report runs/20261123-141502-append
+    shopbench check runs/20261123-141502-append     the same run, judged again
     shopbench compare runs/20261123-141502-append runs/20261124-090114-append
     shopbench index runs
     shopbench web lag                    server, shop and Locust's web UI: start runs, watch them, kill the CRM
@@ -33,6 +34,7 @@ import typer
 import harness
 from harness.check.budgets import BudgetError
 from harness.check.checkers import EXIT_INVALID, EXIT_USAGE
+from harness.cli.check import check_command
 from harness.cli.compare import compare_command
 from harness.cli.doctor import UnfitError, doctor_command
 from harness.cli.gate import gate_command
@@ -47,7 +49,7 @@ from harness.cli.selfcheck import selfcheck_command
 from harness.cli.shown import say, warn
 from harness.cli.web import web_command
 from harness.conduct.conduct import ParameterError, heed_ctrl_c
-from harness.gate.revisions import WorktreeError
+from harness.gate.revisions import RevisionError
 from harness.host.plugins import PluginError
 from harness.record.run import RunError
 from harness.server.url import UrlError
@@ -62,12 +64,13 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "doctor": doctor_command,
     "list": list_command,
     "report": report_command,
+    "check": check_command,
     "compare": compare_command,
     "index": index_command,
     "web": web_command,
 }
 # Of these, the text is one line that says what is wrong.
-_TOLD = (UsageError, UnfitError, ParameterError, RunError, WorktreeError, UrlError, BudgetError, PluginError)
+_TOLD = (UsageError, UnfitError, ParameterError, RunError, RevisionError, UrlError, BudgetError, PluginError)
 # By its version typer uses click, or brings a copy of it: the base of all that a command line can be wrong in.
 _ClickError: type[Any] = typer.BadParameter.__bases__[0].__bases__[0]
 

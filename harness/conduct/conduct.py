@@ -27,9 +27,8 @@ import msgspec
 import redis
 
 from harness.account.ledger import Account
-from harness.check import checkers as checking
-from harness.check import instrument
-from harness.check.meanwhile import server_verdicts
+from harness.check.judge import CONCLUDED
+from harness.conduct.judging import PROBES, judged_run
 from harness.host import throttling
 from harness.host.clock import Clock
 from harness.host.neighbors import Snapshot, neighbors, snapshot
@@ -38,7 +37,8 @@ from harness.load.settings import SPIN_SHARE, PumpError, PumpResult
 from harness.measure.curves import add_curve, readings_of
 from harness.measure.floor import COLUMNS, Floor
 from harness.measure.histogram import Histogram
-from harness.measure.hlog import LatencyLog, total_of
+from harness.measure.hlog import LatencyLog
+from harness.measure.operations import operations_below, total_of
 from harness.measure.outcomes import Counts
 from harness.measure.recorder import KINDS, READING_LAG, Interval, SlowOperation
 from harness.measure.timeline import History
@@ -46,10 +46,13 @@ from harness.nemesis.nemesis import Nemesis
 from harness.record import run
 from harness.record.alive import alive
 from harness.record.environment import describe_host
+from harness.record.evidence import Sections
+from harness.record.load_report import LoadReport, section_of
 from harness.record.parameters import nearest, refused, renamed
 from harness.record.run import Figure, Record, Run, Verdict
 from harness.server.server import ServerError
 from harness.server.url import ServerUrl
+from harness.system.port import SystemUnderTest
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
 # What `Findings.pumped` and `host_steal` add, for `figure_names`.
@@ -99,6 +102,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
         driver: makes the load.
         cores: the plan by which processes were put on cores (`harness.host.placement`).
         spin_share: of a core, that the pump may spend on waiting awake.
+        system: what is measured; None: OrderShop.
     """
 
     server: ServerUrl | str
@@ -111,6 +115,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     driver: Driver = OwnProcesses()
     cores: str = "all"
     spin_share: float = SPIN_SHARE
+    system: SystemUnderTest | None = None
 
 
 class Findings:
@@ -132,11 +137,15 @@ class Findings:
         self.load: dict[str, Any] = {}
         # What the pumps know of themselves, each by the first part of its figures' names.
         self.pumps: dict[str, Any] = {}
-        # What they have done, by the same names.
-        self.loads: dict[str, PumpResult] = {}
+        # What was seen of each event, and whatever else verdicts rest on.
+        self.evidence = Sections()
+        # Of each load that has been waited for: whether all that waited was handled.
+        self.drained: list[bool] = []
         # Why the load was ended before its schedule; empty where it was not. What was measured until then stands.
         self.cut_short = ""
         # What can be looked at, and done by hand, while the scenario runs; None where it has no such thing.
+        self._probes_failed: list[str] = []
+        self._concluded: list[str] = []
         self.origin_ns: int | None = None
         self.progress: Callable[[], Counts] | None = None
         self.account: Callable[[], Account] | None = None
@@ -152,11 +161,17 @@ class Findings:
 
     def probe_failed(self, reason: str) -> None:
         """Note that a probe has failed: its readings are not all there, so the run is not complete."""
-        name = f"{self.prefix}.probes"
-        before = [verdict for verdict in self.verdicts if verdict.name == name]
-        detail = "; ".join([*(verdict.detail for verdict in before), reason])
-        self.verdicts = [verdict for verdict in self.verdicts if verdict.name != name]
-        self.verdicts.append(Verdict(name=name, status="UNKNOWN", detail=detail))
+        self._probes_failed.append(reason)
+        self.evidence.add_json(PROBES, self._probes_failed)
+
+    def concluded(self, part: str = "") -> None:
+        """Note that all is there by which a part of the run is judged.
+
+        Args:
+            part: such as one of several loads; empty: all of the run.
+        """
+        self._concluded.append(part)
+        self.evidence.add_json(CONCLUDED, self._concluded)
 
     def open_loop(self, *, connections: int, arrivals: str, producer: int) -> None:
         """Name how the load comes: open loop, so that whoever quotes a latency knows what was measured.
@@ -225,7 +240,7 @@ class Findings:
             self._quantiles(f"{dot}{kind}", total_of(log, operation, kind))
         if any(tag.endswith(f".{READING_LAG}") for tag in log.tags):
             self._quantiles(f"{dot}{READING_LAG}", total_of(log, operation, READING_LAG))
-        self.loads[name] = result
+        self.evidence.add_json(section_of("load", name), LoadReport.of(result))
         self.pumps[name or self.prefix] = {
             **msgspec.to_builtins(result.instrument),
             "dated_by": result.instrument.dated_by,
@@ -248,7 +263,6 @@ class Findings:
             self.load[of] = sum(worker.connections for worker in result.workers)
             self.figure(f"{dot}workers", len(result.workers), "workers")
             self.figure(f"{dot}unseen", result.unseen, "events")
-            self.verdicts.append(checking.workers_reported(f"{self.prefix}.{dot}workers", result.workers))
         for each in operations_below(log, operation):
             part = each.removeprefix(f"{operation}.")
             self.figure(f"{dot}{part}.answered", log.total(f"{each}.response").total, "events")
@@ -269,30 +283,12 @@ class Findings:
             self.figure(f"{name}.{label}", value, "µs", samples=histogram.total)
 
 
-def answered(name: str, result: PumpResult) -> Verdict:
-    """The verdict on whether every operation of a load got an answer, and a good one."""
-    return checking.all_answered(
-        name,
-        arrivals=result.arrivals,
-        ok=result.ok,
-        failed=result.failed,
-        unknown=result.unknown,
-        dropped=result.dropped,
-        unseen=result.unseen,
-        failures=result.failures,
-        silent_since_s=result.silent_since_s,
-        away=result.away,
-    )
-
-
-def operations_below(log: LatencyLog, operation: str) -> list[str]:
-    """The operations that are part of another, as `journey.browse` is of `journey`."""
-    recorded = {tag.rpartition(".")[0] for tag in log.tags}
-    return sorted(each for each in recorded if each.startswith(f"{operation}."))
-
-
 class Scenario(Protocol):
-    """Something that can be run and measured."""
+    """Something that can be run and measured.
+
+    It may also say what its report shows, and its record keeps that: `key_figures`, `sections` and `words`, as a
+    `Run` has them.
+    """
 
     @property
     def name(self) -> str:
@@ -315,7 +311,10 @@ class Scenario(Protocol):
         ...
 
     def run(self, stage: Stage, parameters: Any, findings: Findings) -> None:
-        """Run and measure; what is found goes into `findings` as soon as it is known."""
+        """Run and measure; what is found goes into `findings` as soon as it is known.
+
+        Verdicts and headline follow from the record when it is over (`harness.conduct.judging.Judged`).
+        """
         ...
 
 
@@ -329,6 +328,16 @@ class LoadScenario(Scenario, Protocol):
             ParameterError: it cannot last that long.
         """
         ...
+
+
+def declared(scenario: object) -> dict[str, Any]:
+    """What a scenario says of its report, as fields of its `Run`."""
+    sections = getattr(scenario, "sections", None)
+    return {
+        "key_figures": list(getattr(scenario, "key_figures", ())),
+        "sections": None if sections is None else list(sections),
+        "words": dict(getattr(scenario, "words", {})),
+    }
 
 
 def parameters_of(scenario: Scenario, profile: str, given: Mapping[str, str]) -> msgspec.Struct:
@@ -477,6 +486,7 @@ def conduct(
         },
         figures=[],
         verdicts=[],
+        **declared(scenario),
     )
     ended: BaseException | None = None
     status, reason = "failed", ""
@@ -512,13 +522,14 @@ def conduct(
         with writing:
             late = _written(
                 functools.partial(
-                    _save, stage.directory, finished, findings, epoch_s, before, held_before, stage.clock
+                    _save, scenario, stage.directory, finished, findings, epoch_s, before, held_before, stage.clock
                 )
             )
     return run.load(stage.directory), ended or late
 
 
 def _save(
+    scenario: Scenario,
     directory: Path,
     finished: Run,
     findings: Findings,
@@ -531,16 +542,10 @@ def _save(
     # Here, where no interrupt comes between the run and its record.
     who = neighbors(before, snapshot())
     held = throttling.throttled(held_before, throttling.snapshot(clock))
-    if finished.status != "complete":
-        verdict = Verdict(name=f"{finished.scenario}.finished", status="UNKNOWN", detail=finished.reason)
-        findings.verdicts.append(verdict)
-    if finished.status == "failed":
-        findings.verdicts += _not_answered(findings)
-    findings.verdicts += server_verdicts(finished.scenario, findings.history, findings.server)
     run.save_measurements(
         directory, findings.intervals, findings.history, findings.slowest, started_epoch_s=started_epoch_s
     )
-    verdicts = instrument.judged(findings.verdicts, findings.figures, finished.parameters, findings.load, held)
+    findings.evidence.save(directory)
     whole = msgspec.structs.replace(
         finished,
         environment={
@@ -555,20 +560,12 @@ def _save(
             },
         },
         figures=findings.figures,
-        verdicts=[instrument.with_cause(verdict, who, held) for verdict in verdicts],
+        verdicts=findings.verdicts,
         headline=findings.headline,
     )
-    run.save(directory, whole)
-
-
-def _not_answered(findings: Findings) -> list[Verdict]:
-    """What a load was answered, where not all was well, of a run that ended before it could say so itself."""
-    said = {verdict.name for verdict in findings.verdicts}
-    found = [
-        answered(".".join(filter(None, (findings.prefix, name, "answered"))), result)
-        for name, result in findings.loads.items()
-    ]
-    return [verdict for verdict in found if verdict.status != "PASS" and verdict.name not in said]
+    # From here on as whoever judges it again: from what is on disk.
+    record = Record(directory, whole)
+    run.save(directory, judged_run(scenario, record))
 
 
 def _dated_by(pumps: Mapping[str, Mapping[str, Any]]) -> str:

@@ -24,20 +24,23 @@ import datetime as dt
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 from msgspec.structs import replace
 
+from harness.check.arrival import ArrivalRule
 from harness.check.instrument import fell_behind
 from harness.conduct.conduct import Scenario, Stage, conduct
+from harness.conduct.judging import AGAIN, judged_run
 from harness.measure.recorder import Interval
 from harness.measure.timeline import Entry, FaultWindow, History, Phase, Reading, SlowMark
-from harness.record import run
-from harness.record.run import Figure, Record, Repeat, Run, Verdict
+from harness.record import evidence, run
+from harness.record.evidence import Sections
+from harness.record.load_report import section_of
+from harness.record.run import Figure, Record, Repeat, Run
 
-FIRST, AGAIN = "first", "again"
-Named = TypeVar("Named", Figure, Verdict)
+FIRST = "first"
 
 
 @runtime_checkable
@@ -49,10 +52,6 @@ class MeasuredInParts(Protocol):
 
     def alone(self, parameters: Any, part: str) -> msgspec.Struct:
         """The parameters that measure one part only."""
-        ...
-
-    def headline(self, parameters: Any, record: Record) -> str:
-        """What came out of a run with these parameters, in a sentence, from its record."""
         ...
 
 
@@ -107,8 +106,8 @@ def measured_again(
         else:
             run.save(record.directory, whole)
         record = run.load(record.directory)
-        if isinstance(scenario, MeasuredInParts):
-            run.save(record.directory, replace(record.run, headline=scenario.headline(parameters, record)))
+        if whole.repeats[-1].is_judged:
+            run.save(record.directory, judged_run(scenario, record))
             record = run.load(record.directory)
         if ended is not None:
             return record, ended
@@ -118,7 +117,7 @@ def measured_again(
 def _keep(directory: Path, kept: Path) -> None:
     """Copy the record of a directory, which is about to be replaced."""
     kept.mkdir()
-    for name in ("run.json", "latency.hlog", "timeline.jsonl"):
+    for name in ("run.json", "latency.hlog", "timeline.jsonl", evidence.FILE):
         if (directory / name).exists():
             shutil.copyfile(directory / name, kept / name)
 
@@ -162,15 +161,16 @@ def merged(first: Record, again: Record, part: str, *, is_whole: bool) -> Run:
         duration_s=round(_offset_ns(first.run, again.run) / 1e9 + again.run.duration_s, 3),
         environment=_environment(first.run.environment, again.run.environment, part),
         figures=[*_in_place(first.run.figures, again.run.figures, part), *beside],
-        verdicts=_with_failures(_in_place(first.run.verdicts, again.run.verdicts, part), again.run.verdicts),
+        # Of both, as their records on one timeline say: see `judged_run`.
+        verdicts=[],
         repeats=[*first.run.repeats, repeat],
     )
 
 
-def _in_place(first: Sequence[Named], again: Sequence[Named], part: str) -> list[Named]:
-    """What is named, with the second measurement's in the place of the first one's."""
-    put: list[Named] = [each for each in again if _belongs(each.name, part)]
-    found: list[Named] = []
+def _in_place(first: Sequence[Figure], again: Sequence[Figure], part: str) -> list[Figure]:
+    """Figures, with the second measurement's in the place of the first one's."""
+    put = [each for each in again if _belongs(each.name, part)]
+    found: list[Figure] = []
     for each in first:
         if not _belongs(each.name, part):
             found.append(each)
@@ -179,13 +179,6 @@ def _in_place(first: Sequence[Named], again: Sequence[Named], part: str) -> list
             put = []
     found.extend(put)
     return found
-
-
-def _with_failures(judged: list[Verdict], again: Sequence[Verdict]) -> list[Verdict]:
-    """Verdicts, and what fails of the second measurement beside its part, such as keys that a server evicted."""
-    failed = {verdict.name: verdict for verdict in again if verdict.status == "FAIL"}
-    kept = [failed.pop(verdict.name, verdict) for verdict in judged]
-    return [*kept, *failed.values()]
 
 
 def _environment(first: Mapping[str, Any], again: Mapping[str, Any], part: str) -> dict[str, Any]:
@@ -219,10 +212,32 @@ def _save(first: Record, again: Record, part: str, whole: Run, *, is_whole: bool
     begun_s = dt.datetime.fromisoformat(whole.started_at).timestamp()
     if is_whole:
         intervals, entries = again.latency.intervals, again.history.entries
+        _keep_evidence(again.directory, first.directory)
     else:
         intervals, entries = on_one_timeline(first, again, part)
+        _evidence_of_both(first, again, part).save(first.directory)
     run.save_measurements(first.directory, intervals, History(entries), [], started_epoch_s=begun_s)
     run.save(first.directory, whole)
+
+
+def _keep_evidence(directory: Path, kept: Path) -> None:
+    """Put the evidence of one directory in the place of another's."""
+    (kept / evidence.FILE).unlink(missing_ok=True)
+    if (directory / evidence.FILE).exists():
+        shutil.copyfile(directory / evidence.FILE, kept / evidence.FILE)
+
+
+def _evidence_of_both(first: Record, again: Record, part: str) -> Sections:
+    """The evidence of a run, with that of a part from its second measurement, on the run's time."""
+    name = _load_of(part)
+    both = Sections()
+    both.add_all(first.evidence, lambda section: None if section.endswith(f".{name}") else section)
+    both.add_all(again.evidence, lambda section: section if section.endswith(f".{name}") else None)
+    arrival = section_of("arrival", name)
+    if both.has(arrival):
+        rule = both.value(arrival, ArrivalRule)
+        both.add_json(arrival, replace(rule, offset_ns=rule.offset_ns + _offset_ns(first.run, again.run)))
+    return both
 
 
 def on_one_timeline(first: Record, again: Record, part: str) -> tuple[list[Interval], list[Entry]]:

@@ -39,7 +39,7 @@ from harness.gate.decision import (
 from harness.gate.rounds import Round
 from harness.gate.side import SIDES, Side, SideError
 from harness.host.clock import Clock
-from harness.record.run import Verdict
+from harness.record.run import KeyFigure, Verdict
 
 # Of the time in which others had their turn, the share from which on a side's work in it may not be left unsaid.
 BACKGROUND = 0.05
@@ -216,6 +216,11 @@ class Gate:
         "µs      *.{baseline,candidate}",
         "×       *.{ratio,low,high,relevant,smallest_seen}",
         "1       rounds looks",
+    )
+    key_figures = (
+        KeyFigure("gate.append.p50.ratio", "One append, p50, by the baseline's"),
+        KeyFigure("gate.append.p99.ratio", "One append, p99, by the baseline's"),
+        KeyFigure("gate.rounds", "Rounds"),
     )
     profiles: dict[str, dict[str, Any]] = {}  # noqa: RUF012 - the protocol wants a mapping, and nobody changes it
 

@@ -143,7 +143,7 @@ def both_sides(options: GateOptions, directory: Path) -> Iterator[Sides]:
 
     Raises:
         ParameterError: a package or target that cannot be, or is not there.
-        WorktreeError: revisions or work trees that cannot be gated.
+        RevisionError: revisions or work trees that cannot be gated.
     """
     module = module_of(options.target) if options.micro is None else ""
     packages = top_level(options.packages)
@@ -158,21 +158,20 @@ def both_sides(options: GateOptions, directory: Path) -> Iterator[Sides]:
     if changed and not options.allow_dirty:
         shown = ", ".join(map(revisions.printable, changed[:3]))
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
-        raise revisions.WorktreeError(
+        raise revisions.RevisionError(
             f"the work tree has changes that are in no commit ({shown}{more}); commit them, or give --allow-dirty"
         )
     names: dict[Side, str] = {
         "baseline": f"the baseline {revisions.printable(options.baseline)}",
         "candidate": "the candidate",
     }
-    with contextlib.ExitStack() as stack:
-        room = stack.enter_context(revisions.room(repository))
+    with revisions.room() as room:
         trees: dict[Side, Path] = {"baseline": room / "base", "candidate": room / "head"}
-        stack.enter_context(revisions.checked_out(repository, commit, trees["baseline"]))
+        revisions.checked_out(repository, commit, trees["baseline"])
         if changed:
             revisions.copied(repository, packages, trees["candidate"], module)
         else:
-            stack.enter_context(revisions.checked_out(repository, head, trees["candidate"]))
+            revisions.checked_out(repository, head, trees["candidate"])
         is_own = module.partition(".")[0] in packages
         yield Sides(
             packages=packages,
@@ -191,7 +190,7 @@ def prepared(options: GateOptions, directory: Path) -> Iterator[tuple[Gate, Gate
 
     Raises:
         ParameterError: a metric that there is not; a package or target that cannot be, or is not there.
-        WorktreeError: revisions or work trees that cannot be gated.
+        RevisionError: revisions or work trees that cannot be gated.
     """
     for metric in (*options.metrics, *options.relevant) if options.micro is None else ():
         if metric not in METRICS:

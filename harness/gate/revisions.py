@@ -2,26 +2,24 @@
 
     room          a temporary directory; a lock in it is held until this process ends, however it ends
       owner       the lock
-      base        git worktree add --detach: a revision, with nothing that git ignores
+      base        git read-tree -u: a revision, with nothing that git ignores
+      base.index  what git notes of it
       head        another revision; or a copy of a work tree, with what would be committed of it
       ...         what else whoever measures has to put somewhere
 
-In the end git removes its work trees (`--force` twice: one that it has only begun is locked), the room is removed,
-and what git's list still says of these trees is deleted from it. Each is done whatever becomes of the others, for
-an interrupt may come at any time.
+The repository itself stays as it is: git is told of another work tree and another index, and notes neither. So in
+the end the room is removed, and that is all.
 
-Git runs in a session of its own, so that a Ctrl-C in the terminal does not reach it in the middle of tidying up;
-if it has to be ended, it is asked to first, for then it removes what it has made. It runs without hooks, which are
-somebody's programs, and without what a hook that has started us says about the repository and index that are
-meant. Submodules are not checked out.
+Git runs in a session of its own; if it has to be ended, so are the filters that it has started. It runs without
+hooks, which are somebody's programs, and without what a hook that has started us says about the repository and
+index that are meant. Filters and line ends are those of the revision. Submodules are not checked out.
 
 Who kills this process with SIGKILL, or interrupts it in the microseconds between the making of a thing and the
-note that it has been made, leaves a room behind. The next gate of the same repository removes each room whose lock
-nobody holds.
+note that it has been made, leaves a room behind. The next gate removes each room whose lock nobody holds.
 
-Rejected: `git worktree prune`. It forgets every work tree that cannot be seen at the moment, and those of others
-may be on a disk that is not mounted, or outside of this container. Measuring in the user's own work tree: who
-saves a file in the third of five minutes mixes two codes into one verdict.
+Rejected: `git worktree add`, which keeps a list in the repository, to be tidied up whatever becomes of us. `git
+archive` leaves out what a release leaves out (`export-ignore`). Measuring in the user's own work tree: who saves a
+file in the third of five minutes mixes two codes into one verdict.
 """
 
 from __future__ import annotations
@@ -40,7 +38,7 @@ from harness.host.git import git_environment
 
 # A large checkout, through filters that fetch from a server, takes its time; who has none left can interrupt it.
 TIMEOUT_S = 1_800.0
-# How long git may take to remove what it has made when it is asked to end.
+# How long git may take to end when it is asked to.
 GRACE_S = 10.0
 
 # Where a repository keeps its packages.
@@ -49,11 +47,11 @@ _PREFIX = "shopbench-gate-"
 _OWNER = "owner"
 
 
-class WorktreeError(Exception):
+class RevisionError(Exception):
     """A revision that cannot be had; its text is one clear line."""
 
 
-class _RefusedError(WorktreeError):
+class _RefusedError(RevisionError):
     """What git itself has said when it did not do what it should."""
 
 
@@ -62,7 +60,8 @@ def printable(text: str) -> str:
     return text if text.isprintable() else repr(text)[1:-1]
 
 
-def _git(directory: Path, *arguments: str, timeout_s: float = TIMEOUT_S) -> str:
+def _git(directory: Path, *arguments: str, index: Path | None = None, timeout_s: float = TIMEOUT_S) -> str:
+    environment = git_environment() | ({} if index is None else {"GIT_INDEX_FILE": str(index)})
     command = ["git", "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-C", str(directory)]
     try:
         process = subprocess.Popen(
@@ -70,29 +69,33 @@ def _git(directory: Path, *arguments: str, timeout_s: float = TIMEOUT_S) -> str:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=git_environment(),
+            env=environment,
             start_new_session=True,
         )
     except OSError as error:
-        raise WorktreeError(f"git cannot be run ({error.strerror}): is it installed?") from error
+        raise RevisionError(f"git cannot be run ({error.strerror}): is it installed?") from error
     with process:
         try:
             out, err = process.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired as error:
             _end(process)
-            raise WorktreeError(f"git {arguments[0]} took longer than {timeout_s:.0f} s") from error
+            raise RevisionError(f"git {_verb(arguments)} took longer than {timeout_s:.0f} s") from error
         except BaseException:
             _end(process)
             raise
     if process.returncode:
-        words = " ".join(os.fsdecode(err).split()) or f"git {arguments[0]} has ended with {process.returncode}"
+        words = " ".join(os.fsdecode(err).split()) or f"git {_verb(arguments)} has ended with {process.returncode}"
         raise _RefusedError(printable(words.removeprefix("fatal: ")))
     # Names may be in any encoding, and end in whitespace.
     return os.fsdecode(out).removesuffix("\n")
 
 
+def _verb(arguments: Sequence[str]) -> str:
+    return next(each for each in arguments if not each.startswith("-"))
+
+
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End git with all that it has started; it removes what it has made in part, if it gets the time."""
+    """End git with all that it has started; it may tidy up, if it gets the time."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         # None: nobody has waited for it, so its number is still its own.
         if process.returncode is None:
@@ -107,12 +110,12 @@ def repository_of(directory: Path) -> Path:
     """The top of the work tree that a directory is in.
 
     Raises:
-        WorktreeError: it is in none, or git cannot say.
+        RevisionError: it is in none, or git cannot say.
     """
     try:
         return Path(_git(directory, "rev-parse", "--show-toplevel"))
     except _RefusedError as error:
-        raise WorktreeError(
+        raise RevisionError(
             f"{printable(str(directory))}: a gate compares revisions, and git finds no work tree here: {error}"
         ) from error
 
@@ -124,7 +127,7 @@ def commit_of(repository: Path, revision: str, name: str) -> str:
         name: what to call the revision in an error.
 
     Raises:
-        WorktreeError: there is none of that name.
+        RevisionError: there is none of that name.
     """
     try:
         return _git(repository, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}")
@@ -132,7 +135,7 @@ def commit_of(repository: Path, revision: str, name: str) -> str:
         hint = ""
         if _git(repository, "rev-parse", "--is-shallow-repository") == "true":
             hint = "; this clone is shallow: fetch the whole history"
-        raise WorktreeError(f"{name} {revision!r} does not exist{hint} (git: {error})") from error
+        raise RevisionError(f"{name} {revision!r} does not exist{hint} (git: {error})") from error
 
 
 def _files(repository: Path, *arguments: str) -> set[str]:
@@ -164,14 +167,14 @@ def source_of(tree: Path, packages: Sequence[str], name: str) -> Path:
         name: what to call the tree in an error.
 
     Raises:
-        WorktreeError: neither does.
+        RevisionError: neither does.
     """
     for root in _ROOTS:
         if all((tree / root / package).is_dir() for package in packages):
             return (tree / root).resolve()
     lacking = ", ".join(lacking_in(tree, packages))
     detail = f"it has no package {lacking}" if lacking else f"{', '.join(packages)} are not in one directory"
-    raise WorktreeError(f"{name} has another layout: {detail}")
+    raise RevisionError(f"{name} has another layout: {detail}")
 
 
 def lacking_in(tree: Path, packages: Sequence[str]) -> list[str]:
@@ -191,43 +194,47 @@ def adapter_of(tree: Path, module: str) -> Path | None:
 
 
 @contextlib.contextmanager
-def room(repository: Path) -> Iterator[Path]:
-    """A temporary directory for the work trees of a gate; first, rooms of gates that were killed are removed.
-
-    Raises:
-        WorktreeError: git cannot say where it keeps its list of work trees.
-    """
-    _remove_abandoned(_common_of(repository))
+def room() -> Iterator[Path]:
+    """A temporary directory for the code of a gate; first, rooms of gates that were killed are removed."""
+    _remove_abandoned()
     with contextlib.ExitStack() as stack:
         path = Path(tempfile.mkdtemp(prefix=_PREFIX)).resolve()
-        owner = stack.enter_context((path / _OWNER).open("wb"))
+        owner = stack.enter_context((path / f"{_OWNER}.new").open("wb"))
         # Twice, since an interrupt may come in the first; there is but one that is not ignored.
         for _ in range(2):
             stack.callback(shutil.rmtree, path, ignore_errors=True)
         # Where the file system knows no locks nobody else will get this one either, and the room is left alone.
         with contextlib.suppress(OSError):
             fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Whoever finds a lock finds it held.
+        (path / f"{_OWNER}.new").rename(path / _OWNER)
         yield path
 
 
-@contextlib.contextmanager
-def checked_out(repository: Path, commit: str, tree: Path, *, timeout_s: float = TIMEOUT_S) -> Iterator[Path]:
-    """A work tree of that commit, for as long as the context lasts.
+def _remove_abandoned() -> None:
+    for owner in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/{_OWNER}"):
+        # A lock that is held: its gate is at work. One that cannot be opened: it is somebody else's.
+        with contextlib.suppress(OSError), owner.open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(owner.parent, ignore_errors=True)
+
+
+def checked_out(repository: Path, commit: str, tree: Path, *, timeout_s: float = TIMEOUT_S) -> Path:
+    """The files of that commit, as a checkout of it would have them.
 
     Args:
-        tree: where it is to be.
+        tree: where they are to be, in a `room`.
         timeout_s: that git may take for it.
 
     Raises:
-        WorktreeError: it cannot be made.
+        RevisionError: they cannot be had.
     """
-    common = _common_of(repository)
-    with contextlib.ExitStack() as stack:
-        stack.callback(_forget, common, tree)
-        stack.callback(shutil.rmtree, tree, ignore_errors=True)
-        stack.callback(_remove, repository, tree)
-        _git(repository, "worktree", "add", "--detach", "--quiet", str(tree), commit, timeout_s=timeout_s)
-        yield tree
+    tree.mkdir()
+    # A sparse checkout is its user's choice for the work tree; what is measured is the whole revision.
+    how = ["--reset", "-u", "--no-sparse-checkout", "--no-recurse-submodules"]
+    command = [f"--work-tree={tree}", "read-tree", *how, commit]
+    _git(repository, *command, index=tree.with_name(f"{tree.name}.index"), timeout_s=timeout_s)
+    return tree
 
 
 def copied(repository: Path, packages: Sequence[str], tree: Path, module: str = "") -> Path:
@@ -238,7 +245,7 @@ def copied(repository: Path, packages: Sequence[str], tree: Path, module: str = 
         tree: where it is to be.
 
     Raises:
-        WorktreeError: it cannot be made.
+        RevisionError: it cannot be made.
     """
     top = repository.resolve()
     names = _files(repository, "ls-files", "--cached", "-z") | _untracked(repository, packages, module)
@@ -251,47 +258,5 @@ def copied(repository: Path, packages: Sequence[str], tree: Path, module: str = 
                 (tree / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(file, tree / name, follow_symlinks=False)
     except OSError as error:
-        raise WorktreeError(f"the work tree cannot be copied: {printable(str(error))}") from error
+        raise RevisionError(f"the work tree cannot be copied: {printable(str(error))}") from error
     return tree
-
-
-def _common_of(repository: Path) -> Path:
-    # Older versions of git know no --path-format.
-    return (repository / _git(repository, "rev-parse", "--git-common-dir")).resolve()
-
-
-def _registered(common: Path) -> Iterator[tuple[Path, Path]]:
-    """Git's list of work trees: its own directory for each, and where the tree is, or was."""
-    for file in (common / "worktrees").glob("*/gitdir"):
-        try:
-            content = file.read_bytes()
-        except OSError:
-            continue  # another git has removed it while we look
-        # It names the `.git` in the tree, by a whole path or from its own directory.
-        named = os.path.normpath(file.parent / os.fsdecode(content).removesuffix("\n"))
-        yield file.parent, Path(named).parent
-
-
-def _remove(repository: Path, tree: Path) -> None:
-    # What could not be made, or was made in part, git may not take for a work tree.
-    with contextlib.suppress(WorktreeError):
-        _git(repository, "worktree", "remove", "--force", "--force", str(tree))
-
-
-def _forget(common: Path, tree: Path) -> None:
-    for listed, where in list(_registered(common)):
-        if where == tree:
-            shutil.rmtree(listed, ignore_errors=True)
-
-
-def _remove_abandoned(common: Path) -> None:
-    rooms: dict[Path, list[Path]] = {}
-    for listed, where in _registered(common):
-        if where.parent.name.startswith(_PREFIX):
-            rooms.setdefault(where.parent, []).append(listed)
-    for path, entries in rooms.items():
-        # A lock that is held: its gate is at work. None to be seen: the room is not of this machine.
-        with contextlib.suppress(OSError), (path / _OWNER).open("rb") as owner:
-            fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for each in (*entries, path):
-                shutil.rmtree(each, ignore_errors=True)

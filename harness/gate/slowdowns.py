@@ -17,7 +17,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -218,11 +218,7 @@ def record(
     """
     done = _recorded_before(path, minutes, str(host.get("cpu")))
     left = [(number, kind) for number in range(gates) for kind in kinds if (kind.name, number) not in done]
-    try:
-        file = path.open("ab")
-    except OSError as error:
-        raise ErrorRateError(f"{path}: {error.strerror}") from error
-    with file:
+    with _appended_to(path) as file:
         for at, (number, kind) in enumerate(left):
             rounds: list[Round] = []
             before_ns = clock.now_ns()
@@ -252,6 +248,13 @@ def record(
             lines: list[Line] = [*(_kept(each, ended) for each in rounds), ended]
             file.write(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
             file.flush()
+
+
+def _appended_to(path: Path) -> BinaryIO:
+    try:
+        return path.open("ab")
+    except OSError as error:
+        raise ErrorRateError(f"{path}: {error.strerror}") from error
 
 
 def _recorded_before(path: Path, minutes: float, cpu: str) -> set[tuple[str, int]]:

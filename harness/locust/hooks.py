@@ -27,7 +27,7 @@ from typing import Any, NoReturn
 
 import gevent
 
-from harness.check import checkers as checking
+from harness.check import checkers
 from harness.conduct.conduct import LoadScenario, ParameterError
 from harness.host.clock import SystemClock
 from harness.locust.access import AccessError, Guarded, access_of, is_loopback
@@ -140,7 +140,7 @@ def _take_ctrl_c(runner: Any, sessions: Sequence[Session]) -> None:
                 session.note_interrupt("interrupted by SIGINT before the end of its schedule")
             gevent.kill(main, KeyboardInterrupt())
         elif len(asked) > 2:
-            gevent.kill(main, SystemExit(checking.EXIT_USAGE))
+            gevent.kill(main, SystemExit(checkers.EXIT_USAGE))
         elif not isinstance(runner, WorkerRunner):
             for session in sessions:
                 session.interrupt("a second Ctrl-C")
@@ -172,7 +172,7 @@ def _check(session: Session, options: Any) -> None:
 def _fail(message: str) -> NoReturn:
     sys.stderr.write(f"locust: {message}\n")
     sys.stderr.flush()
-    sys.exit(checking.EXIT_USAGE)
+    sys.exit(checkers.EXIT_USAGE)
 
 
 def _listen(session: Session) -> None:
@@ -186,7 +186,7 @@ def _listen(session: Session) -> None:
         # Where there is a record its verdicts decide, and not Locust, for which each request that failed is an
         # error: scenarios that break something have their own word on what may fail.
         is_judged = session.record is not None and not log.unhandled_greenlet_exception
-        if is_judged or session.exit_code != checking.EXIT_PASS:
+        if is_judged or session.exit_code != checkers.EXIT_PASS:
             environment.process_exit_code = session.exit_code
 
     # Added after the runner's own, and so called before it tells the workers to quit.

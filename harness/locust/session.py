@@ -26,7 +26,7 @@ from typing import Any
 import gevent
 import msgspec
 
-from harness.check import checkers as checking
+from harness.check import checkers
 from harness.conduct.conduct import (
     Findings,
     Interrupted,
@@ -90,7 +90,7 @@ class Session:
         self.findings: Findings | None = None
         self.record: Record | None = None
         self.doing = ""
-        self._worst = checking.EXIT_PASS
+        self._worst = checkers.EXIT_PASS
         self._is_measuring = False
         self._greenlet: gevent.Greenlet | None = None
 
@@ -154,7 +154,7 @@ class Session:
         try:
             self._conduct_with(options)
         except Exception:
-            self._note_code(checking.EXIT_USAGE)
+            self._note_code(checkers.EXIT_USAGE)
             raise
         finally:
             # Whatever has happened: Locust would wait for ever.
@@ -199,7 +199,7 @@ class Session:
             self._is_measuring = False
         self.record = record
         if ended is None or isinstance(ended, Interrupted):
-            self._note_code(checking.exit_code(record.run.verdicts))
+            self._note_code(checkers.exit_code(record.run.verdicts))
         else:
             self._refuse(str(ended))
         self._report(record)
@@ -209,11 +209,11 @@ class Session:
 
     def _note_code(self, code: int) -> None:
         # Usage and infrastructure before a failure, a failure before a measurement that is not valid.
-        order = (checking.EXIT_PASS, checking.EXIT_INVALID, checking.EXIT_FAIL, checking.EXIT_USAGE)
+        order = (checkers.EXIT_PASS, checkers.EXIT_INVALID, checkers.EXIT_FAIL, checkers.EXIT_USAGE)
         self._worst = max(self._worst, code, key=order.index)
 
     def _refuse(self, reason: str) -> None:
-        self._note_code(checking.EXIT_USAGE)
+        self._note_code(checkers.EXIT_USAGE)
         self.doing = reason
         sys.stderr.write(f"locust: {self.scenario.name}: {reason}\n")
 
@@ -231,7 +231,7 @@ class Session:
         except Interrupted as error:
             self._refuse(f"the report of {record.directory} was not written: {error}")
             return
-        if rendered.returncode != checking.EXIT_PASS:
+        if rendered.returncode != checkers.EXIT_PASS:
             said = rendered.stderr.strip().splitlines()[-1:] or [f"exit code {rendered.returncode}"]
             self._refuse(f"the report of {record.directory} was not written: {said[0]}")
             return

@@ -16,7 +16,6 @@ Rejected: pushing events to the page. A page that is hidden, slow or closed woul
 from __future__ import annotations
 
 import bisect
-import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -225,12 +224,9 @@ class View:
 
     def _has_drained(self) -> bool | None:
         """What the scenario has concluded of the last load, whose account is shown; None while it has not."""
-        findings = self.findings
-        # Of several loads each has a verdict, with a name of its own in the middle: `redis_crash.always.drained`.
-        drained = re.compile(rf"{re.escape(findings.prefix)}(\.\w+)?\.drained")
-        statuses = [verdict.status for verdict in findings.verdicts if drained.fullmatch(verdict.name)]
+        drained = self.findings.drained
         loads = {load for load, _ in self._taken}
-        return None if len(statuses) < max(1, len(loads)) else statuses[-1] == "PASS"
+        return None if len(drained) < max(1, len(loads)) else drained[-1]
 
     def _series_since(self, entry: int) -> list[Series]:
         series = []

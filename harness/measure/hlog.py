@@ -45,19 +45,6 @@ class LatencyLog:
         return whole
 
 
-def intervals_of(log: LatencyLog, operation: str, kind: str) -> list[Interval]:
-    """The intervals of a kind of an operation, and of its parts."""
-    return [i for i in log.intervals if i.tag.endswith(f".{kind}") and i.tag.startswith(f"{operation}.")]
-
-
-def total_of(log: LatencyLog, operation: str, kind: str) -> Histogram:
-    """All values of a kind of an operation, and of its parts."""
-    whole = Histogram()
-    for interval in intervals_of(log, operation, kind):
-        interval.sparse.add_to(whole)
-    return whole
-
-
 _LEGEND = '"StartTimestamp","Interval_Length","Interval_Max","Interval_Compressed_Histogram"'
 _LINE = re.compile(r"^(?:Tag=([^,\s]+),)?(-?\d+(?:\.\d*)?),(\d+(?:\.\d*)?),(\d+(?:\.\d*)?),(\S+)$")
 _START = re.compile(r"^#\[StartTime: (\d+(?:\.\d*)?) ")

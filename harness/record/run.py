@@ -5,7 +5,8 @@
         latency.hlog     HdrHistogram V2 interval log: a tag per operation and kind, 1 s intervals
         append_always.response.hgrm ...    each of these tags as a percentile distribution of the whole run
         timeline.jsonl   readings, fault windows, marks, the slowest operations
-        report.html  summary.md  junit.xml      rendered from the three files above, and from nothing else
+        evidence.zip     what was seen of each event (`harness.record.evidence`): what the verdicts rest on
+        report.html  summary.md  junit.xml      rendered from the files above, and from nothing else
 
 A run of several scenarios is a *suite*: its `run.json` names its `members`, each a run of its own in a
 directory of that name, and repeats their figures and verdicts under their names.
@@ -22,7 +23,7 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -30,12 +31,19 @@ from harness.measure.histogram import RecordingError
 from harness.measure.hlog import LatencyLog, read_hlog, write_hgrm, write_hlog
 from harness.measure.recorder import Interval, SlowOperation
 from harness.measure.timeline import History, HistoryError, SlowMark, read_timeline, write_timeline
+from harness.record.evidence import Evidence, Sections
+from harness.record.parameters import renamed
 
 # Schema 1, 2026-11-23: the first. Since then figures have got `samples`, and runs `repeats`; who reads the older
 # ones misses nothing.
-SCHEMA = 1
+# Schema 2, 2026-11-28: `evidence.zip` lies beside it, and verdicts say what they rest on. Runs have what a
+# scenario says of its report, `key_figures`, `sections` and `words`; without them it goes by the figures' names.
+SCHEMA = 2
+# Before it no run kept any.
+EVIDENCE_SINCE = 2
 
 Status = Literal["PASS", "UNKNOWN", "FAIL"]
+P = TypeVar("P", bound=msgspec.Struct)
 
 
 class RunError(Exception):
@@ -55,12 +63,18 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     samples: int | None = None
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What a checker found: PASS, UNKNOWN or FAIL, and why, in a sentence."""
+class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a checker found: PASS, UNKNOWN or FAIL, and why, in a sentence.
+
+    Attributes:
+        rests_on: the sections of the evidence, and the files of the run, that it was found in; empty before
+            schema 2, and where it follows from `run.json` alone.
+    """
 
     name: str
     status: Status
     detail: str
+    rests_on: tuple[str, ...] = ()
 
 
 class WorkerShare(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,8 +120,28 @@ class Repeat(msgspec.Struct, frozen=True, kw_only=True):
     verdicts: list[Verdict] = []
 
 
+class KeyFigure(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A figure that a reader in a hurry needs, and what to call it.
+
+    Attributes:
+        name: of the figure. A `*` in it stands for each of the run's `words`: `append.*.response.p99`.
+        label: in the report.
+        is_worst: whether only the highest of them is shown, where a `*` stands for several.
+    """
+
+    name: str
+    label: str
+    is_worst: bool = False
+
+
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """The record of a run, as it stands in `run.json`."""
+    """The record of a run, as it stands in `run.json`.
+
+    Attributes:
+        key_figures: those that matter, by the scenario; none where it does not say.
+        sections: of the report, of which there should be evidence; None where the scenario does not say.
+        words: what is measured one after the other, as figures' names have it, and what to call it.
+    """
 
     schema: int
     scenario: str
@@ -124,6 +158,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     members: list[str] = []
     repeats: list[Repeat] = []
+    key_figures: list[KeyFigure] = []
+    sections: list[str] | None = None
+    words: dict[str, str] = {}
 
     def figure(self, name: str) -> float | None:
         """The value of a figure, or None where it is missing or could not be measured."""
@@ -140,13 +177,65 @@ class Record:
         *,
         history: History | None = None,
         latency: LatencyLog | None = None,
+        evidence: Sections | Evidence | None = None,
         members: list[Record] | None = None,
     ) -> None:
         self.directory = directory
         self.run = run
+        self.evidence = Evidence(directory) if evidence is None else evidence
         self._history = history
         self._latency = latency
         self._members = members
+
+    def parameters(self, kind: type[P]) -> P:
+        """The parameters with which the scenario was run, its own only.
+
+        Args:
+            kind: the scenario's.
+
+        Raises:
+            RunError: they are no such parameters.
+        """
+        names = {field.encode_name for field in msgspec.structs.fields(kind)}
+        given = {
+            name: renamed(kind, name, value) if isinstance(value, str) else value
+            for name, value in self.run.parameters.items()
+            if name in names
+        }
+        try:
+            return msgspec.convert(given, kind)
+        except msgspec.ValidationError as error:
+            raise RunError(f"{self.directory}: not the parameters of {self.run.scenario} ({error})") from error
+
+    def with_run(self, run: Run, members: list[Record] | None = None) -> Record:
+        """The same record, with another `run.json`.
+
+        Args:
+            run: that it has.
+            members: in the place of its own; None: these stay.
+        """
+        return Record(
+            self.directory,
+            run,
+            history=self._history,
+            latency=self._latency,
+            evidence=self.evidence,
+            members=self._members if members is None else members,
+        )
+
+    def see(self, name: str) -> None:
+        """See whether a file of the run is there, and can be read.
+
+        Args:
+            name: `latency.hlog` or `timeline.jsonl`.
+
+        Raises:
+            RunError: it is not there, or cannot be read.
+        """
+        held = {"latency.hlog": self._latency, "timeline.jsonl": self._history}[name]
+        if held is None and not (self.directory / name).exists():
+            raise RunError(f"{name} is missing")
+        _ = self.latency if name == "latency.hlog" else self.history
 
     @property
     def history(self) -> History:

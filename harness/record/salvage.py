@@ -1,10 +1,12 @@
 """A record of which something is missing or broken, read for what is whole in it.
 
-Its verdicts were made when all was there, and cannot be made again: so a report of what is left has a verdict
-more, `append.evidence`, that is UNKNOWN and names the file and the line. What is whole of the others is shown.
+Its verdicts were made when all was there. So a report of what is left has a verdict more, `append.evidence`, that
+is UNKNOWN and names the file and the line; each verdict that rests on what is broken is UNKNOWN, too, and says
+what it was. What is whole of the others is shown.
 
     timeline.jsonl is not there            UNKNOWN: timeline.jsonl is not there
     latency.hlog ends within line 17       UNKNOWN: latency.hlog, line 17: not an HdrHistogram (Incorrect padding)
+    evidence.zip was cut                   UNKNOWN: evidence.zip: cannot be read (File is not a zip file)
 
 Who compares runs does without: two sides of which one is half are not comparable, and the plain record says so.
 """
@@ -20,6 +22,7 @@ import msgspec
 from harness.measure.histogram import RecordingError
 from harness.measure.hlog import LatencyLog, read_hlog
 from harness.measure.timeline import History, HistoryError, read_timeline
+from harness.record.evidence import EvidenceError
 from harness.record.run import Record, Verdict
 
 _Read = TypeVar("_Read")
@@ -38,11 +41,24 @@ def salvaged(record: Record) -> Record:
     timeline, hlog = record.directory / "timeline.jsonl", record.directory / "latency.hlog"
     history = _read(timeline, lambda on_broken: read_timeline(timeline, on_broken), History(), broken)
     latency = _read(hlog, lambda on_broken: read_hlog(hlog, on_broken), LatencyLog(), broken)
+    broken += _broken_evidence(record)
     if not broken:
         return record
     verdict = Verdict(name=f"{record.run.scenario}.evidence", status="UNKNOWN", detail="; ".join(broken))
     run = msgspec.structs.replace(record.run, verdicts=[verdict, *record.run.verdicts])
-    return Record(record.directory, run, history=history, latency=latency)
+    return Record(record.directory, run, history=history, latency=latency, evidence=record.evidence)
+
+
+def _broken_evidence(record: Record) -> list[str]:
+    """What is wrong with the evidence that verdicts rest on; nothing where none does, as before there was any."""
+    files = {"timeline.jsonl", "latency.hlog"}
+    sections = dict.fromkeys(name for each in record.run.verdicts for name in each.rests_on if name not in files)
+    try:
+        for name in sections:
+            record.evidence.check(name)
+    except EvidenceError as error:
+        return [str(error)]
+    return []
 
 
 def _of_members(record: Record) -> Record:

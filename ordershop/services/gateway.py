@@ -5,7 +5,7 @@ draws the command's id, so that what it repeats after a lost answer is done once
 its own in `Idempotency-Key` may repeat as well.
 
 Queries it answers itself from the entity cache, which the same step writes that appends an event: whoever has
-his 200 sees his write in the next query.
+a 200 sees their write in the next query.
 
     GET  /customers ... /billings      all entities of a topic
     GET  /orders/unbilled              the orders that no billing names

@@ -12,14 +12,12 @@ from typing import Any
 
 import redis
 
-from ordershop.codec import StreamEntry, stored_event
 from ordershop.entities import Topic
 from ordershop.events import Action, Keys
-from ordershop.server.tls import read_reply
 from ordershop.server.url import Address
-from ordershop.subscription.delivery import AwayError, Delivery, Effect, Stop
-from ordershop.subscription.link import pages_by_stream
-from ordershop.wire import command, connect, is_unable
+from ordershop.subscription.delivery import AwayError, Delivery, Effect, Stop, received
+from ordershop.subscription.link import Link, pages_by_stream
+from ordershop.wire import connect, is_unable
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +35,7 @@ class FromNowSubscriber:
     def __init__(
         self, url: Address | str, keys: Keys, sources: Sequence[tuple[Topic, Action]], block_ms: int = 500
     ) -> None:
-        self._client = connect(url, timeout_s=5.0, block_s=block_ms / 1000)
+        self._link = Link(connect(url, timeout_s=5.0, block_s=block_ms / 1000))
         self._sources = {keys.stream(topic, action): (topic, action) for topic, action in sources}
         self._block_ms = block_ms
 
@@ -45,24 +43,12 @@ class FromNowSubscriber:
         """Handle what is published while it listens, until `stop` is set."""
         positions: dict[str, bytes] = dict.fromkeys(self._sources, b"$")
         while not stop.is_set():
+            asking = ("XREAD", "COUNT", 500, "BLOCK", self._block_ms)
             try:
-                reply = command(
-                    self._client,
-                    "XREAD",
-                    "COUNT",
-                    500,
-                    "BLOCK",
-                    self._block_ms,
-                    "STREAMS",
-                    *positions,
-                    *positions.values(),
-                )
-                pages = read_reply("XREAD", self._pages, reply)
+                pages = self._link.call(self._pages, *asking, "STREAMS", *positions, *positions.values())
             except redis.RedisError as error:
                 if not is_unable(error):
                     raise
-                # What came was perhaps no reply to what was asked, and nor is what comes next on that connection.
-                self._client.connection_pool.disconnect()
                 stop.wait(0.5)
                 continue
             if not pages:
@@ -76,17 +62,8 @@ class FromNowSubscriber:
 
     def _pages(self, reply: list[Any] | None) -> dict[str, tuple[bytes, list[Delivery]]]:
         """The last ID of each stream that has something, and what it has."""
-        return {
-            stream: (
-                entries[-1][0],
-                [d for d in (self._delivery(stream, entry) for entry in entries) if d is not None],
-            )
-            for stream, entries in pages_by_stream(reply, self._sources).items()
-        }
-
-    def _delivery(self, stream: str, entry: StreamEntry) -> Delivery | None:
-        topic, action = self._sources[stream]
-        event = stored_event(topic, action, entry)
-        if event is None:
-            return None
-        return Delivery(event.id, topic, action, event.entity, event.event_id, stream, entry[0])
+        pages = {}
+        for stream, entries in pages_by_stream(reply, self._sources).items():
+            page = received(stream, *self._sources[stream], entries)
+            pages[stream] = (page[-1].raw_id, [each for each in page if type(each) is Delivery])
+        return pages

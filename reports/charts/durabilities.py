@@ -5,51 +5,41 @@
 
 Each load is put at its own beginning, which is the first second in which one of its operations was due.
 Percentiles are in one chart for the same reason. A durability is the second half of an operation's name,
-`append_always`; in an older record one of them is `append` alone.
+`append_always`, and one of the words that the scenario has told its record.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from harness.measure.histogram import Histogram
-from harness.measure.hlog import intervals_of, total_of
-from harness.measure.sample_size import enough_samples
+from harness.measure.operations import intervals_of, total_of
 from harness.record.run import Record, Run
 from reports.charts import axes
 from reports.charts.axes import Part
-from reports.charts.latency import heat_layer, percentile_rows
+from reports.charts.latency import heat_layer, percentile_rows, told_quantile
 from reports.charts.view import Chart, Row, Series, Table, flat_spec, lines
-from reports.findings import durability_words
+from reports.findings import part_words
 from reports.latencies import by_span, holes, operations
-from reports.quantities import grouped, quantity
+from reports.quantities import grouped
 
-_COLORS = {"always": "var(--c-2)", "everysec": "var(--c-1)", "none": "var(--c-3)", "given": "var(--c-4)"}
+_COLORS = tuple(f"var(--c-{n})" for n in (2, 1, 3, 4, 5, 6, 7, 8))
 _QUANTILES = {"p50": 0.5, "p99": 0.99, "max": 1.0}
 _DASHES: dict[str, tuple[int, ...]] = {"p50": (5, 3), "p99": (), "max": (2, 2)}
 _PERCENTILES = (0.5, 0.9, 0.99, 0.999, 1.0)
-_OPERATION = re.compile(r"append(?:_(\w+))?")
 
 
 def durabilities(record: Record) -> dict[str, str]:
-    """The operations of each durability of a run of `append`, by the durability; none where it has one only."""
-    if record.run.scenario != "append":
+    """The operations of a run's parts, by the part, in the order of their words; none where it has one only.
+
+    Nor where something was broken: what happened then has its own timeline, and is not drawn over another.
+    """
+    found = {o.partition("_")[2]: o for o in operations(record.latency)}
+    # A part is a word of ours also in a record that somebody else has written: it becomes part of an element's id.
+    words = [label for label in record.run.words if label.isidentifier()]
+    if len(found) < 2 or record.history.faults or not found.keys() <= set(words):
         return {}
-    found = {}
-    for operation in operations(record.latency):
-        match = _OPERATION.fullmatch(operation)
-        label = _older(record.run) if match and match[1] is None else match[1] if match else None
-        if label not in _COLORS:
-            return {}
-        found[label] = operation
-    return {label: found[label] for label in _COLORS if label in found} if len(found) > 1 else {}
-
-
-def _older(run: Run) -> str:
-    """The durability of an operation without one in its name: the first of all, or the one that was asked for."""
-    asked = str(run.parameters.get("durability", "all"))
-    return "everysec" if asked == "all" else asked
+    return {label: found[label] for label in words if label in found}
 
 
 def durability_charts(record: Record, width_s: int) -> list[Chart]:
@@ -64,13 +54,16 @@ def durability_charts(record: Record, width_s: int) -> list[Chart]:
     totals = {label: total_of(record.latency, operation, "response") for label, operation in found.items()}
     spans = {label: _since_begun(record, operation, width_s) for label, operation in found.items()}
     end_s = max(max(each, default=0.0) for each in spans.values()) + width_s
-    words = {label: durability_words(label, record.run) for label in found}
-    heats = [_heat(label, words[label], spans[label], end_s, width_s) for label in found]
-    return [_percentiles(totals, words), _over_time(spans, words, end_s, width_s), *heats]
+    series = _series(record.run)
+    heats = [_heat(label, series[label].name, spans[label], end_s, width_s) for label in found]
+    return [_percentiles(totals, series), _over_time(spans, series, end_s, width_s), *heats]
 
 
-def _series(words: Mapping[str, str]) -> list[Series]:
-    return [Series(name, _COLORS[label]) for label, name in words.items()]
+def _series(run: Run) -> dict[str, Series]:
+    """A line for each part that a run may have, so that its colour does not depend on which of them it has."""
+    return {
+        label: Series(part_words(label, run), _COLORS[at % len(_COLORS)]) for at, label in enumerate(run.words)
+    }
 
 
 def _since_begun(record: Record, operation: str, width_s: int) -> dict[float, Histogram]:
@@ -80,14 +73,14 @@ def _since_begun(record: Record, operation: str, width_s: int) -> dict[float, Hi
     return {round(start - first, 3): histogram for start, histogram in spans.items()}
 
 
-def _percentiles(totals: dict[str, Histogram], words: Mapping[str, str]) -> Chart:
-    rows = [row for label, total in totals.items() for row in percentile_rows(words[label], total)]
-    series = _series(words)
+def _percentiles(totals: dict[str, Histogram], named: Mapping[str, Series]) -> Chart:
+    rows = [row for label, total in totals.items() for row in percentile_rows(named[label].name, total)]
+    series = [named[label] for label in totals]
     axis = axes.latency_axis(row["v"] for row in rows)
     x = axes.percentile_axis(max(row["x"] for row in rows))
     names = [f"{q * 100:g} %" if q < 1 else "slowest" for q in _PERCENTILES]
     columns = {label: total.quantiles_us(_PERCENTILES) for label, total in totals.items()}
-    counts = ", ".join(f"{grouped(total.total)} {words[label]}" for label, total in totals.items())
+    counts = ", ".join(f"{grouped(total.total)} {named[label].name}" for label, total in totals.items())
     return Chart(
         key="percentiles-0",
         section="latency",
@@ -99,27 +92,22 @@ def _percentiles(totals: dict[str, Histogram], words: Mapping[str, str]) -> Char
         along="percentile",
         series=series,
         table=Table(
-            ["percentile", *(words[label] for label in totals)],
+            ["percentile", *(named[label].name for label in totals)],
             [
-                [name, *(_told(q, columns[label][at], total) for label, total in totals.items())]
+                [name, *(told_quantile(q, columns[label][at], total) for label, total in totals.items())]
                 for at, (q, name) in enumerate(zip(_PERCENTILES, names, strict=True))
             ],
         ),
         size="wide",
         tiles=[
             (
-                f"{words[label]}: p50, p99, slowest",
-                ", ".join(_told(q, total.quantile_us(q), total) for q in _QUANTILES.values()),
+                f"{named[label].name}: p50, p99, slowest",
+                ", ".join(told_quantile(q, total.quantile_us(q), total) for q in _QUANTILES.values()),
                 "",
             )
             for label, total in totals.items()
         ],
     )
-
-
-def _told(q: float, value: float | None, total: Histogram) -> str:
-    few = value is not None and q < 1 and not enough_samples(q, total.total)
-    return f"{quantity(value, 'µs')}{' (too few values)' if few else ''}"
 
 
 def _axis(end_s: float, field: str) -> Part:
@@ -130,7 +118,7 @@ def _axis(end_s: float, field: str) -> Part:
 
 
 def _over_time(
-    spans: dict[str, dict[float, Histogram]], words: Mapping[str, str], end_s: float, width_s: int
+    spans: dict[str, dict[float, Histogram]], named: Mapping[str, Series], end_s: float, width_s: int
 ) -> Chart:
     rows: list[Row] = []
     nothing = Histogram()
@@ -139,10 +127,10 @@ def _over_time(
             values = mine.get(start, nothing).quantiles_us(list(_QUANTILES.values()))
             rows += [
                 # A point is in the middle of its seconds: a load of few of them is no line at the left edge.
-                {"x": start + width_s / 2, "v": None if v is None else max(v, 1), "s": words[label], "k": k}
+                {"x": start + width_s / 2, "v": None if v is None else max(v, 1), "s": named[label].name, "k": k}
                 for k, v in zip(_QUANTILES, values, strict=True)
             ]
-    series = _series(words)
+    series = [named[label] for label in spans]
     axis = axes.latency_axis(row["v"] for row in rows if row["v"] is not None)
     drawn = lines(_axis(end_s, "x"), axis, series, rows, by_kind=_DASHES)
     merged = f" Each point is the quantile of {width_s} s." if width_s > 1 else ""

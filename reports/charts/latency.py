@@ -12,7 +12,8 @@ import numpy as np
 
 from harness.arrays import Int64s
 from harness.measure.histogram import Histogram, highest_at
-from harness.measure.hlog import LatencyLog, intervals_of, total_of
+from harness.measure.hlog import LatencyLog
+from harness.measure.operations import intervals_of, total_of
 from harness.measure.recorder import KINDS
 from harness.measure.sample_size import enough_samples
 from harness.record.run import Record, Run
@@ -112,13 +113,14 @@ def _percentile_table(totals: dict[str, Histogram]) -> Table:
     return Table(
         columns=["percentile", *map(_kind_words, totals)],
         rows=[
-            [name, *(_told(q, value, total) for value, total in zip(row, totals.values(), strict=True))]
+            [name, *(told_quantile(q, value, total) for value, total in zip(row, totals.values(), strict=True))]
             for q, name, row in zip(_PERCENTILES, names, zip(*values, strict=True), strict=True)
         ],
     )
 
 
-def _told(q: float, value: float | None, total: Histogram) -> str:
+def told_quantile(q: float, value: float | None, total: Histogram) -> str:
+    """A quantile of a histogram in words, and that it is one of too few values."""
     few = value is not None and q < 1 and not enough_samples(q, total.total)
     return f"{quantity(value, 'µs')}{' (too few values)' if few else ''}"
 

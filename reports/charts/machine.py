@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from harness.measure.timeline import History
-from harness.record.run import Record
+from harness.record.run import Record, Run
 from reports.charts import axes
 from reports.charts.view import (
     MOST_SERIES,
@@ -19,7 +20,7 @@ from reports.charts.view import (
     lines,
     not_drawn,
 )
-from reports.findings import printable
+from reports.findings import part_words, printable
 from reports.quantities import quantity
 
 
@@ -87,36 +88,30 @@ def _machine_chart(key: str, gauge: _Gauge, readings: tuple[list[Row], bool], vi
     ]
 
 
-# What an append passes, from the bare socket outwards: what each layer adds to the one before it.
-STACK = {
-    "socket": "bare socket, XADD",
-    "redis_py": "redis-py",
-    "store_event": "event store, event only",
-    "store": "event store, with entity cache",
-    "http": "HTTP, customer service",
-    "gateway": "HTTP, through the gateway",
-}
+_LAYER = re.compile(r".+\.stack\.(\w+)\.p50")
 
 
 def stack_chart(record: Record) -> list[Chart]:
     """Where the time of one append goes: each layer's bar begins where the one before it ends."""
     values = {f.name: f.value for f in record.run.figures}
+    layers = _layers(record.run)
     rows: list[Row] = []
     cells: list[list[str]] = []
     before = 0.0
-    for layer, label in STACK.items():
-        p50 = values.get(f"micro.stack.{layer}.p50")
+    for layer, name in layers.items():
+        p50 = values[name]
         if p50 is None:
             continue
+        label = part_words(layer, record.run)
         added = f"{'+' if p50 >= before else '−'}{quantity(abs(p50 - before), 'µs')}" if rows else ""
         text = f"{added}, in all {quantity(p50, 'µs')}" if rows else quantity(p50, "µs")
         rows.append({"b": before, "v": p50, "s": layer, "label": label, "text": text})
-        p99 = values.get(f"micro.stack.{layer}.p99")
+        p99 = values.get(f"{name.removesuffix('p50')}p99")
         cells.append([label, quantity(p50, "µs"), added, quantity(p99, "µs")])
         before = p50
     if not rows:
         return []
-    colors = {layer: PALETTE[n] for n, layer in enumerate(STACK)}
+    colors = {layer: PALETTE[n] for n, layer in enumerate(layers)}
     return [
         Chart(
             key="stack",
@@ -132,3 +127,9 @@ def stack_chart(record: Record) -> list[Chart]:
             size="wide",
         )
     ]
+
+
+def _layers(run: Run) -> dict[str, str]:
+    """The layers of an append from the outermost on, each with the figure of its median: by the run's words."""
+    found = {match[1]: match[0] for f in run.figures if (match := _LAYER.fullmatch(f.name))}
+    return {layer: found[layer] for layer in [*run.words, *found] if layer in found}

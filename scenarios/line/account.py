@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import functools
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
+from msgspec import Struct
+from pyroaring import AbstractBitMap
 
+from harness.account.ledger import Account, account_of, set_of
+from harness.account.losses import Losses, classify_losses
+from harness.account.order import Order, order_of_effects
 from harness.arrays import Int64s
-from harness.check import checkers as checking
+from harness.check import checkers
+from harness.check.arrival import ArrivalRule, arrival_checker
+from harness.check.judge import Checker
 from harness.check.load_reached import Seconds
-from harness.conduct.conduct import Findings, answered
+from harness.check.loads import answered_checker, named, send_lag_checker
+from harness.conduct.conduct import Findings
 from harness.measure.outcomes import OK
 from harness.measure.timeline import History
-from scenarios.arrival import Judged, add_arrival
-from scenarios.line.line import Evidence, Line
+from harness.record.evidence import Evidence, Sections
+from harness.record.load_report import LoadReport, section_of
+from harness.record.run import Verdict
+from scenarios.arrival import add_arrival
+from scenarios.line.evidence import NOTED, LineFacts
+from scenarios.line.line import Line
 
 
 def largest(history: History, name: str) -> float | None:
@@ -68,7 +81,7 @@ ACCOUNT = """
 
 
 def add_line_arrival(findings: Findings, line: Line, *, budget_ms: float, until_ns: int | None = None) -> Seconds:
-    """The figures and the verdict on whether the load of a line reached its server.
+    """The figures on whether the load of a line reached its server.
 
     Args:
         budget_ms: what the instrument may be late.
@@ -77,52 +90,182 @@ def add_line_arrival(findings: Findings, line: Line, *, budget_ms: float, until_
     if line.arriving is not None:
         line.arriving.end()
     blind = line.arriving.blind if line.arriving is not None else ""
-    how = Judged(budget_ms=budget_ms, until_ns=until_ns, blind=blind)
-    return add_arrival(findings, findings.history, line.result, how)
+    rule = ArrivalRule(budget_ms=budget_ms, until_ns=until_ns, blind=blind)
+    return add_arrival(findings, findings.history, LoadReport.of(line.result), rule)
 
 
-def add_account(
-    findings: Findings, line: Line, *, is_drained: bool, timeout_s: float, leave_out: Collection[str] = ()
-) -> Evidence:
-    """The figures and verdicts that every line owes: answers, drain, and the account of every event.
+class Accounted(Struct, frozen=True, kw_only=True):
+    """What became of the events of a line, by the evidence.
+
+    Attributes:
+        account: of every event.
+        losses: the lost ones, by where they stopped.
+        order: whether effects came in the order of their events, entity by entity.
+        stored: how many different events are in the streams.
+        gone: those that were acknowledged and are in no stream.
+        unknown_stored: how many without an answer are in the streams all the same.
+        facts: of the line.
+    """
+
+    account: Account
+    losses: Losses
+    order: Order
+    stored: int
+    gone: AbstractBitMap
+    unknown_stored: int
+    facts: LineFacts
+
+
+def accounted(evidence: Sections | Evidence, line: str = "") -> Accounted:
+    """What became of the events of a line.
 
     Args:
-        is_drained: whether everything was handled in time; if not, the account is not closed.
-        timeout_s: for how long that was waited for.
-        leave_out: verdicts that what was done to the line makes no sense of, such as `answered` of a server that
-            was killed.
+        evidence: of the run.
+        line: which of several lines; empty: the only one.
+
+    Raises:
+        EvidenceError: a section is not there, or cannot be read.
     """
-    account, result = line.ledger.account(), line.result
-    evidence = line.evidence()
+    noted = {name: evidence.events(section_of(name, line)) for name in NOTED}
+    facts = evidence.value(section_of("line", line), LineFacts)
+    stored, seen = (evidence.order(section_of(name, line)) for name in ("stored", "effects"))
+    in_stream = set_of(stored.astype(np.int64))
+    delivered, pending = section_of("delivered", line), section_of("pending", line)
+    has_group = evidence.has(delivered)
+    places = np.full(facts.capacity, -1, np.int64)
+    places[stored] = np.arange(stored.size)
+    return Accounted(
+        account=account_of(**noted, effects=seen.size, foreign=facts.foreign),
+        losses=classify_losses(
+            noted["acknowledged"] - noted["applied"],
+            in_stream=in_stream,
+            delivered=evidence.events(delivered) if has_group else None,
+            pending=evidence.events(pending) if has_group else None,
+        ),
+        order=order_of_effects(
+            seen.astype(np.int64),
+            entities=np.arange(facts.capacity, dtype=np.int64) // facts.events_an_entity,
+            places=places,
+        ),
+        stored=len(in_stream),
+        gone=noted["acknowledged"] - in_stream,
+        unknown_stored=noted["unknown"].intersection_cardinality(in_stream),
+        facts=facts,
+    )
+
+
+def add_account(findings: Findings, line: Line, *, timeout_s: float) -> Accounted:
+    """The evidence and the figures that every line owes: the account of every event, and what looking has cost.
+
+    Args:
+        timeout_s: for how long the drain might take; where it took longer, the account is not closed.
+    """
+    line.gather(findings.evidence, waited_s=timeout_s)
+    found = accounted(findings.evidence)
+    is_drained = found.facts.is_drained
+    findings.drained.append(is_drained)
     for name in ("attempted", "acknowledged", "applied", "lost", "duplicated", "unexpected", "recovered"):
         # What waits is not lost: before all that waited was handled, nobody knows.
         is_known = is_drained or not name.startswith("lost")
-        findings.figure(name, getattr(account, name) if is_known else None, "events")
-    for where, count in evidence.losses.counts.items():
+        findings.figure(name, getattr(found.account, name) if is_known else None, "events")
+    for where, count in found.losses.counts.items():
         findings.figure(f"lost.{where}", count if is_drained else None, "events")
-    findings.figure("stored", evidence.stored, "events")
-    findings.figure("parked", evidence.parked, "events")
-    findings.figure("disordered", evidence.order.disordered, "events")
+    findings.figure("stored", found.stored, "events")
+    findings.figure("parked", found.facts.parked, "events")
+    findings.figure("disordered", found.order.disordered, "events")
     _add_cost_of_probes(findings, line)
-    prefix = findings.prefix
-    verdicts = {
-        "answered": lambda name: answered(name, result),
-        "drained": lambda name: checking.drained(name, is_drained=is_drained, waited_s=timeout_s),
-        "nothing_lost": lambda name: checking.nothing_lost(
-            name, account, is_drained=is_drained, losses=evidence.losses
-        ),
-        "nothing_twice": lambda name: checking.nothing_twice(name, account, is_drained=is_drained),
-        "nothing_unexpected": lambda name: checking.nothing_unexpected(name, account, is_drained=is_drained),
-    }
-    if line.settings.consumers == 1:
-        # Several consumers share a group's events, and promise no order among them.
-        verdicts["in_order"] = lambda name: checking.in_order(name, evidence.order)
-    for what, check in verdicts.items():
-        if what in leave_out:
-            continue
-        name = f"{prefix}.{what}"
-        findings.verdicts.append(checking.checked(name, lambda check=check, name=name: check(name)))  # type: ignore[misc]
-    return evidence
+    findings.concluded()
+    return found
+
+
+# Verdicts ---------------------------------------------------------------------------------------------------
+
+Judgement = Callable[[str, Accounted], Verdict | None]
+
+
+def _drained(name: str, found: Accounted) -> Verdict:
+    return checkers.drained(name, is_drained=found.facts.is_drained, waited_s=found.facts.waited_s)
+
+
+def _nothing_lost(name: str, found: Accounted) -> Verdict:
+    is_drained = found.facts.is_drained
+    return checkers.nothing_lost(name, found.account, is_drained=is_drained, losses=found.losses)
+
+
+def _nothing_twice(name: str, found: Accounted) -> Verdict:
+    return checkers.nothing_twice(name, found.account, is_drained=found.facts.is_drained)
+
+
+def _nothing_unexpected(name: str, found: Accounted) -> Verdict:
+    return checkers.nothing_unexpected(name, found.account, is_drained=found.facts.is_drained)
+
+
+def _in_order(name: str, found: Accounted) -> Verdict | None:
+    # Several consumers share a group's events, and promise no order among them.
+    return checkers.in_order(name, found.order) if found.facts.consumers == 1 else None
+
+
+JUDGEMENTS: Mapping[str, Judgement] = {
+    "drained": _drained,
+    "nothing_lost": _nothing_lost,
+    "nothing_twice": _nothing_twice,
+    "nothing_unexpected": _nothing_unexpected,
+    "in_order": _in_order,
+}
+
+
+def account_checkers(
+    prefix: str,
+    line: str = "",
+    *,
+    leave_out: Collection[str] = (),
+    also: Mapping[str, Judgement] | None = None,
+) -> list[Checker]:
+    """What finds the verdicts that every line owes: answers, drain, and the account of every event.
+
+    Args:
+        prefix: the scenario's name.
+        line: which of several lines; empty: the only one.
+        leave_out: verdicts that what was done to the line makes no sense of, such as `answered` of a server that
+            was killed.
+        also: more that is found in the account, by name.
+    """
+    # All of them look at one account, which takes a while to make.
+    found = functools.lru_cache(maxsize=1)(lambda record: accounted(record.evidence, line))
+    reads = tuple(section_of(name, line) for name in (*NOTED, "effects", "stored", "line"))
+
+    def checker(what: str, judgement: Judgement) -> Checker:
+        name = named(prefix, line, what)
+        return Checker(name, lambda record: judgement(name, found(record)), reads=reads, part=line)
+
+    of_account = {what: judgement for what, judgement in JUDGEMENTS.items() if what not in leave_out}
+    first = [answered_checker(prefix, line)] if "answered" not in leave_out else []
+    return [*first, *(checker(what, each) for what, each in {**of_account, **(also or {})}.items())]
+
+
+def line_checkers(
+    prefix: str,
+    line: str = "",
+    *,
+    between: Sequence[Checker] = (),
+    leave_out: Collection[str] = (),
+    also: Mapping[str, Judgement] | None = None,
+) -> list[Checker]:
+    """What finds the verdicts of a line under load: send lag, arrival, and its account.
+
+    Args:
+        prefix: the scenario's name.
+        line: which of several lines; empty: the only one.
+        between: what is judged after the load, and before the account.
+        leave_out, also: as for `account_checkers`.
+    """
+    operation = f"append_{line}" if line else "append"
+    return [
+        send_lag_checker(prefix, operation, line),
+        arrival_checker(prefix, line),
+        *between,
+        *account_checkers(prefix, line, leave_out=leave_out, also=also),
+    ]
 
 
 def _add_cost_of_probes(findings: Findings, line: Line) -> None:

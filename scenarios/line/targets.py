@@ -6,20 +6,21 @@ server  <-- crm-redis --  crm, crm-2 ...  -- crm-mail -->  mail
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import hiredis
 from msgspec import Struct
 
+from harness.conduct.conduct import ScenarioError
 from harness.nemesis.kind import FaultKind
 from harness.nemesis.targets import LINE, PROCESS, SERVER, Part, ServerTarget
 from harness.server.dial import DialError, open_socket
 from harness.server.own import OwnServer
-from ordershop.event_store import APPEND_LUA
+from harness.server.url import ServerUrl
 from ordershop.supervisor import Supervisor, SupervisorError
-from scenarios.load import load_script
 
 
 class Known(Struct, frozen=True, kw_only=True):
@@ -96,20 +97,22 @@ class ServiceProcess:
             raise OSError(str(error)) from error
 
 
-def server_target(server: OwnServer) -> Part:
-    """A server for faults, that gets the append script again whenever it comes back.
+def server_target(server: OwnServer, scripts: Sequence[str]) -> Part:
+    """A server for faults, that gets the scripts of appends again whenever it comes back.
 
-    A server that starts has forgotten its scripts. A store would send it again; the pump does not, and what it
-    sends in the moments between fails. So the script is offered every millisecond until it is taken, beside the
-    wait for the server, which takes longer.
+    A server that starts has forgotten its scripts. A store would send them again; the pump does not, and what it
+    sends in the moments between fails. So they are offered every millisecond until they are taken, beside the wait
+    for the server, which takes longer.
     """
     target = ServerTarget(server)
 
     def with_script(come_back: Callable[..., object]) -> Callable[[], None]:
         def heal() -> None:
-            with _offering_script(server):
+            with _offering_scripts(server, scripts):
                 come_back()
-            load_script(server)
+            with contextlib.closing(server.client()) as client:
+                for script in scripts:
+                    client.script_load(script)
 
         return heal
 
@@ -117,23 +120,44 @@ def server_target(server: OwnServer) -> Part:
 
 
 @contextlib.contextmanager
-def _offering_script(server: OwnServer) -> Iterator[None]:
+def _offering_scripts(server: OwnServer, scripts: Sequence[str]) -> Iterator[None]:
     stop = threading.Event()
-    command: tuple[Any, ...] = ("SCRIPT", "LOAD", APPEND_LUA)
-    script = hiredis.pack_command(command)
+    commands: list[tuple[Any, ...]] = [("SCRIPT", "LOAD", script) for script in scripts]
+    packed = b"".join(map(hiredis.pack_command, commands))
 
     def offer() -> None:
         while not stop.wait(0.001):
             # Past the client library: whoever waits for the server, too, must not come first.
             with contextlib.suppress(OSError, DialError), open_socket(server.url, 1.0) as connection:
-                connection.sendall(script)
+                connection.sendall(packed)
                 if connection.recv(64).startswith(b"$"):
                     return
 
-    thread = threading.Thread(target=offer, name="offering-script", daemon=True)
+    thread = threading.Thread(target=offer, name="offering-scripts", daemon=True)
     thread.start()
     try:
         yield
     finally:
         stop.set()
         thread.join()
+
+
+def address_behind(url: ServerUrl) -> tuple[str, int]:
+    """The address and port that a proxy in front of a server has to dial.
+
+    A server's name may have several addresses, of which it listens on one; so the one that answers is taken.
+
+    Raises:
+        ScenarioError: it is behind a Unix socket, or does not answer.
+    """
+    if url.path:
+        raise ScenarioError(
+            f"{url}: a fault of the line to Redis goes through a TCP proxy, and this server is at a Unix socket; "
+            "give its TCP address"
+        )
+    try:
+        with socket.create_connection((url.host, url.port), timeout=5.0) as probe:
+            address: tuple[str, int] = probe.getpeername()[:2]
+    except OSError as error:
+        raise ScenarioError(f"{url}: does not answer ({error})") from error
+    return address

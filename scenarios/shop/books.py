@@ -14,15 +14,18 @@ for they follow from what is held; of the orders, so many more may be there as s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
 
+from harness.check.judge import Checker
 from harness.record.run import Verdict
 from ordershop.entities import Billing, Inventory, Order
 from ordershop.event_store import EventStore
 
+# The section of the evidence.
+BOOKS = "books"
 State = Literal["open", "paid", "cancelled", "doubtful"]
 
 
@@ -93,28 +96,38 @@ def _held(orders: Iterable[Order], shelves: Iterable[Inventory], billings: list[
     return Held({order.id: order for order in orders}, dict(stock), billings)
 
 
-def check_books(
-    held: Held,
-    told: Mapping[str, str],
-    *,
-    stock: Mapping[str, int],
-    unbilled: Collection[str] | None,
-    in_doubt: int,
-) -> list[Verdict]:
-    """Whether a shop holds what its customers were told.
+class Books(msgspec.Struct, frozen=True, kw_only=True):
+    """What a shop's books are judged by.
 
-    Args:
+    Attributes:
+        held: by the shop.
         told: by order, the last `word` on it.
         stock: of each product, before the first order.
         unbilled: the orders that the shop has listed as unbilled; None where it gave no answer.
         in_doubt: how many steps have had no answer.
     """
-    return [
-        _orders(held, told, in_doubt),
-        _stock(held, stock),
-        _bills(held, told),
-        _unbilled(held, unbilled, in_doubt),
-    ]
+
+    held: Held
+    told: dict[str, str]
+    stock: dict[str, int]
+    unbilled: list[str] | None
+    in_doubt: int
+
+
+def check_books(books: Books) -> list[Verdict]:
+    """Whether a shop holds what its customers were told."""
+    return [judgement(books) for judgement in _JUDGEMENTS.values()]
+
+
+def books_checkers() -> list[Checker]:
+    """What finds whether a shop holds what its customers were told, in the evidence."""
+    return [_checker(name) for name in _JUDGEMENTS]
+
+
+def _checker(name: str) -> Checker:
+    return Checker(
+        f"journey.{name}", lambda record: _JUDGEMENTS[name](record.evidence.value(BOOKS, Books)), reads=(BOOKS,)
+    )
 
 
 def _verdict(name: str, wrong: Mapping[str, int], well: str) -> Verdict:
@@ -178,3 +191,11 @@ def _unbilled(held: Held, listed: Collection[str] | None, in_doubt: int) -> Verd
         {"orders differ between the list of unbilled ones and the books": differing},
         f"the shop lists each of {len(held.unbilled):,} orders without a bill as unbilled",
     )
+
+
+_JUDGEMENTS: Mapping[str, Callable[[Books], Verdict]] = {
+    "orders": lambda books: _orders(books.held, books.told, books.in_doubt),
+    "stock": lambda books: _stock(books.held, books.stock),
+    "bills": lambda books: _bills(books.held, books.told),
+    "unbilled": lambda books: _unbilled(books.held, books.unbilled, books.in_doubt),
+}

@@ -27,6 +27,14 @@ DURABILITY_IN_WORDS: dict[Durability, str] = {
 }
 
 
+DURABILITY_LABELS = {
+    "always": "synced before each answer",
+    "everysec": "synced each second",
+    "none": "kept in memory only",
+    "given": "as the server is set",
+}
+
+
 def durability_in_words(durability: Durability, server: Mapping[str, Any]) -> str:
     """What a durability means on a server, by what the record says of it: in memory nothing is synced."""
     directory = server.get("data_directory")

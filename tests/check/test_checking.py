@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from harness.account.ledger import Account
 from harness.account.losses import Losses, Stopped
@@ -31,6 +32,7 @@ from harness.check.checkers import (
 )
 from harness.check.ratio import Ratio
 from harness.measure.histogram import Histogram
+from harness.record.load_report import LoadReport
 from harness.record.run import Status, Verdict, WorkerShare
 
 GOOD = Account(
@@ -149,7 +151,8 @@ def test_instrument_kept_up(send_lag: Histogram, status: Status, detail: str) ->
 def test_all_answered(counts: tuple[int, int, int, int, int], status: Status, detail: str) -> None:
     """Only where each operation that was due got a good answer is it a PASS."""
     arrivals, ok, failed, unknown, dropped = counts
-    found = all_answered("x", arrivals=arrivals, ok=ok, failed=failed, unknown=unknown, dropped=dropped)
+    load = LoadReport(arrivals=arrivals, ok=ok, failed=failed, unknown=unknown, dropped=dropped)
+    found = all_answered("x", load)
 
     assert Verdict(name="x", status=status, detail=detail) == found
 
@@ -316,7 +319,7 @@ def test_a_worker_that_died_makes_the_measurement_invalid() -> None:
 
 def test_what_went_with_a_worker_is_not_held_against_the_system() -> None:
     """Operations that only a dead worker knew of are no evidence; one that failed besides is a failure."""
-    counts = {"arrivals": 10, "ok": 6, "unknown": 3, "dropped": 1}
-    assert all_answered("x", **counts, failed=0, unseen=4).status == "UNKNOWN"
-    assert all_answered("x", **counts, failed=0, unseen=3).status == "FAIL"
-    assert all_answered("x", **{**counts, "ok": 5}, failed=1, unseen=4).status == "FAIL"
+    load = LoadReport(arrivals=10, ok=6, failed=0, unknown=3, dropped=1)
+    assert all_answered("x", replace(load, unseen=4)).status == "UNKNOWN"
+    assert all_answered("x", replace(load, unseen=3)).status == "FAIL"
+    assert all_answered("x", replace(load, ok=5, failed=1, unseen=4)).status == "FAIL"

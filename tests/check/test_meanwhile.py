@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 import redis
+import report_runs
 
-from harness.check.meanwhile import nothing_evicted, server_verdicts, stalls
+from harness.check.judge import judge
+from harness.check.meanwhile import nothing_evicted, server_checkers, stalls
 from harness.host.clock import SystemClock
 from harness.measure.probes import Happening, Sample, Sampler
 from harness.measure.server_events import ServerEvents, between, server_probes
 from harness.measure.timeline import History, Reading, ServerEvent, SlowMark, read_timeline, write_timeline
-from harness.record.run import load
+from harness.record.run import Record, Verdict, load
 from harness.server.own import OwnServer
 from tests.forks import shopbench
 from tests.stores import PROGRAMS, open_own
@@ -240,11 +242,16 @@ def test_each_server_of_a_run_counts() -> None:
 
 def test_what_the_server_did_is_a_verdict_of_any_run() -> None:
     """Keys that stay and a server's end fail; a lock that is in doubt leaves it unknown; none is no verdict."""
+
+    def found_in(history: History, server: dict[str, str]) -> list[Verdict]:
+        run = report_runs.run_of("x", environment={"host": {}, "server": server})
+        return judge(Record(Path("nowhere"), run, history=history), server_checkers("x"))
+
     history = History([ServerEvent(t_ns=0, within_ns=0, name="end", detail="the server ended by SIGSEGV")])
-    found = server_verdicts("x", history, {"left_behind": "keys", "lock": "the lock was gone for a while"})
+    found = found_in(history, {"left_behind": "keys", "lock": "the lock was gone for a while"})
     assert [(verdict.name, verdict.status) for verdict in found] == [
         ("x.left_nothing", "FAIL"),
         ("x.alone", "UNKNOWN"),
         ("x.server", "FAIL"),
     ]
-    assert server_verdicts("x", History(), {"lock": "none: this user may not"}) == []
+    assert found_in(History(), {"lock": "none: this user may not"}) == []

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -367,6 +368,37 @@ def test_a_scenario_that_is_named_twice_runs_once(tmp_path: Path) -> None:
     ended = shopbench("run", "replay", "replay", "--profile", "smoke", "-p", "events=100", "--runs", str(runs))
     assert (ended.code, ended.complaints) == (0, [])
     assert run.load(only_run(runs)).run.scenario == "replay"
+
+
+def test_a_spike_of_payloads_of_many_sizes(own_server: OwnServer, tmp_path: Path) -> None:
+    """As many events come to the server as the shape has, and they are of many sizes around the middle."""
+    seen: dict[bytes, bytes] = {}
+    ended = threading.Event()
+
+    def look() -> None:
+        with own_server.client() as client:
+            while not ended.wait(0.05):
+                for key in client.scan_iter(_type="stream"):
+                    seen.update((entry, max(fields.values(), key=len)) for entry, fields in client.xrange(key))
+
+    with contextlib.ExitStack() as stack:
+        looking = threading.Thread(target=look)
+        looking.start()
+        stack.callback(looking.join)
+        stack.callback(ended.set)
+        done = shopbench(
+            *("run", "append", "--profile", "smoke", "-p", "shape=spike", "-p", "rate_per_s=500"),
+            *("-p", "payload=lognormal", "-p", "payload_bytes=300", "-p", "duration_s=2", *NO_BUDGET),
+            *("--server", str(own_server.url), "--runs", str(tmp_path)),
+        )
+    assert done.code in {0, 3}, done
+    record = run.load(only_run(tmp_path))
+    # A quarter of the rate, and all of it for the fifth of the time in the middle.
+    assert record.run.figure("append.given.ok") == 500 * (0.25 * 1.6 + 0.4)
+    assert "(spike, open loop" in record.run.headline
+    sizes = sorted(map(len, seen.values()))
+    assert len(set(sizes)) > 50
+    assert 240 < sizes[len(sizes) // 2] < 375
 
 
 # Verdicts and exit codes -----------------------------------------------------------------------------------

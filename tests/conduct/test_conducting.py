@@ -157,15 +157,20 @@ def test_figures_carry_the_name_of_their_scenario() -> None:
     assert [Figure(name="append.response.p99", value=None, unit="µs")] == findings.figures
 
 
-def test_a_run_whose_probe_failed_is_not_complete() -> None:
+def test_a_run_whose_probe_failed_is_not_complete(tmp_path: Path) -> None:
     """However many probes fail, there is one verdict of it, UNKNOWN, that names them all."""
-    findings = Findings("lag")
-    findings.verdicts.append(PASSED)
-    for reason in ("GroupLag failed once: KeyError: 'lag'", "HostLoad failed 2 times: OSError: gone"):
-        findings.probe_failed(reason)
-    detail = "GroupLag failed once: KeyError: 'lag'; HostLoad failed 2 times: OSError: gone"
 
-    assert [PASSED, Verdict(name="lag.probes", status="UNKNOWN", detail=detail)] == findings.verdicts
+    def body(stage: Stage, findings: Findings) -> None:
+        for reason in ("GroupLag failed once: KeyError: 'lag'", "HostLoad failed 2 times: OSError: gone"):
+            findings.probe_failed(reason)
+        measure(stage, findings)
+
+    detail = "GroupLag failed once: KeyError: 'lag'; HostLoad failed 2 times: OSError: gone"
+    record, _ = conducted(body, tmp_path)
+    assert [(verdict.name, verdict.status, verdict.detail) for verdict in record.run.verdicts] == [
+        ("tiny.probes", "UNKNOWN", detail),
+        ("tiny.fine", "PASS", "as it should be"),
+    ]
 
 
 def pump_result(**changed: Any) -> PumpResult:

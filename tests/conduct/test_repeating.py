@@ -12,8 +12,17 @@ import numpy as np
 import pytest
 import report_runs
 
-from harness.check import checkers as checking
-from harness.conduct.conduct import Findings, Interrupted, Scenario, ScenarioError, Stage, conduct, conduct_suite
+from harness.check.judge import Checker
+from harness.check.loads import send_lag_checker
+from harness.conduct.conduct import (
+    Findings,
+    Interrupted,
+    Scenario,
+    ScenarioError,
+    Stage,
+    conduct,
+    conduct_suite,
+)
 from harness.conduct.repeating import measured_again, parts_behind
 from harness.host.clock import VirtualClock
 from harness.load.settings import PumpResult
@@ -72,9 +81,21 @@ class Lines:
             if isinstance(lag_ms, BaseException):
                 raise lag_ms
             measured(stage, findings, part, lag_ms, stage.clock.now_ns() - origin_ns)
-            status: Status = "FAIL" if part == self._failing else "PASS"
-            findings.verdicts.append(Verdict(name=f"{self.name}.{part}.answered", status=status, detail=""))
-        findings.headline = self._said(parameters, findings.figures)
+            findings.evidence.add_json(f"failing.{part}", part == self._failing)
+            findings.concluded(part)
+
+    def checkers(self, parameters: Parameters, record: Record) -> list[Checker]:
+        return [checker for part in self._parts(parameters) for checker in self._of_part(part)]
+
+    def _of_part(self, part: str) -> list[Checker]:
+        name, section = f"{self.name}.{part}.answered", f"failing.{part}"
+
+        def check(record: Record) -> Verdict:
+            is_failing = record.evidence.value(section, bool)
+            return Verdict(name=name, status="FAIL" if is_failing else "PASS", detail="")
+
+        answered = Checker(name, check, reads=(section,), part=part)
+        return [send_lag_checker(self.name, f"tiny_{part}", part), answered]
 
 
 def measured(stage: Stage, findings: Findings, part: str, lag_ms: float, at_ns: int) -> None:
@@ -87,14 +108,9 @@ def measured(stage: Stage, findings: Findings, part: str, lag_ms: float, at_ns: 
         arrivals=10, ok=10, failed=0, unknown=0, dropped=0, errors={}, reconnects=0,
         intervals=recorder.intervals(), slowest=recorder.slowest(), outcomes=None, cpu_share=0.1, wall_ns=S,
     )  # fmt: skip
-    log = findings.pumped(f"tiny_{part}", result, offset_ns=at_ns, name=part)
+    findings.pumped(f"tiny_{part}", result, offset_ns=at_ns, name=part)
     findings.history.add(Mark(t_ns=at_ns, name=part))
     findings.history.add(FaultWindow(name="kill", target="crm", start_ns=at_ns, end_ns=at_ns + S // 2))
-    findings.verdicts.append(
-        checking.instrument_kept_up(
-            f"{findings.prefix}.{part}.send_lag", log.total(f"tiny_{part}.send_lag"), 10_000
-        )
-    )
     stage.clock.sleep_ns(2 * S)
 
 

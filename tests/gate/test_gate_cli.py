@@ -25,7 +25,7 @@ from harness.gate.controls import CONTROLS
 from harness.gate.decision import ALPHA
 from harness.gate.micro import MicroRounds
 from harness.gate.prepare import GateOptions, Sides, both_sides, top_level
-from harness.gate.revisions import WorktreeError, changes, checked_out, commit_of, repository_of, room, source_of
+from harness.gate.revisions import RevisionError, changes, checked_out, commit_of, repository_of, room, source_of
 from harness.gate.rounds import Measure, overlay
 from harness.gate.side import SIDES, SideError
 from harness.host.clock import SystemClock
@@ -395,7 +395,7 @@ def test_a_metric_that_there_is_not(shop: Path, gate_here: Gate) -> None:
     )
 
 
-def test_an_interrupted_gate(shop: Path) -> None:
+def test_an_interrupted_gate(shop: Path, temporary: Path) -> None:
     """Ctrl-C ends it with one line; nothing is left behind but the record."""
     process = subprocess.Popen(
         [sys.executable, "-m", "harness", "gate", "--baseline=HEAD", "--minutes=5"],
@@ -406,13 +406,13 @@ def test_an_interrupted_gate(shop: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     until(lambda: list(shop.glob("runs/*-gate/rounds.jsonl")), "the first round has begun")
-    trees = [Path(line.split()[0]) for line in git(shop, "worktree", "list").splitlines()[1:]]
-    assert [tree.is_dir() for tree in trees] == [True, True]
+    [room] = temporary.glob("shopbench-gate-*")
+    assert [(room / tree).is_dir() for tree in ("base", "head")] == [True, True]
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     refused(Ended(process.returncode, out, err), "the gate was interrupted by SIGINT")
     assert is_tidy(shop)
-    assert not trees[0].parent.exists()
+    assert list(temporary.iterdir()) == []
     [directory] = (shop / "runs").glob("*-gate")
     assert load(directory).run.status == "interrupted"
 
@@ -544,7 +544,7 @@ def test_a_new_target_is_a_change(twice: Path) -> None:
     """A target that is in no commit would not be found in one."""
     (twice / "target.py").write_text("")
     with (
-        pytest.raises(WorktreeError, match=r"in no commit \(target\.py\)"),
+        pytest.raises(RevisionError, match=r"in no commit \(target\.py\)"),
         both_sides(options(target="target:target"), twice),
     ):
         pass
@@ -561,11 +561,8 @@ def test_packages_are_named_once_and_without_a_slash() -> None:
 @contextlib.contextmanager
 def base_of(directory: Path, commit: str = "HEAD", **how: float) -> Iterator[Path]:
     """A work tree of a commit, in a room of its own."""
-    with (
-        room(directory) as path,
-        checked_out(directory, commit_of(directory, commit, "it"), path / "base", **how) as tree,
-    ):
-        yield tree
+    with room() as path:
+        yield checked_out(directory, commit_of(directory, commit, "it"), path / "base", **how)
 
 
 def test_a_work_tree_that_breaks_off(toy: Path, temporary: Path) -> None:
@@ -584,7 +581,7 @@ def test_a_work_tree_that_breaks_off(toy: Path, temporary: Path) -> None:
 
 
 def test_a_work_tree_that_somebody_else_removed(toy: Path) -> None:
-    """What is gone already is forgotten by git, too."""
+    """What is gone already need not be removed."""
     with base_of(toy) as tree:
         shutil.rmtree(tree.parent)
     assert is_tidy(toy)
@@ -628,7 +625,8 @@ from pathlib import Path
 from harness.conduct.conduct import interruptible
 from harness.gate.revisions import checked_out, room
 
-with interruptible(), room(Path(sys.argv[1])) as path, checked_out(Path(sys.argv[1]), "HEAD", path / "base"):
+with interruptible(), room() as path:
+    checked_out(Path(sys.argv[1]), "HEAD", path / "base")
     print("checked out", flush=True)
     sys.stdin.read()
 """
@@ -662,7 +660,7 @@ def test_git_is_interrupted(toy: Path, stuck: Path, temporary: Path) -> None:
 
 def test_git_takes_too_long(toy: Path, stuck: Path, temporary: Path) -> None:
     """It is ended, said in a line, and has left nothing."""
-    with pytest.raises(WorktreeError, match="git worktree took longer than 1 s"), base_of(toy, timeout_s=1.0):
+    with pytest.raises(RevisionError, match="git read-tree took longer than 1 s"), base_of(toy, timeout_s=1.0):
         pass
     until(lambda: is_over(int(stuck.read_text())), "the filter has ended, too")
     assert is_tidy(toy)
@@ -670,40 +668,31 @@ def test_git_takes_too_long(toy: Path, stuck: Path, temporary: Path) -> None:
 
 
 def test_git_is_killed(toy: Path, stuck: Path, temporary: Path) -> None:
-    """A work tree that git has left behind half made, and locked, is removed."""
+    """What git has left behind half made is removed."""
     with in_a_process(toy) as process:
         until(stuck.exists, "git hangs")
-        assert list((toy / ".git" / "worktrees").glob("*/locked"))
         for each in psutil.Process(process.pid).children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
                 each.kill()
         _, err = process.communicate(timeout=30)
-    assert "git worktree has ended with -9" in err
+    assert "git read-tree has ended with -9" in err
     assert is_tidy(toy)
     assert list(temporary.iterdir()) == []
 
 
-def test_an_interrupt_while_tidying_up(
-    toy: Path, tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It may come when git is at work, and ends that: all else is done the same."""
-    reached = tmp_path / "reached"
-    slow_git = tmp_path / "bin" / "git"
-    slow_git.parent.mkdir()
-    slow_git.write_text(
-        f'#!/bin/sh\ncase "$*" in *"worktree remove"*) printf x > {reached}; exec sleep 600;; esac\n'
-        f'exec {shutil.which("git")} "$@"\n'
-    )
-    slow_git.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{slow_git.parent}{os.pathsep}{os.environ['PATH']}")
-    with in_a_process(toy) as process:
-        assert process.stdin
-        process.stdin.close()
-        until(reached.exists, "tidying up has begun")
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30)
-        assert process.stderr
-        assert "harness.conduct.conduct.Interrupted: SIGINT" in process.stderr.read()
+def test_an_interrupt_while_tidying_up(toy: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may come when files are being removed, and ends that: all else is done the same."""
+    remove, begun = shutil.rmtree, []
+
+    def interrupted(path: Path, **how: bool) -> None:
+        begun.append(path)
+        if len(begun) == 1:
+            raise Interrupted("SIGINT")
+        remove(path, **how)
+
+    monkeypatch.setattr(shutil, "rmtree", interrupted)
+    with pytest.raises(Interrupted, match="SIGINT"), base_of(toy):
+        assert list(temporary.iterdir())
     assert is_tidy(toy)
     assert list(temporary.iterdir()) == []
 
@@ -716,10 +705,10 @@ def test_a_gate_that_was_killed(toy: Path, temporary: Path) -> None:
             assert each.stdout.readline() == "checked out\n"
         killed.kill()
         killed.wait()
-        assert is_tidy(toy, foreign=2)
-        with base_of(toy):
-            assert is_tidy(toy, foreign=2)
-        assert is_tidy(toy, foreign=1)
+        assert len(list(temporary.iterdir())) == 2
+        with base_of(toy) as tree:
+            assert len(list(temporary.iterdir())) == 2
+            assert tree.exists()
         [left] = temporary.iterdir()
         assert (left / "base" / "toy" / "__init__.py").exists()
         at_work.communicate("", timeout=30)
@@ -752,11 +741,37 @@ def test_who_ignores_a_closed_terminal_goes_on_without_one() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
+def test_a_revision_is_checked_out_whole(toy: Path) -> None:
+    """With what a release leaves out, and what a sparse work tree does; its own attributes make its line ends."""
+    (toy / ".gitattributes").write_text("*.txt export-ignore eol=crlf\n")
+    (toy / "toy" / "notes.txt").write_bytes(b"to do\n")
+    commit(toy, "notes")
+    (toy / ".gitattributes").write_text("*.txt eol=lf\n")
+    git(toy, "sparse-checkout", "set", "elsewhere")
+    assert not (toy / "toy").exists()
+    with base_of(toy) as tree:
+        assert (tree / "toy" / "notes.txt").read_bytes() == b"to do\r\n"
+        assert (tree / "toy" / "__init__.py").exists()
+
+
+def test_a_repository_stays_as_it_is(toy: Path) -> None:
+    """Nothing in it is written to check a revision out: neither an index, nor a list."""
+
+    def noted() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in (toy / ".git").rglob("*")}
+
+    before = noted()
+    with base_of(toy):
+        assert noted() == before
+    assert noted() == before
+
+
 def test_a_hook_is_not_run(toy: Path) -> None:
     """Checking out a baseline runs nobody's program."""
-    hook = toy / ".git" / "hooks" / "post-checkout"
-    hook.write_text(f"#!/bin/sh\ntouch {toy}/ran\n")
-    hook.chmod(0o755)
+    for name in ("post-checkout", "post-index-change"):
+        hook = toy / ".git" / "hooks" / name
+        hook.write_text(f"#!/bin/sh\ntouch {toy}/ran\n")
+        hook.chmod(0o755)
     with base_of(toy):
         assert not (toy / "ran").exists()
 
@@ -783,10 +798,10 @@ def test_a_package_below_src(toy: Path) -> None:
     (toy / "src").mkdir()
     git(toy, "mv", "toy", "src/toy")
     assert source_of(toy, ["toy"], "it") == (toy / "src").resolve()
-    with pytest.raises(WorktreeError, match="it has another layout: it has no package other"):
+    with pytest.raises(RevisionError, match="it has another layout: it has no package other"):
         source_of(toy, ["other"], "it")
     (toy / "other").mkdir()
-    with pytest.raises(WorktreeError, match="it has another layout: toy, other are not in one directory"):
+    with pytest.raises(RevisionError, match="it has another layout: toy, other are not in one directory"):
         source_of(toy, ["toy", "other"], "it")
 
 

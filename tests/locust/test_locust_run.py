@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness.check import checkers as checking
+from harness.check import checkers
 from harness.record import run
 from harness.record.run import Record
 from harness.server.own import OwnServer
@@ -277,8 +277,8 @@ def test_what_may_fail_is_up_to_the_verdicts(tmp_path: Path) -> None:
     [row] = locust.statistics()
     assert row["num_failures"] > 0
     verdicts = locust.record().run.verdicts
-    assert code == checking.exit_code(verdicts), locust.output
-    assert checking.exit_code(settled(verdicts)) == 0, verdicts
+    assert code == checkers.exit_code(verdicts), locust.output
+    assert checkers.exit_code(settled(verdicts)) == 0, verdicts
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,6 @@ from ordershop.subscription import (
     Subscription,
     position_below_all_pending,
 )
-from ordershop.wire import command
 from tests.contracts import PROPERTY
 from tests.hostile_server import WRONG, HostileServer, Plan
 from tests.simulate import created, customer, order
@@ -110,7 +109,7 @@ def run_until(subscription: Subscription, effect: Effect, condition: Callable[[]
 
 def pending(store: EventStore, sources: Sequence[tuple[Topic, Action]] = SOURCES) -> int:
     """How many events the group was given and has not acknowledged."""
-    return sum(int(command(store.client, "XPENDING", store.keys.stream(*each), "g")[0]) for each in sources)
+    return sum(int(store.client.xpending(store.keys.stream(*each), "g")["pending"]) for each in sources)
 
 
 def hand_out(store: EventStore, consumer: str, count: int = 100) -> None:

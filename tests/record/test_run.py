@@ -87,7 +87,7 @@ def test_a_run_is_readable_by_other_programs(tmp_path: Path) -> None:
     save(tmp_path, run_of())
     content = msgspec.json.decode((tmp_path / "run.json").read_bytes())
 
-    assert content["schema"] == 1
+    assert content["schema"] == SCHEMA
     assert content["figures"] == [{"name": "append.response.p99", "value": 812.0, "unit": "µs"}]
     assert content["verdicts"] == [{"name": "append.answered", "status": "PASS", "detail": "all of them"}]
     assert {"scenario", "parameters", "environment"} <= content.keys()
@@ -147,7 +147,7 @@ def test_a_figure_is_found_by_its_name() -> None:
         (b'{"schema":"1"}', "run.json is not a run record (Expected `int`, got `str` - at `$.schema`)"),
         (b'{"schema":1,"scenario":"\xff"}', "run.json is not a run record ('utf-8' codec"),
         (b'{"schema":1,"zzz":' + b"[" * 100_000, "run.json is not a run record (maximum recursion depth"),
-        (b'{"schema":2}', "written by a newer shopbench (schema 2; this one reads up to 1)"),
+        (b'{"schema":3}', "written by a newer shopbench (schema 3; this one reads up to 2)"),
         (b'{"name":"somebody-else","version":"1.0"}', "run.json is not a run record (Object missing required"),
     ],
 )

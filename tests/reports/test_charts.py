@@ -18,7 +18,8 @@ from msgspec import structs
 
 from harness.measure.curves import add_curve, readings_of
 from harness.measure.histogram import Histogram, SparseHistogram
-from harness.measure.hlog import LatencyLog, total_of
+from harness.measure.hlog import LatencyLog
+from harness.measure.operations import total_of
 from harness.measure.recorder import Interval, Recorder
 from harness.measure.timeline import FaultWindow, History, Mark, Phase, Reading
 from harness.record.run import Figure, Record, load, save, save_measurements
@@ -51,9 +52,9 @@ def chart(record: Record, key: str) -> Chart:
     return next(c for c in charts(record) if c.key == key)
 
 
-def run_with(directory: Path, *entries: Any, figures: list[Figure] | None = None) -> Record:
+def run_with(directory: Path, *entries: Any, figures: list[Figure] | None = None, scenario: str = "lag") -> Record:
     """A run of nothing but a timeline and figures."""
-    save(directory, report_runs.run_of("lag", figures=figures or []))
+    save(directory, report_runs.run_of(scenario, figures=figures or []))
     save_measurements(directory, [], History(entries), [], 0.0)
     return load(directory)
 
@@ -591,7 +592,7 @@ def test_slope_of_a_replay(tmp_path: Path, speeds: dict[int, float], words: str)
 def stack_run(directory: Path, **p50_us: float) -> Record:
     """A run that has measured some layers of one append."""
     figures = [Figure(name=f"micro.stack.{layer}.p50", value=v, unit="µs") for layer, v in p50_us.items()]
-    return run_with(directory, figures=figures)
+    return run_with(directory, figures=figures, scenario="micro")
 
 
 def test_stack_of_an_append(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from msgspec import to_builtins
 from rich.console import Console
 
 from harness.measure.failures import Failure
-from harness.measure.hlog import LatencyLog, total_of
+from harness.measure.hlog import LatencyLog
+from harness.measure.operations import total_of
 from harness.measure.recorder import Recorder
 from harness.record.run import Figure, Record, RunError, Verdict, WorkerShare, load, save
 from reports.compare import Comparison, compare, judged, listed, told_ratio

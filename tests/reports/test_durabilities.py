@@ -11,7 +11,7 @@ import report_runs
 import vl_convert
 
 from harness.measure.recorder import Interval, Recorder
-from harness.measure.timeline import History
+from harness.measure.timeline import FaultWindow, History
 from harness.record.run import Record, load, save, save_measurements
 from reports.charts import charts
 from reports.charts.durabilities import durabilities
@@ -92,7 +92,7 @@ def test_a_single_durability_is_drawn_as_any_load(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("operations", "asked", "found"),
     [
-        (("append", "append_always", "append_none"), "all", ["always", "everysec", "none"]),
+        (("append", "append_always", "append_none"), "all", []),
         (ALL, "all", ["always", "everysec", "none"]),
         (("append_given", "append_first"), "all", []),
         (("append", "other"), "all", []),
@@ -102,11 +102,20 @@ def test_a_single_durability_is_drawn_as_any_load(tmp_path: Path) -> None:
 def test_durabilities_of_a_record(
     tmp_path: Path, operations: tuple[str, ...], asked: str, found: list[str]
 ) -> None:
-    """They are known by their names; of an older record the first is the one that was asked for."""
+    """They are known by the words that the scenario has told its record, and none is left out."""
     record = one_after_the_other(tmp_path, *operations, parameters={"durability": asked})
     assert list(durabilities(record)) == found
 
 
-def test_another_scenario_has_none(tmp_path: Path) -> None:
-    """What is killed has its own timeline, and is not drawn over another."""
-    assert durabilities(one_after_the_other(tmp_path, *ALL, scenario="redis_crash")) == {}
+def test_what_was_killed_is_not_drawn_over_another(tmp_path: Path) -> None:
+    """A fault has its own timeline, so that the loads stay where they were."""
+    record = one_after_the_other(tmp_path, *ALL, scenario="redis_crash")
+    killed = FaultWindow(name="kill", target="redis", start_ns=10**9, end_ns=None)
+    assert list(durabilities(record)) == ["always", "everysec", "none"]
+    assert durabilities(Record(tmp_path, record.run, history=History([killed]), latency=record.latency)) == {}
+
+
+def test_older_record_draws_each_operation(tmp_path: Path) -> None:
+    """A record that has no words for its operations shows each of them by itself."""
+    record = one_after_the_other(tmp_path, *ALL, words={})
+    assert {"percentiles-0", "percentiles-1", "percentiles-2"} <= set(drawn(record))

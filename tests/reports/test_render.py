@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 import report_runs
 
+from harness.conduct.conduct import declared
 from harness.measure.timeline import FaultWindow, History, Reading
 from harness.record.run import Figure, Record, RunError, load, save, save_measurements
 from reports import render, write_reports
 from reports.findings import printable
 from reports.gates import gate_rows
+from scenarios.replay import Replay, ReplayByUsers
 
 RUNS = (
     "append_run",
@@ -189,19 +191,17 @@ def test_sections_without_evidence_say_so(pages: dict[str, Page]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("parameters", "missing"),
+    ("scenario", "missing"),
     [
-        ({"users": 2}, ["latency", "throughput"]),
-        ({"rounds": 3}, ["replay speed by number of events"]),
+        (ReplayByUsers, ["latency", "throughput"]),
+        (Replay, ["replay speed by number of events"]),
     ],
     ids=["by users", "by size"],
 )
-def test_each_form_of_replay_misses_its_own(
-    tmp_path: Path, parameters: dict[str, Any], missing: list[str]
-) -> None:
+def test_each_form_of_replay_misses_its_own(tmp_path: Path, scenario: type[Any], missing: list[str]) -> None:
     """A replay by Locust's users is one of latencies: nobody misses the speeds of several sizes in it."""
     figures = [Figure(name="replay.events_per_s", value=405_000.0, unit="1/s")]
-    save(tmp_path, report_runs.run_of("replay", parameters=parameters, figures=figures))
+    save(tmp_path, report_runs.run_of("replay", figures=figures, **declared(scenario)))
     words = Page(render(load(tmp_path))).words
     assert re.findall(r"this run recorded no ([^.]*)\.", words) == missing
 

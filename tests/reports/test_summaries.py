@@ -144,7 +144,7 @@ def test_verdicts_of_a_suite_are_those_beyond_its_members() -> None:
 
 
 def test_unknown_scenario_shows_its_first_figures(tmp_path: Path) -> None:
-    """A scenario that the table of key figures lacks shows the first three figures that were measured."""
+    """Key figures that a run lacks make room for the first others that were measured."""
     names = [f.name for _, f in key_figures(report_runs.replay_run(tmp_path).run)]
     assert names == ["replay.events_per_s", "replay.1000.events_per_s", "replay.10000.events_per_s"]
 
@@ -336,11 +336,13 @@ def test_no_durability_hides_what_is_gone() -> None:
     ]
 
 
-def test_durabilities_of_an_older_record() -> None:
-    """A record whose first durability has no name shows it beside the others."""
-    figures = [
-        Figure(name="append.response.p99", value=5_400.0, unit="µs"),
-        *of_durabilities("append", "response.p99", "µs", always=275_000.0),
+def test_older_record_shows_what_its_figures_names_tell() -> None:
+    """A record that does not say which figures matter shows what was lost, how slow it was at worst, how fast."""
+    names = ("offered_per_s", "ok", "achieved_per_s", "response.p50", "response.p99", "response.max", "lost")
+    figures = [Figure(name=f"trip.{name}", value=1.0, unit="1") for name in names]
+    shown = key_figures(report_runs.run_of("trip", figures=figures))
+    assert shown == [
+        ("trip lost", figures[6]),
+        ("trip response p99", figures[4]),
+        ("trip response max", figures[5]),
     ]
-    shown = key_figures(report_runs.run_of("append", figures=figures))
-    assert [label for label, _ in shown] == ["Response, p99, synced before each answer", "Response, p99"]

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from harness.nemesis.plan import Fault
 from harness.record.run import Status
-from scenarios.line.line import LineSettings
+from scenarios.line.settings import LineSettings
 from tests.lines import Treated, find_consumers_of_tests, treat
 
 pytestmark = pytest.mark.slow

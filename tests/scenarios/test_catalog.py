@@ -87,9 +87,12 @@ def test_a_scenario_of_another_package_is_run_and_reported(installed: Path) -> N
     [record] = find_runs(installed.parent / "runs")
     assert record.run.status == "complete", ran.stderr
     assert [figure.name for figure in record.run.figures] == ["ping.p50", "ping.p99"]
+    assert "ping.steady" in [verdict.name for verdict in record.run.verdicts]
     page = (record.directory / "report.html").read_text()
     assert "100 PINGs took" in page
     assert "ping.p99" in page
+    judged = python(installed, "-m", "harness", "check", str(record.directory))
+    assert "1 verdict, each as it was stored" in judged.stdout, judged.stderr
 
 
 def test_two_scenarios_of_one_name_are_refused(tmp_path: Path) -> None:

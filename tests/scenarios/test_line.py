@@ -17,7 +17,11 @@ from harness.account.event_ids import sequences_of
 from harness.conduct.conduct import Findings
 from harness.load.pacing import constant
 from harness.nemesis.targets import abilities_of
-from scenarios.line.line import Line, LineSettings
+from harness.record.evidence import Sections
+from ordershop.events import Keys
+from scenarios.line.account import Accounted, accounted
+from scenarios.line.line import Line
+from scenarios.line.settings import LineSettings
 from scenarios.line.targets import TARGETS
 from scenarios.shop.shop import GROUP
 from tests.lines import stage_in
@@ -33,10 +37,17 @@ TOTAL = 200
 def stopped_line(directory: Path, settings: LineSettings) -> Iterator[tuple[Line, Any]]:
     """A line whose consumer was stopped before the first event; and a client of its server."""
     with Line(stage_in(directory), constant(RATE_PER_S, LOAD_S), settings) as line, line.server.client() as client:
-        line.supervisor.stop("crm")
+        line.shop.supervisor.stop("crm")
         line.run_load(Findings("line"))
         assert line.ledger.account().acknowledged == TOTAL
         yield line, client
+
+
+def found_of(line: Line) -> Accounted:
+    """What became of the events of a line, by what its streams and its group say now."""
+    sections = Sections()
+    line.gather(sections, waited_s=20.0)
+    return accounted(sections)
 
 
 def test_its_targets_can_what_they_are_known_for(tmp_path: Path) -> None:
@@ -47,13 +58,13 @@ def test_its_targets_can_what_they_are_known_for(tmp_path: Path) -> None:
     assert found == {name: set(known.can) for name, known in TARGETS.items()}
 
 
-def losses(line: Line) -> dict[str, int]:
+def losses(found: Accounted) -> dict[str, int]:
     """The classes that are not empty."""
-    return {where: count for where, count in line.evidence().losses.counts.items() if count}
+    return {where: count for where, count in found.losses.counts.items() if count}
 
 
 def streams(line: Line) -> list[str]:
-    return [line.keys.stream("customer", action) for action in ("created", "deleted")]
+    return [Keys(line.server.namespace).stream("customer", action) for action in ("created", "deleted")]
 
 
 def test_deleted_entries_are_not_in_the_stream(tmp_path: Path) -> None:
@@ -63,32 +74,32 @@ def test_deleted_entries_are_not_in_the_stream(tmp_path: Path) -> None:
         gone = client.xrange(first, count=2) + client.xrange(second, count=1)
         client.xdel(first, gone[0][0], gone[1][0])
         client.xdel(second, gone[2][0])
-        line.supervisor.start_again("crm")
+        line.shop.supervisor.start_again("crm")
         assert line.wait_until_drained(20.0, quiet_s=0.5)
-        evidence = line.evidence()
-        assert {w: c for w, c in evidence.losses.counts.items() if c} == {"not_in_stream": 3}
+        found = found_of(line)
+        assert losses(found) == {"not_in_stream": 3}
         expected = sorted(
             sequences_of(line.producer, [fields[b"event_id"].decode() for _, fields in gone]).tolist()
         )
-        assert list(evidence.losses.not_in_stream.examples) == expected
-        assert (evidence.stored, line.ledger.account().lost) == (TOTAL - 3, 3)
+        assert list(found.losses.not_in_stream.examples) == expected
+        assert (found.stored, found.account.lost, line.ledger.account().lost) == (TOTAL - 3, 3, 3)
 
 
 def test_what_a_group_never_reached_was_never_delivered(tmp_path: Path) -> None:
     """Without a consumer all is lost, and never delivered; a group set forward has skipped what lies behind it."""
     with stopped_line(tmp_path, LineSettings(durability="none")) as (line, client):
-        assert losses(line) == {"never_delivered": TOTAL}
+        assert losses(found_of(line)) == {"never_delivered": TOTAL}
         # The server then counts what was skipped as delivered, and nobody has it pending.
         for stream in streams(line):
             client.xgroup_setid(stream, GROUP, client.xrange(stream, count=30)[-1][0])
-        assert losses(line) == {"without_effect": 60, "never_delivered": TOTAL - 60}
+        assert losses(found_of(line)) == {"without_effect": 60, "never_delivered": TOTAL - 60}
         for stream in streams(line):
             client.xgroup_setid(stream, GROUP, "$")
-        assert losses(line) == {"without_effect": TOTAL}
+        assert losses(found_of(line)) == {"without_effect": TOTAL}
         # And a group that is set back has its events before it again.
         for stream in streams(line):
             client.xgroup_setid(stream, GROUP, "0")
-        assert losses(line) == {"never_delivered": TOTAL}
+        assert losses(found_of(line)) == {"never_delivered": TOTAL}
 
 
 def test_a_group_set_back_hands_out_again(tmp_path: Path) -> None:
@@ -101,7 +112,7 @@ def test_a_group_set_back_hands_out_again(tmp_path: Path) -> None:
         for stream in streams(line):
             client.xgroup_setid(stream, GROUP, "0")
         until(lambda: line.ledger.account().duplicated == TOTAL, "each event had its effect again")
-        assert losses(line) == {}
+        assert losses(found_of(line)) == {}
 
 
 def test_what_a_killed_consumer_had_in_hand_is_pending(tmp_path: Path) -> None:
@@ -109,13 +120,13 @@ def test_what_a_killed_consumer_had_in_hand_is_pending(tmp_path: Path) -> None:
     settings = LineSettings(durability="none", page=20)
     with stopped_line(tmp_path, settings) as (line, client):
         # A mail service that is silent, so that the consumer reads, waits, and reads no more.
-        line.supervisor.freeze("mail")
-        line.supervisor.start_again("crm")
+        line.shop.supervisor.freeze("mail")
+        line.shop.supervisor.start_again("crm")
         until(lambda: any(client.xpending(stream, GROUP)["pending"] for stream in streams(line)), "it has read")
-        line.supervisor.kill("crm")
+        line.shop.supervisor.kill("crm")
         pending = sum(client.xpending(stream, GROUP)["pending"] for stream in streams(line))
-        assert losses(line) == {"pending": pending, "never_delivered": TOTAL - pending}
-        line.supervisor.thaw("mail")
+        assert losses(found_of(line)) == {"pending": pending, "never_delivered": TOTAL - pending}
+        line.shop.supervisor.thaw("mail")
 
 
 def test_without_a_group_a_loss_has_no_class(tmp_path: Path) -> None:
@@ -123,9 +134,9 @@ def test_without_a_group_a_loss_has_no_class(tmp_path: Path) -> None:
     with Line(
         stage_in(tmp_path), constant(RATE_PER_S, LOAD_S), LineSettings(durability="none", delivery="from_now")
     ) as line:
-        line.supervisor.stop("crm")
+        line.shop.supervisor.stop("crm")
         line.run_load(Findings("line"))
-        assert losses(line) == {"unclassed": TOTAL}
+        assert losses(found_of(line)) == {"unclassed": TOTAL}
 
 
 def test_effects_that_come_late_count(tmp_path: Path) -> None:
@@ -136,7 +147,7 @@ def test_effects_that_come_late_count(tmp_path: Path) -> None:
         [(_, fields)] = client.xrevrange(stream, count=1)
         # The last event once more, as a producer's retry without idempotency would have it.
         client.xadd(stream, fields)
-        line.supervisor.start_again("crm")
+        line.shop.supervisor.start_again("crm")
         assert line.wait_until_drained(20.0)
         account = line.ledger.account()
         assert (account.applied, account.duplicated, account.lost) == (TOTAL, 1, 0)

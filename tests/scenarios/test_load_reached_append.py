@@ -19,10 +19,12 @@ from harness.load.pacing import Pacer
 from harness.load.pump_process import PumpProcess
 from harness.load.settings import PumpSettings
 from harness.load.workload import Source
-from harness.record.run import Verdict
+from harness.measure.timeline import History
+from harness.record.run import Run, Verdict
 from scenarios.append import scenario
 from tests.known_capacity import program_of
 from tests.lines import stage_in
+from tests.verdicts import judged
 
 CAPACITY_PER_S = 1_000.0
 
@@ -34,7 +36,8 @@ def appended(
     server: str = "",
     driver: OwnProcesses | None = None,
     duration_s: float = 3.0,
-) -> Findings:
+) -> tuple[History, Run]:
+    """What was to be seen of a load, and the run that it made."""
     findings = Findings("append")
     stage = replace(
         stage_in(directory),
@@ -42,16 +45,17 @@ def appended(
         driver=driver or OwnProcesses(0.0),
     )
     given = {"path": "xadd", "durability": "none", "rate_per_s": str(rate_per_s), "duration_s": str(duration_s)}
-    scenario.run(stage, parameters_of(scenario, "smoke", given), findings)
-    return findings
+    chosen = parameters_of(scenario, "smoke", given)
+    scenario.run(stage, chosen, findings)
+    return findings.history, judged(scenario, chosen, findings)
 
 
-def verdict_of(findings: Findings) -> Verdict:
-    return next(verdict for verdict in findings.verdicts if verdict.name.endswith("load_reached"))
+def verdict_of(run: Run) -> Verdict:
+    return next(verdict for verdict in run.verdicts if verdict.name.endswith("load_reached"))
 
 
-def figure_of(findings: Findings, end: str) -> float:
-    value = next(figure.value for figure in findings.figures if figure.name.endswith(end))
+def figure_of(run: Run, end: str) -> float:
+    value = next(figure.value for figure in run.figures if figure.name.endswith(end))
     assert value is not None
     return value
 
@@ -60,35 +64,35 @@ def figure_of(findings: Findings, end: str) -> float:
 def test_a_load_below_the_capacity_arrives(tmp_path: Path) -> None:
     """What a server can take reaches it, second by second, and the headline names the rate."""
     share = 0.5
-    findings = appended(tmp_path, share * CAPACITY_PER_S)
-    assert verdict_of(findings).status == "PASS", verdict_of(findings).detail
-    assert f"at {share * CAPACITY_PER_S:,.0f}/s" in findings.headline
-    assert "due at" not in findings.headline
-    assert figure_of(findings, "reached_per_s") == pytest.approx(share * CAPACITY_PER_S, rel=0.05)
+    _, run = appended(tmp_path, share * CAPACITY_PER_S)
+    assert verdict_of(run).status == "PASS", verdict_of(run).detail
+    assert f"at {share * CAPACITY_PER_S:,.0f}/s" in run.headline
+    assert "due at" not in run.headline
+    assert figure_of(run, "reached_per_s") == pytest.approx(share * CAPACITY_PER_S, rel=0.05)
 
 
 @pytest.mark.slow
 def test_a_load_beyond_the_capacity_does_not_arrive(tmp_path: Path) -> None:
     """What arrived is what the server takes; the server was the limit, though its core was idle; it is said."""
     share = 1.5
-    findings = appended(tmp_path, share * CAPACITY_PER_S)
-    assert verdict_of(findings).status == "FAIL", verdict_of(findings).detail
-    arrived = figure_of(findings, "reached_per_s")
+    _, run = appended(tmp_path, share * CAPACITY_PER_S)
+    assert verdict_of(run).status == "FAIL", verdict_of(run).detail
+    arrived = figure_of(run, "reached_per_s")
     assert arrived == pytest.approx(CAPACITY_PER_S, rel=0.15)
     due = share * CAPACITY_PER_S
-    assert f"due at {due:,.0f}/s" in findings.headline
+    assert f"due at {due:,.0f}/s" in run.headline
     limit = f"{due:,.0f}/s were due; {arrived:,.0f}/s arrived: they waited at the server, whose core was not full"
-    assert limit in findings.headline
+    assert limit in run.headline
 
 
 @pytest.mark.slow
 def test_a_server_that_works_is_full_or_kept_from_its_core(tmp_path: Path) -> None:
     """A server that is busy with each event is full at twice its capacity, or was kept from its core."""
     server = program_of(tmp_path, service_us=1e6 / CAPACITY_PER_S, is_working=True)
-    findings = appended(tmp_path, 2 * CAPACITY_PER_S, server=server, duration_s=2.0)
-    cores = [reading.value or 0.0 for reading in findings.history.readings("server.core_share")]
+    history, run = appended(tmp_path, 2 * CAPACITY_PER_S, server=server, duration_s=2.0)
+    cores = [reading.value or 0.0 for reading in history.readings("server.core_share")]
     had = sum(cores) / len(cores)
-    verdict = verdict_of(findings)
+    verdict = verdict_of(run)
     assert verdict.status in {"FAIL", "UNKNOWN"}
     expected = "the server's core was full" if verdict.status == "FAIL" else "the server waited for a core"
     assert expected in verdict.detail
@@ -111,8 +115,8 @@ def core() -> Iterator[int]:
 def test_a_server_beside_a_busy_neighbor(tmp_path: Path, core: int) -> None:
     """A server that works, and shares its only core with somebody else, waits for it: the host is the limit."""
     server = program_of(tmp_path, service_us=1e6 / CAPACITY_PER_S, is_working=True, core=core)
-    findings = appended(tmp_path, CAPACITY_PER_S, server=server, duration_s=2.0)
-    verdict = verdict_of(findings)
+    _, run = appended(tmp_path, CAPACITY_PER_S, server=server, duration_s=2.0)
+    verdict = verdict_of(run)
     assert verdict.status == "UNKNOWN", verdict.detail
     assert "the server waited for a core" in verdict.detail
 
@@ -140,11 +144,11 @@ class _Stalling(OwnProcesses):
 @pytest.mark.slow
 def test_an_instrument_that_stood_still(tmp_path: Path) -> None:
     """Where the instrument did not send, neither the server nor the load can be judged, and that is said."""
-    findings = appended(tmp_path, 0.5 * CAPACITY_PER_S, driver=_Stalling(0.0))
-    verdict = verdict_of(findings)
+    _, run = appended(tmp_path, 0.5 * CAPACITY_PER_S, driver=_Stalling(0.0))
+    verdict = verdict_of(run)
     assert verdict.status == "UNKNOWN", verdict.detail
     assert "the instrument" in verdict.detail
-    assert "arrived: the instrument" in findings.headline
+    assert "arrived: the instrument" in run.headline
 
 
 @pytest.mark.slow
@@ -152,10 +156,10 @@ def test_an_instrument_that_stood_still(tmp_path: Path) -> None:
 def test_a_server_that_does_not_say_what_it_has_taken(tmp_path: Path, share: float) -> None:
     """Answers enough in each second are evidence of their own; too few are none against the server."""
     server = program_of(tmp_path, service_us=1e6 / CAPACITY_PER_S, is_silent=True)
-    findings = appended(tmp_path, share * CAPACITY_PER_S, server=server)
-    verdict = verdict_of(findings)
+    _, run = appended(tmp_path, share * CAPACITY_PER_S, server=server)
+    verdict = verdict_of(run)
     assert verdict.status == ("PASS" if share < 1 else "UNKNOWN"), verdict.detail
     assert "acknowledged" in verdict.detail
     assert "the server answers ERR unknown command" in verdict.detail
-    assert {f.value for f in findings.figures if f.name.endswith(("reached", "reached_per_s"))} == {None}
-    assert ("due at" in findings.headline) == (share > 1)
+    assert {f.value for f in run.figures if f.name.endswith(("reached", "reached_per_s"))} == {None}
+    assert ("due at" in run.headline) == (share > 1)

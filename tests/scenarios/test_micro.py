@@ -11,9 +11,9 @@ import pytest
 from harness.check.figures import unit_of
 from harness.record.run import Record, find_runs
 from reports.charts import charts
-from reports.charts.machine import STACK
 from scenarios.catalog import SCENARIOS
 from scenarios.micro.percentiles import percentiles_us
+from scenarios.micro_benchmarks import LAYERS
 from tests.cli.test_foreign_names import NAMES, shopbench
 
 pytestmark = pytest.mark.slow
@@ -46,7 +46,7 @@ def test_every_figure_is_declared(record: Record) -> None:
     assert [f for f in record.run.figures if unit_of(names, f.name) != f.unit] == []
 
 
-@pytest.mark.parametrize("layer", STACK)
+@pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("quantile", ["p50", "p90", "p99"])
 def test_each_layer_is_measured(record: Record, layer: str, quantile: str) -> None:
     """Each layer of an append has its percentiles."""
@@ -110,7 +110,7 @@ def test_decoder_of_the_peer_is_named(results: dict[str, Any]) -> None:
 def test_stack_is_drawn(record: Record) -> None:
     """The report of such a run shows where the time goes, a bar for each layer."""
     [stack] = [chart for chart in charts(record) if chart.key == "stack"]
-    assert [row["s"] for row in stack.rows] == list(STACK)
+    assert [row["s"] for row in stack.rows] == list(LAYERS)
 
 
 def test_loop_is_named(record: Record) -> None:

@@ -25,7 +25,7 @@ from scenarios.random_faults import (
     while_down,
 )
 from tests.lines import stage_in
-from tests.verdicts import settled
+from tests.verdicts import judged, settled
 
 
 def parameters(profile: str = "smoke", **given: Any) -> RandomFaultsParameters:
@@ -89,10 +89,9 @@ def found_by(directory: Path, seed: int, **given: Any) -> tuple[dict[str, Status
     directory.mkdir()
     chosen = parameters(send_lag_budget_ms=60_000, **given)
     scenario.run(stage_in(directory, seed), chosen, findings)
-    bad = {
-        v.name.removeprefix("random_faults."): v.status for v in settled(findings.verdicts) if v.status != "PASS"
-    }
-    return bad, {f.name.removeprefix("random_faults."): f.value for f in findings.figures}
+    run = judged(scenario, chosen, findings)
+    bad = {v.name.removeprefix("random_faults."): v.status for v in settled(run.verdicts) if v.status != "PASS"}
+    return bad, {f.name.removeprefix("random_faults."): f.value for f in run.figures}
 
 
 def test_what_was_lost_while_down() -> None:

