@@ -18,13 +18,14 @@ import msgspec
 
 from harness.check.ratio import Ratio, Seconds, ratios, seconds_of
 from harness.measure.hlog import LatencyLog
+from harness.measure.operations import intervals_of, total_of
 from harness.measure.recorder import KINDS
 from harness.measure.sample_size import too_few
 from harness.record.run import Record, Run, Status
 from reports import findings
 from reports.differences import Difference, differences, spoken_name
 from reports.failures import Refusal, refusals
-from reports.latencies import intervals_of, operations, total_of
+from reports.latencies import operations
 from reports.quantities import significant
 
 MOST_RUNS = 8

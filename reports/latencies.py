@@ -44,19 +44,6 @@ def operations(log: LatencyLog) -> list[str]:
     return list(found)
 
 
-def intervals_of(log: LatencyLog, operation: str, kind: str) -> list[Interval]:
-    """The intervals of a kind of an operation, and of its parts."""
-    return [i for i in log.intervals if i.tag.endswith(f".{kind}") and i.tag.startswith(f"{operation}.")]
-
-
-def total_of(log: LatencyLog, operation: str, kind: str) -> Histogram:
-    """All values of a kind of an operation, and of its parts."""
-    whole = Histogram()
-    for interval in intervals_of(log, operation, kind):
-        interval.sparse.add_to(whole)
-    return whole
-
-
 def start_of(t_s: float, width_s: int) -> float:
     """Where the span of time begins in which an interval falls that begins at `t_s`.
 

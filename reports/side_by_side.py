@@ -16,6 +16,7 @@ from urllib.parse import quote
 from harness.check.ratio import CONFIDENCE, FEWEST_BEYOND, FEWEST_SECONDS, RESAMPLES
 from harness.measure.histogram import Histogram
 from harness.measure.hlog import LatencyLog
+from harness.measure.operations import intervals_of, total_of
 from harness.measure.recorder import KINDS
 from harness.record.run import write_atomically
 from reports.charts import axes
@@ -24,7 +25,7 @@ from reports.charts.view import Chart, Row, Series, Table, flat_spec, lines
 from reports.compare import Comparison, Comparisons, Line, Side, judged, listed, told_ratio
 from reports.differences import server_of
 from reports.findings import moment, printable, sentence
-from reports.latencies import by_span, holes, intervals_of, total_of
+from reports.latencies import by_span, holes
 from reports.page import chart_script, drawing, libraries, page
 from reports.quantities import grouped, quantity
 from reports.summaries import STYLES, Console, Options, as_markdown, one_line

@@ -16,6 +16,7 @@ from harness.measure.floor import COLUMNS, Floor
 from harness.measure.histogram import Histogram
 from harness.measure.hlog import LatencyLog
 from harness.measure.operations import operations_below, total_of
+from harness.measure.outcomes import Counts
 from harness.measure.recorder import KINDS, READING_LAG, Interval, SlowOperation
 from harness.measure.timeline import History
 from harness.nemesis.nemesis import Nemesis
@@ -78,7 +79,7 @@ class Findings:
         self._probes_failed: list[str] = []
         self._concluded: list[str] = []
         self.origin_ns: int | None = None
-        self.progress: Callable[[], Any] | None = None
+        self.progress: Callable[[], Counts] | None = None
         self.account: Callable[[], Account] | None = None
         self.nemesis: Nemesis | None = None
 

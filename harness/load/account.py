@@ -13,7 +13,7 @@ from harness.load.lane import Batch
 from harness.load.settings import Instrument, PumpResult
 from harness.measure.curves import SECOND_NS
 from harness.measure.failures import Failures
-from harness.measure.outcomes import DROPPED, FAILED, NOT_DUE, OK, UNKNOWN
+from harness.measure.outcomes import FAIL, NOT_DUE, OK, Counts
 from harness.measure.recorder import Recorder
 from harness.server.dial import ReplyError
 
@@ -63,7 +63,7 @@ class PumpAccount:
 
     @property
     def counts(self) -> list[int]:
-        """How many are OK, FAILED, UNKNOWN and DROPPED so far."""
+        """How many are OK, FAIL, UNKNOWN and DROPPED so far."""
         return self._counts
 
     def offered(self, due_ns: list[int] | Int64s) -> None:
@@ -115,7 +115,7 @@ class PumpAccount:
                 continue
             failed += 1
             self._counts[OK] -= 1
-            self.settle(number + at, 1, FAILED)
+            self.settle(number + at, 1, FAIL)
             if type(reply) is ReplyError:
                 self._failures.note(str(reply), at_s)
             else:
@@ -160,19 +160,18 @@ class PumpAccount:
         Args:
             away: where the server was away, or silent, at the end: its last words, if any; else None.
         """
-        ok, failed, unknown, dropped = (self._counts[at] for at in (OK, FAILED, UNKNOWN, DROPPED))
-        arrivals = ok + failed + unknown + dropped
+        counts = Counts(sum(self._counts), *self._counts)
         replied_ns = self._last_reply_ns
         failures = self._failures.all()
         silent_since_s = None
         if away is not None:
             silent_since_s = 0.0 if replied_ns is None else (replied_ns - self._origin_ns) / 1e9
         return PumpResult(
-            arrivals=arrivals,
-            ok=ok,
-            failed=failed,
-            unknown=unknown,
-            dropped=dropped,
+            arrivals=counts.arrivals,
+            ok=counts.ok,
+            failed=counts.failed,
+            unknown=counts.unknown,
+            dropped=counts.dropped,
             errors={failure.kind: failure.count for failure in failures},
             failures=failures,
             silent_since_s=silent_since_s,
@@ -180,7 +179,7 @@ class PumpAccount:
             reconnects=reconnects,
             intervals=self.recorder.intervals(),
             slowest=self.recorder.slowest(),
-            outcomes=self._outcomes[:arrivals] if self._outcomes is not None else None,
+            outcomes=self._outcomes[: counts.arrivals] if self._outcomes is not None else None,
             cpu_share=cpu_share,
             wall_ns=scheduled_ns if replied_ns is None else max(1, replied_ns - self._origin_ns),
             scheduled_ns=scheduled_ns,

@@ -13,17 +13,16 @@ the same scenario class is conducted, recorded, checked and reported in the same
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
 from typing import Any, Protocol
 
 import msgspec
 
-from harness.arrays import Int64s
 from harness.host.child import Child, ChildError
 from harness.load.pacing import Pacer
 from harness.load.pump_process import PumpProcess
 from harness.load.settings import SPIN_SHARE, PumpError, PumpResult, PumpSettings
 from harness.load.workload import Source
+from harness.measure.outcomes import Counts
 from harness.measure.recorder import Interval, merged
 from harness.server.url import ServerUrl
 
@@ -32,8 +31,8 @@ class Drive(Protocol):
     """Load that is being made."""
 
     @property
-    def progress(self) -> Sequence[int] | Int64s:
-        """Arrivals, ok, failed, unknown and dropped, so far."""
+    def progress(self) -> Counts:
+        """How many were due so far, and what became of them."""
         ...
 
     def wait_until_ready(self) -> None:
@@ -133,7 +132,11 @@ class UsersProcess:
         self._child = Child("harness.locust.pool:users_main", journeys, pacer)
         self._result: PumpResult | None = None
         self._intervals: list[Interval] = []
-        self.progress = self._child.numbers[:5]
+
+    @property
+    def progress(self) -> Counts:
+        """How many were due so far, and what became of them."""
+        return Counts.of(self._child.numbers[:5])
 
     def wait_until_ready(self) -> None:
         """Wait until its users are there.

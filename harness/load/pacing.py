@@ -6,7 +6,6 @@ it does not care when it is asked, and any worker can compute its share of it.
     constant   ____________   due(i) = i / rate
     ramp       __..--''       rate goes from a to b in T;  due(i) solves  a t + (b - a) t² / 2T = i
     steps      __--^^         one rate after the other
-    burst      __|^|__|^|__   a base rate, and a higher one for a while in every period
     spike      ____|^^|____   a base rate, and a higher one for a while in the middle
     poisson    _ __  _ ___ _  independent arrivals at a mean rate, from a seed
 
@@ -154,26 +153,6 @@ class Steps:
 def steps(rates_per_s: Sequence[float], step_s: float) -> Steps:
     """One rate after the other, each for `step_s` seconds."""
     return Steps([constant(rate, step_s) for rate in rates_per_s])
-
-
-def burst(base_per_s: float, peak_per_s: float, *, period_s: float, peak_s: float, duration_s: float) -> Steps:
-    """A base rate, and in every period, at its end, a peak rate for a while.
-
-    Raises:
-        PacingError: the peak does not fit into the period, or as for `Ramp`.
-    """
-    _check(duration_s, base_per_s, peak_per_s)
-    if not 0 < peak_s < period_s:
-        raise PacingError(f"a peak of {peak_s} s does not fit into a period of {period_s} s")
-    parts: list[Pacer] = []
-    left = duration_s
-    while left > 1e-9:
-        parts.append(constant(base_per_s, min(left, period_s - peak_s)))
-        left -= period_s - peak_s
-        if left > 1e-9:
-            parts.append(constant(peak_per_s, min(left, peak_s)))
-            left -= peak_s
-    return Steps(parts)
 
 
 Shape = Literal["steady", "ramp", "steps", "spike"]

@@ -39,32 +39,30 @@ import os
 import select
 import selectors
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import hiredis
-import psutil
 
 from harness.host.clock import Clock
-from harness.host.contention import run_queue_wait_ns
+from harness.host.contention import ContentionMeter
 from harness.host.gc_pauses import GcPauses
 from harness.host.placement import SameCore, usable_cores
 from harness.host.waking import Waking
 from harness.load.account import PumpAccount
-from harness.load.lane import Batch, Lane, read_buffer
+from harness.load.connections import Connections
+from harness.load.lane import Batch, Lane
 from harness.load.pacing import Pacer
-from harness.load.schedule import NEVER, Schedule
+from harness.load.schedule import NEVER, Schedule, Stop
 from harness.load.settings import Instrument, PumpResult, PumpSettings
 from harness.load.workload import Source
 from harness.measure.arrival_dates import ArrivalDates
 from harness.measure.failures import kind_of
-from harness.measure.outcomes import DROPPED, UNKNOWN
+from harness.measure.outcomes import DROPPED, UNKNOWN, Counts
 from harness.measure.recorder import Recorder
 from harness.server.dial import ReplyError
 
 # Connections are looked after (time-outs, reconnections), and the parent told, so often.
 _TEND_NS = 2_000_000
-# Of ten thousand each is looked at ten times a second.
-_TENDED_AT_ONCE = 256
 # Nothing is waited for longer, so that a stop is seen; and what is drained is looked at more often.
 _LONGEST_NS, _LONGEST_DRAIN_NS = 50_000_000, 10_000_000
 # What is due sooner than this is packed with what becomes due meanwhile.
@@ -72,14 +70,6 @@ _WORTH_PACKING_NS = 10_000
 # What a server says that is no primary any more, or not yet.
 _ELSEWHERE = {"READONLY", "MASTERDOWN", "LOADING"}
 _NOT_READY = Batch(-1, [], b"")
-
-
-class Stop(Protocol):
-    """What ends a pump early."""
-
-    def is_set(self) -> bool:
-        """Whether to end."""
-        ...
 
 
 class Pump:
@@ -92,7 +82,7 @@ class Pump:
         clock: for due times and dates, and nothing else.
         origin_ns: the clock's time at which the schedule begins.
         stop: ends it early; arrivals that are not due by then do not count.
-        progress: an array that is kept up to date while it runs: arrivals, ok, failed, unknown, dropped.
+        progress: an array of five that is kept up to date while it runs: `Counts`.
         ship: gets the recorder each `ship_ns` of the settings, and may take from it what was measured so far.
 
     Raises:
@@ -123,16 +113,12 @@ class Pump:
         self._dates = ArrivalDates(clock)
         # Whoever has a core for itself alone keeps nobody waiting, however few it may use.
         self._waking = Waking(settings.spin_share, usable_cores() + bool(settings.cores))
-        self._selector = selectors.DefaultSelector()
-        buffer = read_buffer()
-        self._lanes = [
-            Lane(settings.url, self._dates, buffer, settings.scripts) for _ in range(settings.connections)
-        ]
+        self._connections = Connections(settings, self._dates)
+        # The loop asks for these at each turn: without a look-up on the way.
+        self._lanes, self._selector = self._connections.lanes, self._connections.selector
+        self._blocked, self._away = self._connections.blocked, self._connections.away
         self._same_core = SameCore()
-        self._turn = self._tended = 0
-        # Those that have something to write that the kernel did not take, and those without a connection.
-        self._blocked: set[Lane] = set()
-        self._away: set[Lane] = set()
+        self._turn = 0
         # The next arrival, packed before it is due.
         self._ready = _NOT_READY
         self._in_flight = 0
@@ -144,13 +130,7 @@ class Pump:
         Raises:
             OSError, DialError: as `open_socket`.
         """
-        for lane in self._lanes:
-            lane.connect()
-            self._look_at(lane)
-
-    def _look_at(self, lane: Lane) -> None:
-        if lane.socket is not None:
-            self._selector.register(lane.socket, selectors.EVENT_READ, lane)
+        self._connections.connect()
 
     def set_origin(self, origin_ns: int) -> None:
         """Set the time at which the schedule begins, before it runs."""
@@ -171,32 +151,22 @@ class Pump:
 
     def run(self) -> PumpResult:
         """Run the schedule to its end, wait for the last replies, and answer what happened."""
+        cpu_before_s, contention = sum(os.times()[:2]), ContentionMeter(self._clock, os.getpid())
         with GcPauses(self._clock) as pauses:
-            return self._run(pauses)
-
-    def _run(self, pauses: GcPauses) -> PumpResult:
-        process = psutil.Process()
-        cpu_before_s, waited_before_ns = sum(process.cpu_times()[:2]), run_queue_wait_ns()
-        begun_ns = self._now_ns()
-        end_ns = self._send_and_read()
-        self._drain(end_ns)
-        away = self._last_words()
+            end_ns = self._send_and_read()
+            self._drain(end_ns)
+        # Why no answer comes from connections that are away, or silent; None where all are as they should be.
+        away = self._connections.last_words() if self._away or self._in_flight else None
         for lane in self._lanes:
             self._give_up(lane)
-            lane.stop_connecting()
-        self._selector.close()
+        self._connections.close()
         self._account.fold()
         self._show_progress()
-        now_ns = self._now_ns()
-        run_ns = max(1, now_ns - self._origin_ns)
-        waited_ns = run_queue_wait_ns()
-        wait_share = None
-        if waited_ns is not None and waited_before_ns is not None:
-            wait_share = (waited_ns - waited_before_ns) / max(1, now_ns - begun_ns)
+        run_ns = max(1, self._now_ns() - self._origin_ns)
         return self._account.result(
-            scheduled_ns=self._scheduled_ns(end_ns),
+            scheduled_ns=self._schedule.lasted_ns(end_ns),
             reconnects=sum(lane.reconnects for lane in self._lanes),
-            cpu_share=(sum(process.cpu_times()[:2]) - cpu_before_s) / (run_ns / 1e9),
+            cpu_share=(sum(os.times()[:2]) - cpu_before_s) / (run_ns / 1e9),
             pauses=pauses,
             away=away,
             instrument=Instrument(
@@ -205,25 +175,12 @@ class Pump:
                 clock_steps=self._dates.stepped,
                 awake_share=self._waking.awake_ns / run_ns,
                 awake_window_us=self._waking.estimate_ns / 1000,
-                run_queue_wait_share=wait_share,
+                run_queue_wait_share=contention.read().waited_share,
                 same_core_share=self._same_core.share,
                 niceness=os.getpriority(os.PRIO_PROCESS, 0),
                 cores=usable_cores(),
             ),
         )
-
-    def _last_words(self) -> str | None:
-        """Why no answer comes from connections that are away, or silent; None where all are as they should be."""
-        if not self._away and not self._in_flight:
-            return None
-        return next((lane.refusal for lane in self._away if lane.refusal), "")
-
-    def _scheduled_ns(self, end_ns: int) -> int:
-        """How long arrivals were due: all of the schedule, unless it was ended before the last of them."""
-        duration_ns = self._pacer.duration_ns
-        if self._schedule.next < self._pacer.total:
-            duration_ns = min(duration_ns, end_ns - self._origin_ns)
-        return max(1, duration_ns)
 
     # The loop ------------------------------------------------------------------------------------------
 
@@ -306,15 +263,10 @@ class Pump:
 
     def _tend(self, now_ns: int) -> None:
         """Look after what is not urgent: time-outs, reconnections, whoever watches."""
-        for lane in self._next_to_tend():
-            # From its first byte on: what has waited for a server that was away gets its full time, too.
-            begun_ns = lane.in_flight[0].begun_ns if lane.in_flight else None
-            if begun_ns is not None and now_ns - begun_ns > self._settings.timeout_ns:
-                self._lose(lane)
-        for lane in [*self._away]:
-            if lane.reconnect(now_ns):
-                self._away.discard(lane)
-                self._look_at(lane)
+        for lane in self._connections.silent(now_ns, self._settings.timeout_ns):
+            self._lose(lane)
+        if self._away:
+            for lane in self._connections.back(now_ns):
                 self._write(lane)
         watched = self._lanes[self._turn].socket
         if watched is not None:
@@ -324,12 +276,6 @@ class Pump:
             self._account.ship_at_ns = now_ns + self._settings.ship_ns
             self._account.fold()
             self._ship(self.recorder)
-
-    def _next_to_tend(self) -> list[Lane]:
-        """Some lanes, by turns: to look at thousands of them takes longer than a reply does."""
-        first, count = self._tended, len(self._lanes)
-        self._tended = first + _TENDED_AT_ONCE if first + _TENDED_AT_ONCE < count else 0
-        return self._lanes[first : first + _TENDED_AT_ONCE]
 
     # Out -----------------------------------------------------------------------------------------------
 
@@ -375,7 +321,7 @@ class Pump:
             self._lose(lane)
             return
         if not is_sent:
-            self._watch(lane)
+            self._connections.watch(lane)
 
     def _write(self, lane: Lane) -> None:
         """Write what waits."""
@@ -386,17 +332,7 @@ class Pump:
         except OSError:
             self._lose(lane)
             return
-        self._watch(lane)
-
-    def _watch(self, lane: Lane) -> None:
-        """Be told when the kernel takes more, while something waits to be written."""
-        if lane.socket is not None and bool(lane.out) != (lane in self._blocked):
-            if lane.out:
-                self._blocked.add(lane)
-            else:
-                self._blocked.discard(lane)
-            wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if lane.out else 0)
-            self._selector.modify(lane.socket, wanted, lane)
+        self._connections.watch(lane)
 
     # In ------------------------------------------------------------------------------------------------
 
@@ -443,11 +379,7 @@ class Pump:
 
     def _lose(self, lane: Lane) -> None:
         """A connection is lost: what was begun is UNKNOWN, what was not goes out on the next one."""
-        if lane.socket is not None:
-            self._selector.unregister(lane.socket)
-        lane.close()
-        self._blocked.discard(lane)
-        self._away.add(lane)
+        self._connections.leave(lane)
         for batch in lane.in_flight:
             if not batch.is_own:
                 self._account.settle(batch.first + batch.done, batch.open, UNKNOWN)
@@ -464,5 +396,4 @@ class Pump:
         lane.out.clear()
 
     def _show_progress(self) -> None:
-        self._progress[0] = self._schedule.next
-        self._progress[1:5] = self._account.counts
+        self._progress[:] = tuple(Counts(self._schedule.next, *self._account.counts))

@@ -17,6 +17,7 @@ from harness.load.pump import Pump
 from harness.load.settings import PumpError, PumpResult, PumpSettings
 from harness.load.workload import Source
 from harness.measure.floor import Floor, FloorError, measure_floor
+from harness.measure.outcomes import Counts
 from harness.measure.recorder import Interval, Recorder, merged
 from harness.server.dial import DialError
 
@@ -54,7 +55,11 @@ class PumpProcess:
         self._child = Child("harness.load.pump_process:pump_main", settings, pacer, source)
         self._taken: list[Interval] = []
         self._answer: PumpResult | None = None
-        self.progress = self._child.numbers[:5]
+
+    @property
+    def progress(self) -> Counts:
+        """How many were due so far, and what became of them."""
+        return Counts.of(self._child.numbers[:5])
 
     @property
     def pid(self) -> int:

@@ -9,6 +9,8 @@ Both are views of the same times. Which of them `take` answers with tells the pu
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 
 from harness.arrays import Int64s
@@ -21,6 +23,14 @@ NEVER = 1 << 62
 
 # After a turn in which many were due the next one is likely to be such a turn, too: then few numbers are made.
 _BLOCK, _SOON, _SOON_AFTER_MANY = 8_192, 256, 2 * FEW
+
+
+class Stop(Protocol):
+    """What ends a schedule early."""
+
+    def is_set(self) -> bool:
+        """Whether to end."""
+        ...
 
 
 class Schedule:
@@ -94,6 +104,17 @@ class Schedule:
         """Whether no more than a few arrivals are due by now, as far as can be told for little."""
         soon, after = self._soon, self._at + FEW
         return after >= len(soon) or soon[after] > now_ns
+
+    def lasted_ns(self, end_ns: int) -> int:
+        """How long arrivals were due: all of the schedule, unless it was ended before the last of them.
+
+        Args:
+            end_ns: when it was over, or ended.
+        """
+        duration_ns = self._pacer.duration_ns
+        if self.next < self._pacer.total:
+            duration_ns = min(duration_ns, end_ns - self._origin_ns)
+        return max(1, duration_ns)
 
     def _look_ahead(self, before_ns: int, count_soon: int) -> None:
         """Have the times after the last that was taken at hand, so many of them as plain numbers."""

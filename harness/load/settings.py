@@ -10,6 +10,7 @@ import msgspec
 from harness.arrays import Bytes
 from harness.measure.failures import Failure
 from harness.measure.floor import Floor, FloorRequest
+from harness.measure.outcomes import Counts
 from harness.measure.recorder import Interval, SlowOperation
 from harness.record.run import WorkerShare
 from harness.server.url import ServerUrl
@@ -160,6 +161,11 @@ class PumpResult(msgspec.Struct, frozen=True, kw_only=True):
     away: str = ""
     floor: Floor | None = None
     floor_error: str = ""
+
+    @property
+    def counts(self) -> Counts:
+        """How many were due, and what became of them."""
+        return Counts(self.arrivals, self.ok, self.failed, self.unknown, self.dropped)
 
     @property
     def offered_per_s(self) -> float:

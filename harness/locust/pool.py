@@ -35,7 +35,7 @@ from harness.load.pacing import ClosedLoop, Pacer
 from harness.load.settings import PumpError, PumpResult
 from harness.measure.curves import SECOND_NS
 from harness.measure.failures import Failures
-from harness.measure.outcomes import FAILED, OK, UNKNOWN
+from harness.measure.outcomes import FAIL, OK, UNKNOWN, Counts
 from harness.measure.recorder import Interval, Recorder
 
 TICK_S = 0.05
@@ -67,7 +67,7 @@ class UserPool:
         self.journeys = journeys
         self.clock = clock
         self.begun = Event()
-        self.progress = [0] * 5
+        self.progress = Counts()
         self.told: dict[str, str] = {}
         self._pacer = pacer
         self._seats = range(first_user, first_user + here)
@@ -163,11 +163,11 @@ class UserPool:
             self._count += 1
             if self._count >= _FLUSH_EVERY:
                 self._flush()
-        self.progress[:] = [self._begun_steps, *self._outcomes, 0]
+        self.progress = Counts(self._begun_steps, *self._outcomes)
 
     @property
     def _outcomes(self) -> list[int]:
-        return [self._counts[OK], self._counts[FAILED], self._counts[UNKNOWN]]
+        return [self._counts[OK], self._counts[FAIL], self._counts[UNKNOWN]]
 
     def _flush(self) -> None:
         for operation, times in self._noted.items():
@@ -317,6 +317,6 @@ def users_main(channel: Channel, journeys: Journeys, pacer: Pacer) -> None:
                 pool.begin(origin_ns)
             else:
                 pool.stop()
-        channel.numbers[:5] = pool.progress
+        channel.numbers[:5] = tuple(pool.progress)
     channel.send(pool.result(0.0))
     runner.quit()

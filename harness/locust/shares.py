@@ -18,7 +18,7 @@ from harness.load.pacing import Pacer
 from harness.load.settings import PumpResult, added, together
 from harness.locust.worker import Portion
 from harness.measure import failures
-from harness.measure.outcomes import NOT_DUE, UNKNOWN
+from harness.measure.outcomes import NOT_DUE, UNKNOWN, Counts
 from harness.measure.recorder import Interval, SlowOperation, merged
 
 _SLOWEST = 100
@@ -31,7 +31,7 @@ class Share:
         portion: which part of the load it is.
 
     Attributes:
-        progress: arrivals, ok, failed, unknown and dropped, as far as they were told.
+        progress: how many were due, and what became of them, as far as was told.
         heard_ns: when the worker said something last, by the master's clock.
     """
 
@@ -39,7 +39,7 @@ class Share:
         self.portion = portion
         self.is_ready = False
         self.failed = ""
-        self.progress = [0] * 5
+        self.progress = Counts()
         self.intervals: list[Interval] = []
         self.result: PumpResult | None = None
         self.heard_ns = 0
@@ -78,9 +78,9 @@ def hole(
         until_ns: when the schedule ended, or was ended, from its origin.
     """
     due = int(np.searchsorted(_due_times(pacer, numbers), until_ns, "left"))
-    begun, ok, failed, unknown, dropped = share.progress
+    told = share.progress
     # Without a schedule nothing more was due than was told of.
-    arrivals = max(due, begun, ok + failed + unknown + dropped)
+    arrivals = max(due, told.arrivals, told.ended)
     outcomes = None
     if keep_outcomes:
         # Which of them were answered is not known here: none can be called lost, and each may have happened.
@@ -88,10 +88,10 @@ def hole(
         outcomes[:arrivals] = UNKNOWN
     return PumpResult(
         arrivals=arrivals,
-        ok=ok,
-        failed=failed,
-        unknown=arrivals - ok - failed - dropped,
-        dropped=dropped,
+        ok=told.ok,
+        failed=told.failed,
+        unknown=arrivals - told.ok - told.failed - told.dropped,
+        dropped=told.dropped,
         errors={},
         reconnects=0,
         intervals=[],

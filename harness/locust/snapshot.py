@@ -120,7 +120,7 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
     t_s: float
 
 
-class Counts(msgspec.Struct, frozen=True, kw_only=True):
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """How the operations that were due so far ended.
 
     Attributes:
@@ -186,11 +186,11 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     percentiles: list[Percentiles] = []
     faults: list[Window] = []
     marks: list[Moment] = []
-    counts: Counts | None = None
+    counts: Progress | None = None
     account: Standing | None = None
 
 
-def standing(account: Account, counts: Counts | None, *, has_drained: bool | None) -> Standing:
+def standing(account: Account, counts: Progress | None, *, has_drained: bool | None) -> Standing:
     """The account as it may be shown.
 
     Args:

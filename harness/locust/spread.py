@@ -51,6 +51,7 @@ from harness.locust.worker import (
     UserWork,
     decoded,
 )
+from harness.measure.outcomes import Counts
 from harness.measure.recorder import Interval, unpack_intervals
 from harness.record.run import WorkerShare
 
@@ -180,7 +181,7 @@ class Spread:
 
     def _on_tick(self, msg: Any, **_: Any) -> None:
         if share := self._share(msg):
-            share.progress = [int(n) for n in msg.data["progress"]]
+            share.progress = Counts.of(msg.data["progress"])
             if msg.data["intervals"]:
                 share.intervals += unpack_intervals(msg.data["intervals"])
 
@@ -270,10 +271,9 @@ class SpreadLoad:
         return self._until_ns
 
     @property
-    def progress(self) -> Sequence[int]:
-        """Arrivals, ok, failed, unknown and dropped, as far as was told."""
-        told = [share.progress for share in self.shares.values()]
-        return [sum(counts) for counts in zip(*told, strict=True)] or [0] * 5
+    def progress(self) -> Counts:
+        """How many were due, and what became of them, as far as was told."""
+        return sum((share.progress for share in self.shares.values()), Counts())
 
     def wait_until_ready(self) -> None:
         """Wait until every worker with users can begin.
@@ -387,7 +387,7 @@ class SpreadLoad:
             connections=share.portion.users,
             clock_offset_s=None if offset.trip_ns is None else offset.time_of_day_s,
             clock_error_s=None if offset.trip_ns is None else offset.trip_ns / 2e9,
-            unseen=report.arrivals - sum(share.progress[1:]) if is_silent else 0,
+            unseen=report.arrivals - share.progress.ended if is_silent else 0,
             silent_from_s=(share.heard_ns - self._origin_ns) / 1e9 if is_silent else None,
         )
 

@@ -36,7 +36,7 @@ import gevent
 from gevent.event import Event
 
 from harness.locust.pool import UserPool, lobby_of
-from harness.measure.outcomes import FAILED, OK, UNKNOWN
+from harness.measure.outcomes import FAIL, OK, UNKNOWN
 
 # Of what a system says of a failure, so much is kept.
 _BODY_CHARS = 300
@@ -71,11 +71,11 @@ class StepError(Exception):
 
     Args:
         reason: what is counted, a few words.
-        outcome: FAILED, or UNKNOWN where it may have happened all the same.
+        outcome: FAIL, or UNKNOWN where it may have happened all the same.
         body: what the system said of it, of which one is kept for each reason.
     """
 
-    def __init__(self, reason: str, outcome: int = FAILED, body: str = "") -> None:
+    def __init__(self, reason: str, outcome: int = FAIL, body: str = "") -> None:
         super().__init__(reason)
         self.outcome = outcome
         self.body = body
@@ -178,7 +178,7 @@ class ActingUser(User):  # type: ignore[misc]  # locust comes without types
         except StepError as error:
             outcome, reason, body = error.outcome, str(error), error.body
         except Exception as error:
-            outcome, reason = FAILED, f"{self.doing}: {type(error).__name__}: {error}"
+            outcome, reason = FAIL, f"{self.doing}: {type(error).__name__}: {error}"
             raise
         finally:
             self._is_acting = False
@@ -234,11 +234,11 @@ class JourneyUser(ActingUser, FastHttpUser):  # type: ignore[misc]  # locust com
         self._last_call_ns = self.pool.clock.now_ns()
         said = f"{method} {name or path}"
         # It may have happened: a question can be asked again, but what a command has changed is not known.
-        in_doubt = FAILED if method == "GET" else UNKNOWN
+        in_doubt = FAIL if method == "GET" else UNKNOWN
         if not response.status_code:
             raise StepError(f"{said}: no answer", in_doubt)
         if response.status_code != 200:
-            outcome = in_doubt if response.status_code >= 500 else FAILED
+            outcome = in_doubt if response.status_code >= 500 else FAIL
             body = " ".join(response.text[:_BODY_CHARS].split())
             raise StepError(f"{said}: {response.status_code}", outcome, body)
         try:

@@ -24,10 +24,10 @@ import numpy as np
 from harness.conduct.findings import Findings
 from harness.locust.snapshot import (
     Button,
-    Counts,
     Cursor,
     Moment,
     Percentiles,
+    Progress,
     Series,
     Snapshot,
     Window,
@@ -182,15 +182,14 @@ class View:
         origin_ns = findings.origin_ns if findings.origin_ns is not None else self._origin_ns
         counts = None
         if findings.progress is not None:
-            arrivals, ok, failed, unknown, dropped = (int(count) for count in findings.progress())
-            counts = Counts(
-                arrivals=arrivals,
-                ok=ok,
-                failed=failed,
-                unknown=unknown,
-                dropped=dropped,
-                # The counts are read one by one while they grow.
-                unanswered=max(0, arrivals - ok - failed - unknown - dropped),
+            told = findings.progress()
+            counts = Progress(
+                arrivals=told.arrivals,
+                ok=told.ok,
+                failed=told.failed,
+                unknown=told.unknown,
+                dropped=told.dropped,
+                unanswered=told.unanswered,
             )
         has_drained = self._has_drained()
         account = None

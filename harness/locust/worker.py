@@ -41,6 +41,7 @@ from harness.locust.stats import add_to_stats
 from harness.measure.failures import Failure
 from harness.measure.floor import Floor
 from harness.measure.histogram import Histogram, RecordingError
+from harness.measure.outcomes import Counts
 from harness.measure.recorder import Interval, SlowOperation, pack_intervals, unpack_intervals
 
 PREPARE, BEGIN, STOP, CLOCK = (f"shopbench.{name}" for name in ("prepare", "begin", "stop", "clock"))
@@ -144,7 +145,7 @@ class _Share:
         self._begun = Event()
         self._stopped = False
         self._origin_ns = 0
-        self._told = [0] * 5
+        self._told = Counts()
         self._greenlet = gevent.spawn(self._run)
 
     def begin(self, load: int, origin_ns: int) -> None:
@@ -215,16 +216,16 @@ class _Share:
             self._tick(drive)
             gevent.sleep(TICK_S)
         result: PumpResult = drive.result(5.0)
-        self._count(result.intervals, [result.arrivals, result.ok, result.failed, result.unknown, result.dropped])
+        self._count(result.intervals, result.counts)
         self._send(DONE, **encoded(result))
 
     def _tick(self, drive: Drive) -> None:
-        progress = [int(n) for n in drive.progress]
+        progress = drive.progress
         intervals: list[Interval] = drive.take()  # type: ignore[attr-defined]
         self._count(intervals, progress)
-        self._send(TICK, progress=progress, intervals=pack_intervals(intervals) if intervals else b"")
+        self._send(TICK, progress=list(progress), intervals=pack_intervals(intervals) if intervals else b"")
 
-    def _count(self, intervals: list[Interval], progress: list[int]) -> None:
+    def _count(self, intervals: list[Interval], progress: Counts) -> None:
         """Tell Locust's statistics of a pump's answers; users' requests are there by themselves."""
         if not isinstance(self._work, PumpWork):
             return
@@ -232,16 +233,20 @@ class _Share:
         for interval in intervals:
             if interval.tag.endswith(".response"):
                 interval.sparse.add_to(response)
-        fresh = [now - before for now, before in zip(progress, self._told, strict=True)]
+        fresh = progress - self._told
         self._told = progress
-        named = zip(("error answered", "no answer", "dropped: too many in flight"), fresh[2:], strict=True)
+        named = {
+            "error answered": fresh.failed,
+            "no answer": fresh.unknown,
+            "dropped: too many in flight": fresh.dropped,
+        }
         add_to_stats(
             self._environment.stats,
             "RESP",
             self._work.source.operation,
             response,
-            unanswered=fresh[3] + fresh[4],
-            errors={reason: count for reason, count in named if count > 0},
+            unanswered=fresh.unknown + fresh.dropped,
+            errors={reason: count for reason, count in named.items() if count > 0},
             second=int(SystemClock().epoch_s()),
         )
 
@@ -271,7 +276,7 @@ def encoded(result: PumpResult) -> dict[str, Any]:
     """A result as plain data, for a message."""
     outcomes = b"" if result.outcomes is None else zlib.compress(result.outcomes.tobytes(), 1)
     return {
-        "counts": [result.arrivals, result.ok, result.failed, result.unknown, result.dropped],
+        "counts": list(result.counts),
         "errors": dict(result.errors),
         "reconnects": result.reconnects,
         "intervals": pack_intervals(result.intervals),
@@ -300,14 +305,14 @@ def decoded(data: dict[str, Any]) -> PumpResult:
         PumpError: something else.
     """
     try:
-        arrivals, ok, failed, unknown, dropped = map(int, data["counts"])
+        counts = Counts.of(data["counts"])
         outcomes = np.frombuffer(zlib.decompress(data["outcomes"]), np.uint8) if data["kept"] else None
         return PumpResult(
-            arrivals=arrivals,
-            ok=ok,
-            failed=failed,
-            unknown=unknown,
-            dropped=dropped,
+            arrivals=counts.arrivals,
+            ok=counts.ok,
+            failed=counts.failed,
+            unknown=counts.unknown,
+            dropped=counts.dropped,
             errors={str(reason): int(count) for reason, count in data["errors"].items()},
             reconnects=int(data["reconnects"]),
             intervals=unpack_intervals(data["intervals"]),

@@ -48,7 +48,7 @@ from harness.server.url import ServerUrl
 
 Dated = Literal["kernel", "clock"]
 
-# Of the quantiles in a row of `side_by_side`.
+# Of the quantiles in a row of the report.
 COLUMNS = ("p50", "p90", "p99", "max")
 
 _WARM_UP, _DATED_WITHIN_NS = 16, 200_000_000
@@ -125,14 +125,6 @@ class FloorRequest(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float = 0.5
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of the table: what, from where to where, and its quantiles in microseconds by `COLUMNS`."""
-
-    quantity: str
-    meaning: str
-    values_us: tuple[float | None, ...]
-
-
 def measure_floor(
     url: ServerUrl | str, *, clock: Clock, rate_per_s: float, payload_bytes: int, key: str, seconds: float = 0.5
 ) -> Floor:
@@ -178,39 +170,6 @@ def quantiles_of(values_ns: Sequence[int]) -> Quantiles:
     # In whole numbers: 0.99 times 100 is a little more than 99.
     p50, p90, p99 = (ordered[(percent * n + 99) // 100 - 1] for percent in (50, 90, 99))
     return Quantiles(n=n, p50_ns=p50, p90_ns=p90, p99_ns=p99, max_ns=ordered[-1])
-
-
-def side_by_side(
-    *,
-    response_us: Sequence[float | None],
-    service_us: Sequence[float | None],
-    send_lag_us: Sequence[float | None],
-    reading_lag_us: Sequence[float | None],
-    floor: Floor | None,
-) -> list[Row]:
-    """The rows of a table that sets a run's quantities beside the floor; no remainder is computed.
-
-    Args:
-        response_us, service_us, send_lag_us, reading_lag_us: the run's, by `COLUMNS`; None for what there is not.
-        floor: None where none was measured; its rows are then left out.
-    """
-    rows = [
-        Row(quantity="response", meaning="due to done", values_us=tuple(response_us)),
-        Row(quantity="service", meaning="start to done", values_us=tuple(service_us)),
-        Row(quantity="send lag", meaning="due to start", values_us=tuple(send_lag_us)),
-        Row(quantity="reading lag", meaning="done to read", values_us=tuple(reading_lag_us)),
-    ]
-    if floor is not None:
-        for name, exchange in (("XADD", floor.xadd), ("PING", floor.ping)):
-            by = "the kernel's date" if floor.dated == "kernel" else "the read"
-            row = exchange.service.row_us
-            rows.append(Row(quantity=f"floor: {name}", meaning=f"start to {by}", values_us=row))
-            if floor.dated == "kernel":
-                row = exchange.read.row_us
-                rows.append(Row(quantity=f"floor: {name}, as read", meaning="start to the read", values_us=row))
-        row = floor.xadd.send_lag.row_us
-        rows.append(Row(quantity="floor: send lag", meaning="due to start", values_us=row))
-    return rows
 
 
 class _Line:

@@ -13,13 +13,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from harness.measure.histogram import Histogram
+from harness.measure.operations import intervals_of, total_of
 from harness.record.run import Record, Run
 from reports.charts import axes
 from reports.charts.axes import Part
 from reports.charts.latency import heat_layer, percentile_rows, told_quantile
 from reports.charts.view import Chart, Row, Series, Table, flat_spec, lines
 from reports.findings import part_words
-from reports.latencies import by_span, holes, intervals_of, operations, total_of
+from reports.latencies import by_span, holes, operations
 from reports.quantities import grouped
 
 _COLORS = tuple(f"var(--c-{n})" for n in (2, 1, 3, 4, 5, 6, 7, 8))

@@ -13,6 +13,7 @@ import numpy as np
 from harness.arrays import Int64s
 from harness.measure.histogram import Histogram, highest_at
 from harness.measure.hlog import LatencyLog
+from harness.measure.operations import intervals_of, total_of
 from harness.measure.recorder import KINDS
 from harness.measure.sample_size import enough_samples
 from harness.record.run import Record, Run
@@ -20,7 +21,7 @@ from reports.charts import axes
 from reports.charts.axes import Part
 from reports.charts.view import Chart, Row, Table, View, flat_spec, lines, named_series
 from reports.findings import printable
-from reports.latencies import by_span, holes, intervals_of, operations, start_of, total_of
+from reports.latencies import by_span, holes, operations, start_of
 from reports.quantities import grouped, quantity
 
 _PERCENTILES = (0.5, 0.75, 0.9, 0.99, 0.999, 0.9999, 1.0)

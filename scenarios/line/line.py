@@ -28,7 +28,7 @@ from harness.conduct.scenario import ScenarioError, Stage
 from harness.load.driver import Drive
 from harness.load.pacing import Pacer
 from harness.load.settings import PumpResult, PumpSettings
-from harness.measure.outcomes import FAILED, OK, UNKNOWN
+from harness.measure.outcomes import FAIL, OK, UNKNOWN
 from harness.measure.probes import Gauge, GroupLag, HostLoad, Probe, Sampler
 from harness.measure.server_events import server_probes
 from harness.nemesis.nemesis import Nemesis
@@ -174,7 +174,7 @@ class Line:
     @property
     def appended(self) -> int:
         """How many appends were acknowledged so far."""
-        return int(self._pump.progress[1]) if self._pump is not None else 0
+        return self._pump.progress.ok if self._pump is not None else 0
 
     @property
     def unapplied(self) -> int:
@@ -186,10 +186,14 @@ class Line:
         """How many events are due and not answered yet: on their way, or waiting for the server or the pump."""
         if self._pump is None:
             return 0
-        begun, *ended = (int(count) for count in self._pump.progress)
+        counts = self._pump.progress
         # A pump that is kept from its core has not begun all that is due.
-        due = begun if self._has_ended else max(begun, self._due_by(self.stage.clock.now_ns() - self.origin_ns))
-        return max(0, due - sum(ended))
+        due = (
+            counts.arrivals
+            if self._has_ended
+            else max(counts.arrivals, self._due_by(self.stage.clock.now_ns() - self.origin_ns))
+        )
+        return max(0, due - counts.ended)
 
     def _due_by(self, t_ns: int) -> int:
         """How many arrivals are due by a moment of the run."""
@@ -309,7 +313,7 @@ class Line:
             raise ScenarioError("the pump has kept no outcomes")
         self.ledger.acknowledge(np.flatnonzero(outcomes == OK).astype(np.int64))
         self.ledger.leave_unknown(np.flatnonzero(outcomes == UNKNOWN).astype(np.int64))
-        self.ledger.refuse(np.flatnonzero(outcomes == FAILED).astype(np.int64))
+        self.ledger.refuse(np.flatnonzero(outcomes == FAIL).astype(np.int64))
 
     # Drain ---------------------------------------------------------------------------------------------
 

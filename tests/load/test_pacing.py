@@ -18,7 +18,6 @@ from harness.load.pacing import (
     Shape,
     Steps,
     Stripe,
-    burst,
     constant,
     shaped,
     steps,
@@ -43,14 +42,6 @@ pacers = st.one_of(
     simple,
     st.builds(shaped, shapes, rates, seconds),
     st.builds(steps, st.lists(rates, min_size=1, max_size=4), seconds),
-    st.builds(
-        burst,
-        rates,
-        rates,
-        period_s=st.floats(0.5, 2),
-        peak_s=st.floats(0.1, 0.4),
-        duration_s=st.floats(0.01, 5),
-    ),
     st.builds(Steps, st.lists(simple, min_size=1, max_size=3)),
 )
 
@@ -88,14 +79,6 @@ def test_ramp_down() -> None:
 def test_steps() -> None:
     """One rate after the other; each step begins where the one before it ends."""
     assert whole(steps([2, 4], 1)) == [0, 500 * MS, 1000 * MS, 1250 * MS, 1500 * MS, 1750 * MS]
-
-
-def test_burst() -> None:
-    """A base rate, at the end of each period its peak, and the last period may be cut short."""
-    pacer = burst(2, 4, period_s=2, peak_s=1, duration_s=3)
-
-    assert [due // MS for due in whole(pacer)] == [0, 500, 1000, 1250, 1500, 1750, 2000, 2500]
-    assert pacer.duration_ns == 3 * S
 
 
 def in_tenths(shape: Shape) -> list[int]:
@@ -274,18 +257,6 @@ def test_a_slice_of_a_stripe_can_be_asked_for(pacer: Pacer, workers: int, data: 
         (lambda: Ramp(1, -1, 1), "a rate is 0 or more per second, not -1"),
         (lambda: Steps([]), "a schedule of steps has at least one"),
         (lambda: steps([], 1), "a schedule of steps has at least one"),
-        (
-            lambda: burst(1, 2, period_s=1, peak_s=1, duration_s=5),
-            "a peak of 1 s does not fit into a period of 1 s",
-        ),
-        (
-            lambda: burst(1, 2, period_s=1, peak_s=0, duration_s=5),
-            "a peak of 0 s does not fit into a period of 1 s",
-        ),
-        (
-            lambda: burst(1, 2, period_s=2, peak_s=1, duration_s=math.inf),
-            "a schedule lasts some time, not inf s",
-        ),
         (lambda: shaped("steps", 0, 1), "a schedule needs a rate above 0"),
         (lambda: shaped("spike", 1, 0), "a schedule lasts some time, not 0 s"),
         (lambda: ClosedLoop(0), "a schedule lasts some time, not 0 s"),

@@ -37,7 +37,7 @@ from harness.load.settings import Instrument, PumpError, PumpResult, PumpSetting
 from harness.load.workload import Source, StampedCommand, placeholder
 from harness.measure.histogram import Histogram, highest_at
 from harness.measure.hlog import LatencyLog
-from harness.measure.outcomes import DROPPED, FAILED, NOT_DUE, OK, UNKNOWN
+from harness.measure.outcomes import DROPPED, FAIL, NOT_DUE, OK, UNKNOWN
 from harness.server.dial import DialError, open_socket
 from harness.server.own import OwnServer
 from scenarios.load import Load
@@ -143,7 +143,7 @@ def check_account(result: PumpResult) -> None:
     assert result.outcomes is not None
     assert result.outcomes.size == result.arrivals
     counts = collections.Counter(result.outcomes.tolist())
-    assert (counts[OK], counts[FAILED], counts[UNKNOWN], counts[DROPPED], counts[NOT_DUE]) == (
+    assert (counts[OK], counts[FAIL], counts[UNKNOWN], counts[DROPPED], counts[NOT_DUE]) == (
         result.ok, result.failed, result.unknown, result.dropped, 0
     )  # fmt: skip
     assert sum(result.errors.values()) == result.failed
@@ -182,7 +182,7 @@ def test_every_answered_command_is_ok() -> None:
 
 
 def test_errors_are_counted_by_kind() -> None:
-    """An error reply is FAILED, under the first word of the error; the connection goes on."""
+    """An error reply is FAIL, under the first word of the error; the connection goes on."""
     kinds = [b"-ERR unknown command", b"-OOM command not allowed", b"-LOADING Redis is loading", b"-MOVED 1 a:1"]
     replies = [*kinds, b"+OK", *kinds[:2], b":7", b"-", b"-NOSCRIPT"]
 
@@ -195,7 +195,7 @@ def test_errors_are_counted_by_kind() -> None:
         result = pumped(oracle.url, at_once(len(replies)))
         assert result.errors == {"ERR": 2, "OOM": 2, "LOADING": 1, "MOVED": 1, "": 1, "NOSCRIPT": 1}
         assert result.outcomes is not None
-        assert [reply[:1] == b"-" for reply in replies] == (result.outcomes == FAILED).tolist()
+        assert [reply[:1] == b"-" for reply in replies] == (result.outcomes == FAIL).tolist()
         assert (result.ok, result.reconnects) == (2, 0)
 
 
@@ -204,7 +204,7 @@ def test_errors_are_counted_by_kind() -> None:
 def test_a_reply_of_another_kind_is_counted_by_its_name(
     own_server: OwnServer, path: Literal["store", "xadd"], late_ms: int
 ) -> None:
-    """What comes mixed up, one by one or many at once, is FAILED, with its text; the connection goes on."""
+    """What comes mixed up, one by one or many at once, is FAIL, with its text; the connection goes on."""
     fits = {"store": b"*", "xadd": b"$"}[path]
     # A string is a string: a status cannot be told from an ID.
     wrong = tuple(each for each in WRONG if each[:1] != fits and not (fits == b"$" and each[:1] == b"+"))
@@ -252,7 +252,7 @@ def test_a_server_may_close_at_any_byte() -> None:
         with Oracle([script, silent]) as oracle:
             result = pumped(oracle.url, at_once(len(replies)))
             whole = sum(end <= cut for end in ends)
-            expected = [OK, OK, FAILED, OK][:whole] + [UNKNOWN] * (len(replies) - whole)
+            expected = [OK, OK, FAIL, OK][:whole] + [UNKNOWN] * (len(replies) - whole)
             assert result.outcomes is not None
             assert (cut, expected) == (cut, result.outcomes.tolist())
             assert numbers(oracle) == [0, 1, 2, 3]
@@ -388,8 +388,8 @@ def test_a_reply_that_waits_to_be_read_was_there_all_the_same(own_server: OwnSer
         pump.begin(clock.now_ns())
         process = psutil.Process(pump.pid)
         for _ in range(12):
-            answered = int(pump.progress[1])
-            until(lambda answered=answered: pump.progress[1] > answered, "an answer")
+            answered = pump.progress.ok
+            until(lambda answered=answered: pump.progress.ok > answered, "an answer")
             process.suspend()
             stopped_ns = clock.now_ns()
             until(lambda stopped_ns=stopped_ns: clock.now_ns() - stopped_ns > 60 * MS, "a while")
@@ -1049,7 +1049,7 @@ def test_a_pump_process_is_stopped_early(own_server: OwnServer, client: redis.Re
     try:
         pump.wait_until_ready()
         pump.begin(SystemClock().now_ns())
-        until(lambda: pump.progress[1] >= 20, "20 answers")
+        until(lambda: pump.progress.ok >= 20, "20 answers")
         pump.stop()
         result = pump.result(10.0)
     finally:
@@ -1147,7 +1147,7 @@ def test_a_pump_process_that_is_killed_is_an_error(own_server: OwnServer) -> Non
             if when != "before":
                 pump.begin(SystemClock().now_ns())
             if when == "in the middle":
-                until(lambda pump=pump: pump.progress[1] > 0, "an answer")
+                until(lambda pump=pump: pump.progress.ok > 0, "an answer")
             psutil.Process(pump.pid).send_signal(signal.SIGKILL)
             until(pump.is_done, "the end of its pipe")
             with pytest.raises(PumpError, match="has ended"):

@@ -20,6 +20,7 @@ from harness.load.pacing import ClosedLoop, Pacer, constant, shaped
 from harness.load.settings import PumpError, PumpResult
 from harness.measure.histogram import Histogram
 from harness.measure.hlog import LatencyLog
+from harness.measure.outcomes import Counts
 from tests.processes import is_alive
 from tests.waiting import until
 
@@ -147,7 +148,7 @@ def test_every_arrival_has_an_outcome(site: Site, method: str, ok: int, failed: 
     # What is not known to be done has no latency.
     assert [total(result, kind).total for kind in ("response", "service", "send_lag")] == [ok + failed] * 3
     assert {interval.sparse.out_of_range for interval in result.intervals} == {0}
-    assert users.progress.tolist() == [120, ok, failed, unknown, 0]
+    assert users.progress == Counts(120, ok, failed, unknown, 0)
 
 
 def test_what_users_were_told(site: Site) -> None:
@@ -193,7 +194,7 @@ def test_too_few_users_show_in_send_lag(site: Site) -> None:
 def test_a_schedule_that_is_ended(site: Site) -> None:
     """Ended early, what was due until then is done, and nothing more is due."""
     with begun(visitors(site, 5), constant(100, 60)) as users:
-        until(lambda: users.progress[1] > 20, "some visits")
+        until(lambda: users.progress.ok > 20, "some visits")
         users.stop()
         result = outcome(users)
     assert 20 < result.arrivals < 2_000

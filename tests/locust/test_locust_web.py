@@ -24,11 +24,12 @@ from harness.host.clock import VirtualClock
 from harness.locust import view
 from harness.locust.form import check_server, options_after
 from harness.locust.locustfile import command_of
-from harness.locust.snapshot import MOST_POINTS, Counts, Cursor, Snapshot, percentiles, standing, thinned
+from harness.locust.snapshot import MOST_POINTS, Cursor, Progress, Snapshot, percentiles, standing, thinned
 from harness.locust.view import Measured, View
 from harness.locust.web import table_rows
 from harness.measure.histogram import Histogram
 from harness.measure.hlog import LatencyLog
+from harness.measure.outcomes import Counts
 from harness.measure.recorder import Interval, Recorder
 from harness.measure.timeline import FaultWindow, History, Mark, Reading
 from harness.nemesis.nemesis import Nemesis
@@ -239,7 +240,7 @@ def test_buttons_are_what_faults_say() -> None:
 NOTHING = Account(
     attempted=0, acknowledged=0, unknown=0, applied=0, lost=0, duplicated=0, unexpected=0, recovered=0
 )
-COUNTS = Counts(arrivals=100, ok=90, failed=2, unknown=1, dropped=3, unanswered=4)
+COUNTS = Progress(arrivals=100, ok=90, failed=2, unknown=1, dropped=3, unanswered=4)
 
 
 @pytest.mark.parametrize(
@@ -273,7 +274,7 @@ def test_what_waits_is_not_lost(
 def test_each_arrival_has_a_place() -> None:
     """What was due is acknowledged, failed, unknown, dropped, or not answered yet; while the load lasts, too."""
     findings = findings_with()
-    findings.progress, findings.account = lambda: [60_000, 42_573, 3, 2, 1], lambda: NOTHING
+    findings.progress, findings.account = lambda: Counts(60_000, 42_573, 3, 2, 1), lambda: NOTHING
     [answer] = seen(View(findings, 1))
     stands = answer.account
     assert stands is not None
@@ -288,7 +289,7 @@ def test_the_scenario_says_whether_it_has_drained() -> None:
     ledger = Ledger(7, 10)
     ledger.acknowledge(np.arange(4))
     ledger.apply([event_id(7, 0), event_id(7, 0), event_id(7, 1)])
-    findings.account, findings.progress = ledger.account, lambda: [4, 4, 0, 0, 0]
+    findings.account, findings.progress = ledger.account, lambda: Counts(4, 4)
     [before] = seen(View(findings, 1))
     findings.drained.append(True)
     [after] = seen(View(findings, 1))

@@ -19,14 +19,12 @@ from hypothesis import strategies as st
 from harness.host import kernel_dates
 from harness.host.clock import SystemClock, VirtualClock
 from harness.measure.floor import (
-    COLUMNS,
     Exchange,
     Floor,
     FloorError,
     Quantiles,
     measure_floor,
     quantiles_of,
-    side_by_side,
 )
 from harness.server.own import OwnServer
 from tests.oracle import Conversation, Oracle
@@ -281,37 +279,6 @@ FLOOR = Floor(
     ping=exchange(20_000, 30_000),
     xadd=exchange(40_000, 60_000),
 )
-
-
-def test_a_run_and_its_floor_side_by_side() -> None:
-    """Each quantity has a row, each quantile a column, and no row is a difference of others."""
-    rows = side_by_side(
-        response_us=(80.0, 90.0, 99.0, 100.0),
-        service_us=(70.0, 75.0, 80.0, 90.0),
-        send_lag_us=(5.0, 6.0, 7.0, 8.0),
-        reading_lag_us=(None, None, None, None),
-        floor=FLOOR,
-    )
-    assert [(row.quantity, row.values_us[0]) for row in rows] == [
-        ("response", 80.0),
-        ("service", 70.0),
-        ("send lag", 5.0),
-        ("reading lag", None),
-        ("floor: XADD", 40.0),
-        ("floor: XADD, as read", 60.0),
-        ("floor: PING", 20.0),
-        ("floor: PING, as read", 30.0),
-        ("floor: send lag", 0.5),
-    ]
-    assert {len(row.values_us) for row in rows} == {len(COLUMNS)}
-
-
-def test_by_the_clock_there_is_one_row_of_each_command() -> None:
-    """Where service is as it was read, it does not stand there twice; without a floor, none stands there."""
-    run = dict.fromkeys(("response_us", "service_us", "send_lag_us", "reading_lag_us"), (1.0,) * 4)
-    rows = side_by_side(**run, floor=msgspec.structs.replace(FLOOR, dated="clock"))
-    assert [row.quantity for row in rows[4:]] == ["floor: XADD", "floor: PING", "floor: send lag"]
-    assert len(side_by_side(**run, floor=None)) == 4
 
 
 def test_a_floor_is_kept_in_a_record() -> None:

@@ -19,6 +19,7 @@ from msgspec import structs
 from harness.measure.curves import add_curve, readings_of
 from harness.measure.histogram import Histogram, SparseHistogram
 from harness.measure.hlog import LatencyLog
+from harness.measure.operations import total_of
 from harness.measure.recorder import Interval, Recorder
 from harness.measure.timeline import FaultWindow, History, Mark, Phase, Reading
 from harness.record.run import Figure, Record, load, save, save_measurements
@@ -26,7 +27,7 @@ from reports import javascript
 from reports.charts import charts
 from reports.charts.view import Chart
 from reports.drain import predicted_drain
-from reports.latencies import busiest, holes, operations, start_of, total_of
+from reports.latencies import busiest, holes, operations, start_of
 from reports.quantities import exact, quantity
 from reports.render import render
 from scenarios.line.recovery import predicted_drain_s

@@ -15,12 +15,12 @@ from rich.console import Console
 
 from harness.measure.failures import Failure
 from harness.measure.hlog import LatencyLog
+from harness.measure.operations import total_of
 from harness.measure.recorder import Recorder
 from harness.record.run import Figure, Record, RunError, Verdict, WorkerShare, load, save
 from reports.compare import Comparison, compare, judged, listed, told_ratio
 from reports.differences import question, weight_of
 from reports.findings import printable
-from reports.latencies import total_of
 from reports.side_by_side import (
     comparison_charts,
     comparison_markdown,

@@ -19,7 +19,7 @@ from harness.account.ledger import Ledger
 from harness.host.clock import SystemClock
 from harness.load.pacing import constant
 from harness.load.settings import PumpResult
-from harness.measure.outcomes import DROPPED, FAILED, OK, UNKNOWN
+from harness.measure.outcomes import DROPPED, FAIL, OK, UNKNOWN
 from harness.measure.timeline import History
 from scenarios.line.effects import AWAY_NS, Effects
 from scenarios.line.line import Line, asked_us
@@ -111,7 +111,7 @@ def test_lag_is_not_lessened_by_repeats(tmp_path: Path) -> None:
 def test_what_was_answered_with_an_error_was_attempted(tmp_path: Path) -> None:
     """Of five arrivals four were sent, whatever came of them; what was dropped was not."""
     line = Line(stage_in(tmp_path), constant(5, 1), LineSettings())
-    outcomes = np.array([OK, FAILED, UNKNOWN, DROPPED, OK], np.uint8)
+    outcomes = np.array([OK, FAIL, UNKNOWN, DROPPED, OK], np.uint8)
     line._close_attempts(
         PumpResult(
             arrivals=5, ok=2, failed=1, unknown=1, dropped=1, errors={"OOM": 1}, reconnects=0, intervals=[],

@@ -66,7 +66,7 @@ def by_hand(findings: Findings, done: threading.Event) -> None:
     """Kill the CRM as soon as that can be done, and start it again after a moment."""
     while not done.wait(0.01):
         nemesis = findings.nemesis
-        if nemesis is None or not findings.progress or findings.progress()[1] < 20:
+        if nemesis is None or not findings.progress or findings.progress().ok < 20:
             continue
         nemesis.inject_now("kill", "crm")
         done.wait(0.3)

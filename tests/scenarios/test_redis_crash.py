@@ -19,6 +19,7 @@ from harness.account.losses import Losses, Stopped
 from harness.account.order import Order
 from harness.conduct.findings import Findings
 from harness.conduct.scenario import ParameterError, ScenarioError, parameters_of
+from harness.measure.outcomes import Counts
 from harness.measure.timeline import FaultWindow, History, Mark, Reading
 from harness.record.run import Run, Status
 from scenarios.line.account import Accounted, applied_at_ns
@@ -127,7 +128,7 @@ def test_loads_follow_each_other_on_one_timeline() -> None:
         part.history.add(FaultWindow(name="kill", target="server", start_ns=2, end_ns=None))
         part.figure("gone", 3.0, "events")
         part.drained.append(durability == "always")
-        part.progress = lambda: [1]
+        part.progress = lambda: Counts(1)
         part.hand_over()
     assert whole.origin_ns == 1_000
     assert whole.progress is not None
