@@ -50,6 +50,7 @@ from harness.nemesis.plan import Fault, random_plan
 from harness.nemesis.targets import LINE, PROCESS
 from harness.record.run import KeyFigure, Record, Verdict
 from scenarios.line.account import ACCOUNT, Accounted, add_account, add_lag, add_line_arrival, line_checkers
+from scenarios.line.evidence import PLAN
 from scenarios.line.line import Line
 from scenarios.line.recovery import back_after_s, excess_lag_event_s
 from scenarios.line.settings import Delivery, LineSettings
@@ -70,9 +71,6 @@ OPTIONS = {
     for name in NAMES
     if any(presets := [dict(kind.preset) for kind in DRAWN if kind.done_as == name])
 }
-
-
-PLAN = "plan"
 
 
 class RandomFaultsParameters(Struct, frozen=True, forbid_unknown_fields=True):
@@ -197,7 +195,7 @@ class RandomFaults:
             findings.server = line.server.describe()
             line.run_load(findings, plan)
             line.wait_until_drained(chosen.drain_timeout_s)
-            _conclude(chosen, line, findings, plan)
+            _conclude(chosen, line, findings)
 
     def checkers(self, parameters: RandomFaultsParameters, record: Record) -> list[Checker]:  # noqa: ARG002 - by choice
         """What finds its verdicts in a record of a run."""
@@ -227,7 +225,7 @@ class RandomFaults:
         return replace(parameters, outages=outages)
 
 
-def _conclude(chosen: RandomFaultsParameters, line: Line, findings: Findings, plan: list[Fault]) -> None:
+def _conclude(chosen: RandomFaultsParameters, line: Line, findings: Findings) -> None:
     history = findings.history
     healed = _healed(history)
     _add_faults(findings, healed)
@@ -239,7 +237,6 @@ def _conclude(chosen: RandomFaultsParameters, line: Line, findings: Findings, pl
     findings.figure("excess_lag_event_s", excess_lag_event_s(history), "event seconds")
     add_lag(findings)
     add_line_arrival(findings, line, budget_ms=chosen.send_lag_budget_ms)
-    findings.evidence.add_json(PLAN, plan)
     add_account(findings, line, timeout_s=chosen.drain_timeout_s)
     add_by_hand(findings)
 

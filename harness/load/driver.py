@@ -51,6 +51,14 @@ class Drive(Protocol):
         """Whether its result is there, or will not come."""
         ...
 
+    def take(self) -> list[Interval]:
+        """What was measured since it was asked last, as far as it is told meanwhile; that is not in the result.
+
+        Raises:
+            PumpError: it has ended without a result.
+        """
+        ...
+
     def stop(self) -> None:
         """End the schedule now; the result counts what was due until then."""
         ...
@@ -149,6 +157,10 @@ class UsersProcess:
     def begin(self, origin_ns: int) -> None:
         """Start the schedule at a moment of the monotonic clock."""
         self._send("begin", origin_ns)
+
+    def take(self) -> list[Interval]:
+        """All that they measure is in their result."""
+        return []
 
     def stop(self) -> None:
         """End the schedule now; that of users who have just ended by themselves has ended."""

@@ -203,7 +203,7 @@ class _Share:
         lobby_of(self._environment).open(pool)
         return pool
 
-    def _drive(self, drive: Any) -> None:
+    def _drive(self, drive: Drive) -> None:
         if not self._stopped:
             drive.begin(self._origin_ns)
         else:
@@ -221,7 +221,7 @@ class _Share:
 
     def _tick(self, drive: Drive) -> None:
         progress = drive.progress
-        intervals: list[Interval] = drive.take()  # type: ignore[attr-defined]
+        intervals = drive.take()
         self._count(intervals, progress)
         self._send(TICK, progress=list(progress), intervals=pack_intervals(intervals) if intervals else b"")
 

@@ -6,6 +6,7 @@
     delivered   those of them that are not behind the group's last-delivered ID        only where there is a group
     pending     those of them that a consumer has, and has not acknowledged            only where there is a group
     line        a few facts: `LineFacts`
+    plan        the faults that were planned
 
 Where a run has several lines, one after the other, each section has the line's name at its end: `stored.always`.
 """
@@ -27,6 +28,8 @@ from harness.record.sections import Sections
 from harness.server.server import Server
 from harness.system.port import SystemUnderTest
 
+# The section with the faults that were planned; what was done is on the timeline.
+PLAN = "plan"
 NOTED = ("attempted", "acknowledged", "unknown", "refused", "applied")
 PAGE = 2_000
 

@@ -40,7 +40,7 @@ from harness.server.url import ServerUrl
 from harness.system.port import NotStartedError, Place
 from scenarios.arrival import Arriving
 from scenarios.line.effects import Effects
-from scenarios.line.evidence import LineFacts, Streams
+from scenarios.line.evidence import PLAN, LineFacts, Streams
 from scenarios.line.settings import LineSettings
 from scenarios.line.targets import address_behind, server_target
 from scenarios.ordershop_system import ORDERSHOP, RunningShop
@@ -245,6 +245,7 @@ class Line:
             )
         )
         self.sampler = self._stack.enter_context(load.sampling(self.probes()))
+        findings.evidence.add_json(PLAN, list(plan))
         errors: list[str] = []
         nemesis = Nemesis(
             self.targets,
