@@ -36,10 +36,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from harness.check.figures import FigureName, unit_of
 from harness.measure.sample_size import too_few
-from harness.record.parameters import nearest, refused
+from harness.record.parameters import nearest, refused, renamed
 from harness.record.run import Run, Status, Verdict
 
 Bound = Literal["at_most", "at_least", "equals"]
@@ -124,16 +125,17 @@ def read_budgets(path: Path, offers: Mapping[str, Offer]) -> list[Budget]:
         raise BudgetError(f"{path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
         raise BudgetError(f"{path}: not a file of budgets ({error})") from error
+    checked = []
     for budget in found:
         try:
-            _check(budget, offers)
+            checked.append(_checked(budget, offers))
         except BudgetError as error:
             raise BudgetError(f"{path}: {error}") from error
-    return found
+    return checked
 
 
-def _check(budget: Budget, offers: Mapping[str, Offer]) -> None:
-    """Find out what is wrong with a budget before anything is measured.
+def _checked(budget: Budget, offers: Mapping[str, Offer]) -> Budget:
+    """A budget in today's words; what is wrong with it is found out before anything is measured.
 
     Raises:
         BudgetError: it could never be judged.
@@ -152,14 +154,18 @@ def _check(budget: Budget, offers: Mapping[str, Offer]) -> None:
         )
     if _scale(unit, own) is None:
         raise BudgetError(f"{budget.figure} is in {own}, and the budget in {unit}")
+    when = dict(budget.when)
     for name, value in budget.when.items():
         if name in _OF_EVERY_RUN:
             continue
         known = offer.parameters.__struct_fields__
         if name not in known:
             raise BudgetError(f"{budget.figure}: {budget.scenario} has no parameter {name!r}{_meant(name, known)}")
-        if why := refused(offer.parameters, name, value, strict=True):
+        if isinstance(value, str):
+            when[name] = renamed(offer.parameters, name, value)
+        if why := refused(offer.parameters, name, when[name], strict=True):
             raise BudgetError(f"{budget.figure}: when: {why}")
+    return replace(budget, when=when)
 
 
 def _meant(name: str, names: Collection[str]) -> str:

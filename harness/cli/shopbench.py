@@ -105,7 +105,8 @@ def main() -> None:
     if sys.argv[1:2] == ["selfcheck"] and "--gate" in sys.argv:
         _fail("selfcheck --gate is a command of its own now: shopbench gate-errors, with the same options")
     try:
-        code = app(standalone_mode=False)
+        # Not what this process happens to be called, such as `python -m harness`.
+        code = app(prog_name="shopbench", standalone_mode=False)
     except _ClickError as error:
         message = " ".join(error.format_message().split())
         if not message:  # no command at all: the help has been shown

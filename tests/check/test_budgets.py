@@ -306,3 +306,11 @@ def test_a_suite_is_held_to_budgets(tmp_path: Path) -> None:
     assert [verdict.status for verdict in held.verdicts] == ["PASS", "FAIL", "PASS"]
     assert held.headline == "1 of 1 verdicts pass. 1 of 2 budgets are kept."
     assert load(tmp_path).run == held
+
+
+def test_an_old_word_is_todays_word(tmp_path: Path) -> None:
+    """A budget that was written when the tutorials' way was called `seed` is for it still."""
+    path = tmp_path / "slo.toml"
+    path.write_text('[[budget]]\nfigure = "crm_outage.drained_s"\nat_most = "5 s"\nwhen = { delivery = "seed" }\n')
+    [budget] = read_budgets(path, offers())
+    assert budget.when == {"delivery": "from_now"}
