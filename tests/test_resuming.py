@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -39,7 +40,9 @@ def project(tmp_path: Path) -> Path:
 def ran(project: Path, *options: str) -> str:
     """What pytest says in its last line of the tests of a project."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:schemathesis", "-p", "no:locust", *options]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False, timeout=60)
+    # Under tox pytest keeps its cache in the environment's directory, which projects would share.
+    own = {name: value for name, value in os.environ.items() if name != "TOX_ENV_DIR"}
+    done = subprocess.run(command, cwd=project, env=own, capture_output=True, text=True, check=False, timeout=60)
     return re.sub(r" in .*", "", done.stdout.splitlines()[-1])
 
 

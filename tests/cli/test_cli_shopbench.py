@@ -349,11 +349,11 @@ def test_the_report_shows_the_figures(finished: tuple[Ended, Path]) -> None:
 
 
 def test_the_report_is_rendered_again_from_the_record_alone(finished: tuple[Ended, Path], tmp_path: Path) -> None:
-    """With no server and nothing but the three files of the record, the same report comes out."""
+    """With no server and nothing but the files of the record, the same report comes out."""
     whole = finished[1]
     copy = tmp_path / whole.name
     copy.mkdir()
-    for name in ("run.json", "latency.hlog", "timeline.jsonl"):
+    for name in ("run.json", "latency.hlog", "timeline.jsonl", "evidence.zip"):
         shutil.copy(whole / name, copy / name)
     ended = shopbench("report", str(copy))
     assert (ended.code, ended.err) == (0, "")
