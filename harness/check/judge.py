@@ -109,7 +109,7 @@ def _if_it_stands(verdict: Verdict, missing: dict[str, str]) -> Verdict:
     lacks = [missing[name] for name in verdict.rests_on if name in missing]
     if not lacks:
         return verdict
-    detail = f"what this rests on is not there any more ({lacks[0]}); it was {verdict.status}: {verdict.detail}"
+    detail = f"{lacks[0]}; it was {verdict.status}: {verdict.detail}"
     return replace(verdict, status="UNKNOWN", detail=detail)
 
 

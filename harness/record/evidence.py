@@ -269,7 +269,7 @@ class Evidence:
 
     def _content(self, name: str) -> bytes:
         if not self.exists:
-            raise EvidenceError("this run has no evidence: it was made by an older shopbench, or ended too early")
+            raise EvidenceError(f"{FILE} is not there: an older shopbench made this run, or somebody removed it")
         try:
             with zipfile.ZipFile(self._path) as archive:
                 return archive.read(name)
