@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from harness.record.evidence import EvidenceError
+from harness.record.evidence import FILE, EvidenceError
 from harness.record.run import Record, RunError, Verdict
 
 LATENCIES, TIMELINE = "latency.hlog", "timeline.jsonl"
@@ -83,7 +83,18 @@ def see(record: Record, name: str) -> None:
     if name in {LATENCIES, TIMELINE}:
         record.see(name)
     else:
+        record.see(FILE)
         record.evidence.check(name)
+
+
+def lacking(record: Record, verdict: Verdict) -> str:
+    """What is missing of that which a verdict rests on, and how; empty where all of it is there."""
+    try:
+        for name in verdict.rests_on:
+            see(record, name)
+    except (EvidenceError, RunError) as error:
+        return str(error)
+    return ""
 
 
 def standing(record: Record) -> Record:
@@ -93,23 +104,20 @@ def standing(record: Record) -> Record:
         record: of a run or a suite, as it was read from its directory.
     """
     members = [standing(member) for member in record.members()]
-    missing: dict[str, str] = {}
-    if not members:
-        for name in dict.fromkeys(name for verdict in record.run.verdicts for name in verdict.rests_on):
-            try:
-                see(record, name)
-            except (EvidenceError, RunError) as error:
-                missing[name] = str(error)
+    lacks = {} if members else {verdict.name: lacking(record, verdict) for verdict in record.run.verdicts}
     of_members = {verdict.name: verdict for member in members for verdict in member.run.verdicts}
-    verdicts = [of_members.get(each.name, _if_it_stands(each, missing)) for each in record.run.verdicts]
-    return record.with_run(replace(record.run, verdicts=verdicts), members=members or None)
+    verdicts = [
+        of_members.get(each.name, _if_it_stands(each, lacks.get(each.name, ""))) for each in record.run.verdicts
+    ]
+    # A sentence must not say what no verdict says any more.
+    headline = "" if any(lacks.values()) else record.run.headline
+    return record.with_run(replace(record.run, verdicts=verdicts, headline=headline), members=members or None)
 
 
-def _if_it_stands(verdict: Verdict, missing: dict[str, str]) -> Verdict:
-    lacks = [missing[name] for name in verdict.rests_on if name in missing]
-    if not lacks:
+def _if_it_stands(verdict: Verdict, lack: str) -> Verdict:
+    if not lack:
         return verdict
-    detail = f"{lacks[0]}; it was {verdict.status}: {verdict.detail}"
+    detail = f"{lack}; it was {verdict.status}: {verdict.detail}"
     return replace(verdict, status="UNKNOWN", detail=detail)
 
 

@@ -7,7 +7,7 @@ from harness.check.judge import LATENCIES, Checker
 from harness.measure.operations import total_of
 from harness.record.evidence import EvidenceError
 from harness.record.load_report import LoadReport, section_of
-from harness.record.run import Record, Verdict
+from harness.record.run import Record, RunError, Verdict
 
 BUDGET = "send_lag_budget_ms"
 
@@ -43,7 +43,10 @@ def send_lag_checker(prefix: str, operation: str = "append", load: str = "") -> 
     name = named(prefix, load, "send_lag")
 
     def check(record: Record) -> Verdict:
-        budget_us = float(record.run.parameters[BUDGET]) * 1000
+        budget_ms = record.run.parameters.get(BUDGET)
+        if not isinstance(budget_ms, int | float):
+            raise RunError(f"run.json has no parameter {BUDGET}")
+        budget_us = budget_ms * 1000
         return checkers.instrument_kept_up(name, total_of(record.latency, operation, "send_lag"), budget_us)
 
     return Checker(name, check, reads=(LATENCIES,), part=load)

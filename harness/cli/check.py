@@ -96,4 +96,7 @@ def _line(each: Difference) -> str:
     if each.before is None:
         return f"new: {each.name}"
     was = f"{each.name} was {each.before.status} ({each.before.detail})"
-    return f"gone: {was}" if each.now is None else f"different: {was}, and is {each.now.status}"
+    if each.now is None:
+        return f"gone: {was}"
+    is_now = each.now.status if each.now.status != each.before.status else f"{each.now.status} ({each.now.detail})"
+    return f"different: {was}, and is {is_now}"

@@ -166,7 +166,7 @@ def _save(
         headline=findings.headline,
     )
     # From here on as whoever judges it again: from what is on disk.
-    record = Record(directory, whole)
+    record = Record(directory, run.sealed(directory, whole))
     run.save(directory, judged_run(scenario, record))
 
 

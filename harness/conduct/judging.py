@@ -17,14 +17,15 @@ from msgspec.structs import replace
 
 from harness.check import instrument
 from harness.check.checkers import all_answered
-from harness.check.judge import Checker, judge
+from harness.check.judge import Checker, judge, lacking
 from harness.check.loads import loads_of, named, workers_checkers
 from harness.check.meanwhile import server_checkers
 from harness.host.neighbors import Neighbors
 from harness.host.plugins import PluginError, found
 from harness.host.throttling import Throttled
+from harness.record.evidence import EvidenceError
 from harness.record.load_report import LoadReport, section_of
-from harness.record.run import Record, Run, Verdict, load
+from harness.record.run import Record, Run, RunError, Verdict, load
 
 CHECKERS = "ordershop_bench.checkers"
 PROBES = "probes"
@@ -67,12 +68,20 @@ def judged_run(scenario: object, record: Record) -> Run:
         own = scenario.checkers(chosen, record)
         after = _after(record, {checker.name for checker in own})
         verdicts = judge(record, [*_before(record), *own, *_others(record), *after])
-        headline = scenario.headline(chosen, record) if run.status == "complete" else ""
+        headline = _headline(scenario, chosen, record) if run.status == "complete" else ""
     else:
         verdicts = [*judge(record, _before(record)), *run.verdicts, *judge(record, _after(record))]
         headline = run.headline
-    verdicts = _with_failures(scenario, record, _beside_the_instrument(run, verdicts))
+    verdicts = _with_failures(scenario, record, _beside_the_instrument(record, verdicts))
     return replace(run, verdicts=verdicts, headline=headline)
+
+
+def _headline(scenario: Judged, chosen: Any, record: Record) -> str:
+    """What came out, in a sentence; none where what it is made of cannot be read."""
+    try:
+        return scenario.headline(chosen, record)
+    except (RunError, EvidenceError):
+        return ""
 
 
 def _before(record: Record) -> list[Checker]:
@@ -159,14 +168,18 @@ def _with_failures(scenario: object, record: Record, found: list[Verdict]) -> li
 # The instrument -------------------------------------------------------------------------------------------
 
 
-def _beside_the_instrument(run: Run, found: Sequence[Verdict]) -> list[Verdict]:
+def _beside_the_instrument(record: Record, found: Sequence[Verdict]) -> list[Verdict]:
     """Verdicts, with what the record says of the instrument, and of who was in its way."""
     unique = {verdict.name: verdict for verdict in reversed(found)}
     in_order = [unique.pop(verdict.name) for verdict in found if verdict.name in unique]
-    return [_with_cause(run, verdict) for verdict in in_order]
+    return [_with_cause(record, verdict) for verdict in in_order]
 
 
-def _with_cause(run: Run, verdict: Verdict) -> Verdict:
+def _with_cause(record: Record, verdict: Verdict) -> Verdict:
+    run = record.run
+    if verdict.status == "UNKNOWN" and lacking(record, verdict):
+        # Nobody was in the way: what it rests on is not there.
+        return verdict
     who, held = _in_the_way(run, verdict)
     came = run.environment.get("load", {})
     [judged] = instrument.judged([verdict], run.figures, run.parameters, came, held)

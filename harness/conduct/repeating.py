@@ -218,7 +218,7 @@ def _save(first: Record, again: Record, part: str, whole: Run, *, is_whole: bool
         intervals, entries = on_one_timeline(first, again, part)
         _evidence_of_both(first, again, part).save(first.directory)
     run.save_measurements(first.directory, intervals, History(entries), [], started_epoch_s=begun_s)
-    run.save(first.directory, whole)
+    run.save(first.directory, run.sealed(first.directory, whole))
 
 
 def _keep_evidence(directory: Path, kept: Path) -> None:

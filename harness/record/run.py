@@ -19,6 +19,7 @@ not be measured has the value None, and a verdict without evidence is UNKNOWN.
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import os
 import re
 from collections.abc import Iterable
@@ -31,7 +32,7 @@ from harness.measure.histogram import RecordingError
 from harness.measure.hlog import LatencyLog, read_hlog, write_hgrm, write_hlog
 from harness.measure.recorder import Interval, SlowOperation
 from harness.measure.timeline import History, HistoryError, SlowMark, read_timeline, write_timeline
-from harness.record.evidence import Evidence
+from harness.record.evidence import FILE, Evidence
 from harness.record.parameters import renamed
 from harness.record.sections import Sections
 
@@ -43,6 +44,7 @@ SCHEMA = 2
 # Before it no run kept any.
 EVIDENCE_SINCE = 2
 
+MEASUREMENTS = ("latency.hlog", "timeline.jsonl")
 Status = Literal["PASS", "UNKNOWN", "FAIL"]
 P = TypeVar("P", bound=msgspec.Struct)
 
@@ -139,6 +141,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """The record of a run, as it stands in `run.json`.
 
     Attributes:
+        files: a digest of each file that the verdicts rest on, as the run left it.
         key_figures: those that matter, by the scenario; none where it does not say.
         sections: of the report, of which there should be evidence; None where the scenario does not say.
         words: what is measured one after the other, as figures' names have it, and what to call it.
@@ -159,6 +162,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     members: list[str] = []
     repeats: list[Repeat] = []
+    files: dict[str, str] = {}
     key_figures: list[KeyFigure] = []
     sections: list[str] | None = None
     words: dict[str, str] = {}
@@ -187,6 +191,8 @@ class Record:
         self._history = history
         self._latency = latency
         self._members = members
+        # The files that were found to be as the run left them.
+        self._seen: set[str] = set()
 
     def parameters(self, kind: type[P]) -> P:
         """The parameters with which the scenario was run, its own only.
@@ -225,18 +231,25 @@ class Record:
         )
 
     def see(self, name: str) -> None:
-        """See whether a file of the run is there, and can be read.
+        """See whether a file of the run is there, as the run left it, and can be read.
 
         Args:
-            name: `latency.hlog` or `timeline.jsonl`.
+            name: `latency.hlog`, `timeline.jsonl`, or that of the evidence.
 
         Raises:
-            RunError: it is not there, or cannot be read.
+            RunError: it is not there, is another, or cannot be read.
         """
-        held = {"latency.hlog": self._latency, "timeline.jsonl": self._history}[name]
-        if held is None and not (self.directory / name).exists():
+        if name in self.run.files and name not in self._seen:
+            if not (self.directory / name).exists():
+                raise RunError(f"{name} is missing")
+            if digest_of(self.directory / name) != self.run.files[name]:
+                raise RunError(f"{name} is not as the run left it: it was cut or changed, or is another run's")
+            self._seen.add(name)
+        held = {"latency.hlog": self._latency, "timeline.jsonl": self._history}.get(name)
+        if name in MEASUREMENTS and held is None and not (self.directory / name).exists():
             raise RunError(f"{name} is missing")
-        _ = self.latency if name == "latency.hlog" else self.history
+        if name in MEASUREMENTS:
+            _ = self.latency if name == "latency.hlog" else self.history
 
     @property
     def history(self) -> History:
@@ -316,6 +329,18 @@ def save(directory: Path, run: Run) -> None:
     """Write `run.json`."""
     directory.mkdir(parents=True, exist_ok=True)
     write_atomically(directory / "run.json", msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n")
+
+
+def digest_of(path: Path) -> str:
+    """A digest of a file: another content has another one."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+
+
+def sealed(directory: Path, run: Run) -> Run:
+    """A run with the digests of the files that its verdicts rest on, as they are now."""
+    names = [name for name in (*MEASUREMENTS, FILE) if (directory / name).exists()]
+    return msgspec.structs.replace(run, files={name: digest_of(directory / name) for name in names})
 
 
 def save_measurements(

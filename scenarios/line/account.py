@@ -21,7 +21,7 @@ from harness.check.loads import answered_checker, named, send_lag_checker
 from harness.conduct.findings import Findings
 from harness.measure.outcomes import OK
 from harness.measure.timeline import History
-from harness.record.evidence import Evidence
+from harness.record.evidence import FILE, Evidence, EvidenceError
 from harness.record.load_report import LoadReport, section_of
 from harness.record.run import Verdict
 from harness.record.sections import Sections
@@ -125,14 +125,19 @@ def accounted(evidence: Sections | Evidence, line: str = "") -> Accounted:
         line: which of several lines; empty: the only one.
 
     Raises:
-        EvidenceError: a section is not there, or cannot be read.
+        EvidenceError: a section is not there, cannot be read, or contradicts another.
     """
     noted = {name: evidence.events(section_of(name, line)) for name in NOTED}
     facts = evidence.value(section_of("line", line), LineFacts)
     stored, seen = (evidence.order(section_of(name, line)) for name in ("stored", "effects"))
+    for name, numbers in (("stored", stored), ("effects", seen)):
+        if numbers.size and not 0 <= numbers.min() <= numbers.max() < facts.capacity:
+            raise EvidenceError(f"{FILE}: {section_of(name, line)} has events that there cannot be")
     in_stream = set_of(stored.astype(np.int64))
     delivered, pending = section_of("delivered", line), section_of("pending", line)
     has_group = evidence.has(delivered)
+    if set_of(seen.astype(np.int64)) != noted["applied"]:
+        raise EvidenceError(f"{FILE}: {section_of('effects', line)} and applied contradict each other")
     places = np.full(facts.capacity, -1, np.int64)
     places[stored] = np.arange(stored.size)
     return Accounted(

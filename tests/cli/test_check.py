@@ -11,8 +11,9 @@ from msgspec.structs import replace
 from harness.check.judge import Checker
 from harness.conduct import judging
 from harness.record import evidence
-from harness.record.run import Record, Verdict, load, save
+from harness.record.run import Record, Verdict, load, save, sealed
 from harness.record.salvage import salvaged
+from harness.record.sections import Sections
 from tests.forks import Ended, shopbench
 from tests.stored import BREACHES, HERE, Breach
 
@@ -101,7 +102,7 @@ def test_an_older_run_still_renders(tmp_path: Path) -> None:
     where = copied("healthy", tmp_path)
     (where / evidence.FILE).unlink()
     run = load(where).run
-    save(where, replace(run, schema=1, verdicts=[replace(verdict, rests_on=()) for verdict in run.verdicts]))
+    save(where, replace(run, schema=1, files={}, verdicts=[replace(each, rests_on=()) for each in run.verdicts]))
     assert salvaged(load(where)).run.verdicts == load(where).run.verdicts
     assert shopbench("report", str(where), cwd=tmp_path).code == 0
     page = (where / "report.html").read_text()
@@ -138,3 +139,36 @@ def test_a_checker_of_another_package(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["lag.short"][0] == "PASS"
     assert found["lag.crashing"] == ("UNKNOWN", "the checker crashed: ZeroDivisionError: by zero")
     assert found["lag.nothing_lost"][0] == "PASS"
+
+
+@pytest.mark.parametrize("name", ["timeline.jsonl", "latency.hlog", "evidence.zip"])
+@pytest.mark.parametrize("how", ["cut", "another"])
+def test_a_file_that_is_not_as_the_run_left_it(tmp_path: Path, name: str, how: str) -> None:
+    """Cut at a line's end, or another run's: what rests on it is UNKNOWN, also in the report; nothing fails."""
+    where = copied("healthy", tmp_path)
+    if how == "another":
+        shutil.copyfile(HERE / "reverses" / name, where / name)
+    else:
+        lines = (where / name).read_bytes().splitlines(keepends=True)
+        (where / name).write_bytes(b"".join(lines[: max(1, len(lines) // 2)]))
+    done = check(where)
+    assert done.code == 3
+    assert "FAIL" not in done.out
+    assert f"UNKNOWN lag.load_reached  {name} is not as the run left it" in done.out
+    assert shopbench("report", str(where), cwd=tmp_path).code == 0
+    page = (where / "report.html").read_text()
+    assert f"{name} is not as the run left it" in page
+    assert "none was lost" not in page
+
+
+def test_what_contradicts_itself_is_unknown(tmp_path: Path) -> None:
+    """Effects that are not those of the events that had one decide nothing, though each section can be read."""
+    where = copied("healthy", tmp_path)
+    sections = Sections()
+    sections.add_all(load(where).evidence, lambda name: None if name == "effects" else name)
+    sections.add_order("effects", [])
+    sections.save(where)
+    save(where, sealed(where, load(where).run))
+    done = check(where, "--checker", "nothing_lost", "--checker", "nothing_twice")
+    assert done.code == 3
+    assert done.out.count("effects and applied contradict each other") == 2

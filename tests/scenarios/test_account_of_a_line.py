@@ -211,7 +211,7 @@ def test_a_file_that_is_gone(tmp_path: Path) -> None:
     """A run without evidence says so."""
     found = verdicts(Evidence(tmp_path))
     assert {each.status for each in found.values()} == {"UNKNOWN"}
-    assert all(each.detail.startswith("this run has no evidence") for each in found.values())
+    assert all(each.detail.startswith("evidence.zip is not there") for each in found.values())
 
 
 def test_what_is_saved_is_judged_alike(tmp_path: Path) -> None:
