@@ -5,7 +5,7 @@
     sections.json            {"schema": 1, "sections": {"load.acknowledged": {"kind": "set", "version": 1}, ...}}
     load.acknowledged        a set of event numbers, as a Roaring bitmap in its portable format
     load.effects             event numbers in an order that matters, such as that of their effects
-    groups                   JSON: anything small
+    values.json              anything small, by the names of its sections, together: a member has its price
 
 It is a zip archive: every language reads one, a reader takes only the sections that it needs, and each section
 has a checksum, so that a file that was cut is no evidence, and says so. A section has a version of its own, since
@@ -43,7 +43,7 @@ T = TypeVar("T")
 FILE = "evidence.zip"
 # Schema 1, 2026-11-28: the first.
 SCHEMA = 1
-_SECTIONS = "sections.json"
+_SECTIONS, _VALUES = "sections.json", "values.json"
 _BLOCK = 1 << 16
 VERSIONS: dict[Kind, int] = {"set": 1, "order": 1, "json": 1}
 _LEVEL = 6
@@ -81,6 +81,7 @@ class EvidenceWriter:
         self._path = directory / FILE
         self._partial = directory / f".{FILE}.{os.getpid()}"
         self._sections: dict[str, Section] = {}
+        self._values: dict[str, Any] = {}
         self._zip = zipfile.ZipFile(self._partial, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL)
 
     def add_set(self, name: str, events: AbstractBitMap) -> None:
@@ -127,8 +128,8 @@ class EvidenceWriter:
         Raises:
             ValueError: there is a section of that name.
         """
-        with self._open(name, "json") as member:
-            member.write(msgspec.json.encode(value))
+        self._name(name, "json")
+        self._values[name] = value
 
     def close(self) -> None:
         """Finish the file, and put it in its place.
@@ -137,7 +138,11 @@ class EvidenceWriter:
             OSError: it cannot be written.
         """
         sections = _Sections(schema=SCHEMA, sections=self._sections)
-        self._zip.writestr(_SECTIONS, msgspec.json.encode(sections))
+        if self._values:
+            with self._member(_VALUES) as member:
+                member.write(msgspec.json.encode(self._values))
+        with self._member(_SECTIONS) as member:
+            member.write(msgspec.json.encode(sections))
         self._zip.close()
         self._partial.replace(self._path)
 
@@ -147,13 +152,20 @@ class EvidenceWriter:
         self._partial.unlink(missing_ok=True)
 
     def _open(self, name: str, kind: Kind) -> IO[bytes]:
-        if name in self._sections or name == _SECTIONS:
+        self._name(name, kind)
+        # How long it will be is not known yet.
+        return self._member(name, force_zip64=True)
+
+    def _name(self, name: str, kind: Kind) -> None:
+        if name in self._sections or name in {_SECTIONS, _VALUES}:
             raise ValueError(f"there is a section {name!r} already")
         self._sections[name] = Section(kind, VERSIONS[kind])
+
+    def _member(self, name: str, *, force_zip64: bool = False) -> IO[bytes]:
         # Not the time of day: the same evidence is the same bytes.
         member = zipfile.ZipInfo(name)
         member.compress_type = zipfile.ZIP_DEFLATED
-        return self._zip.open(member, "w", force_zip64=True)
+        return self._zip.open(member, "w", force_zip64=force_zip64)
 
 
 class Evidence:
@@ -239,7 +251,7 @@ class Evidence:
         section = self.sections().get(name)
         if section is None:
             raise EvidenceError(f"this run has no evidence {name!r}")
-        self._content(name)
+        self._content(_VALUES if section.kind == "json" else name)
 
     def value(self, name: str, kind: type[T]) -> T:
         """A small value.
@@ -252,7 +264,10 @@ class Evidence:
             EvidenceError: it is not there, or is no such value.
         """
         try:
-            return msgspec.json.decode(self._section(name, "json"), type=kind)
+            values = msgspec.json.decode(self._section(name, "json"), type=dict[str, msgspec.Raw])
+            return msgspec.json.decode(values[name], type=kind)
+        except KeyError as error:
+            raise EvidenceError(f"{FILE}: {name} is missing") from error
         except msgspec.MsgspecError as error:
             raise EvidenceError(f"{FILE}: {name} cannot be read ({error})") from error
 
@@ -265,7 +280,7 @@ class Evidence:
                 f"{FILE}: {name} is a {section.kind} of version {section.version}, "
                 f"and this shopbench reads a {kind} of version {VERSIONS[kind]}"
             )
-        return self._content(name)
+        return self._content(_VALUES if kind == "json" else name)
 
     def _content(self, name: str) -> bytes:
         if not self.exists:
