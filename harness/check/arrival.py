@@ -29,7 +29,7 @@ from harness.check.load_reached import (
 from harness.measure.curves import SECOND_NS, curve_of, readings_of
 from harness.measure.histogram import Histogram
 from harness.measure.hlog import LatencyLog
-from harness.measure.operations import operations_below
+from harness.measure.operations import operations_below, total_of
 from harness.measure.probes import PERIOD_NS
 from harness.measure.timeline import FaultWindow, History
 from harness.record.load_report import LoadReport, section_of
@@ -37,6 +37,8 @@ from harness.record.run import Record, Verdict
 
 # However late an instrument may be, what takes longer than this has not reached the server in time.
 _LONGEST_ALLOWANCE_NS = SECOND_NS
+# By these the server was the limit, whoever was late.
+_CERTAIN = ("the server refused", "the server's core was full")
 
 
 class ArrivalRule(Struct, frozen=True, kw_only=True):
@@ -107,9 +109,26 @@ def arrival_of(report: LoadReport, history: History, log: LatencyLog, rule: Arri
         counts = replace(counts, reached=acknowledged_by(report), at_least=True)
     whole = seconds_of(counts)
     around = surroundings(report, history, log, whole.short, rule)
-    limit = limit_of_steps(around) if rule.users else limit_of(around, refused=_is_refused(counts, report))
+    if rule.users:
+        limit = limit_of_steps(around)
+    else:
+        limit = limit_of(around, refused=_is_refused(counts, report))
+        limit = _if_the_instrument_was_fit(limit, log, rule)
     judged = whole if rule.until_ns is None else seconds_of(replace(counts, until_ns=rule.until_ns))
     return Arrival(counts=counts, whole=whole, judged=judged, limit=limit)
+
+
+def _if_the_instrument_was_fit(limit: Limit, log: LatencyLog, rule: ArrivalRule) -> Limit:
+    """A limit; where it is the server's, though its core was not full, only if the instrument held its schedule.
+
+    Who was late by more than its budget was kept from its core, and a server beside it may have been, too. That
+    they waited at the server is then no evidence against it.
+    """
+    is_by_waiting = limit.place == "server" and not limit.words.startswith(_CERTAIN)
+    late_us = total_of(log, rule.operation, "send_lag").quantile_us(0.99)
+    if not is_by_waiting or late_us is None or late_us <= rule.budget_ms * 1000:
+        return limit
+    return Limit("nobody knows", "the instrument had fallen behind, so that what limited it is not known")
 
 
 def arrival_checker(prefix: str, load: str = "") -> Checker:
