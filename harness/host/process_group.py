@@ -19,10 +19,12 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from harness.host.guard import MOST_SWEEPS, sweep
+from harness.host.own_python import own_environment, own_module
 
 
 class ProcessGroup:
@@ -31,19 +33,30 @@ class ProcessGroup:
     Args:
         arguments: its command line.
         directory: its own; nothing else works there.
+        output: the open file that it writes to; None: nobody reads it.
+        environment: of it; None: ours.
 
     Raises:
         OSError: it cannot be started.
     """
 
-    def __init__(self, arguments: Sequence[str], directory: Path) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        directory: Path,
+        *,
+        output: IO[bytes] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._directory = directory
+        written_to = subprocess.DEVNULL if output is None else output
         self._first = subprocess.Popen(
             list(arguments),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stdout=written_to,
+            stderr=written_to,
             cwd=directory,  # by this the guard knows it, from its first moment on
+            env=environment,
             start_new_session=True,
         )
 
@@ -73,6 +86,18 @@ class ProcessGroup:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._first.pid, number)
 
+    def stop(self, timeout_s: float) -> None:
+        """SIGTERM to all of it, also where it is frozen, and SIGKILL to what is left when the first has ended.
+
+        Args:
+            timeout_s: how long that may take.
+        """
+        self.signal(signal.SIGCONT)
+        self.signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._first.wait(timeout_s)
+        self.kill()
+
     def kill(self) -> None:
         """SIGKILL to all of it, and wait until nothing of it is left."""
         self.signal(signal.SIGKILL)
@@ -80,3 +105,47 @@ class ProcessGroup:
         for _ in range(MOST_SWEEPS):
             if not sweep(str(self._directory)):
                 break
+
+
+class Guard:
+    """Ends what works in a directory, and removes that, if this process dies: a process of `harness.host.guard`.
+
+    Args:
+        directory: that belongs to one program, by the name that the kernel tells.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._process = subprocess.Popen(
+            own_module("harness.host.guard", str(directory)),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=own_environment(),
+            start_new_session=True,
+        )
+
+    def wait_until_there(self) -> None:
+        """Wait for its byte. Python starts for as long as a program does, so both are started at once.
+
+        Raises:
+            OSError: it has ended, and nobody would end the program if we were killed.
+        """
+        if self._process.stdout is not None and not self._process.stdout.read(1):
+            self._process.wait()
+            raise OSError(f"the guard has ended with {self._process.returncode}")
+
+    def close(self, *, is_dismissed: bool = True) -> None:
+        """Let it end, and wait for that.
+
+        Args:
+            is_dismissed: it has nothing to do any more; else it ends what it finds.
+        """
+        if self._process.stdin is not None:
+            if is_dismissed:
+                with contextlib.suppress(BrokenPipeError):
+                    self._process.stdin.write(b".")
+                    self._process.stdin.flush()
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        self._process.wait()

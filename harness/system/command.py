@@ -13,15 +13,13 @@ import contextlib
 import os
 import shutil
 import signal
-import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from harness.host.guard import sweep
-from harness.host.own_python import own_module
+from harness.host.process_group import Guard, ProcessGroup
 from harness.system.port import NotStartedError
 
 STOP_TIMEOUT_S = 10.0
@@ -48,33 +46,33 @@ class CommandProcess:
         self._log = log
         self._environment = {**os.environ, **(environment or {})}
         self._stack = contextlib.ExitStack()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._group: ProcessGroup | None = None
 
     def __enter__(self) -> Self:
-        # Not below the run's directory: the guard removes it.
-        self._room = os.path.realpath(tempfile.mkdtemp(prefix="shopbench-command-"))
         with self._stack:
+            # Not below the run's directory: the guard removes it. Resolved, for so the kernel tells it.
+            self._room = Path(tempfile.mkdtemp(prefix="shopbench-command-")).resolve()
             self._stack.callback(shutil.rmtree, self._room, ignore_errors=True)
-            guard = subprocess.Popen(
-                own_module("harness.host.guard", self._room), stdin=subprocess.PIPE, stdout=subprocess.PIPE
-            )
-            self._stack.callback(guard.communicate, b".")
-            self._stack.callback(self.kill)
+            guard = Guard(self._room)
+            self._stack.callback(guard.close)
+            self._stack.callback(self.stop)
             self.start()
+            try:
+                guard.wait_until_there()
+            except OSError as error:
+                raise NotStartedError(f"nobody would end {self._arguments[0]} after us: {error}") from error
             self._stack = self._stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.is_running:
-            self.stop()
         self._stack.close()
 
     @property
     def is_running(self) -> bool:
         """Whether the process that was started runs."""
-        return self._process is not None and self._process.poll() is None
+        return self._group is not None and self._group.exit_status is None
 
     def start(self) -> None:
         """Start it, or start it again as it was started before.
@@ -86,33 +84,19 @@ class CommandProcess:
             return
         with self._log.open("ab") as log:
             try:
-                self._process = subprocess.Popen(
-                    self._arguments,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    cwd=self._room,
-                    env=self._environment,
-                    start_new_session=True,
-                )
+                self._group = ProcessGroup(self._arguments, self._room, output=log, environment=self._environment)
             except OSError as error:
                 raise NotStartedError(f"{self._arguments[0]}: cannot be run ({error.strerror})") from error
 
     def stop(self) -> None:
         """SIGTERM, and SIGKILL to all of it if it does not end in time."""
-        self._signal(signal.SIGCONT)
-        self._signal(signal.SIGTERM)
-        if self._process is not None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(STOP_TIMEOUT_S)
-        self.kill()
+        if self._group is not None:
+            self._group.stop(STOP_TIMEOUT_S)
 
     def kill(self) -> None:
         """SIGKILL to all of it, and wait for its end."""
-        self._signal(signal.SIGKILL)
-        if self._process is not None:
-            self._process.wait()
-            sweep(self._room)
+        if self._group is not None:
+            self._group.kill()
 
     def freeze(self) -> None:
         """SIGSTOP: it holds its connections and does nothing."""
@@ -123,7 +107,5 @@ class CommandProcess:
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
-        # Until it has been waited for, its number is nobody else's.
-        if self._process is not None and self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, number)
+        if self._group is not None:
+            self._group.signal(number)
