@@ -223,7 +223,7 @@ class CrmOutage:
         pacer = constant(chosen.rate_per_s, chosen.before_s + chosen.outage_s + chosen.after_s)
         with Line(stage, pacer, chosen.settings()) as line:
             findings.server = line.server.describe()
-            watching = (lambda: watching_in_hand(line, findings)) if chosen.watches_in_hand else None
+            watching = (lambda: watching_in_hand(line)) if chosen.watches_in_hand else None
             line.run_load(findings, [chosen.planned()], watching)
             line.wait_until_drained(chosen.drain_timeout_s)
             _conclude(chosen, line, findings)

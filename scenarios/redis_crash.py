@@ -42,7 +42,7 @@ if "." not in __name__:  # loaded by Locust, which looks first where it was star
 import contextlib
 import functools
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -54,6 +54,7 @@ from harness.check.judge import Checker
 from harness.conduct.findings import PUMPED, Findings
 from harness.conduct.scenario import ParameterError, ScenarioError, Stage
 from harness.host.clock import Clock
+from harness.host.threads import at_work
 from harness.load.pacing import constant
 from harness.locust.locustfile import locustfile
 from harness.nemesis.plan import Fault
@@ -214,16 +215,9 @@ class Acknowledgements:
         self._stop = threading.Event()
         self.seen: list[tuple[int, int]] = []
 
-    @contextlib.contextmanager
-    def watching(self) -> Iterator[None]:
-        """Look, in a thread."""
-        thread = threading.Thread(target=self._watch, name="acknowledgements", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            self._stop.set()
-            thread.join()
+    def watching(self) -> contextlib.AbstractContextManager[None]:
+        """Look, in a thread, while it is entered."""
+        return at_work(self._watch, self._stop, "acknowledgements")
 
     def _watch(self) -> None:
         before = 0

@@ -186,7 +186,7 @@ class Retention:
             trimmer = Trimmer(chosen.trimming(), line)
             with contextlib.ExitStack() as trimming:
                 # It goes on while the consumer drains what is left.
-                line.run_load(findings, plan, lambda: _entered(trimming, trimmer.trimming(findings)))
+                line.run_load(findings, plan, lambda: _entered(trimming, trimmer.trimming()))
                 line.wait_until_drained(chosen.drain_timeout_s)
             trimmer.conclude()
             _conclude(chosen, line, trimmer, findings)

@@ -17,7 +17,7 @@ from harness.conduct.scenario import Stage
 from harness.load.driver import Drive
 from harness.load.pacing import Pacer
 from harness.load.settings import PumpError, PumpResult
-from harness.measure.probes import Probe, Sampler
+from harness.measure.probes import PERIOD_NS, Probe, Sampler
 from harness.measure.timeline import History
 from harness.server.server import Server
 from scenarios.arrival import Arriving
@@ -56,14 +56,15 @@ class UnderLoad:
         """From the timeline's origin to the load's."""
         return self.origin_ns - self._since_ns
 
-    def sampling(self, probes: Sequence[Probe]) -> Sampler:
-        """What samples probes while it is entered."""
+    def sampling(self, probes: Sequence[Probe], *, period_ns: int = PERIOD_NS) -> Sampler:
+        """What samples probes, so often, while it is entered."""
         return Sampler(
             probes,
             clock=self._stage.clock,
             origin_ns=self._since_ns,
             history=self._history,
             on_error=self._findings.probe_failed,
+            period_ns=period_ns,
         )
 
     def arriving(

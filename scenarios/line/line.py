@@ -29,7 +29,7 @@ from harness.load.driver import Drive
 from harness.load.pacing import Pacer
 from harness.load.settings import PumpResult, PumpSettings
 from harness.measure.outcomes import FAIL, OK, UNKNOWN
-from harness.measure.probes import Gauge, GroupLag, HostLoad, Probe, Sampler
+from harness.measure.probes import PERIOD_NS, Gauge, GroupLag, HostLoad, Probe, Sampler
 from harness.measure.server_events import server_probes
 from harness.nemesis.nemesis import Nemesis
 from harness.nemesis.plan import Fault
@@ -79,6 +79,7 @@ class Line:
         self.probe_share: float | None = None
         self._stack = contextlib.ExitStack()
         self._pump: Drive | None = None
+        self._load: UnderLoad | None = None
         self._has_ended = False
         self.has_drained = False
         self.arriving: Arriving | None = None
@@ -220,6 +221,16 @@ class Line:
             )
         return [*probes, *server_probes(self.server, client, self.stage.clock), HostLoad()]
 
+    def sampling(self, probes: Sequence[Probe], *, period_ns: int = PERIOD_NS) -> Sampler:
+        """What samples more probes, so often, while the line is under load and it is entered.
+
+        Raises:
+            ScenarioError: the load has not begun.
+        """
+        if self._load is None:
+            raise ScenarioError("the load of the line has not begun")
+        return self._load.sampling(probes, period_ns=period_ns)
+
     def run_load(
         self, findings: Findings, plan: Sequence[Fault] = (), beside: Callable[[], Any] | None = None
     ) -> None:
@@ -237,7 +248,7 @@ class Line:
         if pump is None:
             raise ScenarioError("the line has not been started")
         findings.open_loop(connections=self.settings.connections, arrivals="by schedule", producer=self.producer)
-        load = UnderLoad(self.stage, findings)
+        load = self._load = UnderLoad(self.stage, findings)
         self.origin_ns = load.origin_ns
         self.arriving = self._stack.enter_context(
             load.arriving(

@@ -8,13 +8,14 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import hiredis
 from msgspec import Struct
 
 from harness.conduct.scenario import ScenarioError
+from harness.host.threads import at_work
 from harness.nemesis.kind import FaultKind
 from harness.nemesis.targets import LINE, PROCESS, SERVER, Part, ServerTarget
 from harness.server.dial import DialError, open_socket
@@ -119,8 +120,7 @@ def server_target(server: OwnServer, scripts: Sequence[str]) -> Part:
     return Part(target.name, {**target.can, **{name: with_script(target.can[name]) for name in ("start", "thaw")}})
 
 
-@contextlib.contextmanager
-def _offering_scripts(server: OwnServer, scripts: Sequence[str]) -> Iterator[None]:
+def _offering_scripts(server: OwnServer, scripts: Sequence[str]) -> contextlib.AbstractContextManager[None]:
     stop = threading.Event()
     commands: list[tuple[Any, ...]] = [("SCRIPT", "LOAD", script) for script in scripts]
     packed = b"".join(map(hiredis.pack_command, commands))
@@ -133,13 +133,7 @@ def _offering_scripts(server: OwnServer, scripts: Sequence[str]) -> Iterator[Non
                 if connection.recv(64).startswith(b"$"):
                     return
 
-    thread = threading.Thread(target=offer, name="offering-scripts", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+    return at_work(offer, stop, "offering-scripts")
 
 
 def address_behind(url: ServerUrl) -> tuple[str, int]:

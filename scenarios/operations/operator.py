@@ -12,7 +12,8 @@ from msgspec import Struct
 
 from harness.conduct.findings import Findings
 from harness.conduct.scenario import ScenarioError
-from harness.measure.probes import InHand, Sampler
+from harness.host.threads import at_work
+from harness.measure.probes import InHand
 from harness.measure.timeline import Mark
 from harness.nemesis.nemesis import FaultError, Nemesis
 from harness.record.run import Verdict
@@ -92,22 +93,10 @@ class Operator:
     @contextlib.contextmanager
     def working(self) -> Iterator[None]:
         """Work on the group while the line is under load."""
-        sampler = Sampler(
-            [self._in_hand] if self._has_group else [],
-            clock=self._clock,
-            origin_ns=self._line.origin_ns,
-            history=self._findings.history,
-            on_error=self._findings.probe_failed,
-            period_ns=PERIOD_NS,
-        )
-        thread = threading.Thread(target=self._work, name="operator", daemon=True)
-        with contextlib.closing(self._client), sampler:
-            thread.start()
-            try:
-                yield
-            finally:
-                self._stop.set()
-                thread.join()
+        sampler = self._line.sampling([self._in_hand] if self._has_group else [], period_ns=PERIOD_NS)
+        # The client is the work's: it is closed when that has ended.
+        with contextlib.closing(self._client), sampler, at_work(self._work, self._stop, "operator"):
+            yield
 
     def conclude(self) -> None:
         """Say what has gone wrong.

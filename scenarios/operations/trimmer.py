@@ -10,9 +10,9 @@ from typing import Any, Literal
 import redis
 from msgspec import Struct
 
-from harness.conduct.findings import Findings
 from harness.conduct.scenario import ScenarioError
-from harness.measure.probes import Sample, Sampler
+from harness.host.threads import at_work
+from harness.measure.probes import Sample
 from ordershop.event_store import EventStore, StoreError, UnavailableError, connect
 from ordershop.services.crm import SOURCES
 from ordershop.wire import is_unable
@@ -89,30 +89,17 @@ class Trimmer:
         self.longest_ns = 0
 
     @contextlib.contextmanager
-    def trimming(self, findings: Findings) -> Iterator[None]:
+    def trimming(self) -> Iterator[None]:
         """Trim, and sample how large the streams are; once more at the end."""
         line = self._line
         with contextlib.ExitStack() as stack:
             client = stack.enter_context(contextlib.closing(connect(line.server.url, timeout_s=5.0)))
             asking = stack.enter_context(contextlib.closing(line.server.client(timeout_s=0.5)))
             size = StreamSize(asking, line.streams.names)
-            stack.enter_context(
-                Sampler(
-                    [size],
-                    clock=self._clock,
-                    origin_ns=line.origin_ns,
-                    history=findings.history,
-                    on_error=findings.probe_failed,
-                )
-            )
+            stack.enter_context(line.sampling([size]))
             store = EventStore(client, line.server.namespace)
-            thread = threading.Thread(target=self._work, args=(store,), name="trimmer", daemon=True)
-            thread.start()
-            try:
-                yield
-            finally:
-                self._stop.set()
-                thread.join()
+            stack.enter_context(at_work(lambda: self._work(store), self._stop, "trimmer"))
+            yield
 
     def conclude(self) -> None:
         """Say what has gone wrong.

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 
 from harness.check import checkers
 from harness.check.judge import TIMELINE, Checker
-from harness.conduct.findings import Findings
-from harness.measure.probes import InHand, Sampler
+from harness.measure.probes import InHand
 from harness.measure.timeline import FaultWindow, History
 from harness.record.run import Record, Verdict
 from scenarios.line.line import Line
@@ -26,18 +25,11 @@ def planned_fault(history: History) -> FaultWindow | None:
 
 
 @contextlib.contextmanager
-def watching_in_hand(line: Line, findings: Findings) -> Iterator[None]:
+def watching_in_hand(line: Line) -> Iterator[None]:
     """Sample what the consumer that is broken has in hand."""
-    streams = line.streams.names
     with (
         contextlib.closing(line.server.client(timeout_s=0.5)) as client,
-        Sampler(
-            [InHand(client, streams, GROUP, lambda: [CONSUMER])],
-            clock=line.stage.clock,
-            origin_ns=line.origin_ns,
-            history=findings.history,
-            on_error=findings.probe_failed,
-        ),
+        line.sampling([InHand(client, line.streams.names, GROUP, lambda: [CONSUMER])]),
     ):
         yield
 
