@@ -46,7 +46,6 @@ from harness.locust.locustfile import locustfile
 from harness.measure.probes import HostLoad, Probe
 from harness.measure.server_events import server_probes
 from harness.measure.timeline import History
-from harness.record.load_report import LoadReport
 from harness.record.run import KeyFigure, Record
 from harness.server.open import kind_of
 from harness.server.server import Durability, Server
@@ -236,7 +235,7 @@ def _measure(
         offset_ns=under_load.offset_ns,
         blind=arriving.blind,
     )
-    add_arrival(findings, history, LoadReport.of(result), rule)
+    add_arrival(findings, history, result.report(), rule)
     findings.concluded(label)
 
 

@@ -39,7 +39,6 @@ from harness.load.driver import Journeys
 from harness.load.pacing import Shape, shaped
 from harness.load.settings import PumpResult
 from harness.locust.locustfile import locustfile
-from harness.record.load_report import LoadReport
 from harness.record.run import KeyFigure, Record, Verdict
 from scenarios.arrival import add_arrival
 from scenarios.commands import CONSUMERS, PRODUCERS, READERS
@@ -200,7 +199,7 @@ def _conclude(chosen: JourneyParameters, findings: Findings, result: PumpResult)
     add_arrival(
         findings,
         findings.history,
-        LoadReport.of(result),
+        result.report(),
         ArrivalRule(
             budget_ms=PATIENCE_MS,
             operation="journey",

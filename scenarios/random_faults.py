@@ -39,7 +39,7 @@ from msgspec.structs import replace
 from harness.arrays import Int64s
 from harness.check import checkers
 from harness.check.figures import figure_names
-from harness.check.judge import TIMELINE, Checker
+from harness.check.judge import Checker
 from harness.conduct.findings import PUMPED, Findings
 from harness.conduct.scenario import ParameterError, ScenarioError, Stage
 from harness.load.pacing import Pacer, constant
@@ -48,6 +48,7 @@ from harness.measure.timeline import FaultWindow, History
 from harness.nemesis.faults import fault_kinds
 from harness.nemesis.plan import Fault, random_plan
 from harness.nemesis.targets import LINE, PROCESS
+from harness.record.files import TIMELINE
 from harness.record.run import KeyFigure, Record, Verdict
 from scenarios.line.account import ACCOUNT, Accounted, add_account, add_lag, add_line_arrival, line_checkers
 from scenarios.line.evidence import PLAN

@@ -43,13 +43,14 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from harness.check.figures import figure_names
-from harness.check.judge import TIMELINE, Checker
+from harness.check.judge import Checker
 from harness.conduct.findings import PUMPED, Findings
 from harness.conduct.scenario import ParameterError, ScenarioError, Stage
 from harness.load.pacing import constant
 from harness.locust.locustfile import locustfile
 from harness.measure.timeline import History, Mark
 from harness.nemesis.plan import Fault
+from harness.record.files import TIMELINE
 from harness.record.run import KeyFigure, Record, Verdict
 from ordershop.services.crm import SOURCES
 from scenarios.commands import CONSUMERS, PRODUCERS

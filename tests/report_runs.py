@@ -17,7 +17,8 @@ from harness.measure.histogram import Histogram, SparseHistogram
 from harness.measure.hlog import LatencyLog
 from harness.measure.recorder import Interval, Recorder
 from harness.measure.timeline import Entry, FaultWindow, History, Mark, Reading
-from harness.record.run import SCHEMA, Figure, KeyFigure, Record, Run, Verdict, load, save, save_measurements
+from harness.record.files import save_measurements
+from harness.record.run import SCHEMA, Figure, KeyFigure, Record, Run, Verdict, load, save
 from scenarios.catalog import SCENARIOS
 
 HOSTILE = "</script><script>alert(1)</script><!-- <img src=http://evil.example/x onerror=alert(2)> {{7*7}} \"'&"

@@ -23,7 +23,6 @@ import numpy as np
 from pyroaring import AbstractBitMap, BitMap, FrozenBitMap
 
 from harness.account.event_ids import sequences_of
-from harness.account.losses import Losses, classify_losses
 from harness.arrays import Int64s
 
 # A Roaring bitmap holds numbers of 32 bits.
@@ -215,16 +214,6 @@ class Ledger:
     def lost(self) -> Int64s:
         """The sequence numbers of the events that were acknowledged and have had no effect, rising."""
         return np.asarray(self._lost().to_array()).astype(np.int64)
-
-    def losses(
-        self,
-        *,
-        in_stream: AbstractBitMap | None = None,
-        delivered: AbstractBitMap | None = None,
-        pending: AbstractBitMap | None = None,
-    ) -> Losses:
-        """Where each lost event stopped; see `classify_losses`."""
-        return classify_losses(self._lost(), in_stream=in_stream, delivered=delivered, pending=pending)
 
     def noted(self) -> Noted:
         """What is noted at this moment, in packed copies."""

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from harness.check.judge import LATENCIES, TIMELINE, Checker
+from harness.check.judge import Checker
 from harness.check.load_reached import (
     LEAST_SHARE,
     Limit,
@@ -32,13 +32,12 @@ from harness.measure.hlog import LatencyLog
 from harness.measure.operations import operations_below, total_of
 from harness.measure.probes import PERIOD_NS
 from harness.measure.timeline import FaultWindow, History
+from harness.record.files import LATENCIES, TIMELINE
 from harness.record.load_report import LoadReport, section_of
 from harness.record.run import Record, Verdict
 
 # However late an instrument may be, what takes longer than this has not reached the server in time.
 _LONGEST_ALLOWANCE_NS = SECOND_NS
-# By these the server was the limit, whoever was late.
-_CERTAIN = ("the server refused", "the server's core was full")
 
 
 class ArrivalRule(Struct, frozen=True, kw_only=True):
@@ -109,26 +108,9 @@ def arrival_of(report: LoadReport, history: History, log: LatencyLog, rule: Arri
         counts = replace(counts, reached=acknowledged_by(report), at_least=True)
     whole = seconds_of(counts)
     around = surroundings(report, history, log, whole.short, rule)
-    if rule.users:
-        limit = limit_of_steps(around)
-    else:
-        limit = limit_of(around, refused=_is_refused(counts, report))
-        limit = _if_the_instrument_was_fit(limit, log, rule)
+    limit = limit_of_steps(around) if rule.users else limit_of(around, refused=_is_refused(counts, report))
     judged = whole if rule.until_ns is None else seconds_of(replace(counts, until_ns=rule.until_ns))
     return Arrival(counts=counts, whole=whole, judged=judged, limit=limit)
-
-
-def _if_the_instrument_was_fit(limit: Limit, log: LatencyLog, rule: ArrivalRule) -> Limit:
-    """A limit; where it is the server's, though its core was not full, only if the instrument held its schedule.
-
-    Who was late by more than its budget was kept from its core, and a server beside it may have been, too. That
-    they waited at the server is then no evidence against it.
-    """
-    is_by_waiting = limit.place == "server" and not limit.words.startswith(_CERTAIN)
-    late_us = total_of(log, rule.operation, "send_lag").quantile_us(0.99)
-    if not is_by_waiting or late_us is None or late_us <= rule.budget_ms * 1000:
-        return limit
-    return Limit("nobody knows", "the instrument had fallen behind, so that what limited it is not known")
 
 
 def arrival_checker(prefix: str, load: str = "") -> Checker:
@@ -202,6 +184,7 @@ def surroundings(
     core = mean("server.core_share")
     served = all_of("service", spans)
     busy_us = (served.mean_us or 0.0) * served.total
+    late_us = total_of(log, rule.operation, "send_lag").quantile_us(0.99)
     return Surroundings(
         send_lag_us=all_of("send_lag", begun).quantile_us(LEAST_SHARE),
         service_us=all_of("service", begun).quantile_us(LEAST_SHARE),
@@ -212,5 +195,6 @@ def surroundings(
         throttled=mean("host.throttled_share"),
         instrument_core=report.cpu_share,
         instrument_wait=report.instrument_wait,
+        fell_behind=(late_us or 0.0) > rule.budget_ms * 1000,
         users_busy=busy_us / 1e6 / (len(seconds) * rule.users) if rule.users and seconds else None,
     )

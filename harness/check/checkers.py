@@ -10,7 +10,7 @@ everything had drained, a checker that crashed, no checker at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from harness.account.ledger import Account
 from harness.account.losses import Losses
@@ -40,14 +40,6 @@ def worst(verdicts: Sequence[Verdict]) -> Status:
 def exit_code(verdicts: Sequence[Verdict]) -> int:
     """0 where every verdict passes, 1 where one fails, 3 where the measurement is not valid."""
     return {"PASS": EXIT_PASS, "UNKNOWN": EXIT_INVALID, "FAIL": EXIT_FAIL}[worst(verdicts)]
-
-
-def checked(name: str, checker: Callable[[], Verdict]) -> Verdict:
-    """The verdict of a checker; UNKNOWN where it crashes."""
-    try:
-        return checker()
-    except Exception as error:  # noqa: BLE001 - whatever breaks in a checker, its verdict is UNKNOWN
-        return Verdict(name=name, status="UNKNOWN", detail=f"the checker crashed: {type(error).__name__}: {error}")
 
 
 def instrument_kept_up(name: str, send_lag: Histogram, budget_us: float) -> Verdict:

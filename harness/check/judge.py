@@ -18,10 +18,9 @@ from collections.abc import Callable, Iterable, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from harness.record.evidence import FILE, EvidenceError
+from harness.record.evidence import EvidenceError
 from harness.record.run import Record, RunError, Verdict
 
-LATENCIES, TIMELINE = "latency.hlog", "timeline.jsonl"
 CONCLUDED = "concluded"
 
 
@@ -62,7 +61,7 @@ def judged(record: Record, checker: Checker) -> Verdict | None:
     """What one checker finds; UNKNOWN where it crashes, or what it reads is missing."""
     try:
         for name in checker.reads:
-            see(record, name)
+            record.see(name)
         verdict = checker.check(record)
     except (EvidenceError, RunError) as error:
         verdict = Verdict(name=checker.name, status="UNKNOWN", detail=str(error))
@@ -74,24 +73,11 @@ def judged(record: Record, checker: Checker) -> Verdict | None:
     return replace(verdict, name=checker.name, rests_on=checker.reads)
 
 
-def see(record: Record, name: str) -> None:
-    """See whether a section of the evidence, or a file of the run, is there as a whole.
-
-    Raises:
-        EvidenceError, RunError: it is not, or cannot be read.
-    """
-    if name in {LATENCIES, TIMELINE}:
-        record.see(name)
-    else:
-        record.see(FILE)
-        record.evidence.check(name)
-
-
 def lacking(record: Record, verdict: Verdict) -> str:
     """What is missing of that which a verdict rests on, and how; empty where all of it is there."""
     try:
         for name in verdict.rests_on:
-            see(record, name)
+            record.see(name)
     except (EvidenceError, RunError) as error:
         return str(error)
     return ""

@@ -28,6 +28,7 @@ of those with which it began, since what was sent late all at once is then answe
     sent late, rather than answered late?     yes: the instrument, or who kept it from its core       UNKNOWN
     did the server have its core (>= 0.9)?    yes: the server was full                                FAIL
     did it want its core, and wait for it?    yes: the host was the limit                             UNKNOWN
+    did the instrument fall behind?           yes: nobody knows, who kept it may have kept the server UNKNOWN
     else                                      the server, waiting for what is no core: its disk       FAIL
 
 The order of the questions is the point: a machine is full whenever a server on it is, so that a full machine alone
@@ -100,6 +101,7 @@ class Surroundings(Struct, frozen=True, kw_only=True):
         instrument_core: the share of a core that the instrument had.
         instrument_wait: the share of the time for which it wanted one and had none.
         users_busy: the share of the users that were busy, where each does one thing at a time.
+        fell_behind: whether the instrument was late by more than its budget, at p99 of all of the load.
     """
 
     send_lag_us: float | None = None
@@ -112,6 +114,7 @@ class Surroundings(Struct, frozen=True, kw_only=True):
     instrument_core: float | None = None
     instrument_wait: float | None = None
     users_busy: float | None = None
+    fell_behind: bool = False
 
 
 class Seconds(Struct, frozen=True, kw_only=True):
@@ -222,6 +225,9 @@ def limit_of(around: Surroundings, *, refused: bool = False) -> Limit:
     kept = _kept_from_working(around)
     if kept:
         return Limit("host", kept)
+    # 5. Who kept the instrument from its core may have kept the server, too: waiting is no evidence against it.
+    if around.fell_behind:
+        return Limit("nobody knows", "the instrument had fallen behind, so that what limited it is not known")
     if around.server_core is None:
         return Limit("server", "they waited at the server")
     return Limit("server", "they waited at the server, whose core was not full")

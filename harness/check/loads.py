@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from harness.check import checkers
-from harness.check.judge import LATENCIES, Checker
+from harness.check.judge import Checker
 from harness.measure.operations import total_of
 from harness.record.evidence import EvidenceError
+from harness.record.files import LATENCIES
 from harness.record.load_report import LoadReport, section_of
 from harness.record.run import Record, RunError, Verdict
 
@@ -61,7 +62,9 @@ def loads_of(record: Record) -> list[str]:
         sections = record.evidence.sections()
     except EvidenceError:
         return []
-    return ["" if name == "load" else name.removeprefix("load.") for name in sections if name.startswith("load")]
+    whole = section_of("load")
+    mine = [name for name in sections if name == whole or name.startswith(f"{whole}.")]
+    return [name.removeprefix(whole).removeprefix(".") for name in mine]
 
 
 def workers_checkers(prefix: str, record: Record) -> list[Checker]:

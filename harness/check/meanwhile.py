@@ -18,8 +18,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from harness.check.judge import TIMELINE, Checker
+from harness.check.judge import Checker
 from harness.measure.timeline import History, ServerEvent, SlowMark
+from harness.record.files import TIMELINE
 from harness.record.run import Record, Verdict
 
 # Shorter ones are what a scheduler does to anybody.

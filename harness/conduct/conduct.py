@@ -16,9 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import functools
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -29,12 +27,12 @@ from harness.conduct.interrupt import Interrupted, written
 from harness.conduct.judging import judged_run
 from harness.conduct.scenario import Scenario, ScenarioError, Stage, declared
 from harness.host import throttling
-from harness.host.clock import Clock
 from harness.host.neighbors import Snapshot, neighbors, snapshot
 from harness.load.settings import PumpError
 from harness.record import run
 from harness.record.alive import alive
 from harness.record.environment import describe_host
+from harness.record.files import save_measurements
 from harness.record.run import Record, Run
 from harness.server.server import ServerError
 
@@ -92,12 +90,11 @@ def conduct(
         took_s = round((stage.clock.now_ns() - origin_ns) / 1e9, 3)
         finished = msgspec.structs.replace(begun, status=status, duration_s=took_s, reason=reason)
         with writing:
+            kept: list[Record] = []
             late = written(
-                functools.partial(
-                    _save, scenario, stage.directory, finished, findings, epoch_s, before, held_before, stage.clock
-                )
+                lambda: kept.append(_saved(scenario, stage, finished, findings, epoch_s, before, held_before))
             )
-    return run.load(stage.directory), ended or late
+    return kept[0], ended or late
 
 
 def _begun(
@@ -130,21 +127,21 @@ def _begun(
     )
 
 
-def _save(
+def _saved(
     scenario: Scenario,
-    directory: Path,
+    stage: Stage,
     finished: Run,
     findings: Findings,
     started_epoch_s: float,
     before: Snapshot,
     held_before: throttling.Snapshot,
-    clock: Clock,
-) -> None:
+) -> Record:
     """Write the record of a run that has ended, with what it has found."""
     # Here, where no interrupt comes between the run and its record.
+    directory = stage.directory
     who = neighbors(before, snapshot())
-    held = throttling.throttled(held_before, throttling.snapshot(clock))
-    run.save_measurements(
+    held = throttling.throttled(held_before, throttling.snapshot(stage.clock))
+    save_measurements(
         directory, findings.intervals, findings.history, findings.slowest, started_epoch_s=started_epoch_s
     )
     findings.evidence.save(directory)
@@ -167,7 +164,9 @@ def _save(
     )
     # From here on as whoever judges it again: from what is on disk.
     record = Record(directory, run.sealed(directory, whole))
-    run.save(directory, judged_run(scenario, record))
+    judged = judged_run(scenario, record)
+    run.save(directory, judged)
+    return record.with_run(judged)
 
 
 def _dated_by(pumps: Mapping[str, Mapping[str, Any]]) -> str:

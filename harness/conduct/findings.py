@@ -20,7 +20,7 @@ from harness.measure.outcomes import Counts
 from harness.measure.recorder import KINDS, READING_LAG, Interval, SlowOperation
 from harness.measure.timeline import History
 from harness.nemesis.nemesis import Nemesis
-from harness.record.load_report import LoadReport, section_of
+from harness.record.load_report import section_of
 from harness.record.run import Figure, Verdict
 from harness.record.sections import Sections
 
@@ -158,7 +158,7 @@ class Findings:
             ("answered", readings_of(result.answered_in_s)),
         ):
             add_curve(self.history, kind, list(curve), offset_ns=offset_ns, load=name)
-        self.evidence.add_json(section_of("load", name), LoadReport.of(result))
+        self.evidence.add_json(section_of("load", name), result.report())
         log = LatencyLog(shifted)
         dot = f"{name}." if name else ""
         self.figure(f"{dot}offered_per_s", result.offered_per_s, "1/s")

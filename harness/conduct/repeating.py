@@ -37,6 +37,7 @@ from harness.conduct.scenario import Scenario, Stage
 from harness.measure.recorder import Interval
 from harness.measure.timeline import Entry, FaultWindow, History, Phase, Reading, SlowMark
 from harness.record import evidence, run
+from harness.record.files import LATENCIES, TIMELINE, save_measurements
 from harness.record.load_report import section_of
 from harness.record.run import Figure, Record, Repeat, Run
 from harness.record.sections import Sections
@@ -118,7 +119,7 @@ def measured_again(
 def _keep(directory: Path, kept: Path) -> None:
     """Copy the record of a directory, which is about to be replaced."""
     kept.mkdir()
-    for name in ("run.json", "latency.hlog", "timeline.jsonl", evidence.FILE):
+    for name in ("run.json", LATENCIES, TIMELINE, evidence.FILE):
         if (directory / name).exists():
             shutil.copyfile(directory / name, kept / name)
 
@@ -217,7 +218,7 @@ def _save(first: Record, again: Record, part: str, whole: Run, *, is_whole: bool
     else:
         intervals, entries = on_one_timeline(first, again, part)
         _evidence_of_both(first, again, part).save(first.directory)
-    run.save_measurements(first.directory, intervals, History(entries), [], started_epoch_s=begun_s)
+    save_measurements(first.directory, intervals, History(entries), [], started_epoch_s=begun_s)
     run.save(first.directory, run.sealed(first.directory, whole))
 
 

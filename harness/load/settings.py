@@ -12,6 +12,7 @@ from harness.measure.failures import Failure
 from harness.measure.floor import Floor, FloorRequest
 from harness.measure.outcomes import Counts
 from harness.measure.recorder import Interval, SlowOperation
+from harness.record.load_report import LoadReport
 from harness.record.run import WorkerShare
 from harness.server.url import ServerUrl
 
@@ -166,6 +167,11 @@ class PumpResult(msgspec.Struct, frozen=True, kw_only=True):
     def counts(self) -> Counts:
         """How many were due, and what became of them."""
         return Counts(self.arrivals, self.ok, self.failed, self.unknown, self.dropped)
+
+    def report(self) -> LoadReport:
+        """What a record keeps of it: all but what grows with the events, and what stands in the latencies."""
+        own = {name: getattr(self, name) for name in LoadReport.__struct_fields__ if name != "instrument_wait"}
+        return LoadReport(**own, instrument_wait=self.instrument.run_queue_wait_share)
 
     @property
     def offered_per_s(self) -> float:

@@ -178,6 +178,7 @@ class Evidence:
     def __init__(self, directory: Path) -> None:
         self._path = directory / FILE
         self._known: dict[str, Section] | None = None
+        self._whole: set[str] = set()
 
     @property
     def exists(self) -> bool:
@@ -251,7 +252,10 @@ class Evidence:
         section = self.sections().get(name)
         if section is None:
             raise EvidenceError(f"this run has no evidence {name!r}")
-        self._content(_VALUES if section.kind == "json" else name)
+        member = _VALUES if section.kind == "json" else name
+        if member not in self._whole:
+            self._content(member)
+            self._whole.add(member)
 
     def value(self, name: str, kind: type[T]) -> T:
         """A small value.

@@ -5,8 +5,6 @@ The evidence of a run has one for each load, in the section `load`, or `load.<na
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from harness.measure.failures import Failure
@@ -14,7 +12,7 @@ from harness.record.run import WorkerShare
 
 
 class LoadReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What became of a load; its attributes are those of `harness.load.settings.PumpResult`.
+    """What became of a load; its attributes are those of a pump's result.
 
     Attributes:
         instrument_wait: the share of the time for which the pump wanted a core and had none; None: nobody looked.
@@ -36,12 +34,6 @@ class LoadReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     silent_since_s: float | None = None
     away: str = ""
     workers: list[WorkerShare] = []
-
-    @classmethod
-    def of(cls, result: Any) -> LoadReport:
-        """The report of a pump's result."""
-        own = {name: getattr(result, name) for name in cls.__struct_fields__ if name != "instrument_wait"}
-        return cls(**own, instrument_wait=result.instrument.run_queue_wait_share)
 
 
 def section_of(what: str, load: str = "") -> str:

@@ -18,21 +18,20 @@ not be measured has the value None, and a verdict without evidence is UNKNOWN.
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
-import hashlib
 import os
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from harness.measure.histogram import RecordingError
-from harness.measure.hlog import LatencyLog, read_hlog, write_hgrm, write_hlog
-from harness.measure.recorder import Interval, SlowOperation
-from harness.measure.timeline import History, HistoryError, SlowMark, read_timeline, write_timeline
+from harness.measure.hlog import LatencyLog, read_hlog
+from harness.measure.timeline import History, HistoryError, read_timeline
 from harness.record.evidence import FILE, Evidence
+from harness.record.files import LATENCIES, TIMELINE, digest_of
 from harness.record.parameters import renamed
 from harness.record.sections import Sections
 
@@ -44,7 +43,6 @@ SCHEMA = 2
 # Before it no run kept any.
 EVIDENCE_SINCE = 2
 
-MEASUREMENTS = ("latency.hlog", "timeline.jsonl")
 Status = Literal["PASS", "UNKNOWN", "FAIL"]
 P = TypeVar("P", bound=msgspec.Struct)
 
@@ -221,35 +219,49 @@ class Record:
             run: that it has.
             members: in the place of its own; None: these stay.
         """
-        return Record(
-            self.directory,
-            run,
-            history=self._history,
-            latency=self._latency,
-            evidence=self.evidence,
-            members=self._members if members is None else members,
-        )
+        other = copy.copy(self)
+        other.run = run
+        if members is not None:
+            other._members = members
+        return other
 
     def see(self, name: str) -> None:
-        """See whether a file of the run is there, as the run left it, and can be read.
+        """See whether what a verdict rests on is there as the run left it, and can be read.
 
         Args:
-            name: `latency.hlog`, `timeline.jsonl`, or that of the evidence.
+            name: `latency.hlog`, `timeline.jsonl`, or a section of the evidence.
 
         Raises:
-            RunError: it is not there, is another, or cannot be read.
+            RunError: a file is missing, is another, or cannot be read.
+            EvidenceError: a section is.
         """
-        if name in self.run.files and name not in self._seen:
-            if not (self.directory / name).exists():
-                raise RunError(f"{name} is missing")
-            if digest_of(self.directory / name) != self.run.files[name]:
-                raise RunError(f"{name} is not as the run left it: it was cut or changed, or is another run's")
-            self._seen.add(name)
-        held = {"latency.hlog": self._latency, "timeline.jsonl": self._history}.get(name)
-        if name in MEASUREMENTS and held is None and not (self.directory / name).exists():
+        if name == LATENCIES:
+            self._see_file(name, is_held=self._latency is not None)
+            _ = self.latency
+        elif name == TIMELINE:
+            self._see_file(name, is_held=self._history is not None)
+            _ = self.history
+        else:
+            self._see_file(FILE, is_held=True)
+            self.evidence.check(name)
+
+    def _see_file(self, name: str, *, is_held: bool) -> None:
+        """See whether a file is as the run left it.
+
+        Args:
+            is_held: what it says is held here, or is asked for by itself: without a digest it need not be there.
+
+        Raises:
+            RunError: it is missing, or another.
+        """
+        if name in self._seen:
+            return
+        path, digest = self.directory / name, self.run.files.get(name)
+        if not path.exists() and (digest is not None or not is_held):
             raise RunError(f"{name} is missing")
-        if name in MEASUREMENTS:
-            _ = self.latency if name == "latency.hlog" else self.history
+        if digest is not None and digest_of(path) != digest:
+            raise RunError(f"{name} is not as the run left it: it was cut or changed, or is another run's")
+        self._seen.add(name)
 
     @property
     def history(self) -> History:
@@ -259,7 +271,7 @@ class Record:
             RunError: the file is there and cannot be read.
         """
         if self._history is None:
-            path = self.directory / "timeline.jsonl"
+            path = self.directory / TIMELINE
             try:
                 self._history = read_timeline(path) if path.exists() else History()
             except HistoryError as error:
@@ -274,7 +286,7 @@ class Record:
             RunError: the file is there and cannot be read.
         """
         if self._latency is None:
-            path = self.directory / "latency.hlog"
+            path = self.directory / LATENCIES
             try:
                 self._latency = read_hlog(path) if path.exists() else LatencyLog()
             except RecordingError as error:
@@ -331,32 +343,10 @@ def save(directory: Path, run: Run) -> None:
     write_atomically(directory / "run.json", msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n")
 
 
-def digest_of(path: Path) -> str:
-    """A digest of a file: another content has another one."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
-
-
 def sealed(directory: Path, run: Run) -> Run:
     """A run with the digests of the files that its verdicts rest on, as they are now."""
-    names = [name for name in (*MEASUREMENTS, FILE) if (directory / name).exists()]
+    names = [name for name in (LATENCIES, TIMELINE, FILE) if (directory / name).exists()]
     return msgspec.structs.replace(run, files={name: digest_of(directory / name) for name in names})
-
-
-def save_measurements(
-    directory: Path,
-    intervals: Iterable[Interval],
-    history: History,
-    slowest: Iterable[SlowOperation],
-    started_epoch_s: float,
-) -> None:
-    """Write `latency.hlog`, an `.hgrm` for each of its tags, and `timeline.jsonl`."""
-    log = LatencyLog(intervals)
-    write_hlog(directory / "latency.hlog", log.intervals, started_epoch_s)
-    for tag in log.tags:
-        write_hgrm(directory / f"{tag}.hgrm", log.total(tag))
-    slow = [SlowMark(operation=s.operation, due_ns=s.due_ns, response_ns=s.response_ns) for s in slowest]
-    write_timeline(directory / "timeline.jsonl", History([*history.entries, *slow]))
 
 
 def new_directory(root: Path, scenario: str, now: dt.datetime) -> Path:

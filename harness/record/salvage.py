@@ -23,7 +23,8 @@ from harness.measure.histogram import RecordingError
 from harness.measure.hlog import LatencyLog, read_hlog
 from harness.measure.timeline import History, HistoryError, read_timeline
 from harness.record.evidence import EvidenceError
-from harness.record.run import Record, Verdict
+from harness.record.files import LATENCIES, TIMELINE
+from harness.record.run import Record, RunError, Verdict
 
 _Read = TypeVar("_Read")
 
@@ -38,7 +39,7 @@ def salvaged(record: Record) -> Record:
     if record.run.status == "running":
         return record
     broken: list[str] = []
-    timeline, hlog = record.directory / "timeline.jsonl", record.directory / "latency.hlog"
+    timeline, hlog = record.directory / TIMELINE, record.directory / LATENCIES
     history = _read(timeline, lambda on_broken: read_timeline(timeline, on_broken), History(), broken)
     latency = _read(hlog, lambda on_broken: read_hlog(hlog, on_broken), LatencyLog(), broken)
     broken += _broken_evidence(record)
@@ -51,12 +52,11 @@ def salvaged(record: Record) -> Record:
 
 def _broken_evidence(record: Record) -> list[str]:
     """What is wrong with the evidence that verdicts rest on; nothing where none does, as before there was any."""
-    files = {"timeline.jsonl", "latency.hlog"}
-    sections = dict.fromkeys(name for each in record.run.verdicts for name in each.rests_on if name not in files)
+    names = dict.fromkeys(name for verdict in record.run.verdicts for name in verdict.rests_on)
     try:
-        for name in sections:
-            record.evidence.check(name)
-    except EvidenceError as error:
+        for name in names.keys() - {TIMELINE, LATENCIES}:
+            record.see(name)
+    except (EvidenceError, RunError) as error:
         return [str(error)]
     return []
 

@@ -22,7 +22,7 @@ from harness.conduct.findings import Findings
 from harness.measure.outcomes import OK
 from harness.measure.timeline import History
 from harness.record.evidence import FILE, Evidence, EvidenceError
-from harness.record.load_report import LoadReport, section_of
+from harness.record.load_report import section_of
 from harness.record.run import Verdict
 from harness.record.sections import Sections
 from scenarios.arrival import add_arrival
@@ -92,7 +92,7 @@ def add_line_arrival(findings: Findings, line: Line, *, budget_ms: float, until_
         line.arriving.end()
     blind = line.arriving.blind if line.arriving is not None else ""
     rule = ArrivalRule(budget_ms=budget_ms, until_ns=until_ns, blind=blind)
-    return add_arrival(findings, findings.history, LoadReport.of(line.result), rule)
+    return add_arrival(findings, findings.history, line.result.report(), rule)
 
 
 class Accounted(Struct, frozen=True, kw_only=True):

@@ -6,9 +6,10 @@ import contextlib
 from collections.abc import Iterator
 
 from harness.check import checkers
-from harness.check.judge import TIMELINE, Checker
+from harness.check.judge import Checker
 from harness.measure.probes import InHand
 from harness.measure.timeline import FaultWindow, History
+from harness.record.files import TIMELINE
 from harness.record.run import Record, Verdict
 from scenarios.line.line import Line
 from scenarios.shop.shop import GROUP

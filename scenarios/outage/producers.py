@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 
 from harness.check import checkers
-from harness.check.judge import LATENCIES, TIMELINE, Checker
+from harness.check.judge import Checker
 from harness.check.ratio import Ratio, ratios, seconds_of
 from harness.conduct.findings import Findings
 from harness.measure.hlog import LatencyLog
 from harness.measure.timeline import FaultWindow
+from harness.record.files import LATENCIES, TIMELINE
 from harness.record.run import Record, Verdict
 from scenarios.outage.fault import planned_fault
 

@@ -114,11 +114,6 @@ class Books(msgspec.Struct, frozen=True, kw_only=True):
     in_doubt: int
 
 
-def check_books(books: Books) -> list[Verdict]:
-    """Whether a shop holds what its customers were told."""
-    return [judgement(books) for judgement in _JUDGEMENTS.values()]
-
-
 def books_checkers() -> list[Checker]:
     """What finds whether a shop holds what its customers were told, in the evidence."""
     return [_checker(name) for name in _JUDGEMENTS]

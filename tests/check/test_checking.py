@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import report_runs
 from msgspec.structs import replace
 
 from harness.account.ledger import Account
@@ -16,7 +18,6 @@ from harness.account.order import Order
 from harness.check.checkers import (
     all_answered,
     all_faults_done,
-    checked,
     drained,
     exit_code,
     hit_in_batch,
@@ -30,10 +31,11 @@ from harness.check.checkers import (
     workers_reported,
     worst,
 )
+from harness.check.judge import Checker, judged
 from harness.check.ratio import Ratio
 from harness.measure.histogram import Histogram
 from harness.record.load_report import LoadReport
-from harness.record.run import Status, Verdict, WorkerShare
+from harness.record.run import Record, Status, Verdict, WorkerShare
 
 GOOD = Account(
     attempted=1200,
@@ -86,9 +88,15 @@ def test_the_worst_verdict_decides(statuses: list[Status], expected: Status, cod
         assert (expected, code) == (worst(verdicts), exit_code(verdicts))
 
 
+def checked(name: str, check: Callable[[], Verdict]) -> Verdict | None:
+    """What a checker finds in a record of which it reads nothing."""
+    record = Record(Path("nowhere"), report_runs.run_of("x"))
+    return judged(record, Checker(name, lambda _: check()))
+
+
 def test_a_checker_s_verdict_is_its_own() -> None:
     """A checker that ends is believed."""
-    assert verdict("FAIL") == checked("y", lambda: verdict("FAIL"))
+    assert verdict("FAIL") == checked("x", lambda: verdict("FAIL"))
 
 
 def test_a_checker_that_crashes_is_unknown() -> None:

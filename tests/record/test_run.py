@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from harness.measure.recorder import Recorder
 from harness.measure.timeline import FaultWindow, History, SlowMark
+from harness.record.files import save_measurements
 from harness.record.run import (
     SCHEMA,
     Figure,
@@ -25,7 +26,6 @@ from harness.record.run import (
     load,
     new_directory,
     save,
-    save_measurements,
     write_atomically,
 )
 

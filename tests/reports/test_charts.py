@@ -22,7 +22,8 @@ from harness.measure.hlog import LatencyLog
 from harness.measure.operations import total_of
 from harness.measure.recorder import Interval, Recorder
 from harness.measure.timeline import FaultWindow, History, Mark, Phase, Reading
-from harness.record.run import Figure, Record, load, save, save_measurements
+from harness.record.files import save_measurements
+from harness.record.run import Figure, Record, load, save
 from reports import javascript
 from reports.charts import charts
 from reports.charts.view import Chart

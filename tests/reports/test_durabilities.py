@@ -12,7 +12,8 @@ import vl_convert
 
 from harness.measure.recorder import Interval, Recorder
 from harness.measure.timeline import FaultWindow, History
-from harness.record.run import Record, load, save, save_measurements
+from harness.record.files import save_measurements
+from harness.record.run import Record, load, save
 from reports.charts import charts
 from reports.charts.durabilities import durabilities
 from reports.charts.view import Chart

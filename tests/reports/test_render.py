@@ -13,7 +13,8 @@ import report_runs
 
 from harness.conduct.scenario import declared
 from harness.measure.timeline import FaultWindow, History, Reading
-from harness.record.run import Figure, Record, RunError, load, save, save_measurements
+from harness.record.files import save_measurements
+from harness.record.run import Figure, Record, RunError, load, save
 from reports import render, write_reports
 from reports.findings import printable
 from reports.gates import gate_rows

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.measure.timeline import FaultWindow, History, Mark, Reading
-from harness.record.run import Record, load, save, save_measurements
+from harness.record.files import save_measurements
+from harness.record.run import Record, load, save
 from reports.series import HEADER, series_csv
 
 Rows = list[dict[str, str]]

@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from report_runs import run_of
 
+from harness.check.judge import judge
 from harness.cli import shopbench
 from harness.conduct.conduct import conduct
 from harness.conduct.findings import Findings
@@ -23,12 +25,13 @@ from harness.load.settings import PumpResult
 from harness.measure.recorder import Recorder
 from harness.record import run
 from harness.record.run import Record
+from harness.record.sections import Sections
 from ordershop.entities import Billing, Order
 from ordershop.events import Keys
 from ordershop.shop import url_of
 from ordershop.supervisor import free_port
 from scenarios import append, journey
-from scenarios.shop.books import Books, Held, check_books, held_by_report, word
+from scenarios.shop.books import BOOKS, Books, Held, books_checkers, held_by_report, word
 from tests.locusts import Locust
 from tests.shop import RunningShop, shop
 from tests.verdicts import is_well, settled
@@ -71,7 +74,10 @@ def books(
     billings = [Billing(f"b{at}", order_id, 1.0) for at, order_id in enumerate(bills)]
     held = Held(orders, stock or {"p": 8, "q": 8}, billings)
     unbilled = None if listed is None else sorted(listed)
-    verdicts = check_books(Books(held=held, told=told, stock=STOCK, unbilled=unbilled, in_doubt=in_doubt))
+    sections = Sections()
+    kept = Books(held=held, told=told, stock=STOCK, unbilled=unbilled, in_doubt=in_doubt)
+    sections.add_json(BOOKS, kept)
+    verdicts = judge(Record(Path("nowhere"), run_of("journey"), evidence=sections), books_checkers())
     return {verdict.name.removeprefix("journey."): (verdict.status, verdict.detail) for verdict in verdicts}
 
 
