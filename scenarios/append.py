@@ -60,7 +60,7 @@ from scenarios.shop.shop import (
     producer_of,
     server_for,
 )
-from scenarios.told import Told, add_by_hand, has_arrived, limit_said, told_of
+from scenarios.told import Told, add_by_hand, capital, has_arrived, limit_said, told_of
 from scenarios.under_load import UnderLoad
 
 Choice = Literal["everysec", "always", "none", "all"]
@@ -286,7 +286,7 @@ def headline(chosen: AppendParameters, told: Told) -> str:
             continue
         where = "on this server" if label == "given" else durability_in_words(label, told.server)
         limit = limit_said(told, label)
-        limits += [f" {where[0].upper()}{where[1:]}, {limit}."] if limit else []
+        limits += [f" {capital(where)}, {limit}."] if limit else []
         arrived.append(has_arrived(told, label))
         if p50 is None or p99 is None:
             parts.append(f"{where} none was answered")

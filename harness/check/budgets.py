@@ -43,6 +43,8 @@ from harness.measure.sample_size import too_few
 from harness.record.parameters import nearest, refused, renamed
 from harness.record.run import Run, Status, Verdict
 
+# How the names of their verdicts begin.
+VERDICTS = "budget."
 Bound = Literal["at_most", "at_least", "equals"]
 
 _WORDS: dict[Bound, str] = {"at_most": "at most", "at_least": "at least", "equals": "exactly"}
@@ -204,7 +206,7 @@ def _limit(budget: Budget) -> tuple[float, str | None]:
 
 def _verdict(budget: Budget, run: Run) -> Verdict:
     status, detail = _judged(budget, run)
-    return Verdict(name=f"budget.{budget.figure}", status=status, detail=detail)
+    return Verdict(name=f"{VERDICTS}{budget.figure}", status=status, detail=detail)
 
 
 def _judged(budget: Budget, run: Run) -> tuple[Status, str]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from harness.check import checkers
+from harness.check import budgets, checkers
 from harness.check.judge import Difference, differences
 from harness.cli.options import RunArgument, UsageError, catalog, taking, there_are
 from harness.cli.shown import say
@@ -16,9 +16,6 @@ from harness.conduct.judging import Judged, judged_run
 from harness.record import run
 from harness.record.alive import settled
 from harness.record.run import Record, RunError, Verdict
-
-# Limits come from a file, and their verdicts rest on the figures; both stay as they are.
-_BUDGETS = "budget."
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +52,7 @@ def _of_all(record: Record) -> tuple[list[Verdict], list[Verdict]]:
     members = record.members()
     pairs = [_of_all(settled(member)) for member in members] if members else [_of_one(record)]
     stored, found = ([verdict for each in side for verdict in each] for side in zip(*pairs, strict=True))
-    kept = [verdict for verdict in record.run.verdicts if verdict.name.startswith(_BUDGETS)] if members else []
+    kept = _of_budgets(record) if members else []
     return [*stored, *kept], [*found, *kept]
 
 
@@ -65,8 +62,12 @@ def _of_one(record: Record) -> tuple[list[Verdict], list[Verdict]]:
         raise RunError(f"{record.directory}: this shopbench has no checkers for {record.run.scenario!r}")
     if record.run.status == "running":
         raise RunError(f"{record.directory}: the run has not come to its end yet")
-    kept = [verdict for verdict in record.run.verdicts if verdict.name.startswith(_BUDGETS)]
-    return record.run.verdicts, [*judged_run(scenario, record).verdicts, *kept]
+    return record.run.verdicts, [*judged_run(scenario, record).verdicts, *_of_budgets(record)]
+
+
+def _of_budgets(record: Record) -> list[Verdict]:
+    """The verdicts on limits, as they are: limits come from a file, and what they rest on are figures."""
+    return [verdict for verdict in record.run.verdicts if verdict.name.startswith(budgets.VERDICTS)]
 
 
 def _named(names: Sequence[str], known: Sequence[str]) -> list[str]:

@@ -176,16 +176,8 @@ def fault_layers(faults: Sequence[FaultWindow], span: tuple[float, float], *, na
     shade = _shade(data, span, "var(--fault)")
     if not named or not fault_rows(faults):
         return [shade]
-    name: Part = {
-        "data": data,
-        "transform": [
-            {"filter": "datum.end >= from && datum.t <= to"},
-            {"calculate": "max(datum.t, from)", "as": "t"},
-        ],
-        "mark": _text("var(--fault-ink)", bold=True) | {"dy": {"expr": "14 * datum.row"}},
-        "encoding": {"x": time_axis(span), "y": {"value": 10}, "text": {"field": "label"}},
-    }
-    return [shade, name]
+    mark = _text("var(--fault-ink)", bold=True) | {"dy": {"expr": "14 * datum.row"}}
+    return [shade, _names(data, span, mark, 10)]
 
 
 def _shade(data: Part, span: tuple[float, float], color: str) -> Part:
@@ -194,6 +186,19 @@ def _shade(data: Part, span: tuple[float, float], color: str) -> Part:
         "data": data,
         "mark": {"type": "rect", "clip": True, "color": color, "aria": False},
         "encoding": {"x": time_axis(span), "x2": {"field": "end"}},
+    }
+
+
+def _names(data: Part, span: tuple[float, float], mark: Part, y: int | Part) -> Part:
+    """The names of spans of time, each at the start of what is to be seen of its span."""
+    return {
+        "data": data,
+        "transform": [
+            {"filter": "datum.end >= from && datum.t <= to"},
+            {"calculate": "max(datum.t, from)", "as": "t"},
+        ],
+        "mark": mark,
+        "encoding": {"x": time_axis(span), "y": {"value": y}, "text": {"field": "label"}},
     }
 
 
@@ -208,16 +213,7 @@ def phase_layers(phases: Sequence[Phase], span: tuple[float, float], *, named: b
     shade = _shade(data, span, "var(--phase)")
     if not named:
         return [shade]
-    name: Part = {
-        "data": data,
-        "transform": [
-            {"filter": "datum.end >= from && datum.t <= to"},
-            {"calculate": "max(datum.t, from)", "as": "t"},
-        ],
-        "mark": _text("var(--phase-ink)", bold=True),
-        "encoding": {"x": time_axis(span), "y": {"value": {"expr": "height - 10"}}, "text": {"field": "label"}},
-    }
-    return [shade, name]
+    return [shade, _names(data, span, _text("var(--phase-ink)", bold=True), {"expr": "height - 10"})]
 
 
 def mark_layers(marks: Sequence[Mark], span: tuple[float, float], *, named: bool, below: int = 1) -> list[Part]:
