@@ -163,10 +163,10 @@ def _saved(
         headline=findings.headline,
     )
     # From here on as whoever judges it again: from what is on disk.
-    record = Record(directory, run.sealed(directory, whole))
-    judged = judged_run(scenario, record)
-    run.save(directory, judged)
-    return record.with_run(judged)
+    run.save(directory, run.sealed(directory, whole))
+    record = run.load(directory)
+    run.save(directory, judged_run(scenario, record))
+    return record.with_run(run.load(directory).run)
 
 
 def _dated_by(pumps: Mapping[str, Mapping[str, Any]]) -> str:

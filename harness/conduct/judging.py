@@ -21,7 +21,7 @@ from harness.check.judge import Checker, judge, lacking
 from harness.check.loads import loads_of, named, workers_checkers
 from harness.check.meanwhile import server_checkers
 from harness.host.neighbors import Neighbors
-from harness.host.plugins import PluginError, found
+from harness.host.plugins import found_of
 from harness.host.throttling import Throttled
 from harness.record.evidence import EvidenceError
 from harness.record.load_report import LoadReport, section_of
@@ -100,13 +100,8 @@ def _others(record: Record) -> list[Checker]:
     Raises:
         PluginError: one cannot be taken.
     """
-    return [_named(name, other, record.run.scenario) for name, other in found(CHECKERS).items()]
-
-
-def _named(name: str, other: object, prefix: str) -> Checker:
-    if not isinstance(other, Checker):
-        raise PluginError(f"{CHECKERS}: {name!r} is no Checker")
-    return replace(other, name=f"{prefix}.{other.name}")
+    others = found_of(CHECKERS, Checker).values()
+    return [replace(other, name=f"{record.run.scenario}.{other.name}") for other in others]
 
 
 def _probes_checkers(prefix: str, record: Record) -> list[Checker]:

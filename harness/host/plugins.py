@@ -11,6 +11,9 @@ What an object has to be is the affair of whoever asks for a group.
 from __future__ import annotations
 
 from importlib.metadata import EntryPoint, entry_points
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class PluginError(Exception):
@@ -39,6 +42,20 @@ def found(group: str) -> dict[str, object]:
             raise PluginError(
                 f"{group}: {each.name!r} cannot be imported from {_said(each)}: {type(error).__name__}: {lines[0]}"
             ) from error
+    return objects
+
+
+def found_of(group: str, kind: type[T]) -> dict[str, T]:
+    """The objects of a kind that installed packages add to a group, as `found` has them.
+
+    Raises:
+        PluginError: as for `found`, or one is of another kind.
+    """
+    objects: dict[str, T] = {}
+    for name, each in found(group).items():
+        if not isinstance(each, kind):
+            raise PluginError(f"{group}: {name!r} is not a {kind.__name__} but a {type(each).__name__}")
+        objects[name] = each
     return objects
 
 

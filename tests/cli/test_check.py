@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from harness.check.judge import Checker
 from harness.conduct import judging
+from harness.host import plugins
 from harness.record import evidence
 from harness.record.run import Record, Verdict, load, save, sealed
 from harness.record.salvage import salvaged
@@ -131,7 +132,7 @@ def test_a_checker_of_another_package(monkeypatch: pytest.MonkeyPatch) -> None:
         return Verdict(name="short", status="PASS", detail=f"it took {record.run.duration_s:.0f} s")
 
     added = {"short": Checker("short", short), "crashing": Checker("crashing", crash, reads=("line",))}
-    monkeypatch.setattr(judging, "found", lambda group: added if group == judging.CHECKERS else {})
+    monkeypatch.setattr(plugins, "found", lambda group: added if group == judging.CHECKERS else {})
     from scenarios.lag import scenario
 
     run = judging.judged_run(scenario, load(HERE / "healthy"))

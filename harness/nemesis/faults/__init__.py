@@ -25,7 +25,7 @@ import importlib
 import pkgutil
 from collections.abc import Collection, Mapping
 
-from harness.host.plugins import PluginError, found
+from harness.host.plugins import PluginError, found_of
 from harness.nemesis.kind import FaultKind
 
 GROUP = "ordershop_bench.faults"
@@ -42,9 +42,7 @@ def fault_kinds() -> Mapping[str, FaultKind]:
     for module in pkgutil.iter_modules(__path__):
         kind: FaultKind = importlib.import_module(f"{__name__}.{module.name}").fault
         kinds[kind.name] = kind
-    for name, added in found(GROUP).items():
-        if not isinstance(added, FaultKind):
-            raise PluginError(f"{GROUP}: {name!r} is not a FaultKind but a {type(added).__name__}")
+    for name, added in found_of(GROUP, FaultKind).items():
         if added.name != name:
             raise PluginError(f"{GROUP}: {name!r} is called {added.name!r} by itself")
         if name in kinds:
