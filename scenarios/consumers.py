@@ -121,6 +121,7 @@ class Consumers:
     """A group of consumers, worked on under load."""
 
     name = "consumers"
+    takes_consumers = True
     place = 80
     summary = "can the consumers of a group restart, leave and join under load, and is every event still handled?"
     parameters = ConsumersParameters

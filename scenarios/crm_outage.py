@@ -172,6 +172,7 @@ class CrmOutage:
     """Something that a consumer needs breaks under load and heals."""
 
     name = "crm_outage"
+    takes_consumers = True
     place = 40
     takes_systems = True
     summary = "a consumer is killed under load: is every event accounted for, and how long does recovery take?"
@@ -285,7 +286,10 @@ def headline(chosen: OutageParameters, told: Told) -> str:
     Args:
         told: of a run with these parameters.
     """
-    target = capital(told.consumer) if chosen.target == "crm" else TARGETS[chosen.target].said
+    known = TARGETS[chosen.target]
+    target = known.of_command if told.has_command else known.said
+    if chosen.target == "crm":
+        target = capital(told.consumer)
     said = chosen.kind.headline.format(target=target, ms=chosen.delay_ms)
     backlog = told.value("backlog_events")
     waited = (

@@ -126,6 +126,7 @@ class Lag:
     """A burst, a ramp or a steady load against consumers that send mail."""
 
     name = "lag"
+    takes_consumers = True
     place = 30
     takes_systems = True
     summary = "how far do consumers fall behind in a burst, and how fast do they catch up?"

@@ -144,6 +144,7 @@ class RandomFaults:
     """A line on which something breaks all the time."""
 
     name = "random_faults"
+    takes_consumers = True
     place = 50
     wants_own_server = True
     summary = "do many random outages lose an event, or cause an effect twice?"

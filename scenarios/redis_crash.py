@@ -121,6 +121,7 @@ class RedisCrash:
     """Redis is killed under load, once for each durability."""
 
     name = "redis_crash"
+    takes_consumers = True
     place = 100
     wants_own_server = True
     summary = "Redis is killed under load: which acknowledged events are gone?"

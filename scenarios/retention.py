@@ -129,6 +129,7 @@ class Retention:
     """Streams that are trimmed under load, while a consumer is away for some of the time."""
 
     name = "retention"
+    takes_consumers = True
     place = 90
     summary = "does trimming keep the streams short, without removing an event that a consumer still needs?"
     parameters = RetentionParameters

@@ -20,11 +20,12 @@ from harness.check.load_reached import Seconds
 from harness.check.loads import answered_checker, named, send_lag_checker
 from harness.conduct.findings import Findings
 from harness.measure.outcomes import OK
-from harness.measure.timeline import History
+from harness.measure.timeline import History, Mark
 from harness.record.evidence import FILE, Evidence, EvidenceError
 from harness.record.load_report import section_of
 from harness.record.run import Verdict
 from harness.record.sections import Sections
+from harness.system.port import ConsumerFacts
 from scenarios.arrival import add_arrival
 from scenarios.line.evidence import NOTED, LineFacts
 from scenarios.line.line import Line
@@ -78,6 +79,11 @@ ACCOUNT = """
     s       seconds.max
     cores   probes.core_share
     share   probes.server_share
+    exits   exits
+    outages outages_seen
+    s       ready_s
+    events  attempts_while_down
+    processes left_session
 """
 
 
@@ -179,9 +185,23 @@ def add_account(findings: Findings, line: Line, *, timeout_s: float) -> Accounte
     findings.figure("stored", found.stored, "events")
     findings.figure("parked", found.facts.parked, "events")
     findings.figure("disordered", found.order.disordered, "events")
+    _add_observed(findings, found.facts.consumer)
     _add_cost_of_probes(findings, line)
     findings.concluded()
     return found
+
+
+def _add_observed(findings: Findings, seen: ConsumerFacts | None) -> None:
+    """What was seen of consumers that somebody else has written: figures, and a mark for each exit."""
+    if seen is None:
+        return
+    for each in seen.exits:
+        findings.history.add(Mark(t_ns=each.at_ns, name=f"{each.consumer} exited with {each.status}"))
+    findings.figure("ready_s", seen.ready_s, "s")
+    findings.figure("exits", len(seen.exits), "exits")
+    findings.figure("outages_seen", seen.downs, "outages")
+    findings.figure("attempts_while_down", seen.attempts_while_down if seen.downs else None, "events")
+    findings.figure("left_session", seen.strays, "processes")
 
 
 # Verdicts ---------------------------------------------------------------------------------------------------
@@ -198,7 +218,14 @@ def _nothing_lost(name: str, found: Accounted) -> Verdict:
     return checkers.nothing_lost(name, found.account, is_drained=is_drained, losses=found.losses)
 
 
-def _nothing_twice(name: str, found: Accounted) -> Verdict:
+def _nothing_twice(name: str, found: Accounted) -> Verdict | None:
+    consumer = found.facts.consumer
+    # Who promises at least once may repeat; how often is a figure.
+    if consumer is not None and consumer.promise.delivery == "at_least_once":
+        return None
+    if consumer is not None and not consumer.sees_repeats and not found.account.duplicated:
+        detail = "no effect was seen twice; one that comes again behind a unique key is not seen"
+        return Verdict(name=name, status="UNKNOWN", detail=detail)
     return checkers.nothing_twice(name, found.account, is_drained=found.facts.is_drained)
 
 
@@ -207,8 +234,25 @@ def _nothing_unexpected(name: str, found: Accounted) -> Verdict:
 
 
 def _in_order(name: str, found: Accounted) -> Verdict | None:
+    consumer = found.facts.consumer
+    if consumer is not None and consumer.promise.order == "none":
+        return None
     # Several consumers share a group's events, and promise no order among them.
     return checkers.in_order(name, found.order) if found.facts.consumers == 1 else None
+
+
+def _outage_happened(name: str, found: Accounted) -> Verdict | None:
+    """Whether consumers that were down had no effects; None where none were, or nobody could look."""
+    seen = found.facts.consumer
+    if seen is None or not seen.downs:
+        return None
+    if seen.attempts_while_down:
+        detail = (
+            f"{seen.attempts_while_down:,} effects were tried while all consumers were down: something that they "
+            "have started lives on, so they were not away"
+        )
+        return Verdict(name=name, status="UNKNOWN", detail=detail)
+    return Verdict(name=name, status="PASS", detail="nothing had an effect while all consumers were down")
 
 
 JUDGEMENTS: Mapping[str, Judgement] = {
@@ -217,6 +261,7 @@ JUDGEMENTS: Mapping[str, Judgement] = {
     "nothing_twice": _nothing_twice,
     "nothing_unexpected": _nothing_unexpected,
     "in_order": _in_order,
+    "outage_happened": _outage_happened,
 }
 
 

@@ -6,6 +6,7 @@
     delivered   those of them that are not behind the group's last-delivered ID        only where there is a group
     pending     those of them that a consumer has, and has not acknowledged            only where there is a group
     line        a few facts: `LineFacts`
+    promise     what the consumers are held to              only where somebody else has written them
     plan        the faults that were planned
 
 Where a run has several lines, one after the other, each section has the line's name at its end: `stored.always`.
@@ -26,7 +27,7 @@ from harness.account.ledger import Noted
 from harness.arrays import Int32s
 from harness.record.sections import Sections
 from harness.server.server import Server
-from harness.system.port import SystemUnderTest
+from harness.system.port import ConsumerFacts, SystemUnderTest
 
 # The section with the faults that were planned; what was done is on the timeline.
 PLAN = "plan"
@@ -58,6 +59,7 @@ class LineFacts(Struct, frozen=True, kw_only=True):
         parked: how many events were given up, as they failed again and again.
         is_drained: whether everything that waited was handled.
         waited_s: for how long that might take.
+        consumer: what was seen of consumers that somebody else has written; None: they are ours.
     """
 
     capacity: int
@@ -68,6 +70,7 @@ class LineFacts(Struct, frozen=True, kw_only=True):
     parked: int
     is_drained: bool
     waited_s: float
+    consumer: ConsumerFacts | None = None
 
 
 class Streams:

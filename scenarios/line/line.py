@@ -37,13 +37,14 @@ from harness.nemesis.targets import Target
 from harness.record.sections import Sections
 from harness.server.own import OwnServer
 from harness.server.url import ServerUrl
-from harness.system.port import NotStartedError, Place
+from harness.system.address import address_behind
+from harness.system.port import ConsumerFacts, NotStartedError, Observed, Place
 from scenarios.arrival import Arriving
 from scenarios.line.effects import Effects
 from scenarios.line.evidence import PLAN, LineFacts, Streams
 from scenarios.line.settings import LineSettings
-from scenarios.line.targets import address_behind, server_target
-from scenarios.ordershop_system import ORDERSHOP, RunningShop
+from scenarios.line.targets import server_target
+from scenarios.ordershop_system import ORDERSHOP
 from scenarios.shop.shop import floor_before, producer_of, server_for
 from scenarios.under_load import UnderLoad
 
@@ -99,7 +100,10 @@ class Line:
 
     def _start(self) -> None:
         if self.settings.has_links and isinstance(self.stage.server, ServerUrl):
-            address_behind(self.stage.server)  # before anything is written there
+            try:
+                address_behind(self.stage.server)  # before anything is written there
+            except NotStartedError as error:
+                raise ScenarioError(str(error)) from error
         enter = self._stack.enter_context
         self.server = enter(server_for(self.stage, self.settings.durability))
         # redis-py's types allow text where this client answers bytes.
@@ -150,17 +154,6 @@ class Line:
                 return
             self.stage.clock.sleep_ns(20_000_000)
         raise ScenarioError(f"{running.consumers[0]} does not listen after 20 s; see services.log")
-
-    @property
-    def shop(self) -> RunningShop:
-        """The system, where it is OrderShop.
-
-        Raises:
-            ScenarioError: it is another.
-        """
-        if not isinstance(self.running, RunningShop):
-            raise ScenarioError(f"this is done to OrderShop only, and not to {self.system.name}")
-        return self.running
 
     @property
     def targets(self) -> list[Target]:
@@ -291,8 +284,7 @@ class Line:
         Raises:
             ScenarioError: there is no such thing here.
         """
-        first = self.running.consumers[0]
-        there = replace(fault, target=first) if fault.target == "crm" else fault
+        there = replace(fault, target=self.running.roles.get(fault.target, fault.target))
         if there.target not in [target.name for target in self.targets]:
             raise ScenarioError(f"the {self.system.name} has no {there.target} that can be broken")
         return there
@@ -350,7 +342,8 @@ class Line:
         while clock.now_ns() < deadline_ns:
             if self.effects.lost_sight:
                 raise ScenarioError(self.effects.lost_sight)
-            if not any(map(self.running.is_running, self.running.consumers)):
+            may_end = isinstance(self.running, Observed)
+            if not may_end and not any(map(self.running.is_running, self.running.consumers)):
                 raise ScenarioError(f"{self.running.consumers[0]} has ended by itself; see services.log")
             if self.effects.count != count:
                 quiet_since_ns, count = clock.now_ns(), self.effects.count
@@ -388,8 +381,15 @@ class Line:
             parked=0,
             is_drained=self.has_drained,
             waited_s=waited_s,
+            consumer=self.observed(),
         )
+        if facts.consumer is not None:
+            sections.add_json("promise", facts.consumer.promise)
         self.streams.gather(sections, noted, effects, facts)
+
+    def observed(self) -> ConsumerFacts | None:
+        """What was seen of somebody else's consumers beside their effects; None: these are ours."""
+        return self.running.facts(self.origin_ns) if isinstance(self.running, Observed) else None
 
 
 def asked_us(spent: Mapping[str, Any]) -> float:
