@@ -103,23 +103,27 @@ def there_are(name: str, names: Collection[str]) -> str:
     return f"{f'did you mean {near}? ' if near else ''}there are {', '.join(names)}"
 
 
-def consumer_of(scenarios: Sequence[str], command: str, **options: Any) -> SystemUnderTest:
-    """The consumer that a command line asks to have measured.
+def asked_consumer(asked: Any, scenarios: Sequence[Scenario]) -> SystemUnderTest | None:
+    """The consumer that a command line asks to have measured; None: it names none.
 
     Args:
-        scenarios: in which, by their names.
-        command: that starts it.
-        options: `promise`, `shape`, `probe` and `restart`, as text.
+        asked: with `consumer`, `promise`, `shape`, `probe` and `restart`.
+        scenarios: in which.
 
     Raises:
         UsageError: a scenario that is not for consumers, or an option that cannot be.
     """
+    given = {name: str(getattr(asked, name) or "") for name in ("promise", "shape", "probe", "restart")}
+    if asked.consumer is None:
+        if said := [name for name, value in given.items() if value]:
+            raise UsageError(f"--{said[0]} says something of a consumer: give it with --consumer")
+        return None
     able = [each.name for each in catalog().values() if getattr(each, "takes_consumers", False)]
-    unable = [name for name in scenarios if name not in able]
+    unable = [each.name for each in scenarios if each.name not in able]
     if unable:
         raise UsageError(f"--consumer is for {', '.join(able)}, and not for {', '.join(unable)}")
     try:
-        return ConsumerSystem(consumer_command(command, **options))
+        return ConsumerSystem(consumer_command(asked.consumer, **given))
     except ValueError as error:
         raise UsageError(str(error)) from error
 

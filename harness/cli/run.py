@@ -29,10 +29,10 @@ from harness.cli.options import (
     ShapeOption,
     SystemOption,
     UsageError,
+    asked_consumer,
     catalog,
     check_profile,
     chosen,
-    consumer_of,
     given_parameters,
     taking,
 )
@@ -147,27 +147,11 @@ def _plan_of_cores(name: str) -> Plan:
 def _system_of(asked: Asked, scenarios: Sequence[Scenario]) -> SystemUnderTest | None:
     """The system that is to be measured; None: OrderShop."""
     name = asked.system
-    of_consumer = {
-        "--promise": asked.promise,
-        "--shape": asked.shape,
-        "--probe": asked.probe,
-        "--restart": asked.restart,
-    }
-    if asked.consumer is not None:
-        if name is not None:
-            raise UsageError("--consumer and --system name two things to measure: give one of them")
-        return consumer_of(
-            [each.name for each in scenarios],
-            asked.consumer,
-            promise=asked.promise,
-            shape=asked.shape or "",
-            probe=asked.probe,
-            restart=asked.restart,
-        )
-    if given := [option for option, value in of_consumer.items() if value]:
-        raise UsageError(f"{given[0]} says something of a consumer: give it with --consumer")
+    if asked.consumer is not None and name is not None:
+        raise UsageError("--consumer and --system name two things to measure: give one of them")
+    consumer = asked_consumer(asked, scenarios)
     if name is None:
-        return None
+        return consumer
     able = [each.name for each in catalog().values() if getattr(each, "takes_systems", False)]
     unable = [each.name for each in scenarios if each.name not in able]
     if unable:

@@ -84,7 +84,7 @@ class ConsumerCommand(Struct, frozen=True, kw_only=True):
 
 
 def consumer_command(
-    command: str, *, promise: str = "", shape: str | Path = "", probe: str = "", restart: str = ""
+    command: str, *, promise: str = "", shape: str = "", probe: str = "", restart: str = ""
 ) -> ConsumerCommand:
     """What options say; an empty one is as by default.
 
@@ -103,7 +103,7 @@ def consumer_command(
     return ConsumerCommand(
         command=command,
         promise=parse_promise(promise),
-        shape=shape_in(Path(shape)) if shape and str(shape) != "." else Shape(),
+        shape=shape_in(Path(shape)) if shape else Shape(),
         probe=probe,
         restart="never" if restart == "never" else "always",
     )
