@@ -108,7 +108,7 @@ def add_arguments(parser: Any, scenario: LoadScenario) -> None:
 # shape of events has another name here, since `lag` has a shape of its load.
 OF_CONSUMER = {
     "consumer": "a command that starts a consumer of your own, in any language, in place of OrderShop's",
-    "promise": "what it promises: at_least_once, effectively_once, at_most_once, order=entity, recovers_within=10s",
+    "promise": "what it promises, such as at_least_once,order=entity,recovers_within=10s",
     "event-shape": "a TOML file with the fields of the events that it is given",
     "probe": "a command that prints the ID of each event that has had its effect; default: consumers post them",
     "restart": "what becomes of one that ends by itself: always, it is started again; or never",
