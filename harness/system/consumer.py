@@ -43,6 +43,8 @@ from harness.system.promise import Promise, parse_promise
 from harness.system.running_consumers import GROUP, RunningConsumers
 from harness.system.shape import EventIdPlace, Shape, shape_in, streams_named
 
+READY_S = 60.0
+
 Restart = Literal["always", "never"]
 
 
@@ -121,13 +123,15 @@ class ConsumerSystem:
 
     Args:
         chosen: what is tested.
+        ready_s: within which its consumers have to be ready.
     """
 
     group = GROUP
     scripts = ()
 
-    def __init__(self, chosen: ConsumerCommand) -> None:
+    def __init__(self, chosen: ConsumerCommand, *, ready_s: float = READY_S) -> None:
         self.chosen = chosen
+        self._ready_s = ready_s
         self.name = " ".join(map(without_secrets, chosen.arguments))
         self.event_bytes = chosen.shape.entry_bytes
         self.events_an_entity = chosen.shape.events_an_entity
@@ -197,7 +201,7 @@ class ConsumerSystem:
             raise NotStartedError(
                 "whether effects are idempotent is the consumer's own affair, by Idempotency-Key"
             )
-        with RunningConsumers(place, self.chosen, self.streams(place.server)) as running:
+        with RunningConsumers(place, self.chosen, self.streams(place.server), ready_s=self._ready_s) as running:
             yield running
 
     def started(self, place: Place) -> AbstractContextManager[Running]:

@@ -255,7 +255,7 @@ class SystemUnderTest(Protocol):
         ...
 
     def order(self, entry_id: str) -> tuple[int, int]:
-        """Where an entry stands among those of all streams, by its ID."""
+        """Where an entry stands among those of its stream, and of all streams where IDs tell that."""
         ...
 
     def epoch_s(self, entry_id: str) -> float:

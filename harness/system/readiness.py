@@ -22,7 +22,6 @@ from harness.server.server import Server
 from harness.system.port import NotStartedError
 from harness.system.shape import Shape
 
-READY_NS = 60_000_000_000
 AGAIN_NS = 5_000_000_000
 POLL_NS = 20_000_000
 # A consumer that has ended so often before it was ready will not be.
@@ -60,7 +59,12 @@ class Readiness:
         self.strange = ""
 
     def wait(
-        self, clock: Clock, effects: Callable[[int], Sequence[str]], refuse_ended: Callable[[], None]
+        self,
+        clock: Clock,
+        effects: Callable[[int], Sequence[str]],
+        refuse_ended: Callable[[], None],
+        *,
+        within_s: float,
     ) -> None:
         """Wait until they are ready.
 
@@ -68,9 +72,10 @@ class Readiness:
             clock: for the time.
             effects: all effects but the first ones, those of these events included.
             refuse_ended: raises NotStartedError where consumers have ended, and would not get ready.
+            within_s: how long it may take.
 
         Raises:
-            NotStartedError: they are not within 60 s.
+            NotStartedError: it takes longer.
         """
         begun_ns = asked_ns = clock.now_ns()
         has_groups = False
@@ -78,8 +83,8 @@ class Readiness:
             while self._waiting:
                 refuse_ended()
                 now_ns = clock.now_ns()
-                if now_ns - begun_ns > READY_NS:
-                    raise NotStartedError(self._lacking(client))
+                if now_ns - begun_ns > within_s * 1e9:
+                    raise NotStartedError(f"{self._lacking(client)} within {within_s:g} s{self._strange_said()}")
                 if not has_groups and not self._without_group(client):
                     has_groups, asked_ns = True, now_ns - AGAIN_NS
                 if now_ns - asked_ns >= AGAIN_NS:
@@ -119,12 +124,10 @@ class Readiness:
                     self.strange = event_id
 
     def _lacking(self, client: Any) -> str:
-        seconds = READY_NS // 1_000_000_000
-        lacking = self._without_group(client)
-        strange = f"; it had an effect for {self.strange[:60]!r}, which nobody has sent" if self.strange else ""
-        if lacking:
-            return (
-                f"it has not made the group {self._group} on {' and '.join(lacking)} within {seconds} s{strange}"
-            )
+        if lacking := self._without_group(client):
+            return f"it has not made the group {self._group} on {' and '.join(lacking)}"
         without = " and ".join(stream for stream in self._streams if stream in self._waiting)
-        return f"it has had no effect for an event of {without} within {seconds} s{strange}"
+        return f"it has had no effect for an event of {without}"
+
+    def _strange_said(self) -> str:
+        return f"; it had an effect for {self.strange[:60]!r}, which nobody has sent" if self.strange else ""

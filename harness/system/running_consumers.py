@@ -50,13 +50,19 @@ class RunningConsumers:
         place: where they are started.
         chosen: what is started.
         streams: that it reads.
+        ready_s: within which the consumers have to be ready.
+
+    Attributes:
+        attempts: to have effects, as the sink has noted them.
+        told: the file with what the proxy has noted that the group was told.
 
     Raises:
         NotStartedError: a part of it does not start, or the consumers do not get ready.
     """
 
-    def __init__(self, place: Place, chosen: ConsumerCommand, streams: Sequence[str]) -> None:
+    def __init__(self, place: Place, chosen: ConsumerCommand, streams: Sequence[str], *, ready_s: float) -> None:
         self._place = place
+        self._until_ready_s = ready_s
         self._chosen = chosen
         self._streams = list(streams)
         self._clock = SystemClock()
@@ -90,8 +96,10 @@ class RunningConsumers:
     def _start(self) -> None:
         place, enter = self._place, self._stack.enter_context
         log = place.directory / f"effects-{place.producer:x}.log"
-        # A working file; what it proves is in the evidence.
-        self._stack.callback(log.unlink, missing_ok=True)
+        self.told = place.directory / f"told-{place.producer:x}.log"
+        for path in (log, self.told):
+            # Working files; what they prove is in the evidence.
+            self._stack.callback(path.unlink, missing_ok=True)
         self.sink = enter(Sink(log))
         if place.wanted.effect_ms:
             self.sink.slow(place.wanted.effect_ms)
@@ -102,7 +110,7 @@ class RunningConsumers:
         )
         address, port = address_behind(place.server.url)
         # Of each consumer, whoever is first: what the group was told goes through here.
-        self.redis_link = enter(Proxy(port, server_host=address))
+        self.redis_link = enter(Proxy(port, server_host=address, told=self.told))
         self.effects_link = enter(Proxy(self.sink.port))
         self._probed = self._probe()
         begun_ns = self._clock.now_ns()
@@ -177,7 +185,7 @@ class RunningConsumers:
         place = self._place
         readiness = Readiness(place.server, self._streams, GROUP, self._chosen.shape, place.producer)
         try:
-            readiness.wait(self._clock, self._all_effects, self._refuse_ended)
+            readiness.wait(self._clock, self._all_effects, self._refuse_ended, within_s=self._until_ready_s)
         except NotStartedError as error:
             raise NotStartedError(f"the consumer is not ready: {error}{self._log_said()}") from error
 
