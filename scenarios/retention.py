@@ -52,6 +52,7 @@ from harness.measure.timeline import History, Mark
 from harness.nemesis.plan import Fault
 from harness.record.files import TIMELINE
 from harness.record.run import KeyFigure, Record, Verdict
+from ordershop.services.crm import SOURCES
 from scenarios.commands import CONSUMERS, PRODUCERS
 from scenarios.line.account import ACCOUNT, add_account, add_lag, add_line_arrival, caught_up_ns, line_checkers
 from scenarios.line.line import Line
@@ -95,7 +96,8 @@ class RetentionParameters(Struct, frozen=True, forbid_unknown_fields=True):
             the end of the stream and without a position, as tutorials do; that one loses.
         durability: what a server that we start does before it answers: none, a log that is synced each second, or
             before each answer.
-        drain_timeout_s: that the consumers may take to catch up when the load is over.
+        drain_timeout_s: that the consumers may take to catch up when the load is over. Where nothing moves when
+            it is up, they get more: until something moves, or nothing has for 3 claim times and 2 s.
         send_lag_budget_ms: how late, at p99, the instrument may send; beyond it the measurement is not valid.
     """
 
@@ -191,9 +193,9 @@ class Retention:
             trimmer.conclude()
             _conclude(chosen, line, trimmer, findings)
 
-    def checkers(self, parameters: RetentionParameters, record: Record) -> list[Checker]:  # noqa: ARG002 - by choice
+    def checkers(self, parameters: RetentionParameters, record: Record) -> list[Checker]:
         """What finds its verdicts in a record of a run."""
-        return [*line_checkers("retention", leave_out={"in_order"}), _bounded_checker(parameters)]
+        return [*line_checkers("retention", record=record, leave_out={"in_order"}), _bounded_checker(parameters)]
 
     def headline(self, parameters: RetentionParameters, record: Record) -> str:
         """What came out of a run with these parameters, in a sentence, from its record.
@@ -299,7 +301,7 @@ def _bounded_checker(chosen: RetentionParameters) -> Checker:
             for when in ("before", "after")
         }
         bound = record.run.figure("retention.bound")
-        return bounded(name, there, chosen.bound_events(2) if bound is None else int(bound))
+        return bounded(name, there, chosen.bound_events(len(SOURCES)) if bound is None else int(bound))
 
     return Checker(name, check, reads=(TIMELINE,))
 

@@ -25,7 +25,6 @@ from msgspec import Struct
 from harness.load.workload import Source
 from harness.nemesis.targets import Target as Breakable
 from harness.server.server import Server
-from harness.system.promise import Promise
 from harness.system.target import WholeTarget
 
 
@@ -91,8 +90,6 @@ class ConsumerFacts(Struct, frozen=True, kw_only=True):
     """What was seen of consumers that somebody else has written, beside their effects.
 
     Attributes:
-        promise: by which they are judged.
-        sees_repeats: whether an effect that is had twice is seen twice; behind a unique key it is not.
         ready_s: what the first start took, until an event of each stream had had its effect.
         exits: that nobody had asked for.
         downs: how often faults had all consumers down at once, for long enough to look.
@@ -100,8 +97,6 @@ class ConsumerFacts(Struct, frozen=True, kw_only=True):
         strays: how many processes of consumers had left their process group when they were ended.
     """
 
-    promise: Promise
-    sees_repeats: bool
     ready_s: float
     exits: list[Exit]
     downs: int

@@ -33,6 +33,7 @@ from harness.system.port import ConsumerFacts, NotStartedError, Place
 from harness.system.probed import ProbedEffects
 from harness.system.readiness import MOST_EXITS, Readiness, ready_prefix
 from harness.system.sink import Attempts, Sink, SinkError
+from harness.system.telling import Telling
 from harness.system.trimming import trim_acknowledged
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ class RunningConsumers:
         self._hidden = ready_prefix(place.producer)
         # Where, among all effects, those are that tell only whether consumers are ready.
         self._ready_at: list[int] = []
-        self._planted = 0
+        self._poisoned: list[str] = []
+        self._counting = threading.Lock()
         self._ready_s = 0.0
         self.targets: list[Target] = []
 
@@ -148,8 +150,12 @@ class RunningConsumers:
             "SHOPBENCH_CLAIM_MS": str(place.wanted.claim_after_ms),
             "SHOPBENCH_PAGE": str(place.wanted.page),
             "SHOPBENCH_EFFECTS": f"http://{LOOPBACK}:{self.effects_link.port}/",
-            "SHOPBENCH_FACTS": str(place.directory.absolute() / f"facts-{name}.jsonl"),
+            "SHOPBENCH_FACTS": str(self._facts(name)),
         }
+
+    def _facts(self, name: str) -> Path:
+        """The file in which a consumer may say more."""
+        return self._place.directory.absolute() / f"facts-{name}.jsonl"
 
     def add_consumer(self, name: str) -> None:
         """Start one more consumer of the group.
@@ -213,8 +219,10 @@ class RunningConsumers:
             self._outages.look(is_all_down=is_all_down)
 
     def _count_attempts(self) -> int:
-        self._counted.poll()
-        return sum(self._counted.counts.values())
+        # Both a drain and an outage are looked at.
+        with self._counting:
+            self._counted.poll()
+            return sum(self._counted.counts.values())
 
     @property
     def consumers(self) -> list[str]:
@@ -269,9 +277,9 @@ class RunningConsumers:
 
     def _plant(self) -> None:
         """Append an event whose effect is refused for ever."""
-        self._planted += 1
-        event_id = f"poison-{self._place.producer:x}-{self._planted}"
+        event_id = f"poison-{self._place.producer:x}-{len(self._poisoned) + 1}"
         self.sink.poison(event_id)
+        self._poisoned.append(event_id)
         entry = self._chosen.shape.entry(event_id, event_id)
         with contextlib.closing(self._place.server.client(timeout_s=5.0)) as client:
             client.execute_command("XADD", self._streams[0], "*", *entry)
@@ -289,13 +297,22 @@ class RunningConsumers:
         except redis.RedisError as error:
             raise OSError(str(error)) from error
 
+    def telling(self) -> Telling:
+        """What can be told at this moment."""
+        self._count_attempts()
+        return Telling(
+            promise=self._chosen.promise,
+            attempts=dict(self._counted.counts),
+            poisoned=list(self._poisoned),
+            sees_repeats=self._probed is None,
+            facts=[self._facts(name) for name in self._kept],
+        )
+
     def facts(self, origin_ns: int) -> ConsumerFacts:
         """What was seen of them so far; times count from an origin."""
         kept = list(self._kept.values())
         exits = [exit_ for each in kept for exit_ in each.exits]
         return ConsumerFacts(
-            promise=self._chosen.promise,
-            sees_repeats=self._probed is None,
             ready_s=self._ready_s,
             exits=sorted((replace(e, at_ns=e.at_ns - origin_ns) for e in exits), key=lambda e: e.at_ns),
             downs=self._outages.count,

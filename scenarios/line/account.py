@@ -23,12 +23,14 @@ from harness.measure.outcomes import OK
 from harness.measure.timeline import History, Mark
 from harness.record.evidence import FILE, Evidence, EvidenceError
 from harness.record.load_report import section_of
-from harness.record.run import Verdict
+from harness.record.run import Record, Verdict
 from harness.record.sections import Sections
 from harness.system.port import ConsumerFacts
+from harness.system.promise import Promise
 from scenarios.arrival import add_arrival
 from scenarios.line.evidence import NOTED, LineFacts
 from scenarios.line.line import Line
+from scenarios.told import has_command
 
 
 def largest(history: History, name: str) -> float | None:
@@ -50,8 +52,8 @@ def caught_up_ns(line: Line, until_ns: int) -> int | None:
     due_ns = line.pacer.due_ns(0, outcomes.size)
     waited = np.flatnonzero((outcomes == OK) & (due_ns < until_ns))
     if line.has_drained:
-        # Before that, what has had no effect is not lost: it waits.
-        waited = np.setdiff1d(waited, line.ledger.lost())
+        # Else what has had no effect waits, and be it for ever.
+        waited = np.intersect1d(waited, line.effects.sequences)
     return applied_at_ns(line.effects.sequences, line.applied_at, waited)
 
 
@@ -75,8 +77,8 @@ def applied_at_ns(seen: Int64s, applied: Sequence[tuple[int, int]], events: Int6
 # What `add_lag` and `add_account` add, for `figure_names`.
 ACCOUNT = """
     events  events.max attempted acknowledged applied lost duplicated unexpected recovered
-    events  lost.* stored parked disordered
-    s       seconds.max
+    events  lost.* stuck stored parked disordered
+    s       seconds.max still_s
     cores   probes.core_share
     share   probes.server_share
     exits   exits
@@ -112,6 +114,7 @@ class Accounted(Struct, frozen=True, kw_only=True):
         gone: those that were acknowledged and are in no stream.
         unknown_stored: how many without an answer are in the streams all the same.
         facts: of the line.
+        promise: of consumers that somebody else has written; None: they are ours.
     """
 
     account: Account
@@ -121,6 +124,12 @@ class Accounted(Struct, frozen=True, kw_only=True):
     gone: AbstractBitMap
     unknown_stored: int
     facts: LineFacts
+    promise: Promise | None
+
+    @property
+    def stuck(self) -> int:
+        """How many of the lost ones wait for a consumer, and nothing moves any more."""
+        return sum(self.losses.waiting.values()) if self.facts.ending == "still" else 0
 
 
 def accounted(evidence: Sections | Evidence, line: str = "") -> Accounted:
@@ -163,6 +172,7 @@ def accounted(evidence: Sections | Evidence, line: str = "") -> Accounted:
         gone=noted["acknowledged"] - in_stream,
         unknown_stored=noted["unknown"].intersection_cardinality(in_stream),
         facts=facts,
+        promise=evidence.value(promise, Promise) if evidence.has(promise := section_of("promise", line)) else None,
     )
 
 
@@ -174,14 +184,17 @@ def add_account(findings: Findings, line: Line, *, timeout_s: float) -> Accounte
     """
     line.gather(findings.evidence, waited_s=timeout_s)
     found = accounted(findings.evidence)
-    is_drained = found.facts.is_drained
-    findings.drained.append(is_drained)
+    is_closed = found.facts.is_closed
+    findings.closed.append(is_closed)
     for name in ("attempted", "acknowledged", "applied", "lost", "duplicated", "unexpected", "recovered"):
-        # What waits is not lost: before all that waited was handled, nobody knows.
-        is_known = is_drained or not name.startswith("lost")
+        # What waits is not lost: as long as things move, nobody knows.
+        is_known = is_closed or not name.startswith("lost")
         findings.figure(name, getattr(found.account, name) if is_known else None, "events")
     for where, count in found.losses.counts.items():
-        findings.figure(f"lost.{where}", count if is_drained else None, "events")
+        findings.figure(f"lost.{where}", count if is_closed else None, "events")
+    if found.facts.ending == "still":
+        findings.figure("stuck", found.stuck, "events")
+        findings.figure("still_s", found.facts.still_s, "s")
     findings.figure("stored", found.stored, "events")
     findings.figure("parked", found.facts.parked, "events")
     findings.figure("disordered", found.order.disordered, "events")
@@ -210,32 +223,35 @@ Judgement = Callable[[str, Accounted], Verdict | None]
 
 
 def _drained(name: str, found: Accounted) -> Verdict:
-    return checkers.drained(name, is_drained=found.facts.is_drained, waited_s=found.facts.waited_s)
+    facts = found.facts
+    return checkers.drained(
+        name, ending=facts.ending, waited_s=facts.waited_s, still_s=facts.still_s, stuck=found.losses.waiting
+    )
 
 
 def _nothing_lost(name: str, found: Accounted) -> Verdict:
-    is_drained = found.facts.is_drained
-    return checkers.nothing_lost(name, found.account, is_drained=is_drained, losses=found.losses)
+    facts = found.facts
+    return checkers.nothing_lost(
+        name, found.account, ending=facts.ending, losses=found.losses, still_s=facts.still_s
+    )
 
 
 def _nothing_twice(name: str, found: Accounted) -> Verdict | None:
-    consumer = found.facts.consumer
     # Who promises at least once may repeat; how often is a figure.
-    if consumer is not None and consumer.promise.delivery == "at_least_once":
+    if found.promise is not None and found.promise.delivery == "at_least_once":
         return None
-    if consumer is not None and not consumer.sees_repeats and not found.account.duplicated:
+    if not found.facts.sees_repeats and not found.account.duplicated:
         detail = "no effect was seen twice; one that comes again behind a unique key is not seen"
         return Verdict(name=name, status="UNKNOWN", detail=detail)
-    return checkers.nothing_twice(name, found.account, is_drained=found.facts.is_drained)
+    return checkers.nothing_twice(name, found.account, ending=found.facts.ending)
 
 
 def _nothing_unexpected(name: str, found: Accounted) -> Verdict:
-    return checkers.nothing_unexpected(name, found.account, is_drained=found.facts.is_drained)
+    return checkers.nothing_unexpected(name, found.account, ending=found.facts.ending)
 
 
 def _in_order(name: str, found: Accounted) -> Verdict | None:
-    consumer = found.facts.consumer
-    if consumer is not None and consumer.promise.order == "none":
+    if found.promise is not None and found.promise.order == "none":
         return None
     # Several consumers share a group's events, and promise no order among them.
     return checkers.in_order(name, found.order) if found.facts.consumers == 1 else None
@@ -261,14 +277,16 @@ JUDGEMENTS: Mapping[str, Judgement] = {
     "nothing_twice": _nothing_twice,
     "nothing_unexpected": _nothing_unexpected,
     "in_order": _in_order,
-    "outage_happened": _outage_happened,
 }
+# Of consumers that somebody else has written.
+OF_OTHERS: Mapping[str, Judgement] = {"outage_happened": _outage_happened}
 
 
 def account_checkers(
     prefix: str,
     line: str = "",
     *,
+    record: Record | None = None,
     leave_out: Collection[str] = (),
     also: Mapping[str, Judgement] | None = None,
 ) -> list[Checker]:
@@ -277,6 +295,7 @@ def account_checkers(
     Args:
         prefix: the scenario's name.
         line: which of several lines; empty: the only one.
+        record: of the run; None: the consumers are ours.
         leave_out: verdicts that what was done to the line makes no sense of, such as `answered` of a server that
             was killed.
         also: more that is found in the account, by name.
@@ -289,7 +308,8 @@ def account_checkers(
         name = named(prefix, line, what)
         return Checker(name, lambda record: judgement(name, found(record)), reads=reads, part=line)
 
-    of_account = {what: judgement for what, judgement in JUDGEMENTS.items() if what not in leave_out}
+    owed = JUDGEMENTS if record is None or not has_command(record) else {**JUDGEMENTS, **OF_OTHERS}
+    of_account = {what: judgement for what, judgement in owed.items() if what not in leave_out}
     first = [answered_checker(prefix, line)] if "answered" not in leave_out else []
     return [*first, *(checker(what, each) for what, each in {**of_account, **(also or {})}.items())]
 
@@ -298,6 +318,7 @@ def line_checkers(
     prefix: str,
     line: str = "",
     *,
+    record: Record | None = None,
     between: Sequence[Checker] = (),
     leave_out: Collection[str] = (),
     also: Mapping[str, Judgement] | None = None,
@@ -308,14 +329,14 @@ def line_checkers(
         prefix: the scenario's name.
         line: which of several lines; empty: the only one.
         between: what is judged after the load, and before the account.
-        leave_out, also: as for `account_checkers`.
+        record, leave_out, also: as for `account_checkers`.
     """
     operation = f"append_{line}" if line else "append"
     return [
         send_lag_checker(prefix, operation, line),
         arrival_checker(prefix, line),
         *between,
-        *account_checkers(prefix, line, leave_out=leave_out, also=also),
+        *account_checkers(prefix, line, record=record, leave_out=leave_out, also=also),
     ]
 
 
