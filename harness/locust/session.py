@@ -291,6 +291,7 @@ def consumer_of(options: Any) -> ConsumerSystem | None:
     Raises:
         ParameterError: something that cannot be.
     """
+    # A scenario that is not for consumers has no such options.
     names = {name: name.replace("-", "_") for name in OF_CONSUMER if hasattr(options, name.replace("-", "_"))}
     given = {name.removeprefix("event-"): getattr(options, option) or "" for name, option in names.items()}
     for option in names.values():
@@ -298,7 +299,9 @@ def consumer_of(options: Any) -> ConsumerSystem | None:
     command = given.pop("consumer", "")
     if not command:
         if said := [name for name, value in given.items() if value]:
-            raise ParameterError(f"--{said[0]} says something of a consumer: give it with --consumer")
+            raise ParameterError(
+                f"--{'event-' if said[0] == 'shape' else ''}{said[0]} says something of a consumer: give it with --consumer"
+            )
         return None
     try:
         return ConsumerSystem(consumer_command(command, **given))

@@ -6,11 +6,12 @@ The command is run again and again, and prints every ID that it finds each time;
 new. So its order is that of the looks. An ID that it prints twice has had its effect twice. One that it prints
 once may have had its effect twice all the same: behind a unique key nobody can tell.
 
-So that it disturbs little, it rests for four times as long as it takes, and for a second at the least.
+What it prints before the consumers are started is of earlier runs, and left out. So that it disturbs little, it rests for four times as long as it takes, and for a second at the least.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from array import array
@@ -58,6 +59,12 @@ class ProbedEffects:
         self._others: list[str] = []
         self._known_others: Counter[str] = Counter()
 
+    def skip(self) -> None:
+        """Leave out what is printed now: of earlier runs. A command that cannot print yet has nothing of these."""
+        with contextlib.suppress(OSError):
+            self.effects(0)
+        del self._order[:]
+
     def effects(self, after: int) -> list[str]:
         """The IDs that were printed so far, but for the first ones.
 
@@ -92,8 +99,9 @@ class ProbedEffects:
             raise OSError(f"the probe {name} has not ended after {TIMEOUT_S:.0f} s") from error
         if done.returncode:
             said = done.stderr.decode("utf-8", "replace").split("\n")
-            last = next((without_secrets(line.strip()) for line in reversed(said) if line.strip()), "")
-            raise OSError(f"the probe {name} has ended with {done.returncode}: {last}")
+            last = next((line for line in reversed(said) if line.strip()), "")
+            told = " ".join(map(without_secrets, last.split()))
+            raise OSError(f"the probe {name} has ended with {done.returncode}: {told}")
         return done.stdout.decode("utf-8", "replace")
 
     def _note(self, ids: Sequence[str]) -> None:
