@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from pyroaring import BitMap
 
+from harness.account.losses import Seen
 from harness.check.arrival import ArrivalRule
 from harness.measure.curves import add_curve
 from harness.measure.recorder import Interval, Recorder
@@ -14,6 +15,7 @@ from harness.measure.timeline import History
 from harness.record.load_report import LoadReport, section_of
 from harness.record.sections import Sections
 from scenarios.line.evidence import LineFacts
+from scenarios.line.followed import FOLLOWED, Followed
 
 MS, S = 1_000_000, 1_000_000_000
 
@@ -30,9 +32,11 @@ def add_events(
     attempted: Collection[int] = (),
     unknown: Collection[int] = (),
     refused: Collection[int] = (),
+    groupless: Collection[int] | None = None,
     foreign: int = 0,
     consumers: int = 1,
     is_drained: bool = True,
+    **seen: Collection[int],
 ) -> Sections:
     """Add what is known of twelve events at most, each two of which are about one entity.
 
@@ -42,6 +46,8 @@ def add_events(
         effects: in their order; None: of each acknowledged one, once.
         stored: in the order of the streams; None: each acknowledged one.
         delivered: None: there is no group, and nothing is pending.
+        groupless: None: an older shopbench, which did not say of which streams there is no group.
+        seen: by following the consumers, as `Seen` has it; nothing: nobody followed them.
     """
     effects = sorted(acknowledged) if effects is None else effects
     stored = sorted(acknowledged) if stored is None else stored
@@ -53,6 +59,12 @@ def add_events(
     if delivered is not None:
         sections.add_set(section_of("delivered", line), BitMap(delivered))
         sections.add_set(section_of("pending", line), BitMap(pending))
+    if groupless is not None:
+        sections.add_set(section_of("groupless", line), BitMap(groupless))
+    if seen:
+        for name in Seen.__struct_fields__:
+            sections.add_set(section_of(name, line), BitMap(seen.get(name, ())))
+        sections.add_json(section_of(FOLLOWED, line), Followed(consumers=["crm"]))
     facts = LineFacts(
         capacity=12,
         events_an_entity=2,
