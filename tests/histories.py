@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from pyroaring import BitMap
 
 from harness.account.losses import Seen
 from harness.check.arrival import ArrivalRule
+from harness.check.checkers import Ending
 from harness.measure.curves import add_curve
 from harness.measure.recorder import Interval, Recorder
 from harness.measure.timeline import History
@@ -35,8 +37,9 @@ def add_events(
     groupless: Collection[int] | None = None,
     foreign: int = 0,
     consumers: int = 1,
-    is_drained: bool = True,
-    **seen: Collection[int],
+    ending: Ending = "drained",
+    seen: Mapping[str, Collection[int]] | None = None,
+    **facts: Any,
 ) -> Sections:
     """Add what is known of twelve events at most, each two of which are about one entity.
 
@@ -47,7 +50,9 @@ def add_events(
         stored: in the order of the streams; None: each acknowledged one.
         delivered: None: there is no group, and nothing is pending.
         groupless: None: an older shopbench, which did not say of which streams there is no group.
-        seen: by following the consumers, as `Seen` has it; nothing: nobody followed them.
+        seen: by following the consumers, as `Seen` has it; None: nobody followed them.
+        ending: of the drain.
+        facts: more of them.
     """
     effects = sorted(acknowledged) if effects is None else effects
     stored = sorted(acknowledged) if stored is None else stored
@@ -72,8 +77,9 @@ def add_events(
         consumers=consumers,
         groups={},
         parked=0,
-        is_drained=is_drained,
         waited_s=60.0,
+        ending=ending,
+        **facts,
     )
     sections.add_json(section_of("line", line), facts)
     return sections

@@ -46,7 +46,7 @@ def test_pending() -> None:
 
 
 def test_without_effect() -> None:
-    """A lost event stopped at the last step only where its XACK was seen; else it is not pending, and that is all."""
+    """A lost event stopped at the last step only where its XACK was seen; else it is just not pending."""
     found = classified({1, 2}, Seen(acked=BitMap([1])), in_stream={1, 2}, delivered={1, 2}, pending=set())
 
     assert Losses(without_effect=stopped(1), not_pending=stopped(2)) == found

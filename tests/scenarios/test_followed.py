@@ -1,4 +1,4 @@
-"""A scripted consumer that loses events on purpose, each in its own way: what is said of each loss is what was done."""
+"""A scripted consumer that loses events on purpose, in many ways: what is said of each loss is what was done."""
 
 from __future__ import annotations
 
@@ -99,7 +99,6 @@ class Trial:
             consumers=1,
             groups={},
             parked=0,
-            is_drained=True,
             waited_s=1.0,
         )
         streams.gather(sections, noted, self._effects, facts)
@@ -132,7 +131,7 @@ def test_acknowledged_without_an_effect(trial: Trial) -> None:
     trial.ack(entries)
     account, sections, [example] = trial.found()
     assert account.losses.counts == {**dict.fromkeys(account.losses.counts, 0), "without_effect": 2}
-    said = checkers.nothing_lost("x", account.account, is_drained=True, losses=account.losses).detail
+    said = checkers.nothing_lost("x", account.account, ending="drained", losses=account.losses).detail
     assert said.endswith("(2 were acknowledged by the consumer without an effect)")
     assert (example.where, example.event_id) == ("without_effect", event_id(PRODUCER, 4))
     assert (example.stream, example.entry_id) == entries[4]
@@ -266,7 +265,7 @@ def test_what_was_not_seen_is_not_said(trial: Trial) -> None:
     trial.direct.xgroup_setid(ONE, GROUP, "$")
     account, _, _ = trial.found()
     assert trial.losses() == {"not_pending": 4}
-    said = checkers.nothing_lost("x", account.account, is_drained=True, losses=account.losses).detail
+    said = checkers.nothing_lost("x", account.account, ending="drained", losses=account.losses).detail
     assert said.endswith(
         "(4 were passed by the group, are not pending, and had no effect: who acknowledged or skipped them was "
         "not seen)"
