@@ -33,7 +33,7 @@ class GroupCommand(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         t_ns: when it was answered, by the machine's monotonic clock.
-        connection: which of all that were followed.
+        connection: its number; of several logs the log's name before it.
         command: its words, with spaces between them.
         reply: as text; empty: it was never answered.
     """
@@ -49,7 +49,7 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         t_ns: when, by the machine's monotonic clock.
-        connection: which of all that were followed; empty: all of a log.
+        connection: its number; of several logs the log's name before it.
         why: in words.
     """
 
@@ -86,7 +86,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         t_ns: when it was answered, by the machine's monotonic clock.
-        connection: which of all that were followed.
+        connection: its number; of several logs the log's name before it.
         kind: of what was told.
         consumer: who got it; empty where the command names none.
     """
@@ -192,9 +192,10 @@ class _Reader:
         return noted.command[2:4] == (stream.encode(), self._group)
 
     def _note(self, noted: Noted, log: str) -> None:
-        connection = f"{log} {noted.connection}"
+        connection = f"{log}{noted.connection}"
         if noted.gap:
-            self.gaps.append(Gap(t_ns=noted.tick * TICK_NS, connection=connection, why=noted.gap))
+            of = connection if noted.connection >= 0 else ""
+            self.gaps.append(Gap(t_ns=noted.tick * TICK_NS, connection=of, why=noted.gap))
         elif any(self._is_on(noted, stream) for stream in self.histories) and len(self.commands) < MOST_COMMANDS:
             self.commands.append(
                 GroupCommand(
@@ -236,7 +237,7 @@ def read(paths: Sequence[Path], streams: Sequence[str], group: str, keys: EntryK
     """
     reader = _Reader(streams, group, keys or EntryKeys())
     scripts = 0
-    going = {path.stem: epochs(path) for path in paths}
+    going = {_label(path, paths): epochs(path) for path in paths}
     loaded: dict[str, Epoch] = {}
     after = 0
     while True:
@@ -295,12 +296,16 @@ def about(
             found[int(of_block[hit])].append(
                 About(
                     t_ns=int(ticks[record[hit]]) * TICK_NS,
-                    connection=f"{path.stem} {connections[record[hit]]}",
+                    connection=f"{_label(path, paths)}{connections[record[hit]]}",
                     kind=block.kind,
                     consumer=block.consumer.decode("utf-8", "replace"),
                 )
             )
     return {key: sorted(each, key=lambda one: one.t_ns) for key, each in found.items()}
+
+
+def _label(path: Path, paths: Sequence[Path]) -> str:
+    return f"{path.stem} " if len(paths) > 1 else ""
 
 
 def ticks_of(block: Block, epoch: Epoch) -> Int64s:

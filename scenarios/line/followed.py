@@ -263,7 +263,7 @@ def _events(placed: Placed, keys: Int64s) -> BitMap:
 def _brought_up_to_date(followers: Mapping[str, Proxy]) -> list[str]:
     """Have all written that has passed; what a proxy could not write, in words."""
     missing = []
-    for name, proxy in followers.items():
+    for proxy, name in {proxy: name for name, proxy in followers.items()}.items():
         try:
             untold = proxy.counts().untold
         except ProxyError as error:
@@ -283,7 +283,8 @@ def _followed(
     gaps = [
         *missing,
         *(
-            f"connection {gap.connection} is not followed from {(gap.t_ns - origin_ns) / 1e9:.3f} s on: {gap.why}"
+            f"{f'connection {gap.connection}' if gap.connection else 'all'} is followed no more from "
+            f"{(gap.t_ns - origin_ns) / 1e9:.3f} s on: {gap.why}"
             for gap in told.gaps
         ),
     ]
