@@ -6,7 +6,9 @@ The command is run again and again, and prints every ID that it finds each time;
 new. So its order is that of the looks. An ID that it prints twice has had its effect twice. One that it prints
 once may have had its effect twice all the same: behind a unique key nobody can tell.
 
-What it prints before the consumers are started is of earlier runs, and left out. So that it disturbs little, it rests for four times as long as it takes, and for a second at the least.
+What it prints before the consumers are started is of earlier runs, and left out. So that it disturbs little, it
+rests for four times as long as it takes, and for a second at the least; where it fails, nobody can tell of effects
+until it has been run again.
 """
 
 from __future__ import annotations
@@ -53,6 +55,7 @@ class ProbedEffects:
         self._environment = {**os.environ, **environment}
         self._directory = directory
         self._next_ns = clock.now_ns()
+        self._why_not = ""
         # An event's number, or, below 0, the place of what is no event's ID among those.
         self._order = array("q")
         self._known = array("I")
@@ -73,11 +76,16 @@ class ProbedEffects:
         """
         if self._clock.now_ns() >= self._next_ns:
             begun_ns = self._clock.now_ns()
+            self._why_not = ""
             try:
                 self._note(self._printed().split())
+            except OSError as error:
+                self._why_not = str(error)
             finally:
                 now_ns = self._clock.now_ns()
                 self._next_ns = now_ns + max(LEAST_PAUSE_NS, PAUSE_SHARE * (now_ns - begun_ns))
+        if self._why_not:
+            raise OSError(self._why_not)
         return [
             event_id(self._producer, number) if number >= 0 else self._others[-1 - number]
             for number in self._order[after:]
