@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 from msgspec import Struct
 
 from harness.consumer_check import result
-from harness.consumer_check.result import Check, Played, Row, rows_of, side_status, status_of
+from harness.consumer_check.result import Check, Played, Row, is_tried, rows_of, side_status, status_of
 from harness.record.run import write_atomically
 from reports.consumer_words import (
     COLUMNS,
@@ -130,9 +130,9 @@ def _repeat(played: Played) -> list[str]:
     return [
         str(played.repeat),
         str(played.hash_seed),
-        "not tried" if played.not_tried and played.outcome != "FAIL" else played.outcome,
+        played.outcome if is_tried(played) else "not tried",
         "?" if played.counts.acknowledged is None else f"{played.counts.acknowledged:,}",
-        *counts_said([played.counts]),
+        *counts_said([played.counts] if is_tried(played) else []),
         quantity(played.duration_s, "s"),
     ]
 
@@ -210,7 +210,7 @@ def check_junit(check: Check) -> str:
             if row.side == side:
                 for played in row.played:
                     _case(suite, row, played)
-        if side_status(check, side) == "UNKNOWN":
+        if check.status != "complete" or side in check.ended_early:
             said = sentence(check, side)
             case = ElementTree.SubElement(suite, "testcase", classname=printable(label), name="check")
             ElementTree.SubElement(case, "error", message=printable(said), type="UNKNOWN").text = printable(said)

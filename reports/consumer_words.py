@@ -20,6 +20,7 @@ from harness.consumer_check.result import (
     Counts,
     Played,
     Row,
+    is_tried,
     rows_of,
     side_status,
     told_verdicts,
@@ -165,8 +166,9 @@ def _harm(row: Row) -> str:
     failed = [each for each in row.played if each.outcome == "FAIL"]
     worst = max(failed, key=lambda each: (each.counts.lost or 0) + (each.counts.stuck or 0))
     counts = worst.counts
+    most = "up to " if len(row.tried) > 1 else ""
     parts = [
-        f"{number:,} {word}"
+        f"{most}{number:,} {word}"
         for number, word in (
             (counts.lost, "lost"),
             (counts.stuck, "stuck"),
@@ -190,7 +192,7 @@ def trial_line(check: Check, played: Played, total: int) -> str:
         names.append(f"time {played.repeat}")
     if len(check.settings.sides) > 1:
         names.append(labels_of(check)[played.side])
-    outcome = "not tried" if played.not_tried and played.outcome != "FAIL" else played.outcome
+    outcome = played.outcome if is_tried(played) else "not tried"
     if played.status != "complete":
         return f"{', '.join(names)}: {outcome}: {one_line(played.reason)}"
     counts = played.counts
@@ -222,30 +224,35 @@ def table(check: Check, width: int) -> Iterator[tuple[str, str]]:
     """
     for side, label in enumerate(labels_of(check)):
         status = side_status(check, side)
-        yield STYLES[status], f"{status}  {label}"
+        named = f" ({'ab'[side]})" if len(check.settings.sides) > 1 else ""
+        yield STYLES[status], f"{status}  {label}{named}"
         for text in textwrap.wrap(one_line(sentence(check, side)), width):
             yield "", text
     rows = rows_of(check)
     if not rows:
         return
     yield "", ""
-    yield from _lines(check, rows)
+    found = list(_lines(check, rows, lambda row: row.trial.title))
+    if max(len(text) for _, text in found) > width:
+        found = list(_lines(check, rows, lambda row: row.trial.name))
+    yield from found
     for told in left_out_said(check):
         for text in textwrap.wrap(one_line(told), width):
             yield "", text
 
 
-def _lines(check: Check, rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
+def _lines(check: Check, rows: Sequence[Row], title: Callable[[Row], str]) -> Iterator[tuple[str, str]]:
     has_sides = len(check.settings.sides) > 1
-    titles = [f"{row.trial.title} ({'ab'[row.side]})" if has_sides else row.trial.title for row in rows]
+    titles = [f"{title(row)} ({'ab'[row.side]})" if has_sides else title(row) for row in rows]
     cells = [cells_of(row) for row in rows]
     first = max(map(len, titles))
-    widths = [max(len(name), *(len(each.counts[at]) for each in cells)) for at, name in enumerate(COLUMNS)]
-    head = "  ".join(name.rjust(width) for name, width in zip(COLUMNS, widths, strict=True))
+    heads = [name.removesuffix(" after") for name in COLUMNS]
+    widths = [max(len(name), *(len(each.counts[at]) for each in cells)) for at, name in enumerate(heads)]
+    head = "  ".join(name.rjust(width) for name, width in zip(heads, widths, strict=True))
     yield "bold", f"  {'':{first}}  {head}  verdict"
-    for row, title, each in zip(rows, titles, cells, strict=True):
+    for row, named, each in zip(rows, titles, cells, strict=True):
         counts = "  ".join(cell.rjust(width) for cell, width in zip(each.counts, widths, strict=True))
-        yield "" if row.status == "PASS" else STYLES[row.status], f"  {title:{first}}  {counts}  {each.verdict}"
+        yield "" if row.status == "PASS" else STYLES[row.status], f"  {named:{first}}  {counts}  {each.verdict}"
 
 
 def left_out_said(check: Check) -> list[str]:

@@ -73,7 +73,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         str | None, typer.Option(help="Whether a consumer that ends by itself is started again: always or never.")
     ] = None
     repeat: Annotated[int, typer.Option(min=1, max=MOST_REPEATS, help="How often each trial is played.")] = 1
-    only: Annotated[list[str] | None, typer.Option(help="Only these trials: names with commas between them.")] = None
+    only: Annotated[list[str] | None, typer.Option(help="Only these trials, with commas between them.")] = None
     skip: Annotated[list[str] | None, typer.Option(help="Not these trials.")] = None
     at_once: Annotated[
         int | None, typer.Option(min=1, max=16, help="Trials at a time. Default: 2 where there are two cores.")

@@ -303,6 +303,11 @@ def counts_of(figures: Mapping[str, float | None], prefix: str) -> Counts:
 # A row of the table ------------------------------------------------------------------------------------------
 
 
+def is_tried(played: Played) -> bool:
+    """Whether the thing was done to the consumer, or something fails all the same."""
+    return not played.not_tried or played.outcome == "FAIL"
+
+
 class Row(Struct, frozen=True, kw_only=True):
     """A trial of one consumer with all of its repeats.
 
@@ -321,7 +326,7 @@ class Row(Struct, frozen=True, kw_only=True):
     @property
     def tried(self) -> tuple[Played, ...]:
         """The repeats in which the thing was done, or something fails."""
-        return tuple(each for each in self.played if not each.not_tried or each.outcome == "FAIL")
+        return tuple(filter(is_tried, self.played))
 
     @property
     def count(self) -> int:
