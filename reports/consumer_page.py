@@ -233,6 +233,9 @@ def _case(suite: ElementTree.Element, row: Row, played: Played) -> None:
     if played.outcome == "PASS":
         ElementTree.SubElement(case, "system-out").text = detail
         return
+    if row.does_not_apply:
+        ElementTree.SubElement(case, "skipped", message=detail)
+        return
     kind = "failure" if played.outcome == "FAIL" else "error"
     body = printable(f"{detail}\nRepeat it: {played.command}")
     ElementTree.SubElement(case, kind, message=detail, type=played.outcome).text = body

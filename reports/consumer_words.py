@@ -39,7 +39,7 @@ MEANINGS = {
     "out of order": "effects that came after the effect of a later event of the same entity",
     "recovered after": "from the end of the fault until all that had waited was handled",
 }
-NOT_KNOWN = "?"
+NOT_KNOWN, NONE = "?", "–"
 WHERE = {
     "not_in_stream": "no longer in the stream",
     "never_delivered": "never delivered",
@@ -66,7 +66,8 @@ class Cells(Struct, frozen=True, kw_only=True):
 
 def cells_of(row: Row) -> Cells:
     """A row of the table in words."""
-    return Cells(counts=counts_said([each.counts for each in row.tried]), verdict=verdict_said(row))
+    counts = counts_said([each.counts for each in row.tried])
+    return Cells(counts=counts if row.trial.recovers else (*counts[:-1], NONE), verdict=verdict_said(row))
 
 
 def counts_said(counts: Sequence[Counts]) -> tuple[str, ...]:
@@ -88,7 +89,7 @@ def _range(values: Sequence[float | None], said: Callable[[float], str]) -> str:
     """Values of repeats: the one that all have, or the lowest and the highest; `?` where one is not known."""
     known = [value for value in values if value is not None]
     if not values:
-        return "–"
+        return NONE
     if len(known) < len(values):
         return NOT_KNOWN
     low, high = said(min(known)), said(max(known))
@@ -143,9 +144,13 @@ def sentence(check: Check, side: int) -> str:
         parts.append(f"In {_of(failed, rows)} the promise {promise} was not kept: {named}.")
     elif passed:
         parts.append(f"In {_of(passed, rows)} the promise {promise} was kept.")
-    undecided = [row for row in rows if row.status == "UNKNOWN"]
+    undecided = [row for row in rows if row.status == "UNKNOWN" and row.tried]
     if undecided:
         parts.append(f"Not decided: {'; '.join(row.trial.title for row in undecided)}.")
+    untried = [row for row in rows if not row.tried]
+    if untried:
+        named = "; ".join(f"{row.trial.title} ({row.played[0].not_tried})" for row in untried)
+        parts.append(f"Not tried: {named}.")
     return " ".join(filter(None, parts)) or "Nothing was tried."
 
 

@@ -4,7 +4,7 @@
 
 A trial is judged by the verdicts of its run, and by nothing else:
 
-    happened     hit_in_batch, outage_happened, redelivered ...: where one does not pass, the thing was not done,
+    happened     hit_in_batch, outage_happened, went_quiet ...: where one does not pass, the thing was not done,
                  and the trial says "not tried"; a loss that was seen all the same stays a FAIL
     measured     whether events were appended and the server stood: where one does not pass, nothing is decided
     instrument   lateness, and what producers noticed: kept, and not asked here
@@ -20,7 +20,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from harness.consumer_check.trials import LeftOut, Trial
+from harness.consumer_check.trials import TRIALS, LeftOut, Trial
 from harness.record.evidence import EvidenceError
 from harness.record.run import Record, RunError, Status, Verdict, write_atomically
 
@@ -28,7 +28,7 @@ from harness.record.run import Record, RunError, Status, Verdict, write_atomical
 SCHEMA = 1
 FILE = "check.json"
 
-HAPPENED = frozenset({"hit_in_batch", "outage_happened", "redelivered", "faults_done"})
+HAPPENED = frozenset({"outage_happened", "was_poisoned", *(name for trial in TRIALS for name in trial.happened)})
 MEASURED = frozenset({"answered", "evictions", "left_nothing", "alone", "ended", "finished", "evidence"})
 INSTRUMENT = frozenset({"send_lag", "load_reached", "probes", "workers"})
 _PRODUCERS = "producers_unharmed"
@@ -333,6 +333,11 @@ class Row(Struct, frozen=True, kw_only=True):
         """Of `tried`, how many have the status of the row."""
         return sum(each.outcome == self.status for each in self.tried)
 
+    @property
+    def does_not_apply(self) -> bool:
+        """Whether it could not be done to this consumer, and need not be."""
+        return self.trial.may_not_apply and not self.tried
+
 
 def rows_of(check: Check) -> list[Row]:
     """The rows of a check's table: trial by trial, and for each of them the consumers one after the other."""
@@ -360,7 +365,7 @@ def row_status(played: Sequence[Played]) -> Status:
 
 def side_status(check: Check, side: int) -> Status:
     """What a consumer's check comes to: the worst of its rows; UNKNOWN where it did not come to its end."""
-    found: list[Status] = [row.status for row in rows_of(check) if row.side == side]
+    found: list[Status] = [row.status for row in rows_of(check) if row.side == side and not row.does_not_apply]
     if check.status != "complete" or side in check.ended_early or not found:
         found.append("UNKNOWN")
     return max(found, key=_RANK.__getitem__)

@@ -43,6 +43,9 @@ class Trial(Struct, frozen=True, kw_only=True):
         scenario: whose run it is.
         parameters: of that run, besides the profile's.
         happened: verdicts, by their last names, that have to pass: without them the thing was not done.
+        may_not_apply: whether there are good consumers to which it cannot be done, as they have but one process,
+            or leave nothing in hand; then that it was not tried leaves the check decided.
+        recovers: whether there is something to recover from.
         wants: what it takes: `own server`, one that we start; `sink`, effects that go to our sink.
     """
 
@@ -52,6 +55,8 @@ class Trial(Struct, frozen=True, kw_only=True):
     scenario: str = "crm_outage"
     parameters: Mapping[str, str]
     happened: tuple[str, ...] = ()
+    may_not_apply: bool = False
+    recovers: bool = True
     wants: tuple[str, ...] = ()
 
     def arguments(self) -> list[str]:
@@ -69,6 +74,7 @@ TRIALS: tuple[Trial, ...] = (
         name="undisturbed",
         title="nothing was done to it",
         did="Events come for three seconds, and nothing is done to the consumer.",
+        recovers=False,
         scenario="lag",
         parameters={
             "shape": "steady",
@@ -122,6 +128,7 @@ TRIALS: tuple[Trial, ...] = (
         title="stopped while the sink was away",
         did="The sink is away when the consumer gets SIGTERM; then both come back.",
         parameters=_outage("stop_while_away"),
+        happened=("stopped_while_away",),
         wants=("sink",),
     ),
     Trial(
@@ -129,18 +136,22 @@ TRIALS: tuple[Trial, ...] = (
         title="killed, then no new events",
         did="The consumer is killed and started again, and from then on nothing is published.",
         parameters=_outage("kill_then_quiet"),
+        happened=("went_quiet",),
     ),
     Trial(
         name="one_backlog",
         title="restarted with one stream behind",
         did="The consumer is started again where one stream has a backlog and the other has news.",
         parameters=_outage("one_backlog"),
+        happened=("one_backlog",),
     ),
     Trial(
         name="kill_leader",
         title="only its first process killed",
         did="Only the process that was started gets SIGKILL; what it has started itself lives on.",
         parameters=_outage("kill_leader"),
+        happened=("others_lived_on",),
+        may_not_apply=True,
     ),
     Trial(
         name="redeliver",
@@ -154,6 +165,8 @@ TRIALS: tuple[Trial, ...] = (
         title="deployed under new names",
         did="The consumers are stopped one by one, and each comes back under a name that the group does not know.",
         parameters=_outage("rolling", consumers="2"),
+        happened=("rolled",),
+        may_not_apply=True,
     ),
     Trial(
         name="slow",
@@ -167,6 +180,7 @@ TRIALS: tuple[Trial, ...] = (
         title="sink refused (503)",
         did="The sink answers 503 for a while.",
         parameters=_outage("refuse"),
+        happened=("was_refused",),
         wants=("sink",),
     ),
     Trial(

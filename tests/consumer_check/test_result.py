@@ -61,7 +61,7 @@ def test_a_server_that_did_not_stand_blames_nobody(name: str) -> None:
     assert judge(verdict(name, "FAIL", "the server")) == ("UNKNOWN", "")
 
 
-@pytest.mark.parametrize("name", ["hit_in_batch", "outage_happened", "redelivered"])
+@pytest.mark.parametrize("name", ["hit_in_batch", "outage_happened", "redelivered", "rolled"])
 def test_what_did_not_happen_is_not_tried(name: str) -> None:
     """A fault that did not happen makes no PASS, and says why; a loss that was seen stays one."""
     not_done = verdict(name, "UNKNOWN", "it had nothing in hand")
@@ -155,6 +155,15 @@ def test_what_did_not_come_to_its_end_does_not_pass(changed: dict[str, object]) 
     assert status_of(check_of(played("kill"))) == "PASS"
     assert status_of(check_of(played("kill"), **changed)) == "UNKNOWN"
     assert status_of(check_of(played("kill", "FAIL", stuck=1), **changed)) == "FAIL"
+
+
+def test_what_need_not_apply_decides_nothing() -> None:
+    """A consumer of one process has no others that live on; but a check is not made of such trials alone."""
+    not_done = played("kill_leader", "UNKNOWN", not_tried="nothing was left")
+    assert status_of(check_of(played("stop"), not_done)) == "PASS"
+    assert status_of(check_of(not_done)) == "UNKNOWN"
+    assert status_of(check_of(played("stop"), played("kill_leader", "UNKNOWN"))) == "UNKNOWN"
+    assert status_of(check_of(played("stop"), played("kill", "UNKNOWN", not_tried="nothing in hand"))) == "UNKNOWN"
 
 
 def test_nothing_played_is_unknown() -> None:

@@ -82,6 +82,11 @@ def test_what_was_not_tried_has_no_numbers() -> None:
             "In 1 of 2 trials the promise at_least_once was kept. Not decided: killed with events in hand.",
         ),
         (
+            check_of(played("stop"), played("rolling", "UNKNOWN", not_tried="it left nothing")),
+            "In 1 of 2 trials the promise at_least_once was kept. "
+            "Not tried: deployed under new names (it left nothing).",
+        ),
+        (
             check_of(played("undisturbed", "UNKNOWN", status="failed"), ended_early={0: "no such program"}),
             "The check ended early: no such program. Not decided: nothing was done to it.",
         ),
