@@ -163,7 +163,7 @@ def _interrupted(check: Check, side: int) -> str:
 
 
 def _of(some: Sequence[Row], rows: Sequence[Row]) -> str:
-    return f"{len(some)} of {len(rows)} trials" if len(rows) != 1 else "the one trial"
+    return f"{len(some)} of {len(rows)} trials" if len(rows) != 1 else "the one trial that was played"
 
 
 def _harm(row: Row) -> str:

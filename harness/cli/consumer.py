@@ -44,6 +44,8 @@ from reports.consumer_words import CheckSummary, trial_line
 from reports.summaries import one_line
 
 MOST_REPEATS = 1_000
+# In a reason that has the end of the log in it.
+LOG_SAID = "its log"
 consumer_app = typer.Typer(no_args_is_help=True, help="Check a consumer of Redis Streams, in any language.")
 
 
@@ -257,10 +259,12 @@ def _at_once(asked: Asked, which: ServerUrl | str) -> int:
 def _plan(check: Check, at_once: int) -> list[str]:
     """What is going to be played, and how long it is going to take."""
     jobs = jobs_of(check)
+    done = sum(each.is_finished for each in check.played)
+    played = f", {done} of {done + len(jobs)} played already" if done else ""
     takes_s = whole_s([expected_s(catalog(), job.trial) for job in jobs], at_once)
     commands = " against ".join(each.consumer for each in check.settings.sides)
     lines = [
-        f"{commands}: {_many(len(check.trials), 'trial')}{_times(check)}, {at_once} at a time",
+        f"{commands}: {_many(len(check.trials), 'trial')}{_times(check)}, {at_once} at a time{played}",
         f"about {_minutes(takes_s)}; longer where a consumer takes long to start, or stops before all is handled",
     ]
     left_out = [each for each in check.left_out if each.why != NOT_ASKED]
@@ -321,7 +325,8 @@ def _write(directory: Path, check: Check) -> None:
 
 def _concluded(check: Check, directory: Path, *, undecided_is_0: bool) -> int:
     """Say what a check has found, and answer the exit code."""
-    if check.played:
+    was_carried_out = any(each.status == "complete" for each in check.played)
+    if was_carried_out:
         out.print(CheckSummary(check))
     for side, why in check.ended_early.items():
         _say_early(check, side, why)
@@ -329,7 +334,7 @@ def _concluded(check: Check, directory: Path, *, undecided_is_0: bool) -> int:
     if check.status == "interrupted":
         say(f"go on with: shopbench consumer check --resume {shlex.quote(str(directory))}")
         return EXIT_INVALID
-    if not any(each.status == "complete" for each in check.played if each.side == 0):
+    if not was_carried_out:
         return EXIT_USAGE
     codes: dict[Status, int] = {"PASS": EXIT_PASS, "FAIL": EXIT_FAIL, "UNKNOWN": EXIT_INVALID}
     code = codes[status_of(check)]
@@ -337,8 +342,10 @@ def _concluded(check: Check, directory: Path, *, undecided_is_0: bool) -> int:
 
 
 def _say_early(check: Check, side: int, why: str) -> None:
-    """Why a consumer's check ended early, in a line, and the end of its log."""
-    warn(f"shopbench: {check.settings.sides[side].label}: {why}")
+    """Why a consumer's check ended early, in a line, and the end of its log where that does not say it."""
+    label = one_line(check.settings.sides[side].label)
+    warn(f"shopbench: {why}" if why.startswith(label) else f"shopbench: {label}: {why}")
     logs = [each.log for each in check.played if each.side == side and each.log]
-    for line in logs[-1] if logs else ():
-        warn(f"    {one_line(line)}")
+    if logs and LOG_SAID not in why:
+        for line in logs[-1]:
+            warn(f"    {one_line(line)}")

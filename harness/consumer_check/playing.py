@@ -157,8 +157,7 @@ class AtWork:
         )
         record = record_below(self._directory)
         if record is None:
-            said = " ".join(last_lines(self._directory / LOG, 1))
-            return replace(known, reason=self._reason or said.removeprefix("shopbench: ") or "it left no record")
+            return replace(known, reason=self._reason or _why_no_record(self._directory / LOG))
         found = result.seen(record, job.trial, known)
         return replace(
             found,
@@ -171,6 +170,15 @@ class AtWork:
         """The first lines that its consumer has written."""
         record = record_below(self._directory)
         return [] if record is None else first_lines(consumer_log(record.directory), HEAD_LINES)
+
+
+def _why_no_record(log: Path) -> str:
+    """Why a trial has left no record, by the last line of its log."""
+    said = " ".join(last_lines(log, 1))
+    told = said.removeprefix("shopbench: ")
+    if told != said:
+        return told
+    return f"it left no record; its log ends with: {said}" if said else "it left no record, and an empty log"
 
 
 def record_below(directory: Path) -> Record | None:

@@ -72,7 +72,7 @@ def test_what_was_not_tried_has_no_numbers() -> None:
     ("check", "said"),
     [
         (check_of(played("kill"), played("stop")), "In 2 of 2 trials the promise at_least_once was kept."),
-        (check_of(played("kill")), "In the one trial the promise at_least_once was kept."),
+        (check_of(played("kill")), "In the one trial that was played the promise at_least_once was kept."),
         (
             check_of(played("kill", "FAIL", stuck=32), played("stop")),
             "In 1 of 2 trials the promise at_least_once was not kept: killed with events in hand (32 stuck).",
