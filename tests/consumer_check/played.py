@@ -1,8 +1,8 @@
 """Stands for `shopbench run` where a check plays trials: leaves a record at once, or none, as its consumer says.
 
 The name of the consumer says what becomes of its trials: `good`, `stuck`, `deaf` (no effect at all), `refused`
-(the run cannot be carried out), `silent` (no record, a line in the log), `killed` (it dies), `slow` (it works until
-it is told to end, and then leaves an interrupted record).
+(the run cannot be carried out), `silent` (no record, a line in the log), `killed` (it dies), `slow` (it works
+until it is told to end, and then leaves an interrupted record).
 """
 
 from __future__ import annotations
