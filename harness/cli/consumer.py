@@ -22,13 +22,26 @@ import typer
 from msgspec.structs import replace
 
 from harness.check.checkers import EXIT_FAIL, EXIT_INVALID, EXIT_PASS, EXIT_USAGE
-from harness.cli.options import RunsOption, ServerFileOption, ServerOption, UsageError, catalog, taking, there_are
+from harness.cli.options import (
+    ProbeOption,
+    PromiseOption,
+    RestartOption,
+    RunsOption,
+    ServerFileOption,
+    ServerOption,
+    ShapeOption,
+    UsageError,
+    asked_consumer,
+    catalog,
+    taking,
+    there_are,
+)
 from harness.cli.recorded import new_directory
 from harness.cli.shown import out, say, warn
 from harness.cli.trial import ENTRY
 from harness.conduct.interrupt import Interrupted, interruptible, written
 from harness.consumer_check import result
-from harness.consumer_check.commands import ORDERSHOP, check_words, text_of
+from harness.consumer_check.commands import ORDERSHOP, ORDERSHOP_PROMISE, PROMISE, check_words, text_of
 from harness.consumer_check.playing import Work, jobs_of, play
 from harness.consumer_check.result import Check, Played, Settings, Side, status_of
 from harness.consumer_check.trials import NOT_ASKED, TRIALS, Chosen, chosen, expected_s, most_s, whole_s
@@ -59,21 +72,10 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     against: Annotated[
         str | None, typer.Option(help="Another command, played beside it: a fixed version beside a broken one.")
     ] = None
-    promise: Annotated[
-        str,
-        typer.Option(
-            help="What the consumer promises: at_least_once, effectively_once or at_most_once; "
-            "then order=entity or order=stream, and recovers_within=10s."
-        ),
-    ] = "at_least_once"
-    shape: Annotated[str | None, typer.Option(help="A TOML file with the fields of an event.")] = None
-    probe: Annotated[
-        str | None,
-        typer.Option(help="In place of the sink: a command that prints the ID of each effect, one a line."),
-    ] = None
-    restart: Annotated[
-        str | None, typer.Option(help="Whether a consumer that ends by itself is started again: always or never.")
-    ] = None
+    promise: PromiseOption = ""
+    shape: ShapeOption = None
+    probe: ProbeOption = ""
+    restart: RestartOption = ""
     repeat: Annotated[int, typer.Option(min=1, max=MOST_REPEATS, help="How often each trial is played.")] = 1
     only: Annotated[list[str] | None, typer.Option(help="Only these trials, with commas between them.")] = None
     skip: Annotated[list[str] | None, typer.Option(help="Not these trials.")] = None
@@ -132,15 +134,15 @@ def _begun(asked: Asked, clock: Clock) -> Check:
         raise UsageError("say which consumer is checked: --consumer 'COMMAND'")
     commands = [asked.consumer, *([asked.against] if asked.against is not None else [])]
     settings = Settings(
-        sides=tuple(Side(consumer=_command(each), label=each) for each in commands),
-        promise=_promise(asked.promise),
-        shape=_shape(asked.shape),
-        probe=asked.probe or "",
-        restart=asked.restart or "",
+        sides=tuple(_side(asked, each) for each in commands),
+        promise=asked.promise or (PROMISE if asked.consumer != ORDERSHOP else ORDERSHOP_PROMISE),
+        shape=str(asked.shape or ""),
+        probe=asked.probe,
+        restart=asked.restart,
         server=asked.server or "",
         server_file=str(asked.server_file or ""),
         repeat=asked.repeat,
-        shape_digest=digest_of(Path(asked.shape)) if asked.shape else "",
+        shape_digest=_digest(asked.shape),
     )
     which = server_named(asked.server, asked.server_file, os.environ)
     found = _trials(asked, settings, which)
@@ -155,39 +157,22 @@ def _begun(asked: Asked, clock: Clock) -> Check:
     )
 
 
-def _command(command: str) -> str:
-    """A command that can be taken apart.
+def _side(asked: Asked, command: str) -> Side:
+    """A consumer that is checked, once it is sure that a run could have it.
 
     Raises:
-        UsageError: it cannot, or there is none.
+        UsageError: none could.
     """
+    asked_consumer(replace(asked, consumer=None if command == ORDERSHOP else command), ())
+    return Side(consumer=command, label=command)
+
+
+def _digest(path: Path | None) -> str:
+    """Of the file of a shape, to know it again; empty: there is none."""
     try:
-        words = shlex.split(command)
-    except ValueError as error:
-        raise UsageError(f"--consumer {command!r}: {error}") from error
-    if not words:
-        raise UsageError("--consumer: there is no command")
-    return command
-
-
-def _promise(text: str) -> str:
-    """A promise as it is written.
-
-    Raises:
-        UsageError: it is none.
-    """
-    return text
-
-
-def _shape(path: str | None) -> str:
-    """The path of a shape.
-
-    Raises:
-        UsageError: there is no such file.
-    """
-    if path is not None and not Path(path).is_file():
-        raise UsageError(f"--shape {path}: there is no such file")
-    return path or ""
+        return "" if path is None else digest_of(path)
+    except OSError as error:
+        raise UsageError(f"--shape {path}: cannot be read ({error.strerror})") from error
 
 
 def _path(text: str) -> Path | None:
@@ -212,7 +197,8 @@ def _trials(asked: Asked, settings: Settings, which: ServerUrl | str) -> Chosen:
         lacking["sink"] = "effects are seen by a probe command, and the sink takes none"
     found = chosen(catalog(), only=only, skip=skip, lacking=lacking)
     if not found.trials:
-        raise UsageError(f"no trial is left: {'; '.join(f'{each.trial}: {each.why}' for each in found.left_out)}")
+        others = [f"{each.trial}: {each.why}" for each in found.left_out if each.why != NOT_ASKED]
+        raise UsageError("; ".join(["no trial is left", *others]))
     return found
 
 
@@ -237,7 +223,7 @@ def _resumed(asked: Asked) -> tuple[Path, Check]:
     ):
         if given is not None and given != was:
             raise UsageError(f"--resume {directory}: {option} was {was!r} there")
-    if settings.shape and (_shape(settings.shape), digest_of(Path(settings.shape)))[1] != settings.shape_digest:
+    if _digest(_path(settings.shape)) != settings.shape_digest:
         raise UsageError(f"--resume {directory}: {settings.shape} is not what it was when the check began")
     repeat = max(settings.repeat, asked.repeat)
     settings = replace(settings, repeat=repeat)

@@ -11,6 +11,8 @@ from harness.server.url import without_secrets
 
 # In the place of a command: the CRM of the shop of this repository, which needs none.
 ORDERSHOP = "ordershop"
+# By what a consumer is judged whose user says nothing, and by what that CRM is.
+PROMISE, ORDERSHOP_PROMISE = "at_least_once", "effectively_once"
 
 
 def words_of(settings: Settings, trial: Trial, side: int) -> list[str]:
@@ -34,7 +36,9 @@ def check_words(settings: Settings) -> list[str]:
     words = ["consumer", "check", "--consumer", first.consumer]
     for other in against:
         words += ["--against", other.consumer]
-    words += [*_about_the_consumer(settings), *_about_the_server(settings)]
+    if first.consumer != ORDERSHOP:
+        words += _about_the_consumer(settings)
+    words += _about_the_server(settings)
     return [*words, "--repeat", str(settings.repeat)] if settings.repeat > 1 else words
 
 
