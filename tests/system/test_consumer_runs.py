@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +12,12 @@ import pytest
 
 from harness.record.run import Run, load
 from harness.system.promise import Promise
+from ordershop.supervisor import free_port
 from tests.consumers import command
 from tests.forks import shopbench
 from tests.locusts import Locust
 from tests.verdicts import settled
+from tests.waiting import until
 
 SMALL = ["--profile", "smoke", "--no-repeat"]
 
@@ -137,6 +142,45 @@ def test_under_locust(tmp_path: Path) -> None:
         run = locust.record().run
     assert bad(run) == {}
     assert run.environment["system"]["promise"]["delivery"] == "effectively_once"
+
+
+def asked(url: str, body: object = None) -> Any:
+    """What the web UI answers."""
+    request = urllib.request.Request(url, method="GET" if body is None else "POST")  # noqa: S310 - a URL of ours
+    if body is not None:
+        request.data = json.dumps(body).encode()
+        request.add_header("Content-Type", "application/json")
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        return json.load(error)
+    except OSError:
+        return {}
+
+
+@pytest.mark.slow
+def test_two_processes_of_locust_and_a_kill_by_hand(tmp_path: Path) -> None:
+    """The buttons are for the consumer, the sink and the server; two workers share the load."""
+    port = free_port()
+    options = ["--web-port", str(port), "--autostart", "--processes", "2", "--users", "2"]
+    load = ["--profile=smoke", "--shape=steady", "--base=100", "--after=8", "--send-lag-budget-ms=9000"]
+    with Locust(tmp_path, "lag", *options, *load, "--consumer", command("good")) as locust:
+        url = f"http://127.0.0.1:{port}/shopbench"
+        until(lambda: (asked(f"{url}/live").get("live") or {}).get("buttons"), "the faults can be done", 40)
+        names = {button["target"] for button in asked(f"{url}/live")["live"]["buttons"]}
+        assert names == {"consumer", "effects", "server"}
+        until(lambda: asked(f"{url}/fault", {"action": "kill", "target": "consumer"}).get("success"), "a kill", 20)
+        assert asked(f"{url}/fault", {"action": "start", "target": "consumer"}).get("success")
+        until(lambda: (asked(f"{url}/live").get("outcome") or {}).get("has_report"), "a report", 40)
+        locust.interrupt()
+        assert locust.wait() in {0, 3}, locust.output
+        record = locust.record()
+    assert bad(record.run) == {}
+    [fault] = record.history.faults
+    assert (fault.target, fault.by_hand) == ("consumer", True)
+    assert len(record.run.environment["load"]["workers"]) == 2
+    assert record.run.figure("lag.acknowledged") == record.run.figure("lag.applied")
 
 
 @pytest.mark.slow
