@@ -48,21 +48,24 @@ from harness.check.figures import figure_names
 from harness.check.judge import Checker
 from harness.conduct.findings import PUMPED, Findings
 from harness.conduct.scenario import ParameterError, ScenarioError, Stage
-from harness.load.pacing import constant
 from harness.locust.locustfile import locustfile
 from harness.nemesis.faults import fault_kinds
+from harness.nemesis.faults.kill_in_batch import WITHIN_S
 from harness.nemesis.kind import FaultKind
 from harness.nemesis.plan import Fault
 from harness.record.run import KeyFigure, Record
 from harness.server.open import kind_of
 from scenarios.commands import CONSUMERS, PRODUCERS
-from scenarios.line.account import ACCOUNT, add_account, add_line_arrival, line_checkers
+from scenarios.line.account import ACCOUNT, add_account, add_lag, add_line_arrival, line_checkers
 from scenarios.line.line import Line
 from scenarios.line.settings import Delivery, LineSettings
 from scenarios.line.targets import TARGETS, target_of
+from scenarios.outage.done import add_done, done_checkers
 from scenarios.outage.drain import add_recovery, drain_of
 from scenarios.outage.fault import in_hand, in_hand_checker, planned_fault, watching_in_hand
 from scenarios.outage.producers import add_producers, unharmed_checker
+from scenarios.outage.redelivery import redeliver
+from scenarios.outage.staging import Staged, staged
 from scenarios.told import Told, add_by_hand, arrived_said, by_hand_said, capital, lost_said, told_of, twice_said
 
 if TYPE_CHECKING:
@@ -134,10 +137,23 @@ class OutageParameters(Struct, frozen=True, forbid_unknown_fields=True):
         """What it is done to."""
         return target_of(self.kind, self.link) or ""
 
+    def has_to_hit(self, *, has_system: bool) -> bool:
+        """Whether the fault is to find something in hand.
+
+        Args:
+            has_system: whether another system than OrderShop is measured; a kill of its consumer is to hit, too.
+        """
+        hits = self.kind.in_hand == "hit" or (has_system and self.kind.name == "kill")
+        return hits and self.delivery == "at_least_once"
+
     @property
     def watches_in_hand(self) -> bool:
         """Whether the fault is about what the consumer that is broken has in hand."""
         return self.kind.in_hand in {"hit", "kept"} and self.delivery == "at_least_once"
+
+    def staged(self) -> Staged:
+        """The load that the fault wants."""
+        return staged(self.kind, self.rate_per_s, self.before_s, self.outage_s, self.after_s)
 
     def settings(self) -> LineSettings:
         """The line that the fault needs."""
@@ -155,16 +171,23 @@ class OutageParameters(Struct, frozen=True, forbid_unknown_fields=True):
             mail_delay_ms=mail_delay_ms,
             is_idempotent=self.idempotent,
             has_links=TARGETS[self.target].is_link,
+            by_stream=self.staged().by_stream,
+            outlasts=self.staged().outlasts,
         )
 
-    def planned(self) -> Fault:
-        """The one fault of the run."""
+    def planned(self, *, has_system: bool = False) -> Fault:
+        """The one fault of the run.
+
+        Args:
+            has_system: whether another system than OrderShop is measured.
+        """
+        waits = {"within_s": WITHIN_S} if has_system and self.kind.name == "kill" else {}
         return Fault(
             name=self.kind.done_as,
             target=self.target,
             at_ns=int(self.before_s * 1e9),
             for_ns=int(self.outage_s * 1e9),
-            options=self.kind.given_ms(self.delay_ms),
+            options={**self.kind.given_ms(self.delay_ms), **waits},
         )
 
 
@@ -181,8 +204,11 @@ class CrmOutage:
         "crm_outage",
         PUMPED,
         ACCOUNT,
+        "s       taken_over_s",
         "s       {outage,detected,first_effect,back_in_band,drained,draining,caught_up,predicted_drain}_s",
         "events  backlog_events backlog_at_restart_events in_hand_events",
+        "events  effects_meanwhile left_events set_back tried_again",
+        "processes survivors",
         "1/s     drain_rate_per_s",
         "event_seconds excess_lag_event_s",
         "share   prediction_error",
@@ -213,30 +239,36 @@ class CrmOutage:
 
     def scheduled_s(self, parameters: OutageParameters) -> float:
         """How long its load lasts."""
-        return parameters.before_s + parameters.outage_s + parameters.after_s
+        return parameters.staged().pacer.duration_ns / 1e9
 
     def run(self, stage: Stage, parameters: Any, findings: Findings) -> None:
         """Load, fault, outage, restart, drain; then the account."""
         chosen: OutageParameters = parameters
         if chosen.target == "server" and "kill" not in kind_of(stage.server).can:
             raise ScenarioError(f"{chosen.fault} is done only to a server that we start")
-        pacer = constant(chosen.rate_per_s, chosen.before_s + chosen.outage_s + chosen.after_s)
-        with Line(stage, pacer, chosen.settings()) as line:
+        fault = chosen.planned(has_system=stage.system is not None)
+        is_over = chosen.kind.load == "is_over"
+        with Line(stage, chosen.staged().pacer, chosen.settings()) as line:
             findings.server = line.server.describe()
+            line.check(fault)
             watching = (lambda: watching_in_hand(line)) if chosen.watches_in_hand else None
-            line.run_load(findings, [chosen.planned()], watching)
+            line.run_load(findings, [] if is_over else [fault], watching)
             line.wait_until_drained(chosen.drain_timeout_s)
+            if is_over:
+                redeliver(line, findings, fault, chosen.drain_timeout_s)
             _conclude(chosen, line, findings)
 
-    def checkers(self, parameters: OutageParameters, record: Record) -> list[Checker]:  # noqa: ARG002 - by choice
+    def checkers(self, parameters: OutageParameters, record: Record) -> list[Checker]:
         """What finds its verdicts in a record of a run."""
         spans = {"away": parameters.unharmed_within, "draining": parameters.unharmed_draining_within}
         between: list[Checker] = []
-        # A fault on the server reaches producers, whatever consumers do.
-        if parameters.target != "server":
+        # A fault on the server reaches producers, whatever consumers do; of a load that ends nobody can be harmed.
+        if parameters.target != "server" and parameters.kind.load == "goes_on":
             between += [unharmed_checker(span, within) for span, within in spans.items() if within]
-        if parameters.kind.in_hand == "hit" and parameters.delivery == "at_least_once":
+        has_system = bool(record.run.environment.get("system"))
+        if parameters.has_to_hit(has_system=has_system):
             between.append(in_hand_checker())
+        between += done_checkers(parameters.kind, counts_attempts=has_system)
         # Without a server there is no answer; with an empty one, no script.
         leave_out = {"answered"} if parameters.kind.loses_data else ()
         return line_checkers("crm_outage", between=between, leave_out=leave_out)
@@ -268,13 +300,19 @@ def _conclude(chosen: OutageParameters, line: Line, findings: Findings) -> None:
     fault = planned_fault(findings.history)
     if fault is None or fault.end_ns is None:
         raise ScenarioError(f"the load ended before {chosen.fault} was done and healed")
-    drain = drain_of(line, findings, fault, arrival_per_s=chosen.rate_per_s)
-    add_recovery(findings, fault, drain)
+    caught_up_s = None
+    if chosen.kind.load == "is_over":
+        add_lag(findings)
+    else:
+        drain = drain_of(line, findings, fault, arrival_per_s=chosen.rate_per_s)
+        add_recovery(findings, fault, drain)
+        caught_up_s = drain.caught_up_s
     add_line_arrival(findings, line, budget_ms=chosen.send_lag_budget_ms)
-    add_producers(findings, fault, drain.caught_up_s)
-    if chosen.kind.in_hand == "hit" and chosen.delivery == "at_least_once":
+    add_producers(findings, fault, caught_up_s)
+    if chosen.has_to_hit(has_system=line.stage.system is not None):
         # What was delivered to the consumer, and not acknowledged, while it was dead is what it had in hand.
         findings.figure("in_hand_events", in_hand(findings.history, fault), "events")
+    add_done(findings, line, chosen.kind, fault, chosen.settings().by_stream)
     add_account(findings, line, timeout_s=chosen.drain_timeout_s)
     add_by_hand(findings)
 
@@ -287,6 +325,8 @@ def headline(chosen: OutageParameters, told: Told) -> str:
     """
     target = capital(told.consumer) if chosen.target == "crm" else TARGETS[chosen.target].said
     said = chosen.kind.headline.format(target=target, ms=chosen.delay_ms)
+    if chosen.kind.load == "is_over":
+        return f"{said}{_again_said(told)}; {lost_said(told)}, {twice_said(told)}{arrived_said(told)}."
     backlog = told.value("backlog_events")
     waited = (
         "the number of waiting events is not known" if backlog is None else f"{backlog:,.0f} events waited at most"
@@ -295,6 +335,14 @@ def headline(chosen: OutageParameters, told: Told) -> str:
         f"{said} for {told.value('outage_s') or 0:.1f} s{by_hand_said(told)}; {waited}; "
         f"{lost_said(told)}, {twice_said(told)}; {_caught_said(told)}{arrived_said(told)}."
     )
+
+
+def _again_said(told: Told) -> str:
+    set_back, again = told.value("set_back"), told.value("tried_again")
+    tried = "whether they were attempted once more was not seen"
+    if again is not None:
+        tried = f"{again:,.0f} of them were attempted once more"
+    return f", by {set_back or 0:,.0f} events; {tried}"
 
 
 def _caught_said(told: Told) -> str:

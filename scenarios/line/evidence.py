@@ -13,7 +13,7 @@ Where a run has several lines, one after the other, each section has the line's 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -110,6 +110,15 @@ class Streams:
             if self._client.xrange(stream, "(" + group["last-delivered-id"].decode(), "+", count=1):
                 return False
         return True
+
+    def numbers_by_stream(self) -> dict[str, list[int]]:
+        """The numbers of this producer's events in each stream."""
+        return {stream: [number for _, number in self._stored(stream)] for stream in self.names}
+
+    def numbers_of(self, entries: Mapping[str, Collection[bytes]]) -> list[int]:
+        """The numbers of this producer's events in some entries, by stream; those of others are left out."""
+        wanted = {stream: frozenset(ids) for stream, ids in entries.items()}
+        return [number for stream in wanted for raw, number in self._stored(stream) if raw in wanted[stream]]
 
     def gather(self, sections: Sections, noted: Noted, effects: Sequence[Int32s], facts: LineFacts) -> None:
         """Put what is known of the events into the evidence; to be asked after the drain.

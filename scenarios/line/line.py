@@ -37,11 +37,14 @@ from harness.nemesis.targets import Target
 from harness.record.sections import Sections
 from harness.server.own import OwnServer
 from harness.server.url import ServerUrl
+from harness.system.group import ConsumerGroup
 from harness.system.port import NotStartedError, Place
 from scenarios.arrival import Arriving
+from scenarios.line.breakable import breakable, check_possible
 from scenarios.line.effects import Effects
 from scenarios.line.evidence import PLAN, LineFacts, Streams
 from scenarios.line.settings import LineSettings
+from scenarios.line.source import source_of
 from scenarios.line.targets import address_behind, server_target
 from scenarios.ordershop_system import ORDERSHOP, RunningShop
 from scenarios.shop.shop import floor_before, producer_of, server_for
@@ -124,10 +127,11 @@ class Line:
             raise ScenarioError(str(error)) from error
         if isinstance(self.server, OwnServer):
             self._servers.append(server_target(self.server, self.system.scripts))
+        self.group = ConsumerGroup(self._client, self.streams.names, self.system.group)
         clock = self.stage.clock
         self.effects = enter(Effects(self.running.effects, self.ledger, clock.now_ns, self._note_applied))
         self._wait_for_consumers()
-        source = self.system.source(self.server, "append", self.producer)
+        source = source_of(self.system, self.server, self.producer, self.settings.by_stream)
         settings = PumpSettings(
             url=self.server.url,
             connections=self.settings.connections,
@@ -165,7 +169,8 @@ class Line:
     @property
     def targets(self) -> list[Target]:
         """What can be broken: the system's own, and a server of ours."""
-        return [*self.running.targets, *self._servers]
+        group = self.group if self.streams.has_group else None
+        return breakable(self.running, self._servers, group, self.stage.clock)
 
     # Load ----------------------------------------------------------------------------------------------
 
@@ -279,11 +284,21 @@ class Line:
                     lambda share: self.stage.progress(share * 0.9, f"{self.unapplied:,} events behind"),
                     then=self._close_attempts,
                 )
+                if self.settings.outlasts:
+                    nemesis.wait_until_played()
             finally:
                 findings.nemesis = None
         if errors:
             raise ScenarioError(errors[0])
         self._note_cost_of_probes(asked_us)
+
+    def check(self, fault: Fault) -> None:
+        """See to it that a fault can be done here.
+
+        Raises:
+            ScenarioError: it cannot.
+        """
+        self._here(fault)
 
     def _here(self, fault: Fault) -> Fault:
         """A fault of a plan on what this system calls its target; the plan calls the first consumer `crm`.
@@ -293,8 +308,7 @@ class Line:
         """
         first = self.running.consumers[0]
         there = replace(fault, target=first) if fault.target == "crm" else fault
-        if there.target not in [target.name for target in self.targets]:
-            raise ScenarioError(f"the {self.system.name} has no {there.target} that can be broken")
+        check_possible(self.targets, there, self.system.name)
         return there
 
     def stop_load(self) -> None:
