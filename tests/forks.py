@@ -40,6 +40,7 @@ class Forks:
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            bufsize=0,  # a command that ends at once answers two lines, and `select` knows no reader's buffer
         )
 
     def run(self, command: tuple[str, ...], cwd: Path, environment: Mapping[str, str], timeout_s: float) -> Ended:
@@ -69,7 +70,6 @@ class Forks:
 
     def _answer(self, timeout_s: float) -> int | None:
         assert self._process.stdout is not None
-        # One line at a time is asked for, so none is left in the reader's buffer.
         if not select.select([self._process.stdout], [], [], timeout_s)[0]:
             return None
         return int(self._process.stdout.readline())

@@ -78,8 +78,10 @@ def test_evictions_are_counted_from_the_runs_beginning(a_server: OwnServer, watc
         client.config_set("maxmemory", used + 500_000)
         for i in range(200):
             client.set(f"k{i}", "x" * 10_000)
+        # A server that is full evicts for whoever asks it, too.
+        before = client.info("stats")["evicted_keys"]
         assert "eviction" in watched.look()
-        assert watched.totals["server.evicted_keys"] == client.info("stats")["evicted_keys"] > 0
+        assert 0 < before <= watched.totals["server.evicted_keys"] <= client.info("stats")["evicted_keys"]
 
 
 def test_a_restart_is_seen_by_its_run_id(a_server: OwnServer, watched: Watched) -> None:

@@ -400,9 +400,10 @@ def test_the_jitter_stays_in_its_bounds(proxy: Proxy) -> None:
         assert client.ping()
         proxy.delay(latency_ms=6, jitter_ms=5, seed=7)
         delayed = round_trips_ms(client, 60)
-    # The sum of two that are each even over [1, 11] ms: mean 12, standard deviation 5 * sqrt(2/3) = 4.1.
-    assert min(delayed) >= 2
-    assert 10 <= statistics.mean(delayed) <= 22
+    # The sum of two that are each even over [1, 11] ms: mean 12, standard deviation 5 * sqrt(2/3) = 4.1. A busy
+    # machine adds to each, so only the fastest says that it is not more than was asked.
+    assert 2 <= min(delayed) <= 12
+    assert statistics.mean(delayed) >= 10
     assert statistics.stdev(delayed) >= 2.5
 
 

@@ -33,9 +33,11 @@ stand between us and the RST; toxiproxy, a program that would have to be there.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import subprocess
 import threading
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -45,6 +47,8 @@ from harness.host.own_python import own_environment, own_module
 from harness.nemesis.proxy.messages import Ask, Counts, Cut, Delay, Message, Pass, Variant
 
 ANSWER_TIMEOUT_S = 10.0
+# So long it may take to write down the last of what it has noted.
+_ENDS_WITHIN_S = 5.0
 LOOPBACK = "127.0.0.1"
 
 
@@ -59,6 +63,8 @@ class Proxy:
         server_port: where the server listens.
         port: where to listen, on loopback; None for a free one.
         server_host: the server's address, as a number: the proxy looks up no names.
+        told: where to note what consumer groups are told; None: nowhere. `counts` returns when all is noted that
+            has passed until then.
 
     Raises:
         ProxyError: it could not be started.
@@ -66,12 +72,21 @@ class Proxy:
     All methods may be called from any thread. Each returns when what it asks for is in force.
     """
 
-    def __init__(self, server_port: int, *, port: int | None = None, server_host: str = LOOPBACK) -> None:
+    def __init__(
+        self,
+        server_port: int,
+        *,
+        port: int | None = None,
+        server_host: str = LOOPBACK,
+        told: Path | None = None,
+    ) -> None:
         self._lock = threading.Lock()
+        self.told = told
+        log = [] if told is None else [str(told)]
         self._line, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                own_module("harness.nemesis.proxy", str(server_port), str(port or 0), server_host),
+                own_module("harness.nemesis.proxy", str(server_port), str(port or 0), server_host, *log),
                 env=own_environment(),
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
@@ -165,6 +180,9 @@ class Proxy:
         """End it; its connections end with it."""
         self._answers.close()
         self._line.close()
+        if self.told is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_ENDS_WITHIN_S)
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()

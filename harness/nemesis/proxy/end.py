@@ -17,6 +17,7 @@ class End:
     ) -> None:
         self.socket = connection
         self.key = key
+        self.number = int(key.partition("/")[0])
         self.is_server = is_server
         self.is_connecting = is_connecting
         self.other: End | None = None

@@ -16,6 +16,7 @@ import msgspec
 
 from harness.host.clock import Clock
 from harness.nemesis.proxy.end import End, bound, prepared
+from harness.nemesis.proxy.follower import Follower
 from harness.nemesis.proxy.messages import Ask, Counts, Cut, Delay, Message, Mode, Pass
 from harness.nemesis.proxy.wire import CHUNK_BYTES, Wire
 
@@ -32,16 +33,25 @@ class ProxyLoop:
         server: where to connect to: the address, as a number, and the port.
         control: messages come in and counts go out; the loop ends when its other end does.
         clock: for delays.
+        follower: hears what passes; None: nobody does.
 
     Raises:
         OSError: the port is in use.
     """
 
-    def __init__(self, listen_port: int, server: tuple[str, int], control: socket.socket, clock: Clock) -> None:
+    def __init__(
+        self,
+        listen_port: int,
+        server: tuple[str, int],
+        control: socket.socket,
+        clock: Clock,
+        follower: Follower | None = None,
+    ) -> None:
         self._server = server
         self._family = socket.AF_INET6 if ":" in server[0] else socket.AF_INET
         self._control = control
         self._clock = clock
+        self._follower = follower
         self._selector = selectors.DefaultSelector()
         if listen_port:
             bound(listen_port, alone=True).close()
@@ -73,15 +83,22 @@ class ProxyLoop:
                 elif isinstance(key.data, End):
                     self._serve(key.data, mask)
             self._deliver_due()
+        if self._follower is not None:
+            self._follower.close()
 
     def _wait(self) -> list[tuple[selectors.SelectorKey, int]]:
+        if self._follower is not None:
+            self._follower.work_while(self._is_idle)
         if not self._due:
-            return self._selector.select()
+            return self._selector.select(self._follower.writes_within_s if self._follower is not None else None)
         left_ns = self._due[0][0] - self._clock.now_ns()
         if left_ns > 0:
             # epoll counts in whole milliseconds; select, which can wait for epoll itself, in microseconds.
             select.select([self._selector.fileno()], [], [], left_ns / 1e9)
         return self._selector.select(0)
+
+    def _is_idle(self) -> bool:
+        return not (self._due and self._due[0][0] <= self._clock.now_ns()) and not self._selector.select(0)
 
     # Messages -------------------------------------------------------------------------------------------
 
@@ -96,6 +113,8 @@ class ProxyLoop:
             message = msgspec.json.decode(line, type=Message)
             if not isinstance(message, Ask):
                 self._change(message)
+            if self._follower is not None:
+                self._follower.catch_up()
             # Answers are short and each is waited for, so there is room for it.
             with contextlib.suppress(BrokenPipeError):
                 self._control.send(msgspec.json.encode(self._counts()) + b"\n")
@@ -111,6 +130,7 @@ class ProxyLoop:
             bytes_to_server=self._handed_on[True],
             bytes_to_client=self._handed_on[False],
             bytes_lost=self._lost_bytes,
+            untold=self._follower.untold if self._follower is not None else "",
         )
 
     def _change(self, mode: Mode) -> None:
@@ -221,6 +241,8 @@ class ProxyLoop:
         end.queue.clear()
         if end.mask:
             self._selector.unregister(end.socket)
+        if self._follower is not None and end.is_server:
+            self._follower.hear(end.number, None, is_reply=True)
         if reset:
             with contextlib.suppress(OSError):
                 end.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
@@ -268,7 +290,10 @@ class ProxyLoop:
         except OSError:
             self._lose(end)
             return
-        if _is_half_open(self._mode) or other is None or other.is_closed:
+        is_lost = _is_half_open(self._mode) or other is None or other.is_closed
+        if self._follower is not None and (end.is_server or not is_lost):
+            self._follower.hear(end.number, data, is_reply=end.is_server)
+        if is_lost or other is None:
             self._lost_bytes += len(data)
             if not data:
                 # Its end is not passed on either: the other side keeps a connection to nobody.

@@ -59,6 +59,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
         connections_failed: the server could not be reached, or had no room; the client was reset.
         bytes_to_server, bytes_to_client: handed on.
         bytes_lost: read and never handed on.
+        untold: why it does not note any more what groups are told; empty: it does, or was not asked to.
     """
 
     port: int
@@ -69,3 +70,4 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     bytes_to_server: int = 0
     bytes_to_client: int = 0
     bytes_lost: int = 0
+    untold: str = ""
