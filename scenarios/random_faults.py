@@ -260,7 +260,7 @@ class RandomFaults:
         last_s = max((fault.at_ns + fault.for_ns for fault in parameters.own_plan()), default=0) / 1e9
         if duration_s < last_s + LEAD_S:
             raise ParameterError(
-                f"random_faults: a plan of {last_s:g} s has no room in {duration_s:g} s; {LEAD_S:g} s come after it"
+                f"random_faults: no room for a plan of {last_s:g} s and {LEAD_S:g} s more in {duration_s:g} s"
             )
         outages = int((duration_s - 2 * LEAD_S) / parameters.every_s)
         if outages < 1:

@@ -110,8 +110,10 @@ class FaultKind(msgspec.Struct, frozen=True, kw_only=True):
         for name in options:
             if name not in {field.encode_name for field in known}:
                 raise ValueError(f"got an unexpected keyword argument {name!r}")
+        # Where all numbers are told as floats, a whole one is meant where a whole one is wanted.
+        given = {name: int(v) if isinstance(v, float) and v.is_integer() else v for name, v in options.items()}
         try:
-            chosen = msgspec.convert(dict(options), self.options)
+            chosen = msgspec.convert(given, self.options)
         except msgspec.ValidationError as error:
             raise ValueError(str(error)) from error
         return {field.name: getattr(chosen, field.name) for field in known}

@@ -17,7 +17,6 @@ from typing import Any
 
 import redis
 
-from harness.measure.probes import InHand
 from harness.nemesis.targets import Part
 
 # A group that is moved, as a target.
@@ -54,11 +53,10 @@ class ConsumerGroup:
             consumer: whose; empty: of all together.
         """
         try:
-            if consumer:
-                return self.counts().get(consumer)
-            return sum(InHand(self._client, self._streams, self._name, tuple).counts().values())
+            counts = self.counts()
         except redis.RedisError:
             return None
+        return counts.get(consumer) if consumer else sum(counts.values())
 
     def counts(self) -> dict[str, int]:
         """How many events each consumer that the group knows has in hand.

@@ -57,8 +57,8 @@ def in_hand_checker() -> Checker:
 def in_hand(history: History, fault: FaultWindow) -> float | None:
     """How many events the consumer had in hand when it was killed; None where nobody looked.
 
-    It was looked at when it was dead. In older records, and where the group did not answer then, it is the most that
-    was seen while it was away: the dead one gets no more, and others may claim what it had.
+    It was looked at when it was dead. In older records, or where the group did not answer, it is the most that was
+    seen while it was away: the dead one gets no more, and others may claim what it had.
     """
     if "in_hand" in fault.seen:
         return fault.seen["in_hand"]

@@ -34,8 +34,8 @@ class Kill(Struct, frozen=True):
 
 def hit(can: Abilities, options: dict[str, Any]) -> dict[str, float]:
     """Kill a target, with something in hand if it has it in time; what it had is read when it is dead."""
-    if options["within_s"]:
-        wait_until_in_hand(can, options["within_s"], is_held="freeze" in can and "thaw" in can)
+    if within_s := options.get("within_s"):
+        wait_until_in_hand(can, within_s, is_held="freeze" in can and "thaw" in can)
     can["kill"]()
     return in_hand_of(can)
 

@@ -2,8 +2,8 @@
 
 XGROUP SETID does what a restored backup, a group made anew or an operator does, and what a lucky kill does: events
 that have had their effect come again. It needs no luck, and nothing is away, so there is nothing to heal. It tests
-what a consumer does with an event that it has had before. It does not test claiming: nothing of what comes again is
-pending for anybody.
+what a consumer does with an event that it has had before. It does not test claiming: nothing of what comes again
+is pending for anybody.
 """
 
 from __future__ import annotations
