@@ -84,7 +84,8 @@ class ConsumersParameters(Struct, frozen=True, forbid_unknown_fields=True):
             the end of the stream and without a position, as tutorials do; that one loses.
         durability: what a server that we start does before it answers: none, a log that is synced each second, or
             before each answer.
-        drain_timeout_s: that the consumers may take to catch up when the load is over.
+        drain_timeout_s: that the consumers may take to catch up when the load is over. Where nothing moves when
+            it is up, they get more: until something moves, or nothing has for 3 claim times and 2 s.
         send_lag_budget_ms: how late, at p99, the instrument may send; beyond it the measurement is not valid.
     """
 

@@ -66,7 +66,17 @@ from scenarios.outage.fault import in_hand, in_hand_checker, planned_fault, watc
 from scenarios.outage.producers import add_producers, unharmed_checker
 from scenarios.outage.redelivery import redeliver
 from scenarios.outage.staging import Staged, staged
-from scenarios.told import Told, add_by_hand, arrived_said, by_hand_said, capital, lost_said, told_of, twice_said
+from scenarios.told import (
+    Told,
+    add_by_hand,
+    arrived_said,
+    by_hand_said,
+    capital,
+    lost_said,
+    never_caught_up_said,
+    told_of,
+    twice_said,
+)
 
 if TYPE_CHECKING:
     Way = str
@@ -101,7 +111,8 @@ class OutageParameters(Struct, frozen=True, forbid_unknown_fields=True):
         claim_after_ms: that a consumer is silent before others take over what it has in hand; 0: 30 s, or a third
             of the outage where it is frozen.
         idempotent: whether the mail service knows what it has been asked for before.
-        drain_timeout_s: that the consumers may take to catch up when the load is over.
+        drain_timeout_s: that the consumers may take to catch up when the load is over. Where nothing moves when
+            it is up, they get more: until something moves, or nothing has for 3 claim times and 2 s.
         send_lag_budget_ms: how late, at p99, the instrument may send; beyond it the measurement is not valid.
         unharmed_within (times): as slow as before, at p50 and p99, producers may become while the consumer is
             away; 0: not judged.
@@ -347,8 +358,8 @@ def _again_said(told: Told) -> str:
 
 def _caught_said(told: Told) -> str:
     first_s, draining_s = told.value("first_effect_s"), told.value("draining_s")
-    if told.value("lost") is None:
-        return "it had not caught up when the run stopped waiting"
+    if never := never_caught_up_said(told):
+        return never
     if draining_s is None or first_s is None:
         # With events missing nobody can tell from counts when the rest was applied.
         return "the moment when it had caught up is not known"

@@ -46,7 +46,17 @@ from scenarios.line.account import ACCOUNT, add_account, add_lag, add_line_arriv
 from scenarios.line.line import Line
 from scenarios.line.recovery import Applied, count_at, highest_rate_per_s, slope_per_s, takeoff_s
 from scenarios.line.settings import Delivery, LineSettings
-from scenarios.told import Told, add_by_hand, by_hand_said, capital, has_arrived, limit_said, lost_said, told_of
+from scenarios.told import (
+    Told,
+    add_by_hand,
+    by_hand_said,
+    capital,
+    has_arrived,
+    limit_said,
+    lost_said,
+    never_caught_up_said,
+    told_of,
+)
 
 # Lag that grows by less than this share of the arrivals is not without bound.
 LEAST_GROWTH_SHARE = 0.05
@@ -71,7 +81,8 @@ class LagParameters(Struct, frozen=True, forbid_unknown_fields=True):
         consumers (consumers): that share the group's events.
         page (events): that a consumer reads at once of each stream.
         mail_delay_ms: that the mail service takes for a request.
-        drain_timeout_s: that the consumers may take to catch up when the load is over.
+        drain_timeout_s: that the consumers may take to catch up when the load is over. Where nothing moves when
+            it is up, they get more: until something moves, or nothing has for 3 claim times and 2 s.
         send_lag_budget_ms: how late, at p99, the instrument may send; beyond it the measurement is not valid.
     """
 
@@ -372,11 +383,7 @@ def _caught_said(chosen: LagParameters, told: Told) -> str:
     drain_s = told.value("drain_s")
     since = "the burst" if chosen.shape == "burst" else "the load"
     if drain_s is None:
-        return (
-            "it had not caught up when the run stopped waiting"
-            if told.value("lost") is None
-            else "the moment when it had caught up was not seen"
-        )
+        return never_caught_up_said(told) or "the moment when it had caught up was not seen"
     arrived_s = told.value("burst.arrived_s")
     late = ""
     if limit_said(told) and arrived_s is not None:

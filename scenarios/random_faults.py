@@ -99,7 +99,8 @@ class RandomFaultsParameters(Struct, frozen=True, forbid_unknown_fields=True):
         mail_delay_ms: that the mail service takes for a request.
         claim_after_ms: that a consumer is silent before others take over what it has in hand.
         idempotent: whether the mail service knows what it has been asked for before.
-        drain_timeout_s: that the consumers may take to catch up when the load is over.
+        drain_timeout_s: that the consumers may take to catch up when the load is over. Where nothing moves when
+            it is up, they get more: until something moves, or nothing has for 3 claim times and 2 s.
         send_lag_budget_ms: how late, at p99, the instrument may send; beyond it the measurement is not valid.
         plan: of one's own, in the place of what is drawn; it is given as a file, with --plan.
 
@@ -300,7 +301,7 @@ def _all_done_checker() -> Checker:
 
 
 def _loss_shown(name: str, found: Accounted) -> Verdict:
-    return checkers.loss_shown(name, found.account, is_drained=found.facts.is_drained)
+    return checkers.loss_shown(name, found.account, ending=found.facts.ending)
 
 
 def headline(chosen: RandomFaultsParameters, told: Told) -> str:

@@ -83,7 +83,7 @@ class FindingsOfOne(Findings):
         """Give the run what was found; also of a load that did not come to its end."""
         whole, offset_ns, operation = self._whole, self._timeline.offset_ns, f"append_{self._label}"
         whole.figures += self.figures
-        whole.drained += self.drained
+        whole.closed += self.closed
         whole.server = whole.server or self.server
         limits = {}
         for name in ("limited_by", "limited_at"):

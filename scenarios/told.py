@@ -6,8 +6,10 @@ A headline is a pure function of a run's parameters and of what is told, so that
 record, and no number stands in it that is not one of the record's. The words that all scenarios share are here:
 
     arrived_said     "20,000/s were due; 6,900/s arrived: the server's core was full"; nothing where all arrived
-    lost_said        "none was lost", "2 were lost"; where the account is not closed, that this is not known
+    lost_said        "none was lost", "2 were lost", "2 are stuck"; where the account is not closed, that this is
+                     not known
     twice_said       the same of effects that happened twice
+    never_caught_up_said    "it had not caught up when nothing moved any more"
     by_hand_said     "with 1 fault by hand (kill, 3.1 s)"
 
 One account, one word: what a verdict cannot decide, no sentence decides.
@@ -130,7 +132,22 @@ def lost_said(told: Told) -> str:
         return "none was acknowledged"
     if lost is None:
         return "whether any was lost is not known, since not all waiting events were handled"
-    return f"{lost:,.0f} were lost" if lost else "none was lost"
+    stuck = told.value("stuck")
+    if not lost or not stuck:
+        return f"{lost:,.0f} were lost" if lost else "none was lost"
+    still = f"nothing had moved for {told.value('still_s') or 0:,.0f} s"
+    return (
+        f"{stuck:,.0f} are stuck: {still}"
+        if stuck == lost
+        else f"{lost:,.0f} were lost, {stuck:,.0f} of them stuck: {still}"
+    )
+
+
+def never_caught_up_said(told: Told) -> str:
+    """That a consumer had not caught up when the run ended, and why it did; empty where that is not known."""
+    if told.value("lost") is None:
+        return "it had not caught up when the run stopped waiting"
+    return "it had not caught up when nothing moved any more" if told.value("stuck") else ""
 
 
 def twice_said(told: Told) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import numpy as np
 from pyroaring import BitMap
 
 from harness.check.arrival import ArrivalRule
+from harness.check.checkers import Ending
 from harness.measure.curves import add_curve
 from harness.measure.recorder import Interval, Recorder
 from harness.measure.timeline import History
@@ -32,7 +34,8 @@ def add_events(
     refused: Collection[int] = (),
     foreign: int = 0,
     consumers: int = 1,
-    is_drained: bool = True,
+    ending: Ending = "drained",
+    **facts: Any,
 ) -> Sections:
     """Add what is known of twelve events at most, each two of which are about one entity.
 
@@ -42,6 +45,8 @@ def add_events(
         effects: in their order; None: of each acknowledged one, once.
         stored: in the order of the streams; None: each acknowledged one.
         delivered: None: there is no group, and nothing is pending.
+        ending: of the drain.
+        facts: more of them.
     """
     effects = sorted(acknowledged) if effects is None else effects
     stored = sorted(acknowledged) if stored is None else stored
@@ -60,8 +65,9 @@ def add_events(
         consumers=consumers,
         groups={},
         parked=0,
-        is_drained=is_drained,
         waited_s=60.0,
+        ending=ending,
+        **facts,
     )
     sections.add_json(section_of("line", line), facts)
     return sections

@@ -6,7 +6,7 @@
 What is lost, duplicated, unexpected and recovered is defined at `Account`. `account_of` makes one of sets: those
 of a ledger, or those that a run has kept. A ledger notes while events happen. It is five sets of sequence numbers,
 each a Roaring bitmap, about a bit an event. Attempts and effects are noted by different threads, so each note is
-made under a lock.
+made under a lock. A sixth set is of those that may go without an effect.
 
 Rejected: a byte of flags an event, noted in less than half the time, but in twice the memory; bits in a NumPy
 array, as small and as fast as these, but with all the algebra to write.
@@ -60,7 +60,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
         acknowledged: events whose ID came back.
         unknown: events whose append was sent and never answered.
         applied: different events that have had an effect, whoever attempted them.
-        lost: acknowledged, and no effect: the store had promised them.
+        lost: acknowledged, no effect, and nothing to be said for it: the store had promised them.
         duplicated: effects beyond an event's first; each of them counts.
         unexpected: applied, though never attempted, or answered with an error, which is to say that it has not
             happened; and every effect of what is no event of this producer's.
@@ -84,6 +84,7 @@ def account_of(
     unknown: AbstractBitMap = _NONE,
     refused: AbstractBitMap = _NONE,
     applied: AbstractBitMap = _NONE,
+    spared: AbstractBitMap = _NONE,
     effects: int = 0,
     foreign: int = 0,
 ) -> Account:
@@ -95,6 +96,7 @@ def account_of(
         unknown: whose append was never answered.
         refused: whose append was answered with an error.
         applied: that have had an effect.
+        spared: that are not lost, though they may have had no effect.
         effects: how many effects these have had together.
         foreign: how many effects were of no event of this producer's.
     """
@@ -104,7 +106,7 @@ def account_of(
         acknowledged=len(acknowledged),
         unknown=len(unknown),
         applied=len(applied),
-        lost=acknowledged.difference_cardinality(applied),
+        lost=len(acknowledged - applied - spared),
         duplicated=effects - len(applied),
         unexpected=applied.difference_cardinality(expected) + foreign,
         recovered=unknown.intersection_cardinality(applied),
@@ -145,6 +147,7 @@ class Ledger:
         self._unknown = BitMap()
         self._refused = BitMap()
         self._applied = BitMap()
+        self._spared = BitMap()
         self._effects = 0
         self._foreign = 0
         self._lock = threading.Lock()
@@ -186,6 +189,14 @@ class Ledger:
         """
         self._note(self._refused, sequences)
 
+    def spare(self, sequences: Int64s) -> None:
+        """Note events of which it is known why they have had no effect, so that they are not lost without one.
+
+        Raises:
+            IndexError: one of them is beyond the capacity; then none is noted.
+        """
+        self._note(self._spared, sequences)
+
     def apply(self, event_ids: Iterable[str]) -> Int64s:
         """Note effects, in any order and as often as they happened.
 
@@ -209,10 +220,10 @@ class Ledger:
 
     def _lost(self) -> BitMap:
         with self._lock:
-            return self._acknowledged - self._applied
+            return self._acknowledged - self._applied - self._spared
 
     def lost(self) -> Int64s:
-        """The sequence numbers of the events that were acknowledged and have had no effect, rising."""
+        """The sequence numbers of the events that are lost as it stands, rising."""
         return np.asarray(self._lost().to_array()).astype(np.int64)
 
     def noted(self) -> Noted:
@@ -237,6 +248,7 @@ class Ledger:
                 unknown=self._unknown,
                 refused=self._refused,
                 applied=self._applied,
+                spared=self._spared,
                 effects=self._effects,
                 foreign=self._foreign,
             )

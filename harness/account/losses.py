@@ -48,6 +48,11 @@ class Losses(msgspec.Struct, frozen=True, kw_only=True):
         """How many stopped at each place, by the name of the class."""
         return {name: getattr(self, name).count for name in self.__struct_fields__}
 
+    @property
+    def waiting(self) -> dict[str, int]:
+        """How many wait for a consumer, by where: these are stuck, where nothing moves any more."""
+        return {"pending": self.pending.count, "never_delivered": self.never_delivered.count}
+
 
 def classify_losses(
     lost: AbstractBitMap,

@@ -10,7 +10,8 @@ everything had drained, a checker that crashed, no checker at all.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 
 from harness.account.ledger import Account
 from harness.account.losses import Losses
@@ -20,6 +21,10 @@ from harness.measure.failures import in_words
 from harness.measure.histogram import Histogram
 from harness.record.load_report import LoadReport
 from harness.record.run import Status, Verdict, WorkerShare
+
+# How the wait for a drain ended: nothing waits; nothing moves any more, so that the account is closed as well; or
+# the time was up while things moved, so that nobody knows what will become of what waits.
+Ending = Literal["drained", "still", "time_up"]
 
 # The exit codes of `shopbench run`.
 EXIT_PASS = 0
@@ -86,20 +91,45 @@ def all_answered(name: str, load: LoadReport) -> Verdict:
     return Verdict(name=name, status="FAIL", detail=detail)
 
 
-def drained(name: str, *, is_drained: bool, waited_s: float) -> Verdict:
-    """Whether consumers handled everything that waited for them."""
-    if is_drained:
+def drained(
+    name: str, *, ending: Ending, waited_s: float, still_s: float = 0.0, stuck: Mapping[str, int] | None = None
+) -> Verdict:
+    """Whether consumers handled everything that waited for them.
+
+    Args:
+        ending: of the drain.
+        waited_s: for how long that might take, while things moved.
+        still_s: for how long nothing had moved.
+        stuck: how many events waited then: pending, and never_delivered.
+    """
+    if ending == "drained":
         return Verdict(name=name, status="PASS", detail="consumers have handled every event that waited for them")
-    detail = f"consumers had not handled every event that waited for them after {waited_s:.0f} s"
+    if ending == "time_up":
+        detail = f"consumers had not handled every event that waited for them after {waited_s:.0f} s"
+        return Verdict(name=name, status="FAIL", detail=detail)
+    detail = f"{_stuck_said(stuck or {})}, and nothing has moved for {still_s:.0f} s"
     return Verdict(name=name, status="FAIL", detail=detail)
 
 
-def _account_verdict(
-    name: str, account: Account, *, is_drained: bool, count: int, what: str, none: str
-) -> Verdict:
+def _stuck_said(stuck: Mapping[str, int]) -> str:
+    count = sum(stuck.values())
+    if not count:
+        return "consumers have not handled every event that waited for them"
+    if count == 1:
+        return f"1 event is stuck: it {'is pending' if stuck.get('pending') else 'was never delivered'}"
+    places = [at for at, there in stuck.items() if there]
+    said = f"they {_WHERE[places[0]]}" if len(places) == 1 else _where_said(stuck.items())
+    return f"{count:,} events are stuck: {said}"
+
+
+def _where_said(where: Iterable[tuple[str, int]]) -> str:
+    return ", ".join(f"{count:,} {_WHERE[at]}" for at, count in where if count)
+
+
+def _account_verdict(name: str, account: Account, *, is_closed: bool, count: int, what: str, none: str) -> Verdict:
     if not account.acknowledged:
         return Verdict(name=name, status="UNKNOWN", detail="no event was acknowledged")
-    if not is_drained:
+    if not is_closed:
         return Verdict(name=name, status="UNKNOWN", detail="not drained, so the account is not closed")
     if count:
         return Verdict(name=name, status="FAIL", detail=f"{count:,} {what}")
@@ -115,65 +145,90 @@ _WHERE = {
 }
 
 
-def nothing_lost(name: str, account: Account, *, is_drained: bool, losses: Losses | None = None) -> Verdict:
+def nothing_lost(
+    name: str,
+    account: Account,
+    *,
+    ending: Ending,
+    losses: Losses | None = None,
+    still_s: float = 0.0,
+    spared: Mapping[str, int] | None = None,
+) -> Verdict:
     """Whether every acknowledged event has had its effect.
 
     Args:
+        ending: of the drain; where it is still, what waits then is lost, and is called stuck.
         losses: where the lost ones stopped, if that is known.
+        still_s: for how long nothing had moved.
+        spared: how many are not lost though they have had no effect, by the reason, in words.
     """
-    where = [f"{count:,} {_WHERE[at]}" for at, count in (losses.counts if losses else {}).items() if count]
-    classed = f" ({', '.join(where)})" if where else ""
+    where = _where_said(losses.counts.items()) if losses else ""
+    classed = f" ({where})" if where else ""
+    stuck = sum(losses.waiting.values()) if losses and ending == "still" else 0
+    still = f"nothing has moved for {still_s:.0f} s"
+    of = f"of {account.acknowledged:,} acknowledged events"
+    if stuck and stuck == account.lost:
+        what = f"{of} are stuck: they have had no effect{classed}, and {still}"
+    else:
+        what = f"{of} were lost: they have had no effect{classed}"
+        what += f"; {stuck:,} of these are stuck: {still}" if stuck else ""
+    but = ", ".join(f"{count:,} {reason}" for reason, count in (spared or {}).items() if count)
     return _account_verdict(
         name,
         account,
-        is_drained=is_drained,
+        is_closed=ending != "time_up",
         count=account.lost,
-        what=f"of {account.acknowledged:,} acknowledged events were lost: they have had no effect{classed}",
-        none=f"each of {account.acknowledged:,} acknowledged events has had its effect",
+        what=what + (f"; beside these, {but}" if but else ""),
+        none=f"each {of} has had its effect" + (f", but for those of which {but}" if but else ""),
     )
 
 
-def nothing_twice(name: str, account: Account, *, is_drained: bool) -> Verdict:
+def nothing_twice(name: str, account: Account, *, ending: Ending) -> Verdict:
     """Whether no event has had its effect more than once."""
     return _account_verdict(
         name,
         account,
-        is_drained=is_drained,
+        is_closed=ending != "time_up",
         count=account.duplicated,
         what="effects were repeated: their events had had an effect before",
         none="no event has had its effect twice",
     )
 
 
-def in_order(name: str, order: Order) -> Verdict:
-    """Whether the effects of each entity came in the order of its events."""
+def in_order(name: str, order: Order, of: tuple[str, str] = ("entity", "entities")) -> Verdict:
+    """Whether the effects of each entity came in the order of its events.
+
+    Args:
+        of: what has an order: one of it, and several.
+    """
+    one, several = of
     if not order.effects:
         return Verdict(name=name, status="UNKNOWN", detail="no effect of an event whose place is known")
     if order.disordered:
         detail = (
             f"{order.disordered:,} of {order.effects:,} effects came after that of a later event of the same "
-            f"entity, in {order.disordered_entities:,} of {order.entities:,} entities"
+            f"{one}, in {order.disordered_entities:,} of {order.entities:,} {several}"
         )
         return Verdict(name=name, status="FAIL", detail=detail)
-    detail = f"the effects of each of {order.entities:,} entities came in the order of its events"
+    detail = f"the effects of each of {order.entities:,} {several} came in the order of its events"
     return Verdict(name=name, status="PASS", detail=detail)
 
 
-def nothing_unexpected(name: str, account: Account, *, is_drained: bool) -> Verdict:
+def nothing_unexpected(name: str, account: Account, *, ending: Ending) -> Verdict:
     """Whether no effect came from an event that nobody attempted."""
     return _account_verdict(
         name,
         account,
-        is_drained=is_drained,
+        is_closed=ending != "time_up",
         count=account.unexpected,
         what="effects came from events that nobody attempted",
         none="every effect comes from an event that was attempted",
     )
 
 
-def loss_shown(name: str, account: Account, *, is_drained: bool) -> Verdict:
+def loss_shown(name: str, account: Account, *, ending: Ending) -> Verdict:
     """Whether events were lost, where that is what a run is to show: FAIL if none was."""
-    found = nothing_lost(name, account, is_drained=is_drained)
+    found = nothing_lost(name, account, ending=ending)
     if found.status == "FAIL":
         return Verdict(name=name, status="PASS", detail=f"as expected, {found.detail}")
     if found.status == "PASS":

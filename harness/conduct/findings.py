@@ -71,8 +71,8 @@ class Findings:
         self.pumps: dict[str, Any] = {}
         # What was seen of each event, and whatever else verdicts rest on.
         self.evidence = Sections()
-        # Of each load that has been waited for: whether all that waited was handled.
-        self.drained: list[bool] = []
+        # Of each load that has been waited for: whether nothing more will become of what it has appended.
+        self.closed: list[bool] = []
         # Why the load was ended before its schedule; empty where it was not. What was measured until then stands.
         self.cut_short = ""
         # What can be looked at, and done by hand, while the scenario runs; None where it has no such thing.

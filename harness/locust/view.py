@@ -223,10 +223,10 @@ class View:
         return [_window(window, offset_ns) for window in nemesis.open_faults]
 
     def _has_drained(self) -> bool | None:
-        """What the scenario has concluded of the last load, whose account is shown; None while it has not."""
-        drained = self.findings.drained
+        """Whether the account of the last load, which is shown, is closed; None while it is waited for."""
+        closed = self.findings.closed
         loads = {load for load, _ in self._taken}
-        return None if len(drained) < max(1, len(loads)) else drained[-1]
+        return None if len(closed) < max(1, len(loads)) else closed[-1]
 
     def _series_since(self, entry: int) -> list[Series]:
         series = []

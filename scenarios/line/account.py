@@ -49,8 +49,8 @@ def caught_up_ns(line: Line, until_ns: int) -> int | None:
     due_ns = line.pacer.due_ns(0, outcomes.size)
     waited = np.flatnonzero((outcomes == OK) & (due_ns < until_ns))
     if line.has_drained:
-        # Before that, what has had no effect is not lost: it waits.
-        waited = np.setdiff1d(waited, line.ledger.lost())
+        # Else what has had no effect waits, and be it for ever.
+        waited = np.intersect1d(waited, line.effects.sequences)
     return applied_at_ns(line.effects.sequences, line.applied_at, waited)
 
 
@@ -74,8 +74,8 @@ def applied_at_ns(seen: Int64s, applied: Sequence[tuple[int, int]], events: Int6
 # What `add_lag` and `add_account` add, for `figure_names`.
 ACCOUNT = """
     events  events.max attempted acknowledged applied lost duplicated unexpected recovered
-    events  lost.* stored parked disordered
-    s       seconds.max
+    events  lost.* stuck stored parked disordered
+    s       seconds.max still_s
     cores   probes.core_share
     share   probes.server_share
 """
@@ -115,6 +115,11 @@ class Accounted(Struct, frozen=True, kw_only=True):
     gone: AbstractBitMap
     unknown_stored: int
     facts: LineFacts
+
+    @property
+    def stuck(self) -> int:
+        """How many of the lost ones wait for a consumer, and nothing moves any more."""
+        return sum(self.losses.waiting.values()) if self.facts.ending == "still" else 0
 
 
 def accounted(evidence: Sections | Evidence, line: str = "") -> Accounted:
@@ -168,14 +173,17 @@ def add_account(findings: Findings, line: Line, *, timeout_s: float) -> Accounte
     """
     line.gather(findings.evidence, waited_s=timeout_s)
     found = accounted(findings.evidence)
-    is_drained = found.facts.is_drained
-    findings.drained.append(is_drained)
+    is_closed = found.facts.is_closed
+    findings.closed.append(is_closed)
     for name in ("attempted", "acknowledged", "applied", "lost", "duplicated", "unexpected", "recovered"):
-        # What waits is not lost: before all that waited was handled, nobody knows.
-        is_known = is_drained or not name.startswith("lost")
+        # What waits is not lost: as long as things move, nobody knows.
+        is_known = is_closed or not name.startswith("lost")
         findings.figure(name, getattr(found.account, name) if is_known else None, "events")
     for where, count in found.losses.counts.items():
-        findings.figure(f"lost.{where}", count if is_drained else None, "events")
+        findings.figure(f"lost.{where}", count if is_closed else None, "events")
+    if found.facts.ending == "still":
+        findings.figure("stuck", found.stuck, "events")
+        findings.figure("still_s", found.facts.still_s, "s")
     findings.figure("stored", found.stored, "events")
     findings.figure("parked", found.facts.parked, "events")
     findings.figure("disordered", found.order.disordered, "events")
@@ -190,20 +198,25 @@ Judgement = Callable[[str, Accounted], Verdict | None]
 
 
 def _drained(name: str, found: Accounted) -> Verdict:
-    return checkers.drained(name, is_drained=found.facts.is_drained, waited_s=found.facts.waited_s)
+    facts = found.facts
+    return checkers.drained(
+        name, ending=facts.ending, waited_s=facts.waited_s, still_s=facts.still_s, stuck=found.losses.waiting
+    )
 
 
 def _nothing_lost(name: str, found: Accounted) -> Verdict:
-    is_drained = found.facts.is_drained
-    return checkers.nothing_lost(name, found.account, is_drained=is_drained, losses=found.losses)
+    facts = found.facts
+    return checkers.nothing_lost(
+        name, found.account, ending=facts.ending, losses=found.losses, still_s=facts.still_s
+    )
 
 
 def _nothing_twice(name: str, found: Accounted) -> Verdict:
-    return checkers.nothing_twice(name, found.account, is_drained=found.facts.is_drained)
+    return checkers.nothing_twice(name, found.account, ending=found.facts.ending)
 
 
 def _nothing_unexpected(name: str, found: Accounted) -> Verdict:
-    return checkers.nothing_unexpected(name, found.account, is_drained=found.facts.is_drained)
+    return checkers.nothing_unexpected(name, found.account, ending=found.facts.ending)
 
 
 def _in_order(name: str, found: Accounted) -> Verdict | None:

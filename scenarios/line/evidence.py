@@ -3,9 +3,15 @@
     attempted acknowledged unknown refused applied     sets of event numbers, as the ledger has noted them
     effects     the event of each effect, in the order in which they were seen
     stored      the events that are in the streams, in the order of their entries' IDs
+    in_stream_1 ...   those of them in the first stream and so on             only where their order is promised
     delivered   those of them that are not behind the group's last-delivered ID        only where there is a group
     pending     those of them that a consumer has, and has not acknowledged            only where there is a group
+    poisoned    the events whose effect is refused for ever                            only where there are any
+    parked      those that consumers have put aside, by their own word                 only where there are any
+    emptied     those that were due before a server came back without its data         only where it did
     line        a few facts: `LineFacts`
+    recoveries  what waited when a fault had healed: `Recovered`, fault by fault       only where there was one
+    promise     what the consumers promise                                             only where they do
     plan        the faults that were planned
 
 Where a run has several lines, one after the other, each section has the line's name at its end: `stored.always`.
@@ -18,20 +24,24 @@ from typing import Any
 
 import numpy as np
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import force_setattr, replace
 from pyroaring import BitMap
 
 from harness.account.event_ids import sequences_of
 from harness.account.ledger import Noted
 from harness.arrays import Int32s
+from harness.check.checkers import Ending
 from harness.record.sections import Sections
 from harness.server.server import Server
 from harness.system.port import SystemUnderTest
+from scenarios.line.ending import GroupLook, Held
 
 # The section with the faults that were planned; what was done is on the timeline.
 PLAN = "plan"
 NOTED = ("attempted", "acknowledged", "unknown", "refused", "applied")
 PAGE = 2_000
+# So many of the oldest entries that are pending are looked at while a line drains.
+OLDEST = 10
 
 
 class Group(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -56,8 +66,14 @@ class LineFacts(Struct, frozen=True, kw_only=True):
         consumers: of the group; among several there is no order.
         groups: by stream.
         parked: how many events were given up, as they failed again and again.
-        is_drained: whether everything that waited was handled.
-        waited_s: for how long that might take.
+        waited_s: for how long the drain might take, while things move.
+        ending: of the drain; in older records it follows from `is_drained`.
+        still_s: for how long nothing had moved when it ended.
+        quiet_s: for how long there had been no effect.
+        patience_s: for how long nothing may move before a line is still.
+        attempts: at effects, by outcome (`harness.system.telling.Telling`); empty: nobody counts them.
+        sees_repeats: whether an effect that was had twice would have been seen twice.
+        is_drained: of older records: whether everything that waited was handled.
     """
 
     capacity: int
@@ -66,8 +82,23 @@ class LineFacts(Struct, frozen=True, kw_only=True):
     consumers: int
     groups: dict[str, Group]
     parked: int
-    is_drained: bool
     waited_s: float
+    ending: Ending = "drained"
+    still_s: float = 0.0
+    quiet_s: float = 0.0
+    patience_s: float = 0.0
+    attempts: Mapping[str, int] = {}
+    sees_repeats: bool = True
+    is_drained: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.is_drained is not None:
+            force_setattr(self, "ending", "drained" if self.is_drained else "time_up")
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the account is closed: nothing more will become of any event."""
+        return self.ending != "time_up"
 
 
 class Streams:
@@ -119,6 +150,44 @@ class Streams:
         """The numbers of this producer's events in some entries, by stream; those of others are left out."""
         wanted = {stream: frozenset(ids) for stream, ids in entries.items()}
         return [number for stream in wanted for raw, number in self._stored(stream) if raw in wanted[stream]]
+
+    def looked(self, poisoned: Collection[int]) -> tuple[GroupLook, ...]:
+        """What can be seen to move in the group, stream by stream.
+
+        Args:
+            poisoned: the events that are refused for ever: what is tried of them moves nothing.
+        """
+        if not self.has_group:
+            return ()
+        return tuple(self._looked(stream, group, poisoned) for stream, group in self._groups())
+
+    def _looked(self, stream: str, group: Mapping[str, Any] | None, poisoned: Collection[int]) -> GroupLook:
+        if group is None:
+            return GroupLook()
+        last, read = group["last-delivered-id"].decode(), group.get("entries-read")
+        if not group["pending"]:
+            return GroupLook(last_delivered=last, entries_read=read)
+        name = self._system.group
+        held = [
+            Held(entry["message_id"].decode(), entry["consumer"].decode(), entry["times_delivered"])
+            for entry in self._client.xpending_range(stream, name, "-", "+", OLDEST)
+        ]
+        if poisoned:
+            # Who has these changes with each attempt, and says nothing of the others.
+            held = [each for each in held if self._number(stream, each.entry) not in poisoned]
+            pending = [("", group["pending"])]
+        else:
+            consumers = self._client.xpending(stream, name)["consumers"]
+            pending = [(each["name"].decode(), each["pending"]) for each in consumers]
+        return GroupLook(
+            last_delivered=last, entries_read=read, pending=tuple(sorted(pending)), oldest=tuple(held)
+        )
+
+    def _number(self, stream: str, entry: str) -> int:
+        """The number of the event in an entry; below 0: it is gone, or not this producer's."""
+        for _, fields in self._client.xrange(stream, entry, entry):
+            return int(sequences_of(self._producer, [self._system.event_id(fields)])[0])
+        return -1
 
     def gather(self, sections: Sections, noted: Noted, effects: Sequence[Int32s], facts: LineFacts) -> None:
         """Put what is known of the events into the evidence; to be asked after the drain.

@@ -39,8 +39,10 @@ from harness.server.own import OwnServer
 from harness.server.url import ServerUrl
 from harness.system.group import ConsumerGroup
 from harness.system.port import NotStartedError, Place
+from harness.system.telling import telling_of
 from scenarios.arrival import Arriving
 from scenarios.line.breakable import breakable, check_possible
+from scenarios.line.draining import Ended, waited_out
 from scenarios.line.effects import Effects
 from scenarios.line.evidence import PLAN, LineFacts, Streams
 from scenarios.line.settings import LineSettings
@@ -50,8 +52,6 @@ from scenarios.ordershop_system import ORDERSHOP, RunningShop
 from scenarios.shop.shop import floor_before, producer_of, server_for
 from scenarios.under_load import UnderLoad
 
-# For so long effects are looked for after the last that was waited for.
-SETTLE_S = 0.5
 # What the probes ask of the server; the shop itself asks few of these. Before Redis 7 XINFO counts as one command.
 _ASKED_BY_PROBES = ("info", "time", "xinfo", "xinfo|groups", "xinfo|stream", "xlen", "xpending", "xrange")
 
@@ -84,7 +84,7 @@ class Line:
         self._pump: Drive | None = None
         self._load: UnderLoad | None = None
         self._has_ended = False
-        self.has_drained = False
+        self.ended: Ended | None = None
         self.arriving: Arriving | None = None
 
     def __enter__(self) -> Self:
@@ -343,45 +343,24 @@ class Line:
 
     # Drain ---------------------------------------------------------------------------------------------
 
-    def wait_until_drained(self, timeout_s: float, quiet_s: float = 2.0) -> bool:
-        """Wait, after the load, until nothing waits for an effect any more.
+    def wait_until_drained(self, timeout_s: float, quiet_s: float | None = None) -> bool:
+        """Wait, after the load, until the drain has ended (`scenarios.line.ending`); whether nothing waits then.
 
-        Drained is, where everything acknowledged has had its effect: the group has nothing undelivered and nothing
-        pending, for whoever has not acknowledged an event may apply it again, and for `SETTLE_S` there was no
-        other effect; or for `quiet_s` there was none, whatever the group says. Else: the group has nothing waiting
-        (the tutorials' way has no group, and so nothing that waits), and for `quiet_s` no effect has come, nor was
-        there one at a look since then: what is acknowledged has had its effect, and whoever looks for effects may
-        be behind.
+        Args:
+            timeout_s: that it may take while things move; where nothing does, it is waited on until that is sure.
+            quiet_s: for how long no effect may come before what waits for nobody is lost; None: as the system
+                needs.
+
+        Raises:
+            ScenarioError: nobody can see it any more.
         """
-        self.has_drained = self._wait_until_drained(timeout_s, quiet_s)
+        self.ended = waited_out(self, timeout_s=timeout_s, quiet_s=quiet_s)
         return self.has_drained
 
-    def _wait_until_drained(self, timeout_s: float, quiet_s: float) -> bool:
-        clock = self.stage.clock
-        deadline_ns = clock.now_ns() + int(timeout_s * 1e9)
-        quiet_since_ns, count = clock.now_ns(), self.effects.count
-        idle_since_ns: int | None = None
-        while clock.now_ns() < deadline_ns:
-            if self.effects.lost_sight:
-                raise ScenarioError(self.effects.lost_sight)
-            if not any(map(self.running.is_running, self.running.consumers)):
-                raise ScenarioError(f"{self.running.consumers[0]} has ended by itself; see services.log")
-            if self.effects.count != count:
-                quiet_since_ns, count = clock.now_ns(), self.effects.count
-            quiet_ns = clock.now_ns() - quiet_since_ns
-            is_all_there = not self.ledger.lost().size
-            if is_all_there and quiet_ns > quiet_s * 1e9:
-                return True
-            if quiet_ns > (SETTLE_S if is_all_there else quiet_s) * 1e9:
-                if not self.streams.nothing_waits():
-                    idle_since_ns = None
-                elif idle_since_ns is None:
-                    idle_since_ns = clock.now_ns()
-                elif self.effects.nothing_new_ns > idle_since_ns:
-                    return True
-            self.stage.progress(0.95, f"draining: {self.unapplied:,} events behind")
-            clock.sleep_ns(50_000_000)
-        return False
+    @property
+    def has_drained(self) -> bool:
+        """Whether nothing waits any more."""
+        return self.ended is not None and self.ended.ending == "drained"
 
     # Evidence ------------------------------------------------------------------------------------------
 
@@ -393,6 +372,7 @@ class Line:
             waited_s: for how long the drain might take.
         """
         noted, effects = self.effects.noted()
+        telling, ended = telling_of(self.running), self.ended or Ended()
         facts = LineFacts(
             capacity=self.ledger.capacity,
             events_an_entity=self.system.events_an_entity,
@@ -400,8 +380,13 @@ class Line:
             consumers=self.settings.consumers,
             groups={},
             parked=0,
-            is_drained=self.has_drained,
             waited_s=waited_s,
+            ending=ended.ending,
+            still_s=ended.still_s,
+            quiet_s=ended.quiet_s,
+            patience_s=ended.patience_s,
+            attempts=telling.attempts,
+            sees_repeats=telling.sees_repeats,
         )
         self.streams.gather(sections, noted, effects, facts)
 

@@ -16,6 +16,7 @@ from harness.account.ledger import Account
 from harness.account.losses import Losses, Stopped
 from harness.account.order import Order
 from harness.check.checkers import (
+    Ending,
     all_answered,
     all_faults_done,
     drained,
@@ -166,15 +167,41 @@ def test_all_answered(counts: tuple[int, int, int, int, int], status: Status, de
 
 
 @pytest.mark.parametrize(
-    ("is_drained", "status", "detail"),
+    ("ending", "stuck", "status", "detail"),
     [
-        (True, "PASS", "consumers have handled every event that waited for them"),
-        (False, "FAIL", "consumers had not handled every event that waited for them after 30 s"),
+        ("drained", {}, "PASS", "consumers have handled every event that waited for them"),
+        ("time_up", {}, "FAIL", "consumers had not handled every event that waited for them after 30 s"),
+        (
+            "still",
+            {"pending": 32, "never_delivered": 0},
+            "FAIL",
+            "32 events are stuck: they are pending, and nothing has moved for 5 s",
+        ),
+        (
+            "still",
+            {"never_delivered": 1},
+            "FAIL",
+            "1 event is stuck: it was never delivered, and nothing has moved for 5 s",
+        ),
+        (
+            "still",
+            {"pending": 1_000, "never_delivered": 2},
+            "FAIL",
+            "1,002 events are stuck: 1,000 are pending, 2 were never delivered, and nothing has moved for 5 s",
+        ),
+        # What waits is none of the events of which the account is.
+        (
+            "still",
+            {},
+            "FAIL",
+            "consumers have not handled every event that waited for them, and nothing has moved for 5 s",
+        ),
     ],
 )
-def test_drained(is_drained: bool, status: Status, detail: str) -> None:
-    """Consumers that do not catch up in time fail."""
-    assert Verdict(name="x", status=status, detail=detail) == drained("x", is_drained=is_drained, waited_s=30.0)
+def test_drained(ending: Ending, stuck: dict[str, int], status: Status, detail: str) -> None:
+    """Consumers that do not catch up in time fail, and so do those that leave something."""
+    found = drained("x", ending=ending, waited_s=30.0, still_s=5.2, stuck=stuck)
+    assert Verdict(name="x", status=status, detail=detail) == found
 
 
 AccountChecker = Callable[..., Verdict]
@@ -207,11 +234,11 @@ def test_account_checkers(checker: AccountChecker, bad: dict[str, int], good_det
     """An account passes, fails by its own count alone, and is UNKNOWN before the drain or without evidence."""
     others = {"lost": 7, "duplicated": 7, "unexpected": 7, "recovered": 7, "unknown": 7} | dict.fromkeys(bad, 0)
     found = [
-        checker("x", account(**others), is_drained=True),
-        checker("x", account(**bad), is_drained=True),
-        checker("x", account(**bad), is_drained=False),
-        checker("x", GOOD, is_drained=False),
-        checker("x", NOTHING, is_drained=True),
+        checker("x", account(**others), ending="drained"),
+        checker("x", account(**bad), ending="drained"),
+        checker("x", account(**bad), ending="time_up"),
+        checker("x", GOOD, ending="time_up"),
+        checker("x", NOTHING, ending="drained"),
     ]
 
     assert [(one.status, one.detail) for one in found] == [
@@ -223,10 +250,38 @@ def test_account_checkers(checker: AccountChecker, bad: dict[str, int], good_det
     ]
 
 
+def test_what_is_stuck_is_lost_and_called_stuck() -> None:
+    """Where nothing moves any more the account is closed: what waits then is lost, beside what waits no more."""
+    stuck = Losses(pending=Stopped(count=30), never_delivered=Stopped(count=2))
+    found = nothing_lost("x", account(lost=32), ending="still", losses=stuck, still_s=5.2)
+    assert (found.status, found.detail) == (
+        "FAIL",
+        "32 of 1,200 acknowledged events are stuck: they have had no effect (2 were never delivered, 30 are "
+        "pending), and nothing has moved for 5 s",
+    )
+    both = Losses(pending=Stopped(count=30), without_effect=Stopped(count=8))
+    found = nothing_lost("x", account(lost=38), ending="still", losses=both, still_s=92.0)
+    assert found.detail == (
+        "38 of 1,200 acknowledged events were lost: they have had no effect (30 are pending, 8 were acknowledged "
+        "by the consumer without an effect); 30 of these are stuck: nothing has moved for 92 s"
+    )
+    found = nothing_lost("x", account(lost=38), ending="drained", losses=both)
+    assert "stuck" not in found.detail
+
+
+@pytest.mark.parametrize(("lost", "status"), [(0, "PASS"), (3, "FAIL")])
+def test_what_is_spared_is_told(lost: int, status: Status) -> None:
+    """Events that have had no effect and are not lost are told beside those that are, each with its reason."""
+    spared = {"are refused for ever": 1, "were parked": 2, "": 0}
+    found = nothing_lost("x", account(lost=lost), ending="drained", spared=spared)
+    assert found.status == status
+    assert found.detail.endswith("1 are refused for ever, 2 were parked")
+
+
 def test_where_lost_events_stopped_is_told() -> None:
     """The classes that are not empty, in the order of the line."""
     losses = Losses(pending=Stopped(count=1_000), not_in_stream=Stopped(count=100))
-    found = nothing_lost("x", account(lost=1100), is_drained=True, losses=losses)
+    found = nothing_lost("x", account(lost=1100), ending="drained", losses=losses)
     assert found.detail.endswith("(100 are not in the stream, 1,000 are pending)")
 
 
@@ -256,17 +311,18 @@ def test_in_order(counts: tuple[int, int, int, int], status: Status, detail: str
 
 
 @pytest.mark.parametrize(
-    ("found", "is_drained", "status"),
+    ("found", "ending", "status"),
     [
-        (account(lost=7), True, "PASS"),
-        (GOOD, True, "FAIL"),
-        (account(lost=7), False, "UNKNOWN"),
-        (NOTHING, True, "UNKNOWN"),
+        (account(lost=7), "drained", "PASS"),
+        (account(lost=7), "still", "PASS"),
+        (GOOD, "drained", "FAIL"),
+        (account(lost=7), "time_up", "UNKNOWN"),
+        (NOTHING, "drained", "UNKNOWN"),
     ],
 )
-def test_loss_shown(found: Account, is_drained: bool, status: Status) -> None:
+def test_loss_shown(found: Account, ending: Ending, status: Status) -> None:
     """Where a loss is to be shown, none is a FAIL; what is not known stays so."""
-    assert status == loss_shown("x", found, is_drained=is_drained).status
+    assert status == loss_shown("x", found, ending=ending).status
 
 
 @pytest.mark.parametrize(

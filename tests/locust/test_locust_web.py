@@ -291,7 +291,7 @@ def test_the_scenario_says_whether_it_has_drained() -> None:
     ledger.apply([event_id(7, 0), event_id(7, 0), event_id(7, 1)])
     findings.account, findings.progress = ledger.account, lambda: Counts(4, 4)
     [before] = seen(View(findings, 1))
-    findings.drained.append(True)
+    findings.closed.append(True)
     [after] = seen(View(findings, 1))
     assert before.account is not None
     assert after.account is not None
@@ -307,7 +307,7 @@ def test_of_several_loads_the_last_ones_drain_counts() -> None:
     for load, has_drained in enumerate([True, False, True], 1):
         parts = [Measured((load, worker), SECOND_NS, []) for worker in ("a", "b")]
         shown.append(seen(view, parts)[-1].has_drained)
-        findings.drained.append(has_drained)
+        findings.closed.append(has_drained)
         shown.append(seen(view, parts)[-1].has_drained)
     assert shown == [None, True, None, False, None, True]
 

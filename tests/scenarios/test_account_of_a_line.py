@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from pyroaring import BitMap
 
@@ -17,7 +18,7 @@ from harness.record.evidence import FILE, Evidence
 from harness.record.run import Record, Status, Verdict
 from harness.record.sections import Sections
 from scenarios.line.account import account_checkers, accounted
-from scenarios.line.evidence import NOTED
+from scenarios.line.evidence import NOTED, LineFacts
 from tests.histories import add_events, add_load
 from tests.verdicts import record_of
 
@@ -130,7 +131,7 @@ def test_what_is_recovered_is_counted() -> None:
 
 def test_what_waits_is_not_lost() -> None:
     """Before everything was handled nobody knows what is lost, comes twice, or is unexpected."""
-    found = verdicts(events(effects=[0, 1, 1], is_drained=False))
+    found = verdicts(events(effects=[0, 1, 1], ending="time_up"))
     assert {name: verdict.status for name, verdict in found.items()} == {
         "drained": "FAIL",
         "nothing_lost": "UNKNOWN",
@@ -139,6 +140,36 @@ def test_what_waits_is_not_lost() -> None:
         "in_order": "PASS",
     }
     assert found["drained"].detail.endswith("after 60 s")
+
+
+@pytest.mark.parametrize(
+    ("given", "where"),
+    [({"pending": [4, 5]}, "they are pending"), ({"delivered": range(4)}, "they were never delivered")],
+)
+def test_what_is_stuck_is_lost(given: dict[str, Any], where: str) -> None:
+    """Where nothing moves any more the account is closed: what waits is lost, and of the rest all is known."""
+    evidence = events(effects=[0, 1, 2, 3], ending="still", still_s=5.2, **given)
+    found = verdicts(evidence)
+    assert bad(evidence) == {"drained": "FAIL", "nothing_lost": "FAIL"}
+    assert found["drained"].detail == f"2 events are stuck: {where}, and nothing has moved for 5 s"
+    assert found["nothing_lost"].detail.startswith(
+        "2 of 6 acknowledged events are stuck: they have had no effect (2 "
+    )
+    assert accounted(evidence).stuck == 2
+
+
+def test_what_waits_for_nobody_is_not_stuck() -> None:
+    """Acknowledged without an effect is lost, and not stuck; so is what waits where things have ended well."""
+    assert accounted(events(effects=[0, 1, 2, 3], pending=[5], ending="still")).stuck == 1
+    assert accounted(events(effects=[0, 1, 2, 3], pending=[5])).stuck == 0
+
+
+@pytest.mark.parametrize(("is_drained", "ending"), [(True, "drained"), (False, "time_up")])
+def test_older_records_have_an_ending(is_drained: bool, ending: str) -> None:
+    """Records that know only whether all was handled are read: what was not, was on its way."""
+    facts = {"capacity": 6, "events_an_entity": 2, "foreign": 0, "consumers": 1, "groups": {}, "parked": 0}
+    read = msgspec.convert({**facts, "is_drained": is_drained, "waited_s": 60.0}, LineFacts)
+    assert (read.ending, read.is_closed) == (ending, is_drained)
 
 
 def test_nothing_acknowledged_is_no_evidence() -> None:

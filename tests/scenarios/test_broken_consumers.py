@@ -1,7 +1,7 @@
 """Broken consumers: each is caught, by the verdict that its defect is called by, and by no other.
 
 treatment    what is done                                     healthy    broken
-killed       mail service knows IDs; a kill in the load       passes     acks first
+killed       mail service knows IDs; a kill in the load       passes     acks first, forgets
 cut          the line to Redis is cut for half a second       passes     skips after a reconnect
 left alone   the mail service sends whatever it is asked to   passes     drops, applies twice, trims, reverses
 """
@@ -9,6 +9,7 @@ left alone   the mail service sends whatever it is asked to   passes     drops, 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -40,10 +41,12 @@ TREATMENTS: dict[str, tuple[LineSettings, list[Fault]]] = {
 }
 
 
-def treated(directory: Path, monkeypatch: pytest.MonkeyPatch, consumer: str, treatment: str) -> Treated:
+def treated(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, consumer: str, treatment: str, **chosen: Any
+) -> Treated:
     find_consumers_of_tests(monkeypatch)
     settings, plan = TREATMENTS[treatment]
-    settings = replace(settings, consumer=f"tests.broken.{consumer}")
+    settings = replace(settings, consumer=f"tests.broken.{consumer}", **chosen)
     return treat(directory, settings, rate_per_s=RATE_PER_S, load_s=LOAD_S, plan=plan)
 
 
@@ -74,6 +77,16 @@ def test_what_loses_is_caught(
     assert set(found.lost) == {where}
     if consumer == "drops":
         assert found.lost == {where: int(RATE_PER_S * LOAD_S) // 1_000}
+
+
+def test_what_leaves_events_pending_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A consumer that never asks for what it had in hand leaves it stuck: that is no lack of time."""
+    found = treated(tmp_path, monkeypatch, "forgets", "killed", claim_after_ms=300)
+    assert found.bad == {"drained": "FAIL", "nothing_lost": "FAIL"}
+    assert set(found.lost) == {"pending"}
+    assert found.line.ended is not None
+    assert found.line.ended.ending == "still"
+    assert found.line.ended.still_s >= 3 * 0.3 + 2
 
 
 @pytest.mark.parametrize(("consumer", "verdict"), [("applies_twice", "nothing_twice"), ("reverses", "in_order")])

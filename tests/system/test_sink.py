@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -139,6 +140,31 @@ def test_away_and_back_on_its_port(sink: Sink, client: Client, log: Path) -> Non
     client.close()
     assert client.post("a", Idempotency_Key="k") == Said(200, "accepted 0, repeated 1\n")
     assert logged(log) == [("A", "a"), ("R", "a"), ("D", "a")]
+
+
+def test_a_stopped_sink_finishes_what_it_has_in_hand(sink: Sink, log: Path) -> None:
+    """It answers what was asked before, says that it closes, and ends; a killed one does not answer."""
+    sink.slow(500)
+    answers: list[str] = []
+
+    def ask(event_id: str) -> None:
+        with socket.create_connection(("127.0.0.1", sink.port), timeout=20) as connection:
+            connection.sendall(f"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n{event_id}".encode())
+            with contextlib.suppress(ConnectionResetError):
+                while received := connection.recv(65_536):
+                    answers.append(received.decode())
+
+    for event_id, end in (("a", sink.stop), ("b", sink.kill)):
+        with socket.create_connection(("127.0.0.1", sink.port)):  # an idle one
+            asking = threading.Thread(target=ask, args=(event_id,))
+            asking.start()
+            until(lambda: sink.counts().in_hand == 1, "it has it in hand")
+            end()
+            asking.join()
+            sink.start()
+    assert len(answers) == 1
+    assert "Connection: close\r\n" in answers[0]
+    assert logged(log) == [("A", "a")]
 
 
 def test_a_frozen_sink_answers_when_it_is_thawed(sink: Sink, log: Path) -> None:

@@ -213,6 +213,7 @@ def _until_it_is_blocked(connection: socket.socket, lump: bytes) -> int:
         (b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", b"HTTP/1.1 405 Method Not Allowed\r\n"),
         (_HEAD + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", b"HTTP/1.1 400 Bad Request\r\n"),
         (_HEAD + b"X: " + b"x" * 100_000, b"HTTP/1.1 431 "),
+        (_HEAD + b"Content-Encoding: gzip\r\nContent-Length: 5\r\n\r\nabcde", b"HTTP/1.1 415 "),
     ],
 )
 def test_connections_that_end(sink: Sink, sent: bytes, expected: bytes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import uvloop
 
 from harness.host.clock import SystemClock
 from harness.nemesis.proxy.end import bound
-from harness.system.sink.connection import Connection
+from harness.system.sink.connection import Connection, Connections
 from harness.system.sink.decisions import Decisions
 from harness.system.sink.log import AttemptLog
 from harness.system.sink.messages import Modes
@@ -24,13 +25,11 @@ class Control(asyncio.Protocol):
     """The line to the harness: modes come in, counts go out; when its other end is gone, so is the harness.
 
     Args:
-        decisions: that it sets the modes of.
-        loop: that ends with the harness.
+        connections: that it sets the modes of, and that end with the harness.
     """
 
-    def __init__(self, decisions: Decisions, loop: asyncio.AbstractEventLoop) -> None:
-        self._decisions = decisions
-        self._loop = loop
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
         self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -41,12 +40,15 @@ class Control(asyncio.Protocol):
         """Do as told."""
         *lines, self._received = (self._received + data).split(b"\n")
         for line in lines:
-            self._decisions.set(msgspec.json.decode(line, type=Modes))
-            self._transport.write(msgspec.json.encode(self._decisions.counts) + b"\n")
+            decisions = self._connections.decisions
+            decisions.set(msgspec.json.decode(line, type=Modes))
+            counts = msgspec.structs.replace(decisions.counts, in_hand=self._connections.in_hand)
+            self._transport.write(msgspec.json.encode(counts) + b"\n")
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """The harness is gone."""
-        self._loop.stop()
+        if not self._connections.finished.done():
+            self._connections.finished.set_result(None)
 
 
 def main(log: Path, port: int, most_bytes: int) -> None:
@@ -63,10 +65,18 @@ def main(log: Path, port: int, most_bytes: int) -> None:
         return
     decisions = Decisions(attempts, SystemClock())
     loop = uvloop.new_event_loop()
-    loop.run_until_complete(loop.create_server(lambda: Connection(decisions, loop), sock=listener, backlog=1024))
+    connections = Connections(decisions, loop)
+    making = loop.create_server(lambda: Connection(connections), sock=listener, backlog=1024)
+    server = loop.run_until_complete(making)
+
+    def end() -> None:
+        server.close()
+        connections.finish()
+
+    loop.add_signal_handler(signal.SIGTERM, end)
     # Only now: whoever is answered here may take it that the port listens.
-    loop.run_until_complete(loop.create_connection(lambda: Control(decisions, loop), sock=control))
-    loop.run_forever()
+    loop.run_until_complete(loop.create_connection(lambda: Control(connections), sock=control))
+    loop.run_until_complete(connections.finished)
 
 
 if __name__ == "__main__":

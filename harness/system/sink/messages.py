@@ -31,12 +31,14 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         attempts: that it has logged.
+        in_hand: requests that it is taking its time for.
         rejected: requests that it could not read, which are not logged.
         last_rejection: what was wrong with the last of them; empty: there was none.
         is_full: the log has come to its bound, and nothing is accepted any more.
     """
 
     attempts: int = 0
+    in_hand: int = 0
     rejected: int = 0
     last_rejection: str = ""
     is_full: bool = False

@@ -60,6 +60,7 @@ class Sink:
         self._process: subprocess.Popen[bytes] | None = None
         self._thawer: subprocess.Popen[bytes] | None = None
         self._line: socket.socket | None = None
+        self._received, self._awaited = b"", 0
         # Bound, and never listening: while the sink is away, nobody else gets its port.
         self._keeper = bound(0)
         self.port = int(self._keeper.getsockname()[1])
@@ -142,12 +143,11 @@ class Sink:
         try:
             self._line.settimeout(timeout_s)
             self._line.sendall(msgspec.json.encode(self._modes) + b"\n")
-            answer = b""
-            while not answer.endswith(b"\n"):
-                received = self._line.recv(65_536)
-                if not received:
-                    raise SinkError("the sink has ended")
-                answer += received
+            self._awaited += 1
+            # An answer that came too late comes before this one's.
+            while self._awaited:
+                answer = self._answer(self._line)
+                self._awaited -= 1
         except TimeoutError as error:
             raise SinkError(f"the sink does not answer within {timeout_s:.0f} s") from error
         except OSError as error:
@@ -156,6 +156,15 @@ class Sink:
         if isinstance(counts, str):
             raise SinkError(f"the sink does not start: {counts}")
         return counts
+
+    def _answer(self, line: socket.socket) -> bytes:
+        while b"\n" not in self._received:
+            received = line.recv(65_536)
+            if not received:
+                raise SinkError("the sink has ended")
+            self._received += received
+        answer, _, self._received = self._received.partition(b"\n")
+        return answer
 
     # The process ------------------------------------------------------------------------------------------
 
@@ -191,7 +200,7 @@ class Sink:
             self._tell(START_TIMEOUT_S)
 
     def stop(self) -> None:
-        """SIGTERM, and wait for its end; SIGKILL where it does not end."""
+        """SIGTERM: it takes nothing more, answers what it has in hand, and ends; SIGKILL where that takes long."""
         with self._lock:
             self._signal(signal.SIGTERM)
             self._signal(signal.SIGCONT)
@@ -249,6 +258,7 @@ class Sink:
         if self._line is not None:
             self._line.close()
             self._line = None
+        self._received, self._awaited = b"", 0
 
     def __enter__(self) -> Self:
         return self
