@@ -337,7 +337,10 @@ def headline(chosen: OutageParameters, told: Told) -> str:
     target = capital(told.consumer) if chosen.target == "crm" else TARGETS[chosen.target].said
     said = chosen.kind.headline.format(target=target, ms=chosen.delay_ms)
     if chosen.kind.load == "is_over":
-        return f"{said}{_again_said(told)}; {lost_said(told)}, {twice_said(told)}{arrived_said(told)}."
+        said += _again_said(told)
+    ends = f"{lost_said(told)}, {twice_said(told)}{arrived_said(told)}."
+    if not chosen.kind.is_healed:
+        return f"{said}{by_hand_said(told)}; {ends}"
     backlog = told.value("backlog_events")
     waited = (
         "the number of waiting events is not known" if backlog is None else f"{backlog:,.0f} events waited at most"

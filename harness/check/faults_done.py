@@ -113,14 +113,15 @@ def stopped_while_away(name: str, fault: FaultWindow | None) -> Verdict:
 
 
 def rolled(name: str, fault: FaultWindow | None, facts: FaultFacts) -> Verdict:
-    """Whether a consumer of another name came and the old one left something; who has that now is said, too."""
+    """Whether a consumer of another name came and the old one ended; and what became of what it left."""
     seen = {} if fault is None else fault.seen
     if "left" not in seen:
         return _unknown(name, "it was not seen that another consumer took the place of the old one")
     if not seen["new_names"]:
         return _unknown(name, "the group has no new name: the new consumer calls itself as the old one did")
     if not seen["left"]:
-        return _unknown(name, "the old consumer had nothing in hand when it had ended")
+        detail = "a consumer of another name came; nothing was pending for the old one when it had ended"
+        return Verdict(name=name, status="PASS", detail=detail)
     left = f"{seen['left']:,.0f} events were pending for the old consumer when it had ended"
     if facts.taken_over_s is not None:
         after_s = facts.taken_over_s

@@ -55,6 +55,7 @@ class FaultKind(msgspec.Struct, frozen=True, kw_only=True):
             circumstances; empty: itself.
         place: where it stands among the others in lists; what has none comes after those that have.
         comes_back: whether healing means that its target comes back; then the timeline gets a mark.
+        is_healed: whether there is anything to heal, so that it lasts for a time that can be told.
         ends_by_itself: whether `inject` must be told, as `for_ns`, for how long, and `heal` waits for its end.
         in_hand: what its target has in hand is `hit` by it, so there has to be something; or `kept` by it, so
             others should claim it; or `finished` before.
@@ -82,6 +83,7 @@ class FaultKind(msgspec.Struct, frozen=True, kw_only=True):
     variant_of: str = ""
     place: float = float("inf")
     comes_back: bool = False
+    is_healed: bool = True
     ends_by_itself: bool = False
     in_hand: Literal["", "hit", "kept", "finished"] = ""
     loses_data: bool = False

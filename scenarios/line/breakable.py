@@ -68,9 +68,9 @@ def breakable(
         if group is not None:
             of_line["in_hand"] = functools.partial(group.in_hand, _called(running, name))
             if isinstance(running, Growing):
-                of_line["replace"] = functools.partial(
-                    replaced, running, group, abilities_of(targets[name])["stop"], clock
-                )
+                new = f"{running.consumers[0]}-{len(running.consumers) + 1}"
+                join, stop = functools.partial(running.add_consumer, new), abilities_of(targets[name])["stop"]
+                of_line["replace"] = functools.partial(replaced, join, group, stop, clock)
         targets[name] = Part(name, {**abilities_of(targets[name]), **of_line})
     return [*targets.values(), *servers, *([] if group is None else [group.target])]
 
@@ -83,12 +83,12 @@ def _called(running: Running, name: str) -> str:
 
 
 def replaced(
-    running: Growing, group: ConsumerGroup, stop: Callable[[], object], clock: Clock
+    join: Callable[[], object], group: ConsumerGroup, stop: Callable[[], object], clock: Clock
 ) -> Mapping[str, float]:
     """Have a new consumer join a group, and stop an old one for good.
 
     Args:
-        running: the system.
+        join: starts the new one.
         group: that it joins.
         stop: ends the old one.
         clock: to wait by.
@@ -102,8 +102,7 @@ def replaced(
     """
     begun_ns = clock.now_ns()
     before = set(group.counts())
-    first = running.consumers[0]
-    running.add_consumer(f"{first}-{len(running.consumers) + 1}")
+    join()
     while not (new := set(group.counts()) - before) and clock.now_ns() - begun_ns < JOIN_NS:
         clock.sleep_ns(LOOK_NS)
     stop()

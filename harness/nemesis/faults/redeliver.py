@@ -32,6 +32,7 @@ fault = FaultKind(
     options=Redeliver,
     inject=lambda can, options: can["set_back"](options["entries"]),
     heal=lambda _: None,
+    is_healed=False,
     load="is_over",
     headline="The group was set back when all had drained",
     participle="set back",

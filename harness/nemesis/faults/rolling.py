@@ -17,7 +17,8 @@ fault = FaultKind(
     needs=("replace",),
     inject=lambda can, _: can["replace"](),
     heal=lambda _: None,
+    is_healed=False,
     in_hand="kept",
-    headline="{target} was replaced by one of another name, and looked at",
+    headline="{target} was replaced by one of another name",
     participle="replaced",
 )

@@ -15,13 +15,14 @@ from harness.host.clock import SystemClock
 from harness.nemesis.faults.kill import in_hand_of, wait_until_in_hand
 from harness.nemesis.kind import Abilities, FaultKind
 
-# For something to be in hand that cannot be finished.
-WITHIN_S = 2.0
+# It has that long to read events that it cannot finish, and longer where it has none by then.
+AWAY_NS, WITHIN_S = 500_000_000, 2.0
 
 
 def _inject(can: Abilities, _: dict[str, Any]) -> dict[str, float]:
     clock = SystemClock()
     can["sink_away"]()
+    clock.sleep_ns(AWAY_NS)
     wait_until_in_hand(can, WITHIN_S, is_held=False)
     found = in_hand_of(can)
     before_ns = clock.now_ns()
