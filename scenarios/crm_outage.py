@@ -55,11 +55,13 @@ from harness.nemesis.kind import FaultKind
 from harness.nemesis.plan import Fault
 from harness.record.run import KeyFigure, Record
 from harness.server.open import kind_of
+from harness.system.consumer import ConsumerSystem
 from scenarios.commands import CONSUMERS, PRODUCERS
 from scenarios.line.account import ACCOUNT, add_account, add_lag, add_line_arrival, line_checkers
 from scenarios.line.line import Line
 from scenarios.line.settings import Delivery, LineSettings
 from scenarios.line.targets import TARGETS, target_of
+from scenarios.ordershop_system import ORDERSHOP
 from scenarios.outage.done import add_done, done_checkers
 from scenarios.outage.drain import add_recovery, drain_of
 from scenarios.outage.fault import in_hand, in_hand_checker, planned_fault, watching_in_hand
@@ -72,6 +74,7 @@ from scenarios.told import (
     arrived_said,
     by_hand_said,
     capital,
+    has_command,
     lost_said,
     never_caught_up_said,
     told_of,
@@ -148,13 +151,13 @@ class OutageParameters(Struct, frozen=True, forbid_unknown_fields=True):
         """What it is done to."""
         return target_of(self.kind, self.link) or ""
 
-    def has_to_hit(self, *, has_system: bool) -> bool:
+    def has_to_hit(self, *, has_command: bool) -> bool:
         """Whether the fault is to find something in hand.
 
         Args:
-            has_system: whether another system than OrderShop is measured; a kill of its consumer is to hit, too.
+            has_command: whether the consumer is a command of somebody else's; a kill of it is to hit, too.
         """
-        hits = self.kind.in_hand == "hit" or (has_system and self.kind.name == "kill")
+        hits = self.kind.in_hand == "hit" or (has_command and self.kind.name == "kill")
         return hits and self.delivery == "at_least_once"
 
     @property
@@ -162,12 +165,21 @@ class OutageParameters(Struct, frozen=True, forbid_unknown_fields=True):
         """Whether the fault is about what the consumer that is broken has in hand."""
         return self.kind.in_hand in {"hit", "kept"} and self.delivery == "at_least_once"
 
-    def staged(self) -> Staged:
-        """The load that the fault wants."""
-        return staged(self.kind, self.rate_per_s, self.before_s, self.outage_s, self.after_s)
+    def staged(self, an_entity: int = 1) -> Staged:
+        """The load that the fault wants.
 
-    def settings(self) -> LineSettings:
-        """The line that the fault needs."""
+        Args:
+            an_entity: so many events are about one entity.
+        """
+        times_s = self.before_s, self.outage_s, self.after_s
+        return staged(self.kind, self.rate_per_s, *times_s, an_entity=an_entity)
+
+    def settings(self, an_entity: int = 1) -> LineSettings:
+        """The line that the fault needs.
+
+        Args:
+            an_entity: so many events are about one entity.
+        """
         mail_delay_ms, claim_after_ms = self.mail_delay_ms, self.claim_after_ms or CLAIM_AFTER_MS
         if self.kind.in_hand == "hit":
             mail_delay_ms = max(mail_delay_ms, IN_BATCH_MAIL_MS)
@@ -182,17 +194,17 @@ class OutageParameters(Struct, frozen=True, forbid_unknown_fields=True):
             mail_delay_ms=mail_delay_ms,
             is_idempotent=self.idempotent,
             has_links=TARGETS[self.target].is_link,
-            by_stream=self.staged().by_stream,
-            outlasts=self.staged().outlasts,
+            by_stream=self.staged(an_entity).by_stream,
+            outlasts=self.staged(an_entity).outlasts,
         )
 
-    def planned(self, *, has_system: bool = False) -> Fault:
+    def planned(self, *, has_command: bool = False) -> Fault:
         """The one fault of the run.
 
         Args:
-            has_system: whether another system than OrderShop is measured.
+            has_command: whether the consumer is a command of somebody else's.
         """
-        waits = {"within_s": WITHIN_S} if has_system and self.kind.name == "kill" else {}
+        waits = {"within_s": WITHIN_S} if has_command and self.kind.name == "kill" else {}
         return Fault(
             name=self.kind.done_as,
             target=self.target,
@@ -206,6 +218,7 @@ class CrmOutage:
     """Something that a consumer needs breaks under load and heals."""
 
     name = "crm_outage"
+    takes_consumers = True
     place = 40
     takes_systems = True
     summary = "a consumer is killed under load: is every event accounted for, and how long does recovery take?"
@@ -257,9 +270,10 @@ class CrmOutage:
         chosen: OutageParameters = parameters
         if chosen.target == "server" and "kill" not in kind_of(stage.server).can:
             raise ScenarioError(f"{chosen.fault} is done only to a server that we start")
-        fault = chosen.planned(has_system=stage.system is not None)
+        fault = chosen.planned(has_command=isinstance(stage.system, ConsumerSystem))
         is_over = chosen.kind.load == "is_over"
-        with Line(stage, chosen.staged().pacer, chosen.settings()) as line:
+        an_entity = (stage.system or ORDERSHOP).events_an_entity
+        with Line(stage, chosen.staged(an_entity).pacer, chosen.settings(an_entity)) as line:
             findings.server = line.server.describe()
             line.check(fault)
             watching = (lambda: watching_in_hand(line)) if chosen.watches_in_hand else None
@@ -276,13 +290,16 @@ class CrmOutage:
         # A fault on the server reaches producers, whatever consumers do; of a load that ends nobody can be harmed.
         if parameters.target != "server" and parameters.kind.load == "goes_on":
             between += [unharmed_checker(span, within) for span, within in spans.items() if within]
-        has_system = bool(record.run.environment.get("system"))
-        if parameters.has_to_hit(has_system=has_system):
+        of_command = has_command(record)
+        if parameters.has_to_hit(has_command=of_command):
             between.append(in_hand_checker())
-        between += done_checkers(parameters.kind, counts_attempts=has_system)
+        between += done_checkers(parameters.kind, counts_attempts=of_command)
         # Without a server there is no answer; with an empty one, no script.
-        leave_out = {"answered"} if parameters.kind.loses_data else ()
-        return line_checkers("crm_outage", between=between, leave_out=leave_out)
+        leave_out = {"answered"} if parameters.kind.loses_data else set()
+        if parameters.kind.name == "kill_leader":
+            # That something lives on is what it is about, and has a verdict of its own.
+            leave_out |= {"outage_happened"}
+        return line_checkers("crm_outage", record=record, between=between, leave_out=leave_out)
 
     def headline(self, parameters: OutageParameters, record: Record) -> str:
         """What came out of a run with these parameters, in a sentence, from its record.
@@ -320,10 +337,10 @@ def _conclude(chosen: OutageParameters, line: Line, findings: Findings) -> None:
         caught_up_s = drain.caught_up_s
     add_line_arrival(findings, line, budget_ms=chosen.send_lag_budget_ms)
     add_producers(findings, fault, caught_up_s)
-    if chosen.has_to_hit(has_system=line.stage.system is not None):
+    if chosen.has_to_hit(has_command=isinstance(line.system, ConsumerSystem)):
         # What was delivered to the consumer, and not acknowledged, while it was dead is what it had in hand.
         findings.figure("in_hand_events", in_hand(findings.history, fault), "events")
-    add_done(findings, line, chosen.kind, fault, chosen.settings().by_stream)
+    add_done(findings, line, chosen.kind, fault)
     add_account(findings, line, timeout_s=chosen.drain_timeout_s)
     add_by_hand(findings)
 
@@ -334,7 +351,10 @@ def headline(chosen: OutageParameters, told: Told) -> str:
     Args:
         told: of a run with these parameters.
     """
-    target = capital(told.consumer) if chosen.target == "crm" else TARGETS[chosen.target].said
+    known = TARGETS[chosen.target]
+    target = known.of_command if told.has_command else known.said
+    if chosen.target == "crm":
+        target = capital(told.consumer)
     said = chosen.kind.headline.format(target=target, ms=chosen.delay_ms)
     if chosen.kind.load == "is_over":
         said += _again_said(told)

@@ -54,6 +54,7 @@ from harness.nemesis.plan import Fault, random_plan, refuse_overlap
 from harness.nemesis.targets import LINE, PROCESS
 from harness.record.files import TIMELINE
 from harness.record.run import KeyFigure, Record, Verdict
+from harness.system.consumer import ConsumerSystem
 from scenarios.line.account import ACCOUNT, Accounted, add_account, add_lag, add_line_arrival, line_checkers
 from scenarios.line.evidence import PLAN
 from scenarios.line.line import Line
@@ -147,7 +148,7 @@ class RandomFaultsParameters(Struct, frozen=True, forbid_unknown_fields=True):
             has_command: whether the consumers are commands of somebody else's, which can be broken in more ways.
         """
         consumers = ["crm", *(f"crm-{number}" for number in range(2, self.consumers + 1))]
-        can = dict.fromkeys(consumers, COMMAND if has_command else PROCESS)
+        can: dict[str, tuple[str, ...]] = dict.fromkeys(consumers, COMMAND if has_command else PROCESS)
         can |= {"mail": REFUSING if has_command else PROCESS}
         can |= dict.fromkeys(["crm-redis", "crm-mail"], LINE)
         return {target: [name for name in NAMES if fault_kinds()[name].is_possible(can[target])] for target in can}
@@ -182,6 +183,7 @@ class RandomFaults:
     """A line on which something breaks all the time."""
 
     name = "random_faults"
+    takes_consumers = True
     place = 50
     wants_own_server = True
     summary = "do many random outages lose an event, or cause an effect twice?"
@@ -216,7 +218,7 @@ class RandomFaults:
         """Load, with faults all the while; the drain; the account."""
         chosen: RandomFaultsParameters = parameters
         try:
-            plan = chosen.faults(stage.seed)
+            plan = chosen.faults(stage.seed, has_command=isinstance(stage.system, ConsumerSystem))
         except ParameterError as error:
             raise ScenarioError(str(error)) from error
         pacer = constant(chosen.rate_per_s, chosen.faults_s + 2 * LEAD_S)
@@ -236,13 +238,15 @@ class RandomFaults:
             line.wait_until_drained(chosen.drain_timeout_s)
             _conclude(chosen, line, findings)
 
-    def checkers(self, parameters: RandomFaultsParameters, record: Record) -> list[Checker]:  # noqa: ARG002 - by choice
+    def checkers(self, parameters: RandomFaultsParameters, record: Record) -> list[Checker]:
         """What finds its verdicts in a record of a run."""
         between = [_all_done_checker()]
         if parameters.expect == "loss":
             also = {"loss_shown": _loss_shown}
-            return line_checkers("random_faults", between=between, leave_out={"nothing_lost"}, also=also)
-        return line_checkers("random_faults", between=between)
+            return line_checkers(
+                "random_faults", record=record, between=between, leave_out={"nothing_lost"}, also=also
+            )
+        return line_checkers("random_faults", record=record, between=between)
 
     def headline(self, parameters: RandomFaultsParameters, record: Record) -> str:
         """What came out of a run with these parameters, in a sentence, from its record.
@@ -273,7 +277,7 @@ def _conclude(chosen: RandomFaultsParameters, line: Line, findings: Findings) ->
     history = findings.history
     healed = _healed(history)
     _add_faults(findings, healed)
-    first = line.running.consumers[0]
+    first = line.running.roles["crm"]
     down_due, down_lost = while_down(healed, line.pacer, line.ledger.lost(), first)
     # Of several consumers one is enough, so that the events of such a time are not those of a group that is down.
     findings.figure("while_down.due", down_due if chosen.consumers == 1 else None, "events")
@@ -353,7 +357,7 @@ def while_down(
         faults: that have healed.
         pacer: when each event was due.
         lost: sequence numbers, shape (k,).
-        consumer: what it is called on the timeline.
+        consumer: what it is called.
     """
     is_down = np.zeros(pacer.total, bool)
     due_ns = pacer.due_ns(0, pacer.total)

@@ -1,7 +1,7 @@
 """Commands that go to one stream for a while, and afterwards to the others.
 
     number        0 ...         from ...       until ...
-    goes to       each in turn  the first      the others in turn
+    goes to       each in turn  the first      the others in turn          events of one entity to one stream
 
 With a pacer, numbers are times: so one stream gets a backlog, and the news come in the others.
 """
@@ -40,16 +40,20 @@ class ByStream:
         sources: for each stream, its commands; their operation and reply are those of the first.
         from_number: the first command that is for the first stream, as are all until `until_number`.
         until_number: the first that is for another one, as are all after it.
+        an_entity: so many commands, one after the other, are about one entity; both numbers are multiples of it.
 
     Raises:
         ValueError: there are not two streams at least.
     """
 
-    def __init__(self, sources: Sequence[Source], *, from_number: int, until_number: int) -> None:
+    def __init__(
+        self, sources: Sequence[Source], *, from_number: int, until_number: int, an_entity: int = 1
+    ) -> None:
         if len(sources) < 2:
             raise ValueError("one stream has no others")
         self._sources = list(sources)
         self._from, self._until = from_number, until_number
+        self._an_entity = an_entity
 
     @property
     def operation(self) -> str:
@@ -63,9 +67,10 @@ class ByStream:
 
     def stream_of(self, number: int) -> int:
         """Which of the streams a command is for, from 0."""
+        entity = number // self._an_entity
         if number < self._from:
-            return number % len(self._sources)
-        return 0 if number < self._until else 1 + number % (len(self._sources) - 1)
+            return entity % len(self._sources)
+        return 0 if number < self._until else 1 + entity % (len(self._sources) - 1)
 
     def pack(self, first: int, count: int, step: int = 1) -> bytes:
         """`count` commands from number `first` on, each `step`-th of them, in RESP."""

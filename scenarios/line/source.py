@@ -29,4 +29,4 @@ def source_of(system: SystemUnderTest, server: Server, producer: int, by_stream:
         raise ScenarioError(f"what {system.name} appends cannot be told apart by stream")
     first, then = by_stream
     sources = system.sources_by_stream(server, "append", producer)
-    return ByStream(sources, from_number=first, until_number=then)
+    return ByStream(sources, from_number=first, until_number=then, an_entity=system.events_an_entity)

@@ -17,6 +17,7 @@ from harness.measure.timeline import FaultWindow, History
 from harness.nemesis.kind import FaultKind
 from harness.record.files import TIMELINE
 from harness.record.run import Record, Verdict
+from harness.system.telling import telling_of
 from scenarios.line.line import Line
 from scenarios.line.recovery import count_at
 from scenarios.outage.fault import LOOK_NS, planned_fault
@@ -66,15 +67,13 @@ def _redelivered(record: Record) -> Verdict:
     return faults_done.redelivered("crm_outage.redelivered", set_back, tried_again)
 
 
-def add_done(
-    findings: Findings, line: Line, kind: FaultKind, fault: FaultWindow, by_stream: tuple[int, int] | None
-) -> None:
+def add_done(findings: Findings, line: Line, kind: FaultKind, fault: FaultWindow) -> None:
     """Put what was seen of a fault into the evidence, and what is a number of it among the figures."""
-    facts = FaultFacts()
+    facts = FaultFacts(attempts=dict(telling_of(line.running).attempts))
     if kind.load == "ends":
         facts = replace(facts, due_after=_due_after(line, fault.start_ns))
-    if by_stream is not None:
-        facts = replace(facts, streams=parted(line.streams.numbers_by_stream(), *by_stream))
+    if line.settings.by_stream is not None:
+        facts = replace(facts, streams=parted(line.streams.numbers_by_stream(), *line.settings.by_stream))
     if kind.name == "kill_leader":
         end_ns = fault.end_ns or fault.start_ns
         meanwhile = count_at(line.applied_at, end_ns) - count_at(line.applied_at, fault.start_ns + LOOK_NS)

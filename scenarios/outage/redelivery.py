@@ -21,6 +21,7 @@ from scenarios.outage.done import add_redelivered
 
 # For what was set back to be delivered; consumers ask again after seconds, if nothing wakes them.
 DELIVERY_NS = 15_000_000_000
+NUDGE_NS = 6_000_000_000
 LOOK_NS = 50_000_000
 
 
@@ -28,8 +29,8 @@ LOOK_NS = 50_000_000
 class CountsAttempts(Protocol):
     """Consumers at work whose attempts at effects are counted event by event."""
 
-    def attempts_since(self, epoch_s: float, event_ids: Sequence[str]) -> dict[str, int]:
-        """How many attempts there were at the effect of some events, whatever came of them.
+    def attempts_since(self, epoch_s: float, event_ids: Sequence[str]) -> dict[str, int] | None:
+        """How many attempts there were at the effect of some events, whatever came of them; None: it is not known.
 
         Args:
             epoch_s: since then, in seconds since 1970.
@@ -37,6 +38,19 @@ class CountsAttempts(Protocol):
 
         Raises:
             OSError: nobody can tell at the moment.
+        """
+        ...
+
+
+@runtime_checkable
+class Nudged(Protocol):
+    """Consumers at work that can be given an event that is nobody's account."""
+
+    def nudge(self) -> None:
+        """Append one to each stream.
+
+        Raises:
+            OSError: the server is away.
         """
         ...
 
@@ -84,13 +98,20 @@ def _attempted_since(line: Line, numbers: Sequence[int], since_s: float) -> list
     if not isinstance(line.running, CountsAttempts):
         return None
     ids = {event_id(line.producer, number): number for number in numbers}
-    return [ids[each] for each, count in line.running.attempts_since(since_s, list(ids)).items() if count]
+    counts = line.running.attempts_since(since_s, list(ids))
+    return None if counts is None else [ids[each] for each, count in counts.items() if count]
 
 
 def _wait_until_delivered(line: Line) -> None:
-    """Wait until the group has nothing before it any more, or for as long as that may take."""
+    """Wait until the group has nothing before it any more, or for as long as that may take.
+
+    Who waits for something to come, without an end, is not woken by a group that is set back.
+    """
     clock = line.stage.clock
-    deadline_ns = clock.now_ns() + DELIVERY_NS
-    while not line.streams.nothing_waits() and clock.now_ns() < deadline_ns:
+    begun_ns, was_nudged = clock.now_ns(), False
+    while not line.streams.nothing_waits() and clock.now_ns() - begun_ns < DELIVERY_NS:
         line.stage.progress(0.95, "waiting until what was set back is delivered")
+        if not was_nudged and clock.now_ns() - begun_ns > NUDGE_NS and isinstance(line.running, Nudged):
+            line.running.nudge()
+            was_nudged = True
         clock.sleep_ns(LOOK_NS)

@@ -32,7 +32,9 @@ class Staged(Struct, frozen=True, kw_only=True):
     outlasts: bool = False
 
 
-def staged(kind: FaultKind, rate_per_s: float, before_s: float, outage_s: float, after_s: float) -> Staged:
+def staged(
+    kind: FaultKind, rate_per_s: float, before_s: float, outage_s: float, after_s: float, *, an_entity: int = 1
+) -> Staged:
     """The load that a kind of fault wants.
 
     Args:
@@ -41,15 +43,23 @@ def staged(kind: FaultKind, rate_per_s: float, before_s: float, outage_s: float,
         before_s: of load before the fault.
         outage_s: that it lasts.
         after_s: of load after it.
+        an_entity: so many events are about one entity; each part of a load by streams has whole ones.
     """
     if kind.load == "ends":
         return Staged(pacer=constant(rate_per_s, before_s), outlasts=True)
     if kind.load == "by_stream":
         pause_s = min(PAUSE_S, after_s / 2)
-        before, one = constant(rate_per_s, before_s), constant(rate_per_s, outage_s)
-        news = constant(rate_per_s, after_s - pause_s)
+        before, one, news = (
+            _whole(rate_per_s, seconds, an_entity) for seconds in (before_s, outage_s, after_s - pause_s)
+        )
         return Staged(
             pacer=Steps([before, one, Silence(pause_s), news]),
             by_stream=(before.total, before.total + one.total),
         )
     return Staged(pacer=constant(rate_per_s, before_s + outage_s + after_s))
+
+
+def _whole(rate_per_s: float, duration_s: float, an_entity: int) -> Pacer:
+    """About this rate, so that the events of all entities are within the time."""
+    count = max(1, round(rate_per_s * duration_s / an_entity)) * an_entity
+    return constant(count / duration_s, duration_s)

@@ -73,10 +73,10 @@ def test_the_line_has_what_the_fault_needs(fault: Way) -> None:
 def test_a_kill_of_another_systems_consumer_is_to_hit() -> None:
     """There is no other way to know that it had something in hand than to look; the shop has `kill_in_batch`."""
     chosen = parameters(fault="kill")
-    assert chosen.planned(has_system=True).options == {"within_s": 2.0}
-    assert (chosen.has_to_hit(has_system=True), chosen.has_to_hit(has_system=False)) == (True, False)
-    assert parameters(fault="kill_in_batch").has_to_hit(has_system=False)
-    assert not parameters(fault="stop").has_to_hit(has_system=True)
+    assert chosen.planned(has_command=True).options == {"within_s": 2.0}
+    assert (chosen.has_to_hit(has_command=True), chosen.has_to_hit(has_command=False)) == (True, False)
+    assert parameters(fault="kill_in_batch").has_to_hit(has_command=False)
+    assert not parameters(fault="stop").has_to_hit(has_command=True)
 
 
 def test_the_load_ends_as_the_fault_begins() -> None:
