@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 from msgspec import Struct
-from pyroaring import AbstractBitMap
+from pyroaring import AbstractBitMap, BitMap
 
 from harness.account.ledger import Account, account_of, set_of
 from harness.account.losses import Losses, classify_losses
@@ -29,6 +29,7 @@ from harness.system.port import ConsumerFacts
 from harness.system.promise import Promise
 from scenarios.arrival import add_arrival
 from scenarios.line.evidence import NOTED, LineFacts
+from scenarios.line.followed import SHOWN, FollowsGroups, GroupTold, seen_in
 from scenarios.line.line import Line
 from scenarios.told import has_command
 
@@ -149,7 +150,7 @@ def accounted(evidence: Sections | Evidence, line: str = "") -> Accounted:
         if numbers.size and not 0 <= numbers.min() <= numbers.max() < facts.capacity:
             raise EvidenceError(f"{FILE}: {section_of(name, line)} has events that there cannot be")
     in_stream = set_of(stored.astype(np.int64))
-    delivered, pending = section_of("delivered", line), section_of("pending", line)
+    delivered, pending, groupless = (section_of(name, line) for name in ("delivered", "pending", "groupless"))
     has_group = evidence.has(delivered)
     if set_of(seen.astype(np.int64)) != noted["applied"]:
         raise EvidenceError(f"{FILE}: {section_of('effects', line)} and applied contradict each other")
@@ -162,6 +163,8 @@ def accounted(evidence: Sections | Evidence, line: str = "") -> Accounted:
             in_stream=in_stream,
             delivered=evidence.events(delivered) if has_group else None,
             pending=evidence.events(pending) if has_group else None,
+            groupless=evidence.events(groupless) if evidence.has(groupless) else BitMap(),
+            seen=seen_in(evidence, line),
         ),
         order=order_of_effects(
             seen.astype(np.int64),
@@ -183,9 +186,14 @@ def add_account(findings: Findings, line: Line, *, timeout_s: float) -> Accounte
         timeout_s: for how long the drain might take; where it took longer, the account is not closed.
     """
     line.gather(findings.evidence, waited_s=timeout_s)
+    told = group_told(line)
+    if told is not None:
+        told.gather(findings.evidence, lost_in(findings.evidence))
     found = accounted(findings.evidence)
     is_closed = found.facts.is_closed
     findings.closed.append(is_closed)
+    if told is not None and is_closed:
+        findings.evidence.add_json(SHOWN, told.examples(found.losses, line.producer))
     for name in ("attempted", "acknowledged", "applied", "lost", "duplicated", "unexpected", "recovered"):
         # What waits is not lost: as long as things move, nobody knows.
         is_known = is_closed or not name.startswith("lost")
@@ -202,6 +210,27 @@ def add_account(findings: Findings, line: Line, *, timeout_s: float) -> Accounte
     _add_cost_of_probes(findings, line)
     findings.concluded()
     return found
+
+
+def lost_in(evidence: Sections | Evidence, line: str = "") -> AbstractBitMap:
+    """The events that were acknowledged and have had no effect.
+
+    Raises:
+        EvidenceError: a section is not there, or cannot be read.
+    """
+    return evidence.events(section_of("acknowledged", line)) - evidence.events(section_of("applied", line))
+
+
+def group_told(line: Line) -> GroupTold | None:
+    """What the group of a line was told, after its evidence was gathered; None where no consumer is followed.
+
+    Raises:
+        OSError: a log of it cannot be read.
+    """
+    running = line.running
+    if not isinstance(running, FollowsGroups) or not running.followers:
+        return None
+    return GroupTold(running.followers, running.consumers, line.streams, line.system, line.origin_ns)
 
 
 def _add_observed(findings: Findings, seen: ConsumerFacts | None) -> None:
