@@ -262,8 +262,8 @@ class Streams:
             groups = self._client.xinfo_groups(stream) if self._client.exists(stream) else []
             yield stream, next((g for g in groups if g["name"] == self._system.group.encode()), None)
 
-    def _stored(self, stream: str, keys: list[Int64s]) -> Iterator[tuple[bytes, int]]:
-        """This producer's events in a stream: the entry's ID and the sequence number; the keys go into a list."""
+    def _stored(self, stream: str, keys: list[Int64s] | None = None) -> Iterator[tuple[bytes, int]]:
+        """This producer's events in a stream: the entry's ID and the sequence number; keys go into a list."""
         start = "-"
         while entries := self._client.xrange(stream, start, "+", count=PAGE):
             sequences = sequences_of(self._producer, [self._system.event_id(fields) for _, fields in entries])
@@ -272,7 +272,8 @@ class Streams:
                 for (raw, _), sequence in zip(entries, sequences.tolist(), strict=True)
                 if 0 <= sequence < self._capacity
             ]
-            keys.append(self.keys.of_text(b",".join([raw for raw, _ in ours])))
+            if keys is not None:
+                keys.append(self.keys.of_text(b",".join([raw for raw, _ in ours])))
             yield from ours
             start = "(" + entries[-1][0].decode()
 
