@@ -9,7 +9,8 @@ for a while, heals, and the CRM drains what waits. Then every event is accounted
                                              |<- starting ->|<- draining ->|     what waits is highest at the first
 
     fault             done to          and what goes with it
-    kill, stop        the CRM          it is started again
+    kill, stop        the CRM          it is started again; a kill of a command's consumer waits, for 2 s at most,
+                                       until it has something in hand
     kill_in_batch     the CRM          mail takes 100 ms a request, so that the CRM nearly always waits for one and
                                        dies with events in hand; a verdict says whether it had any, whatever
                                        others of the group had. Mail still sends what it was asked for, and is
@@ -19,6 +20,13 @@ for a while, heals, and the CRM drains what waits. Then every event is accounted
     cut, cut_half_open, delay          the line to Redis or, `link=crm-mail`, to the mail service; through proxies
     slow              the mail service `delay_ms` a request
     poison            the CRM          one event that always fails: it has to be parked, and the rest to go on
+    kill_then_quiet   the CRM          a kill in a batch as the load ends: nobody wakes who waits for something new
+    kill_leader       a consumer       its first process only is killed; what it has started is seen to live on
+    one_backlog       the CRM          stopped, while one stream gets events; when it is back only the others do
+    stop_while_away   the CRM          told to stop while the mail service is away, which is back before it
+    rolling           the CRM          a consumer of another name comes, and this one is stopped for good
+    refuse            what has the effects of a command's consumer answers 503
+    redeliver         the group        set back by 50 entries on each stream when all has drained
     pause, restart_empty               Redis itself: these reach the producers, too
 
 `--param delivery=from_now` subscribes as tutorials do (from the end of the stream, without a position), so that
@@ -67,18 +75,12 @@ from scenarios.outage.drain import add_recovery, drain_of
 from scenarios.outage.fault import in_hand, in_hand_checker, planned_fault, watching_in_hand
 from scenarios.outage.producers import add_producers, unharmed_checker
 from scenarios.outage.redelivery import redeliver
+from scenarios.outage.said import headline
 from scenarios.outage.staging import Staged, staged
 from scenarios.told import (
-    Told,
     add_by_hand,
-    arrived_said,
-    by_hand_said,
-    capital,
     has_command,
-    lost_said,
-    never_caught_up_said,
     told_of,
-    twice_said,
 )
 
 if TYPE_CHECKING:
@@ -343,60 +345,6 @@ def _conclude(chosen: OutageParameters, line: Line, findings: Findings) -> None:
     add_done(findings, line, chosen.kind, fault)
     add_account(findings, line, timeout_s=chosen.drain_timeout_s)
     add_by_hand(findings)
-
-
-def headline(chosen: OutageParameters, told: Told) -> str:
-    """What came out, in a sentence.
-
-    Args:
-        told: of a run with these parameters.
-    """
-    known = TARGETS[chosen.target]
-    target = known.of_command if told.has_command else known.said
-    if chosen.target == "crm":
-        target = capital(told.consumer)
-    said = chosen.kind.headline.format(target=target, ms=chosen.delay_ms)
-    if chosen.kind.load == "is_over":
-        said += _again_said(told)
-    ends = f"{lost_said(told)}, {twice_said(told)}{arrived_said(told)}."
-    if not chosen.kind.is_healed:
-        return f"{said}{by_hand_said(told)}; {ends}"
-    backlog = told.value("backlog_events")
-    waited = (
-        "the number of waiting events is not known" if backlog is None else f"{backlog:,.0f} events waited at most"
-    )
-    return (
-        f"{said} for {told.value('outage_s') or 0:.1f} s{by_hand_said(told)}; {waited}; "
-        f"{lost_said(told)}, {twice_said(told)}; {_caught_said(told)}{arrived_said(told)}."
-    )
-
-
-def _again_said(told: Told) -> str:
-    set_back, again = told.value("set_back"), told.value("tried_again")
-    tried = "whether they were attempted once more was not seen"
-    if again is not None:
-        tried = f"{again:,.0f} of them were attempted once more"
-    return f", by {set_back or 0:,.0f} events; {tried}"
-
-
-def _caught_said(told: Told) -> str:
-    first_s, draining_s = told.value("first_effect_s"), told.value("draining_s")
-    if never := never_caught_up_said(told):
-        return never
-    if draining_s is None or first_s is None:
-        # With events missing nobody can tell from counts when the rest was applied.
-        return "the moment when it had caught up is not known"
-    said = (
-        f"the first effect came {first_s:.2f} s after its return; "
-        f"the events that waited then were drained {draining_s:.2f} s later"
-    )
-    caught_up_s, predicted_s = told.value("caught_up_s"), told.value("predicted_drain_s")
-    if caught_up_s is None or predicted_s is None:
-        return said
-    return (
-        f"{said}, and the events that came meanwhile {caught_up_s:.2f} s after its return "
-        f"({predicted_s:.2f} s predicted)"
-    )
 
 
 scenario = CrmOutage()
