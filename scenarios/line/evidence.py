@@ -142,17 +142,17 @@ class Streams:
                 return False
         return True
 
-    def looked(self, poisoned: Collection[int]) -> tuple[GroupLook, ...]:
+    def looked(self, poisoned: Collection[str]) -> tuple[GroupLook, ...]:
         """What can be seen to move in the group, stream by stream.
 
         Args:
-            poisoned: the events that are refused for ever: what is tried of them moves nothing.
+            poisoned: the `event_id` of each event that is refused for ever: what is tried of it moves nothing.
         """
         if not self.has_group:
             return ()
         return tuple(self._looked(stream, group, poisoned) for stream, group in self._groups())
 
-    def _looked(self, stream: str, group: Mapping[str, Any] | None, poisoned: Collection[int]) -> GroupLook:
+    def _looked(self, stream: str, group: Mapping[str, Any] | None, poisoned: Collection[str]) -> GroupLook:
         if group is None:
             return GroupLook()
         last, read = group["last-delivered-id"].decode(), group.get("entries-read")
@@ -165,7 +165,7 @@ class Streams:
         ]
         if poisoned:
             # Who has these changes with each attempt, and says nothing of the others.
-            held = [each for each in held if self._number(stream, each.entry) not in poisoned]
+            held = [each for each in held if self._event_id(stream, each.entry) not in poisoned]
             pending = [("", group["pending"])]
         else:
             consumers = self._client.xpending(stream, name)["consumers"]
@@ -174,11 +174,9 @@ class Streams:
             last_delivered=last, entries_read=read, pending=tuple(sorted(pending)), oldest=tuple(held)
         )
 
-    def _number(self, stream: str, entry: str) -> int:
-        """The number of the event in an entry; below 0: it is gone, or not this producer's."""
-        for _, fields in self._client.xrange(stream, entry, entry):
-            return int(sequences_of(self._producer, [self._system.event_id(fields)])[0])
-        return -1
+    def _event_id(self, stream: str, entry: str) -> str | None:
+        """The `event_id` in an entry; None: it is gone."""
+        return next((self._system.event_id(f) for _, f in self._client.xrange(stream, entry, entry)), None)
 
     def gather(self, sections: Sections, noted: Noted, effects: Sequence[Int32s], facts: LineFacts) -> None:
         """Put what is known of the events into the evidence; to be asked after the drain.
