@@ -33,7 +33,7 @@ from harness.arrays import Int32s
 from harness.check.checkers import Ending
 from harness.record.sections import Sections
 from harness.server.server import Server
-from harness.system.port import SystemUnderTest
+from harness.system.port import ConsumerFacts, SystemUnderTest
 from scenarios.line.ending import GroupLook, Held
 
 # The section with the faults that were planned; what was done is on the timeline.
@@ -74,6 +74,7 @@ class LineFacts(Struct, frozen=True, kw_only=True):
         attempts: at effects, by outcome (`harness.system.telling.Telling`); empty: nobody counts them.
         sees_repeats: whether an effect that was had twice would have been seen twice.
         is_drained: of older records: whether everything that waited was handled.
+        consumer: what was seen of consumers that somebody else has written; None: they are ours.
     """
 
     capacity: int
@@ -90,6 +91,7 @@ class LineFacts(Struct, frozen=True, kw_only=True):
     attempts: Mapping[str, int] = {}
     sees_repeats: bool = True
     is_drained: bool | None = None
+    consumer: ConsumerFacts | None = None
 
     def __post_init__(self) -> None:
         if self.is_drained is not None:
