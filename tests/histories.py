@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,12 +10,14 @@ from pyroaring import BitMap
 
 from harness.check.arrival import ArrivalRule
 from harness.check.checkers import Ending
+from harness.check.promises import Recovered
 from harness.measure.curves import add_curve
 from harness.measure.recorder import Interval, Recorder
 from harness.measure.timeline import History
 from harness.record.load_report import LoadReport, section_of
 from harness.record.sections import Sections
-from scenarios.line.evidence import LineFacts
+from harness.system.promise import Promise
+from scenarios.line.evidence import Group, LineFacts
 
 MS, S = 1_000_000, 1_000_000_000
 
@@ -35,6 +37,10 @@ def add_events(
     foreign: int = 0,
     consumers: int = 1,
     ending: Ending = "drained",
+    promise: Promise | None = None,
+    spared: Mapping[str, Collection[int]] | None = None,
+    recoveries: Sequence[Recovered] = (),
+    in_stream: Sequence[Collection[int]] = (),
     **facts: Any,
 ) -> Sections:
     """Add what is known of twelve events at most, each two of which are about one entity.
@@ -46,6 +52,10 @@ def add_events(
         stored: in the order of the streams; None: each acknowledged one.
         delivered: None: there is no group, and nothing is pending.
         ending: of the drain.
+        promise: of the consumers; None: they are ours.
+        spared: poisoned, parked, emptied.
+        recoveries: from faults.
+        in_stream: the events of each stream.
         facts: more of them.
     """
     effects = sorted(acknowledged) if effects is None else effects
@@ -58,18 +68,26 @@ def add_events(
     if delivered is not None:
         sections.add_set(section_of("delivered", line), BitMap(delivered))
         sections.add_set(section_of("pending", line), BitMap(pending))
-    facts = LineFacts(
+    for name, events in (spared or {}).items():
+        sections.add_set(section_of(name, line), BitMap(events))
+    for number, events in enumerate(in_stream, 1):
+        sections.add_set(section_of(f"in_stream_{number}", line), BitMap(events))
+    if promise is not None:
+        sections.add_json("promise", promise)
+    if recoveries:
+        sections.add_json(section_of("recoveries", line), recoveries)
+    line_facts = LineFacts(
         capacity=12,
         events_an_entity=2,
         foreign=foreign,
         consumers=consumers,
-        groups={},
+        groups={f"events:{number}": Group() for number in range(1, len(in_stream) + 1)},
         parked=0,
         waited_s=60.0,
         ending=ending,
         **facts,
     )
-    sections.add_json(section_of("line", line), facts)
+    sections.add_json(section_of("line", line), line_facts)
     return sections
 
 

@@ -21,6 +21,9 @@ from harness.account.ledger import Account
 from harness.check.checkers import Ending
 from harness.record.run import Verdict
 
+# Without an effect for so long, that is told.
+_TOLD_S = 5.0
+
 
 class Recovered(Struct, frozen=True, kw_only=True):
     """What became, after a fault had healed, of the events that waited then.
@@ -42,6 +45,23 @@ class Recovered(Struct, frozen=True, kw_only=True):
     without_effect: int
     took_s: float
     watched_s: float
+
+
+def still_at_it(name: str, *, waited_s: float, quiet_s: float) -> Verdict:
+    """That consumers had not handled everything when the time was up, and it is not known whether they would have.
+
+    Args:
+        waited_s: for how long that might take.
+        quiet_s: for how long there had been no effect.
+    """
+    detail = (
+        f"consumers had not handled every event that waited for them after {waited_s:.0f} s; things still moved"
+    )
+    if quiet_s >= _TOLD_S:
+        detail += f", though no effect had come for {quiet_s:.0f} s"
+    return Verdict(
+        name=name, status="UNKNOWN", detail=f"{detail}: give it time (drain_timeout_s), or a lower rate"
+    )
 
 
 def nothing_twice_after_keys(
@@ -139,12 +159,13 @@ def recovered_within(name: str, recoveries: Sequence[Recovered], *, within_s: fl
 
 
 def poison_passed_over(
-    name: str, *, poisoned: int, blocked: int, ending: Ending, quiet_s: float, patience_s: float
+    name: str, *, poisoned: int, tried: int, blocked: int, ending: Ending, quiet_s: float, patience_s: float
 ) -> Verdict | None:
     """Whether what is refused for ever has kept no other event from its effect; None where nothing is.
 
     Args:
         poisoned: how many events are refused for ever.
+        tried: how often their effects were asked for.
         blocked: how many others wait, at the end.
         ending: of the drain.
         quiet_s: for how long there had been no effect.
@@ -154,6 +175,8 @@ def poison_passed_over(
     if not poisoned:
         return None
     refused = f"{poisoned:,} {'event is' if poisoned == 1 else 'events are'} refused for ever"
+    if not blocked and not tried:
+        return Verdict(name=name, status="UNKNOWN", detail=f"{refused}, and nobody has tried to have its effect")
     if not blocked:
         return Verdict(name=name, status="PASS", detail=f"{refused}, and no other waits")
     waits = f"{blocked:,} {'other waits' if blocked == 1 else 'others wait'}"

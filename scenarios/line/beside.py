@@ -104,7 +104,7 @@ def add_beside(findings: Findings, line: Line) -> None:
     """
     sections, ledger, faults = findings.evidence, line.ledger, findings.history.faults
     telling = telling_of(line.running)
-    spared = {"poisoned": set_of(poisoned_of(line, telling))}
+    spared: dict[str, AbstractBitMap] = {"poisoned": set_of(poisoned_of(line, telling))}
     if telling.facts:
         said, spared["parked"] = read_facts(
             map(lines_of, telling.facts), producer=line.producer, capacity=ledger.capacity, kills=_kills(faults)
@@ -116,6 +116,9 @@ def add_beside(findings: Findings, line: Line) -> None:
         if events:
             sections.add_set(name, events)
             ledger.spare(np.asarray(events.to_array()).astype(np.int64))
+    if sections.has(PROMISE) and sections.value(PROMISE, Promise).order == "stream":
+        for number, events in enumerate(line.streams.in_each(), 1):
+            sections.add_set(f"in_stream_{number}", events)
     if sections.has(PROMISE) and faults:
         sections.add_json("recoveries", _recoveries(line, faults))
 

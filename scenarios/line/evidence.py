@@ -72,6 +72,7 @@ class LineFacts(Struct, frozen=True, kw_only=True):
         quiet_s: for how long there had been no effect.
         patience_s: for how long nothing may move before a line is still.
         attempts: at effects, by outcome (`harness.system.telling.Telling`); empty: nobody counts them.
+        poisoned: how many events are refused for ever, those that are not the producer's included.
         sees_repeats: whether an effect that was had twice would have been seen twice.
         is_drained: of older records: whether everything that waited was handled.
         consumer: what was seen of consumers that somebody else has written; None: they are ours.
@@ -89,6 +90,7 @@ class LineFacts(Struct, frozen=True, kw_only=True):
     quiet_s: float = 0.0
     patience_s: float = 0.0
     attempts: Mapping[str, int] = {}
+    poisoned: int = 0
     sees_repeats: bool = True
     is_drained: bool | None = None
     consumer: ConsumerFacts | None = None
@@ -229,6 +231,11 @@ class Streams:
                 if 0 <= sequence < self._capacity:
                     yield raw, sequence
             start = "(" + entries[-1][0].decode()
+
+    def in_each(self) -> Iterator[BitMap]:
+        """This producer's events that are in each stream, by number."""
+        for stream in self.names:
+            yield BitMap(sequence for _, sequence in self._stored(stream))
 
     def _pending(self, stream: str) -> frozenset[bytes]:
         """The IDs of the entries that consumers have and have not acknowledged."""

@@ -15,6 +15,7 @@ from harness.check.promises import (
     nothing_twice_after_keys,
     poison_passed_over,
     recovered_within,
+    still_at_it,
 )
 from harness.record.run import Status
 
@@ -144,11 +145,28 @@ def test_who_may_lose_recovers_without_the_lost() -> None:
 )
 def test_poison_passed_over(blocked: int, ending: Ending, quiet_s: float, status: Status, detail: str) -> None:
     """What is refused for ever may be tried for ever; it must not keep others from their effect."""
-    found = poison_passed_over("x", poisoned=1, blocked=blocked, ending=ending, quiet_s=quiet_s, patience_s=5.0)
+    found = poison_passed_over(
+        "x", poisoned=1, tried=3, blocked=blocked, ending=ending, quiet_s=quiet_s, patience_s=5.0
+    )
     assert found is not None
     assert (found.status, found.detail) == (status, detail)
 
 
 def test_without_poison_there_is_nothing_to_say() -> None:
     """Nothing is refused for ever: there is no verdict."""
-    assert poison_passed_over("x", poisoned=0, blocked=9, ending="still", quiet_s=9, patience_s=5) is None
+    assert poison_passed_over("x", poisoned=0, tried=0, blocked=9, ending="still", quiet_s=9, patience_s=5) is None
+
+
+def test_poison_that_nobody_has_tried_tells_nothing() -> None:
+    """An event that is refused and never reached has blocked nobody yet."""
+    found = poison_passed_over("x", poisoned=1, tried=0, blocked=0, ending="drained", quiet_s=2, patience_s=5)
+    assert found is not None
+    assert found.status == "UNKNOWN"
+
+
+@pytest.mark.parametrize(("quiet_s", "told"), [(1.0, False), (58.0, True)])
+def test_still_at_it(quiet_s: float, told: bool) -> None:
+    """Whoever still works when the time is up is no failure; that nothing comes of it is told."""
+    found = still_at_it("x", waited_s=60.0, quiet_s=quiet_s)
+    assert found.status == "UNKNOWN"
+    assert ("no effect had come for 58 s" in found.detail) == told
