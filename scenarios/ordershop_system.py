@@ -13,6 +13,7 @@ import contextlib
 import functools
 import http.client
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -105,6 +106,7 @@ class RunningShop:
         self._stack = contextlib.ExitStack()
         self._planted = 0
         self.targets: list[Target] = []
+        self.followers: dict[str, Proxy] = {}
 
     def __enter__(self) -> Self:
         with self._stack:
@@ -177,16 +179,21 @@ class RunningShop:
             self._add(f"crm-{number}")
 
     def _linked(self) -> tuple[ServerUrl, str]:
-        """Where the first consumer finds Redis and the mail service: each behind a proxy."""
-        address, port = address_behind(self._server.url)
-        redis_port = self._link("crm-redis", port, address)
-        mail_port = self._link("crm-mail", self._mail_port, "127.0.0.1")
-        return self._server.url.through(redis_port), f"http://127.0.0.1:{mail_port}"
+        """Where the first consumer finds Redis and the mail service: each behind a proxy.
 
-    def _link(self, name: str, port: int, host: str) -> int:
-        proxy = self._stack.enter_context(Proxy(port, server_host=host))
+        The one to Redis notes what the group is told; what it proves is in the run's evidence.
+        """
+        address, port = address_behind(self._server.url)
+        told = self._place.directory / "crm-redis.told"
+        self._stack.callback(told.unlink, missing_ok=True)
+        self.followers["crm"] = self._link("crm-redis", port, address, told)
+        mail = self._link("crm-mail", self._mail_port, "127.0.0.1")
+        return self._server.url.through(self.followers["crm"].port), f"http://127.0.0.1:{mail.port}"
+
+    def _link(self, name: str, port: int, host: str, told: Path | None = None) -> Proxy:
+        proxy = self._stack.enter_context(Proxy(port, server_host=host, told=told))
         self.targets.append(Part(name, line_can(proxy)))
-        return proxy.port
+        return proxy
 
     def add_consumer(self, name: str) -> None:
         """Start one more consumer of the group, also while the line is under load.

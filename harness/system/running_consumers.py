@@ -230,6 +230,11 @@ class RunningConsumers:
         return list(self._kept)
 
     @property
+    def followers(self) -> Mapping[str, Proxy]:
+        """All of them go through one link to the server, which notes what the group is told."""
+        return dict.fromkeys(self._kept, self.redis_link)
+
+    @property
     def group_names(self) -> Mapping[str, str]:
         """What each is to call itself in the group."""
         return {name: name for name in self._kept}

@@ -30,6 +30,7 @@ from scenarios.line import judgements
 from scenarios.line.beside import SPARED, Beside, add_beside, beside_of
 from scenarios.line.evidence import NOTED, LineFacts
 from scenarios.line.figures import OF_OTHERS_FIGURES, add_observed, add_promised
+from scenarios.line.followed import SHOWN, FollowsGroups, GroupTold, seen_in
 from scenarios.line.line import Line
 from scenarios.told import has_command
 
@@ -160,7 +161,7 @@ def accounted(evidence: Sections | Evidence, line: str = "") -> Accounted:
         if numbers.size and not 0 <= numbers.min() <= numbers.max() < facts.capacity:
             raise EvidenceError(f"{FILE}: {section_of(name, line)} has events that there cannot be")
     in_stream = set_of(stored.astype(np.int64))
-    delivered, pending = section_of("delivered", line), section_of("pending", line)
+    delivered, pending, groupless = (section_of(name, line) for name in ("delivered", "pending", "groupless"))
     has_group = evidence.has(delivered)
     if set_of(seen.astype(np.int64)) != noted["applied"]:
         raise EvidenceError(f"{FILE}: {section_of('effects', line)} and applied contradict each other")
@@ -175,6 +176,8 @@ def accounted(evidence: Sections | Evidence, line: str = "") -> Accounted:
             in_stream=in_stream,
             delivered=evidence.events(delivered) if has_group else None,
             pending=evidence.events(pending) if has_group else None,
+            groupless=evidence.events(groupless) if evidence.has(groupless) else BitMap(),
+            seen=seen_in(evidence, line),
         ),
         order=order_of_effects(
             seen.astype(np.int64),
@@ -208,9 +211,14 @@ def add_account(findings: Findings, line: Line, *, timeout_s: float) -> Accounte
     """
     line.gather(findings.evidence, waited_s=timeout_s)
     add_beside(findings, line)
+    told = group_told(line)
+    if told is not None:
+        told.gather(findings.evidence, lost_in(findings.evidence))
     found = accounted(findings.evidence)
     is_closed = found.facts.is_closed
     findings.closed.append(is_closed)
+    if told is not None and is_closed:
+        findings.evidence.add_json(SHOWN, told.examples(found.losses, line.producer))
     for name in ("attempted", "acknowledged", "applied", "lost", "duplicated", "unexpected", "recovered"):
         # What waits is not lost: as long as things move, nobody knows.
         is_known = is_closed or not name.startswith("lost")
@@ -228,6 +236,28 @@ def add_account(findings: Findings, line: Line, *, timeout_s: float) -> Accounte
     _add_cost_of_probes(findings, line)
     findings.concluded()
     return found
+
+
+def lost_in(evidence: Sections | Evidence, line: str = "") -> AbstractBitMap:
+    """The events that were acknowledged, have had no effect, and are not spared.
+
+    Raises:
+        EvidenceError: a section is not there, or cannot be read.
+    """
+    without = evidence.events(section_of("acknowledged", line)) - evidence.events(section_of("applied", line))
+    return without - BitMap.union(*beside_of(evidence, line).spared.values())
+
+
+def group_told(line: Line) -> GroupTold | None:
+    """What the group of a line was told, after its evidence was gathered; None where no consumer is followed.
+
+    Raises:
+        OSError: a log of it cannot be read.
+    """
+    running = line.running
+    if not isinstance(running, FollowsGroups) or not running.followers:
+        return None
+    return GroupTold(running.followers, running.consumers, line.streams, line.system, line.origin_ns)
 
 
 # Verdicts ---------------------------------------------------------------------------------------------------
