@@ -137,9 +137,11 @@ class RunningConsumers:
             "SHOPBENCH_STREAMS": " ".join(self._streams),
             "SHOPBENCH_GROUP": GROUP,
         }
-        return ProbedEffects(
+        probed = ProbedEffects(
             arguments, self._place.producer, self._clock, environment=environment, directory=self._directory
         )
+        probed.skip()
+        return probed
 
     def _environment(self, name: str) -> dict[str, str]:
         place = self._place

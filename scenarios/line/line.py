@@ -86,6 +86,8 @@ class Line:
         self._load: UnderLoad | None = None
         self._has_ended = False
         self.ended: Ended | None = None
+        # Of what told whether consumers are ready.
+        self._attempts_before: Mapping[str, int] = {}
         self.arriving: Arriving | None = None
 
     def __enter__(self) -> Self:
@@ -266,6 +268,7 @@ class Line:
         )
 
         findings.account = self.ledger.account
+        self._attempts_before = telling_of(self.running).attempts
         asked_us = self._asked_us()
         with nemesis, beside() if beside is not None else contextlib.nullcontext():
             findings.nemesis = nemesis
@@ -364,7 +367,7 @@ class Line:
             waited_s: for how long the drain might take.
         """
         noted, effects = self.effects.noted()
-        telling, ended = telling_of(self.running), self.ended or Ended()
+        telling, ended, before = telling_of(self.running), self.ended or Ended(), self._attempts_before
         facts = LineFacts(
             capacity=self.ledger.capacity,
             events_an_entity=self.system.events_an_entity,
@@ -377,7 +380,8 @@ class Line:
             still_s=ended.still_s,
             quiet_s=ended.quiet_s,
             patience_s=ended.patience_s,
-            attempts=telling.attempts,
+            attempts={outcome: count - before.get(outcome, 0) for outcome, count in telling.attempts.items()},
+            poisoned=len(telling.poisoned),
             sees_repeats=telling.sees_repeats,
             consumer=self.observed(),
         )
