@@ -22,9 +22,12 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 import typer
 
+from harness.conduct.plan_file import PlanError, plan_text
 from harness.conduct.scenario import Scenario
 from harness.record.parameters import nearest
 from harness.server.named import VARIABLE
+from harness.system.consumer import ConsumerSystem, consumer_command
+from harness.system.port import SystemUnderTest
 
 A = TypeVar("A", bound=msgspec.Struct)
 
@@ -101,6 +104,31 @@ def there_are(name: str, names: Collection[str]) -> str:
     return f"{f'did you mean {near}? ' if near else ''}there are {', '.join(names)}"
 
 
+def asked_consumer(asked: Any, scenarios: Sequence[Scenario]) -> SystemUnderTest | None:
+    """The consumer that a command line asks to have measured; None: it names none.
+
+    Args:
+        asked: with `consumer`, `promise`, `shape`, `probe` and `restart`.
+        scenarios: in which.
+
+    Raises:
+        UsageError: a scenario that is not for consumers, or an option that cannot be.
+    """
+    given = {name: str(getattr(asked, name) or "") for name in ("promise", "shape", "probe", "restart")}
+    if asked.consumer is None:
+        if said := [name for name, value in given.items() if value]:
+            raise UsageError(f"--{said[0]} says something of a consumer: give it with --consumer")
+        return None
+    able = [each.name for each in catalog().values() if getattr(each, "takes_consumers", False)]
+    unable = [each.name for each in scenarios if each.name not in able]
+    if unable:
+        raise UsageError(f"--consumer is for {', '.join(able)}, and not for {', '.join(unable)}")
+    try:
+        return ConsumerSystem(consumer_command(asked.consumer, **given))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
 def given_parameters(parameters: Sequence[str]) -> dict[str, str]:
     """Parameters by name, from words such as `rate_per_s=500`.
 
@@ -112,6 +140,28 @@ def given_parameters(parameters: Sequence[str]) -> dict[str, str]:
         if not equals or not name:
             raise UsageError(f"a parameter is given as NAME=VALUE, not {name!r}")
     return {name: value for name, _, value in pairs}
+
+
+def with_plan(given: dict[str, str], plan: Path | None, scenarios: Sequence[Scenario]) -> dict[str, str]:
+    """Parameters, with the plan of faults of a file.
+
+    Args:
+        given: parameters by name.
+        plan: the file; None: there is none.
+        scenarios: that are run.
+
+    Raises:
+        UsageError: not one scenario that takes a plan, or a plan that cannot be played.
+    """
+    if plan is None:
+        return given
+    able = [each.name for each in catalog().values() if "plan" in each.parameters.__struct_fields__]
+    if len(scenarios) != 1 or scenarios[0].name not in able:
+        raise UsageError(f"--plan is for {', '.join(able)}: name exactly one scenario that takes it")
+    try:
+        return {**given, "plan": plan_text(plan)}
+    except PlanError as error:
+        raise UsageError(str(error)) from error
 
 
 NamesArgument = Annotated[
@@ -134,10 +184,40 @@ ProfileOption = Annotated[str, typer.Option(help="Length and size of the run: sm
 ParamOption = Annotated[
     list[str] | None, typer.Option("--param", "-p", help="NAME=VALUE: sets a parameter. May be repeated.")
 ]
+PlanOption = Annotated[
+    Path | None,
+    typer.Option(help="A TOML file of faults, for random_faults, in the place of those that are drawn."),
+]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn at random.")]
 SystemOption = Annotated[
     str | None,
     typer.Option(help="What is measured: module:attribute of a system of your own. Default: OrderShop."),
+]
+ConsumerOption = Annotated[
+    str | None,
+    typer.Option(
+        help="A command that starts a consumer of yours, in any language, to be measured in place of OrderShop's."
+    ),
+]
+PromiseOption = Annotated[
+    str,
+    typer.Option(
+        help="What that consumer promises: at_least_once, effectively_once or at_most_once; then, with commas "
+        "between them, order=entity or order=stream, and recovers_within=10s."
+    ),
+]
+ShapeOption = Annotated[
+    Path | None, typer.Option(help="A TOML file with the fields of the events that it is given.")
+]
+ProbeOption = Annotated[
+    str,
+    typer.Option(
+        help="A command that prints the ID of each event that has had its effect. Default: consumers post them."
+    ),
+]
+RestartOption = Annotated[
+    str,
+    typer.Option(help="What becomes of a consumer that ends by itself: always, it is started again; or never."),
 ]
 BudgetOption = Annotated[Path | None, typer.Option(help="A file of limits, such as slo.toml.")]
 HistoryOption = Annotated[Path | None, typer.Option(help="Append the figures of the run to this file.")]

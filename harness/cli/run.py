@@ -14,21 +14,29 @@ from harness.check.checkers import EXIT_PASS
 from harness.cli.doctor import before_run
 from harness.cli.options import (
     BudgetOption,
+    ConsumerOption,
     HistoryOption,
     NamesArgument,
     ParamOption,
+    PlanOption,
+    ProbeOption,
     ProfileOption,
+    PromiseOption,
+    RestartOption,
     RunsOption,
     SeedOption,
     ServerFileOption,
     ServerOption,
+    ShapeOption,
     SystemOption,
     UsageError,
+    asked_consumer,
     catalog,
     check_profile,
     chosen,
     given_parameters,
     taking,
+    with_plan,
 )
 from harness.cli.plan import check_server, plan_of
 from harness.cli.recorded import budgets_of, check_history, command_line, conclude, held_to, new_directory
@@ -61,11 +69,17 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     server_file: ServerFileOption = None
     profile: ProfileOption = "quick"
     param: ParamOption = None
+    plan: PlanOption = None
     seed: SeedOption = 1
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port of the server that the run starts.")] = (
         None
     )
     system: SystemOption = None
+    consumer: ConsumerOption = None
+    promise: PromiseOption = ""
+    shape: ShapeOption = None
+    probe: ProbeOption = ""
+    restart: RestartOption = ""
     budget: BudgetOption = None
     history: HistoryOption = None
     cores: Annotated[
@@ -106,11 +120,11 @@ def run_command(asked: Asked) -> int:
     which = server_named(asked.server, asked.server_file, os.environ)
     if not asked.names and "kill" not in kind_of(which).can:
         scenarios = _without_own_server(scenarios)
-    given = given_parameters(asked.param or [])
+    given = with_plan(given_parameters(asked.param or []), asked.plan, scenarios)
     if given and len(scenarios) > 1:
         raise UsageError("-p sets a parameter of one scenario: name exactly one scenario")
     with_parameters = [(scenario, parameters_of(scenario, asked.profile, given)) for scenario in scenarios]
-    system = _system_of(asked.system, scenarios)
+    system = _system_of(asked, scenarios)
     limits = budgets_of(asked.budget)
     check_history(asked.history)
     clock = SystemClock()
@@ -133,10 +147,14 @@ def _plan_of_cores(name: str) -> Plan:
     raise UsageError(f"there is no plan {name!r} for cores; there are {', '.join(PLANS)}")
 
 
-def _system_of(name: str | None, scenarios: Sequence[Scenario]) -> SystemUnderTest | None:
+def _system_of(asked: Asked, scenarios: Sequence[Scenario]) -> SystemUnderTest | None:
     """The system that is to be measured; None: OrderShop."""
+    name = asked.system
+    if asked.consumer is not None and name is not None:
+        raise UsageError("--consumer and --system name two things to measure: give one of them")
+    consumer = asked_consumer(asked, scenarios)
     if name is None:
-        return None
+        return consumer
     able = [each.name for each in catalog().values() if getattr(each, "takes_systems", False)]
     unable = [each.name for each in scenarios if each.name not in able]
     if unable:

@@ -16,12 +16,15 @@ before:
 from __future__ import annotations
 
 import sys
+from argparse import ArgumentTypeError
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from harness.conduct.plan_file import PlanError, plan_text
 from harness.conduct.scenario import LoadScenario, flags_of, parameters_of
 from harness.load.settings import SPIN_SHARE, SPIN_VARIABLE
 from harness.locust.form import LOCUSTS_OWN
@@ -87,6 +90,8 @@ def add_arguments(parser: Any, scenario: LoadScenario) -> None:
         include_in_web_ui=False,
         help="a site whose pages may use the web UI, such as that of a proxy that changes Host; may be repeated",
     )
+    if getattr(scenario, "takes_consumers", False):
+        _add_consumer(parser)
     parser.add_argument("--seed", default="1", help="seed of everything that is drawn at random")
     parser.add_argument(
         "--runs", default="runs", include_in_web_ui=False, help="directory in which run directories are made"
@@ -102,6 +107,22 @@ def add_arguments(parser: Any, scenario: LoadScenario) -> None:
     _add_parameters(parser, scenario)
 
 
+# What is said of a consumer of somebody's own; none of it stands in the form: what it says becomes a program. The
+# shape of events has another name here, since `lag` has a shape of its load.
+OF_CONSUMER = {
+    "consumer": "a command that starts a consumer of your own, in any language, in place of OrderShop's",
+    "promise": "what it promises, such as at_least_once,order=entity,recovers_within=10s",
+    "event-shape": "a TOML file with the fields of the events that it is given",
+    "probe": "a command that prints the ID of each event that has had its effect; default: consumers post them",
+    "restart": "what becomes of one that ends by itself: always, it is started again; or never",
+}
+
+
+def _add_consumer(parser: Any) -> None:
+    for name, meaning in OF_CONSUMER.items():
+        parser.add_argument(f"--{name}", default="", include_in_web_ui=False, help=meaning)
+
+
 def _add_parameters(parser: Any, scenario: LoadScenario) -> None:
     defaults = msgspec.to_builtins(parameters_of(scenario, "quick", {}))
     parameters = described(scenario.parameters)
@@ -110,10 +131,20 @@ def _add_parameters(parser: Any, scenario: LoadScenario) -> None:
             f"--{flag}",
             dest=name,
             default="",
-            type=partial(renamed, scenario.parameters, name),
+            type=_plan if name == "plan" else partial(renamed, scenario.parameters, name),
             choices=["", *parameters[name].choices] if parameters[name].kind == "choice" else None,
             help=f"{_unit_of(name)}; quick: {defaults[name]}",
         )
+
+
+def _plan(value: str) -> str:
+    """A plan of faults as a parameter has it, of the file that a command line names; the form sends the text."""
+    if not value or value.startswith("["):
+        return value
+    try:
+        return plan_text(Path(value))
+    except PlanError as error:
+        raise ArgumentTypeError(str(error)) from error
 
 
 def _unit_of(name: str) -> str:

@@ -7,13 +7,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 from msgspec import Struct
-from pyroaring import AbstractBitMap
+from pyroaring import AbstractBitMap, BitMap, FrozenBitMap
 
 from harness.account.ledger import Account, account_of, set_of
 from harness.account.losses import Losses, classify_losses
 from harness.account.order import Order, order_of_effects
 from harness.arrays import Int64s
-from harness.check import checkers
 from harness.check.arrival import ArrivalRule, arrival_checker
 from harness.check.judge import Checker
 from harness.check.load_reached import Seconds
@@ -23,11 +22,17 @@ from harness.measure.outcomes import OK
 from harness.measure.timeline import History
 from harness.record.evidence import FILE, Evidence, EvidenceError
 from harness.record.load_report import section_of
-from harness.record.run import Verdict
+from harness.record.run import Record, Verdict
 from harness.record.sections import Sections
+from harness.system.promise import Promise
 from scenarios.arrival import add_arrival
+from scenarios.line import judgements
+from scenarios.line.beside import SPARED, Beside, add_beside, beside_of
 from scenarios.line.evidence import NOTED, LineFacts
+from scenarios.line.figures import OF_OTHERS_FIGURES, add_observed, add_promised
+from scenarios.line.followed import SHOWN, FollowsGroups, GroupTold, seen_in
 from scenarios.line.line import Line
+from scenarios.told import has_command
 
 
 def largest(history: History, name: str) -> float | None:
@@ -71,6 +76,8 @@ def applied_at_ns(seen: Int64s, applied: Sequence[tuple[int, int]], events: Int6
     return next((t_ns for t_ns, count in applied if count > last), None)
 
 
+_NONE = FrozenBitMap()
+
 # What `add_lag` and `add_account` add, for `figure_names`.
 ACCOUNT = """
     events  events.max attempted acknowledged applied lost duplicated unexpected recovered
@@ -79,6 +86,7 @@ ACCOUNT = """
     cores   probes.core_share
     share   probes.server_share
 """
+ACCOUNT += OF_OTHERS_FIGURES
 
 
 def add_line_arrival(findings: Findings, line: Line, *, budget_ms: float, until_ns: int | None = None) -> Seconds:
@@ -106,6 +114,8 @@ class Accounted(Struct, frozen=True, kw_only=True):
         gone: those that were acknowledged and are in no stream.
         unknown_stored: how many without an answer are in the streams all the same.
         facts: of the line.
+        without_effect: those that were acknowledged and have had none, lost or not.
+        beside: what is known beside it: the promise, and why events have had no effect.
     """
 
     account: Account
@@ -115,6 +125,18 @@ class Accounted(Struct, frozen=True, kw_only=True):
     gone: AbstractBitMap
     unknown_stored: int
     facts: LineFacts
+    without_effect: AbstractBitMap = _NONE
+    beside: Beside = Beside()
+
+    @property
+    def promise(self) -> Promise | None:
+        """Of consumers that somebody else has written; None: they are ours."""
+        return self.beside.promise
+
+    @property
+    def spared_said(self) -> dict[str, int]:
+        """How many acknowledged events have had no effect and are not lost, by the reason, in words."""
+        return {SPARED[name]: len(events & self.without_effect) for name, events in self.beside.spared.items()}
 
     @property
     def stuck(self) -> int:
@@ -139,30 +161,46 @@ def accounted(evidence: Sections | Evidence, line: str = "") -> Accounted:
         if numbers.size and not 0 <= numbers.min() <= numbers.max() < facts.capacity:
             raise EvidenceError(f"{FILE}: {section_of(name, line)} has events that there cannot be")
     in_stream = set_of(stored.astype(np.int64))
-    delivered, pending = section_of("delivered", line), section_of("pending", line)
+    delivered, pending, groupless = (section_of(name, line) for name in ("delivered", "pending", "groupless"))
     has_group = evidence.has(delivered)
     if set_of(seen.astype(np.int64)) != noted["applied"]:
         raise EvidenceError(f"{FILE}: {section_of('effects', line)} and applied contradict each other")
     places = np.full(facts.capacity, -1, np.int64)
     places[stored] = np.arange(stored.size)
+    beside, without_effect = beside_of(evidence, line), noted["acknowledged"] - noted["applied"]
+    spared = BitMap.union(*beside.spared.values())
     return Accounted(
-        account=account_of(**noted, effects=seen.size, foreign=facts.foreign),
+        account=account_of(**noted, spared=spared, effects=seen.size, foreign=facts.foreign),
         losses=classify_losses(
-            noted["acknowledged"] - noted["applied"],
+            without_effect - spared,
             in_stream=in_stream,
             delivered=evidence.events(delivered) if has_group else None,
             pending=evidence.events(pending) if has_group else None,
+            groupless=evidence.events(groupless) if evidence.has(groupless) else BitMap(),
+            seen=seen_in(evidence, line),
         ),
         order=order_of_effects(
             seen.astype(np.int64),
-            entities=np.arange(facts.capacity, dtype=np.int64) // facts.events_an_entity,
+            entities=_ordered_by(evidence, line, facts, beside.promise),
             places=places,
         ),
         stored=len(in_stream),
+        without_effect=without_effect,
         gone=noted["acknowledged"] - in_stream,
         unknown_stored=noted["unknown"].intersection_cardinality(in_stream),
         facts=facts,
+        beside=beside,
     )
+
+
+def _ordered_by(evidence: Sections | Evidence, line: str, facts: LineFacts, promise: Promise | None) -> Int64s:
+    """Of what each event has an order with others: its entity, or, where that is promised, its stream."""
+    if promise is None or promise.order != "stream":
+        return np.arange(facts.capacity, dtype=np.int64) // facts.events_an_entity
+    streams = np.full(facts.capacity, -1, np.int64)
+    for number in range(1, len(facts.groups) + 1):
+        streams[evidence.events(section_of(f"in_stream_{number}", line)).to_array()] = number
+    return streams
 
 
 def add_account(findings: Findings, line: Line, *, timeout_s: float) -> Accounted:
@@ -172,9 +210,15 @@ def add_account(findings: Findings, line: Line, *, timeout_s: float) -> Accounte
         timeout_s: for how long the drain might take; where it took longer, the account is not closed.
     """
     line.gather(findings.evidence, waited_s=timeout_s)
+    add_beside(findings, line)
+    told = group_told(line)
+    if told is not None:
+        told.gather(findings.evidence, lost_in(findings.evidence))
     found = accounted(findings.evidence)
     is_closed = found.facts.is_closed
     findings.closed.append(is_closed)
+    if told is not None and is_closed:
+        findings.evidence.add_json(SHOWN, told.examples(found.losses, line.producer))
     for name in ("attempted", "acknowledged", "applied", "lost", "duplicated", "unexpected", "recovered"):
         # What waits is not lost: as long as things move, nobody knows.
         is_known = is_closed or not name.startswith("lost")
@@ -185,11 +229,35 @@ def add_account(findings: Findings, line: Line, *, timeout_s: float) -> Accounte
         findings.figure("stuck", found.stuck, "events")
         findings.figure("still_s", found.facts.still_s, "s")
     findings.figure("stored", found.stored, "events")
-    findings.figure("parked", found.facts.parked, "events")
+    findings.figure("parked", found.facts.parked + len(found.beside.parked), "events")
     findings.figure("disordered", found.order.disordered, "events")
+    add_observed(findings, found.facts.consumer)
+    add_promised(findings, found)
     _add_cost_of_probes(findings, line)
     findings.concluded()
     return found
+
+
+def lost_in(evidence: Sections | Evidence, line: str = "") -> AbstractBitMap:
+    """The events that were acknowledged, have had no effect, and are not spared.
+
+    Raises:
+        EvidenceError: a section is not there, or cannot be read.
+    """
+    without = evidence.events(section_of("acknowledged", line)) - evidence.events(section_of("applied", line))
+    return without - BitMap.union(*beside_of(evidence, line).spared.values())
+
+
+def group_told(line: Line) -> GroupTold | None:
+    """What the group of a line was told, after its evidence was gathered; None where no consumer is followed.
+
+    Raises:
+        OSError: a log of it cannot be read.
+    """
+    running = line.running
+    if not isinstance(running, FollowsGroups) or not running.followers:
+        return None
+    return GroupTold(running.followers, running.consumers, line.streams, line.system, line.origin_ns)
 
 
 # Verdicts ---------------------------------------------------------------------------------------------------
@@ -197,39 +265,18 @@ def add_account(findings: Findings, line: Line, *, timeout_s: float) -> Accounte
 Judgement = Callable[[str, Accounted], Verdict | None]
 
 
-def _drained(name: str, found: Accounted) -> Verdict:
-    facts = found.facts
-    return checkers.drained(
-        name, ending=facts.ending, waited_s=facts.waited_s, still_s=facts.still_s, stuck=found.losses.waiting
-    )
-
-
-def _nothing_lost(name: str, found: Accounted) -> Verdict:
-    facts = found.facts
-    return checkers.nothing_lost(
-        name, found.account, ending=facts.ending, losses=found.losses, still_s=facts.still_s
-    )
-
-
-def _nothing_twice(name: str, found: Accounted) -> Verdict:
-    return checkers.nothing_twice(name, found.account, ending=found.facts.ending)
-
-
-def _nothing_unexpected(name: str, found: Accounted) -> Verdict:
-    return checkers.nothing_unexpected(name, found.account, ending=found.facts.ending)
-
-
-def _in_order(name: str, found: Accounted) -> Verdict | None:
-    # Several consumers share a group's events, and promise no order among them.
-    return checkers.in_order(name, found.order) if found.facts.consumers == 1 else None
-
-
 JUDGEMENTS: Mapping[str, Judgement] = {
-    "drained": _drained,
-    "nothing_lost": _nothing_lost,
-    "nothing_twice": _nothing_twice,
-    "nothing_unexpected": _nothing_unexpected,
-    "in_order": _in_order,
+    "drained": judgements.drained,
+    "nothing_lost": judgements.nothing_lost,
+    "nothing_twice": judgements.nothing_twice,
+    "nothing_unexpected": judgements.nothing_unexpected,
+    "in_order": judgements.in_order,
+}
+# Of consumers that somebody else has written.
+OF_OTHERS: Mapping[str, Judgement] = {
+    "outage_happened": judgements.outage_happened,
+    "recovered_within": judgements.recovered_within,
+    "poison_passed_over": judgements.poison_passed_over,
 }
 
 
@@ -237,6 +284,7 @@ def account_checkers(
     prefix: str,
     line: str = "",
     *,
+    record: Record | None = None,
     leave_out: Collection[str] = (),
     also: Mapping[str, Judgement] | None = None,
 ) -> list[Checker]:
@@ -245,6 +293,7 @@ def account_checkers(
     Args:
         prefix: the scenario's name.
         line: which of several lines; empty: the only one.
+        record: of the run; None: the consumers are ours.
         leave_out: verdicts that what was done to the line makes no sense of, such as `answered` of a server that
             was killed.
         also: more that is found in the account, by name.
@@ -257,7 +306,8 @@ def account_checkers(
         name = named(prefix, line, what)
         return Checker(name, lambda record: judgement(name, found(record)), reads=reads, part=line)
 
-    of_account = {what: judgement for what, judgement in JUDGEMENTS.items() if what not in leave_out}
+    owed = JUDGEMENTS if record is None or not has_command(record) else {**JUDGEMENTS, **OF_OTHERS}
+    of_account = {what: judgement for what, judgement in owed.items() if what not in leave_out}
     first = [answered_checker(prefix, line)] if "answered" not in leave_out else []
     return [*first, *(checker(what, each) for what, each in {**of_account, **(also or {})}.items())]
 
@@ -266,6 +316,7 @@ def line_checkers(
     prefix: str,
     line: str = "",
     *,
+    record: Record | None = None,
     between: Sequence[Checker] = (),
     leave_out: Collection[str] = (),
     also: Mapping[str, Judgement] | None = None,
@@ -276,14 +327,14 @@ def line_checkers(
         prefix: the scenario's name.
         line: which of several lines; empty: the only one.
         between: what is judged after the load, and before the account.
-        leave_out, also: as for `account_checkers`.
+        record, leave_out, also: as for `account_checkers`.
     """
     operation = f"append_{line}" if line else "append"
     return [
         send_lag_checker(prefix, operation, line),
         arrival_checker(prefix, line),
         *between,
-        *account_checkers(prefix, line, leave_out=leave_out, also=also),
+        *account_checkers(prefix, line, record=record, leave_out=leave_out, also=also),
     ]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+import redis
+
 from harness.check import checkers
 from harness.check.judge import Checker
 from harness.measure.probes import InHand
@@ -12,9 +14,8 @@ from harness.measure.timeline import FaultWindow, History
 from harness.record.files import TIMELINE
 from harness.record.run import Record, Verdict
 from scenarios.line.line import Line
-from scenarios.shop.shop import GROUP
 
-# In the group, the consumer that is broken; those beside it have others.
+# In the shop's group, the consumer that is broken; those beside it have others.
 CONSUMER = "1"
 # Longer than a look at what it has in hand takes.
 LOOK_NS = 200_000_000
@@ -27,10 +28,17 @@ def planned_fault(history: History) -> FaultWindow | None:
 
 @contextlib.contextmanager
 def watching_in_hand(line: Line) -> Iterator[None]:
-    """Sample what the consumer that is broken has in hand."""
+    """Sample what each consumer that the group knows has in hand, by its name there."""
+
+    def names() -> list[str]:
+        try:
+            return list(line.group.counts())
+        except redis.RedisError:
+            return []
+
     with (
         contextlib.closing(line.server.client(timeout_s=0.5)) as client,
-        line.sampling([InHand(client, line.streams.names, GROUP, lambda: [CONSUMER])]),
+        line.sampling([InHand(client, line.streams.names, line.system.group, names)]),
     ):
         yield
 
@@ -49,8 +57,11 @@ def in_hand_checker() -> Checker:
 def in_hand(history: History, fault: FaultWindow) -> float | None:
     """How many events the consumer had in hand when it was killed; None where nobody looked.
 
-    The dead one gets no more, and others may claim what it had: it is the most that was seen while it was away.
+    It was looked at when it was dead. In older records, or where the group did not answer, it is the most that was
+    seen while it was away: the dead one gets no more, and others may claim what it had.
     """
+    if "in_hand" in fault.seen:
+        return fault.seen["in_hand"]
     end_ns = fault.end_ns or fault.start_ns
     pending = [
         r.value

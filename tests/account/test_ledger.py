@@ -280,7 +280,7 @@ def test_an_event_takes_half_a_byte() -> None:
 
     # A bitmap's memory is not Python's own.
     bitmaps = [value for value in vars(book).values() if isinstance(value, BitMap)]
-    assert len(bitmaps) == 5
+    assert len(bitmaps) == 6
     assert sum(map(sys.getsizeof, bitmaps)) < 0.52 * size
     assert held < 50_000
 
@@ -316,8 +316,7 @@ def test_losses_of_a_ledger() -> None:
     found = classify_losses(noted.acknowledged - noted.applied, in_stream=there, delivered=there, pending=BitMap())
 
     assert (
-        Losses(not_in_stream=Stopped(count=1, examples=(2,)), without_effect=Stopped(count=1, examples=(0,)))
-        == found
+        Losses(not_in_stream=Stopped(count=1, examples=(2,)), not_pending=Stopped(count=1, examples=(0,))) == found
     )
 
 

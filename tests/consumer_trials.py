@@ -1,0 +1,186 @@
+"""Consumers that are commands, tried without a scenario: with a server, a sink and events.
+
+    with Trial(directory, server, [sys.executable, "consumer.py"]) as trial:
+        trial.begin()                     it runs, and an event of each stream has had its effect
+        trial.publish(100)
+        trial.consumer.kill()
+        trial.consumer.start()
+        trial.wait_for_all()              each event has had its effect, or the test fails with the consumer's log
+
+The command knows nothing but its environment, which is the one that `shopbench run --consumer` gives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import redis
+
+from harness.server.own import OwnServer
+from harness.system.command import CommandProcess
+from tests.waiting import until
+
+GROUP = "shopbench"
+CLAIM_MS = 300
+_NUMBERS = itertools.count(1)
+
+
+class Sink:
+    """Accepts effects by HTTP, and refuses, is slow, or calls an event poison where it is told to.
+
+    Attributes:
+        effects: accepted, in order.
+        refuses_with: the status that everything is answered with; 0: it accepts.
+        slow_s: that each request takes.
+        poison: IDs of events that are refused for ever.
+    """
+
+    def __init__(self) -> None:
+        self.effects: list[str] = []
+        self.attempts: Counter[str] = Counter()
+        self.refuses_with = 0
+        self.slow_s = 0.0
+        self.poison: set[str] = set()
+        sink = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                self.send_response(sink._have(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}/"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+        self._thread.start()
+
+    def _have(self, body: bytes) -> int:
+        given = json.loads(body) if body.startswith(b"[") else body.decode().split()
+        ids = [each if isinstance(each, str) else each["event_id"] for each in given]
+        self.attempts.update(ids)
+        time.sleep(self.slow_s)
+        if self.refuses_with:
+            return self.refuses_with
+        if self.poison.intersection(ids):
+            return 422
+        self.effects += ids
+        return 200
+
+    def close(self) -> None:
+        """Accept no more."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+class Trial:
+    """A command with two streams, a group and a sink, while it is entered.
+
+    Args:
+        directory: that its log is written to.
+        server: that its streams are on.
+        command: its command line.
+        page: that it reads at once.
+    """
+
+    def __init__(self, directory: Path, server: OwnServer, command: Sequence[str], *, page: int = 20) -> None:
+        self.client: redis.Redis = redis.Redis.from_url(str(server.url), protocol=2, decode_responses=True)
+        self.streams = [f"trial{next(_NUMBERS)}:events:{number}" for number in (1, 2)]
+        self.sink = Sink()
+        self.log = directory / "consumer.log"
+        self._command = command
+        self._page = page
+        self._url = str(server.url)
+        self.published: list[str] = []
+        self._stack = contextlib.ExitStack()
+        self._stack.callback(self.client.close)
+        self._stack.callback(self.sink.close)
+        self.consumer = self._process("consumer-1")
+
+    def _process(self, name: str) -> CommandProcess:
+        environment = {
+            "SHOPBENCH_REDIS_URL": self._url,
+            "SHOPBENCH_STREAMS": " ".join(self.streams),
+            "SHOPBENCH_GROUP": GROUP,
+            "SHOPBENCH_CONSUMER": name,
+            "SHOPBENCH_CLAIM_MS": str(CLAIM_MS),
+            "SHOPBENCH_PAGE": str(self._page),
+            "SHOPBENCH_EFFECTS": self.sink.url,
+        }
+        return CommandProcess(name, self._command, log=self.log, environment=environment)
+
+    def __enter__(self) -> Self:
+        with self._stack:
+            self._stack.enter_context(self.consumer)
+            self._stack = self._stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def another(self, name: str) -> CommandProcess:
+        """One more consumer by the same command, which runs from now on."""
+        return self._stack.enter_context(self._process(name))
+
+    def begin(self) -> None:
+        """Wait until each stream has the group, and an event of each has had its effect."""
+        for stream in self.streams:
+            self.until(lambda stream=stream: self._has_group(stream), f"{stream} has the group")
+        self.publish(2)
+        self.wait_for_all()
+
+    def _has_group(self, stream: str) -> bool:
+        try:
+            return any(group["name"] == GROUP for group in self.client.xinfo_groups(stream))
+        except redis.ResponseError:  # there is no such stream yet
+            return False
+
+    def publish(self, count: int) -> list[str]:
+        """Append events to the streams in turn; their IDs."""
+        ids = [f"e{len(self.published) + number}" for number in range(count)]
+        with self.client.pipeline(transaction=False) as together:
+            for number, event_id in enumerate(ids):
+                together.xadd(self.streams[number % 2], {"event_id": event_id})
+            together.execute()
+        self.published += ids
+        return ids
+
+    def pending(self) -> int:
+        """How many entries the group has in hand, of all streams."""
+        return sum(self.client.xpending(stream, GROUP)["pending"] for stream in self.streams)
+
+    @property
+    def lost(self) -> list[str]:
+        """Published, and without an effect so far."""
+        had = set(self.sink.effects)
+        return [event_id for event_id in self.published if event_id not in had]
+
+    def until(self, condition: Any, what: str, within_s: float = 20.0) -> None:
+        """Wait for a condition; where it does not come, the consumer's log says why."""
+        try:
+            until(condition, what, within_s)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; its log ends: {self.log.read_text()[-2_000:]}") from error
+
+    def wait_for_all(self) -> None:
+        """Wait until each event has had its effect, and nothing is in hand any more."""
+        self.until(lambda: not self.lost, "every event has had its effect")
+        self.until(lambda: not self.pending(), "everything is acknowledged")
