@@ -93,6 +93,22 @@ class Counts(Struct, frozen=True, kw_only=True):
     recovered_s: float | None = None
 
 
+class Done(Struct, frozen=True, kw_only=True):
+    """A fault as it was done; times are in seconds since the load began.
+
+    Attributes:
+        name: of its kind.
+        target: that it was done to.
+        start_s: when.
+        end_s: when it had healed; None: it had not.
+    """
+
+    name: str
+    target: str
+    start_s: float
+    end_s: float | None
+
+
 class Played(Struct, frozen=True, kw_only=True):
     """A trial as it was played once.
 
@@ -112,7 +128,7 @@ class Played(Struct, frozen=True, kw_only=True):
         verdicts: of its run, all of them.
         figures: of its run, by name.
         examples: what the run says of one lost event of each class.
-        exits: how often a consumer ended by itself, with what code, as the run noted it.
+        faults: that were done.
         server: what the record says of the server.
         log: the last lines of the consumer's log.
     """
@@ -132,6 +148,7 @@ class Played(Struct, frozen=True, kw_only=True):
     verdicts: list[Verdict] = []
     figures: dict[str, float | None] = {}
     examples: Any = None
+    faults: list[Done] = []
     server: dict[str, Any] = {}
     log: list[str] = []
 
@@ -219,6 +236,7 @@ def seen(record: Record, trial: Trial, played: Played) -> Played:
         verdicts=list(run.verdicts),
         figures={figure.name: figure.value for figure in run.figures},
         examples=_section(record, "examples"),
+        faults=_done(record),
         server=dict(run.environment.get("server") or {}),
     )
 
@@ -229,6 +247,23 @@ def _section(record: Record, name: str) -> Any:
         return record.evidence.value(name, object) if record.evidence.has(name) else None
     except EvidenceError:
         return None
+
+
+def _done(record: Record) -> list[Done]:
+    """The faults that were done; none where the timeline cannot be read."""
+    try:
+        windows = record.history.faults
+    except RunError:
+        return []
+    return [
+        Done(
+            name=each.name,
+            target=each.target,
+            start_s=each.start_ns / 1e9,
+            end_s=None if each.end_ns is None else each.end_ns / 1e9,
+        )
+        for each in windows
+    ]
 
 
 def judged(verdicts: Sequence[Verdict], happened: Sequence[str], *, is_complete: bool) -> tuple[Status, str]:
