@@ -103,6 +103,8 @@ def check_page(check: Check) -> str:
         left_out=left_out_said(check),
         versions=versions_of(check),
         day=check.started_at[:10],
+        # A URL has been given, or the path of a program that is started.
+        has_own_server="://" not in check.settings.server and not check.settings.server_file,
     )
 
 

@@ -40,7 +40,7 @@ MEANINGS = {
     "recovered after": "from the end of the fault until all that had waited was handled",
 }
 _LOST, _DRAINED = ".nothing_lost", ".drained"
-NOT_KNOWN, NONE = "?", "–"
+NOT_KNOWN, NOT_SEEN, NONE = "?", "not seen", "–"
 WHERE = {
     "not_in_stream": "no longer in the stream",
     "never_delivered": "never delivered",
@@ -85,8 +85,15 @@ def counts_said(counts: Sequence[Counts]) -> tuple[str, ...]:
         whole(lambda each: each.stuck),
         whole(lambda each: each.repeated),
         whole(lambda each: each.disordered),
-        _range([each.recovered_s for each in counts], lambda seconds: quantity(seconds, "s")),
+        _recovered_said(counts),
     )
+
+
+def _recovered_said(counts: Sequence[Counts]) -> str:
+    """How soon they had recovered; where events are lost or stuck, it was not seen that they had."""
+    if any(each.lost or each.stuck for each in counts):
+        return NOT_SEEN
+    return _range([each.recovered_s for each in counts], lambda seconds: quantity(seconds, "s"))
 
 
 def _range(values: Sequence[float | None], said: Callable[[float], str]) -> str:

@@ -28,13 +28,14 @@ from harness.record.run import Record, RunError, Status, Verdict, write_atomical
 SCHEMA = 1
 FILE = "check.json"
 
-HAPPENED = frozenset({"outage_happened", "was_poisoned", *(name for trial in TRIALS for name in trial.happened)})
+HAPPENED = frozenset({"outage_happened", *(name for trial in TRIALS for name in trial.happened)})
 MEASURED = frozenset({"answered", "evictions", "left_nothing", "alone", "ended", "finished", "evidence"})
 INSTRUMENT = frozenset({"send_lag", "load_reached", "probes", "workers"})
 _PRODUCERS = "producers_unharmed"
 NEEDED = "nothing_lost"
 # The classes of what is lost that can still be handed over: the group has them, or has them before it.
 STUCK = ("pending", "never_delivered")
+_RECOVERED = ("recovered_s.max", "caught_up_s", "drained_s")
 _RANK: dict[Status, int] = {"PASS": 0, "UNKNOWN": 1, "FAIL": 2}
 
 
@@ -217,14 +218,18 @@ def load(directory: Path) -> Check:
 # One trial ---------------------------------------------------------------------------------------------------
 
 
-def seen(record: Record, trial: Trial, played: Played) -> Played:
+def seen(record: Record, trial: Trial, played: Played, *, sees_repeats: bool) -> Played:
     """A trial with what the record of its run says.
 
     Args:
         record: of the run.
         played: what is known without it.
+        sees_repeats: whether an effect that was had twice would have been seen twice.
     """
     run = record.run
+    counts = counts_of({figure.name: figure.value for figure in run.figures}, run.scenario)
+    if not sees_repeats and not counts.repeated:
+        counts = msgspec.structs.replace(counts, repeated=None)
     outcome, not_tried = judged(run.verdicts, trial.happened, is_complete=run.status == "complete")
     return msgspec.structs.replace(
         played,
@@ -232,7 +237,7 @@ def seen(record: Record, trial: Trial, played: Played) -> Played:
         outcome=outcome,
         not_tried=not_tried,
         reason=run.reason,
-        counts=counts_of({figure.name: figure.value for figure in run.figures}, run.scenario),
+        counts=counts,
         verdicts=list(run.verdicts),
         figures={figure.name: figure.value for figure in run.figures},
         examples=_section(record, "examples"),
@@ -331,7 +336,8 @@ def counts_of(figures: Mapping[str, float | None], prefix: str) -> Counts:
         where=where,
         repeated=count("duplicated"),
         disordered=count("disordered"),
-        recovered_s=next((s for name in ("caught_up_s", "drained_s") if (s := value(name)) is not None), None),
+        # By the first that was measured. While an event that should have one has had no effect, none is true.
+        recovered_s=None if without_effect else next(filter(None, map(value, _RECOVERED)), None),
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from msgspec.structs import replace
 
 from harness.conduct.interrupt import Interrupted
 from harness.consumer_check.playing import Work, jobs_of, play
@@ -81,6 +82,13 @@ def test_one_fails_and_one_passes(tmp_path: Path) -> None:
     check = play(asked("stuck", "good", names=("undisturbed", "kill")), work(tmp_path))
     assert {(each.side, each.outcome) for each in check.played} == {(0, "FAIL"), (1, "PASS")}
     assert {each.counts.stuck for each in check.played if each.side == 0} == {32}
+
+
+def test_repeats_that_a_probe_does_not_see_are_not_none(tmp_path: Path) -> None:
+    """Behind a unique key each effect is seen but once: how often it was had is not known."""
+    begun = asked("good", names=("undisturbed",))
+    probed = check_of(**kept(begun) | {"settings": replace(begun.settings, probe="cat effects.txt")})
+    assert [each.counts.repeated for each in play(probed, work(tmp_path)).played] == [None]
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def test_the_table_fits_a_terminal(width: int) -> None:
 def test_cells_of_repeats() -> None:
     """What all have is said once; else the lowest and the highest; and what one does not know is not known."""
     [row] = rows_of(check_of(played("kill", "FAIL", stuck=32), played("kill", "FAIL", repeat=2, stuck=8)))
-    assert cells_of(row).counts == ("0", "8 to 32", "0", "0", "?")
+    assert cells_of(row).counts == ("0", "8 to 32", "0", "0", "not seen")
     assert cells_of(row).verdict == "FAIL 2 of 2"
 
 
