@@ -16,7 +16,8 @@ from xml.etree import ElementTree
 from msgspec import Struct
 
 from harness.consumer_check import result
-from harness.consumer_check.result import Check, Played, Row, is_tried, rows_of, side_status, status_of
+from harness.consumer_check.result import Check, Played
+from harness.consumer_check.rows import Row, is_tried, rows_of, side_status, status_of
 from harness.record.run import write_atomically
 from reports.consumer_examples import ExampleView, examples_of
 from reports.consumer_words import (

@@ -15,16 +15,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from harness.consumer_check.result import (
-    Check,
-    Counts,
-    Played,
-    Row,
-    is_tried,
-    rows_of,
-    side_status,
-    told_verdicts,
-)
+from harness.consumer_check.result import Check, Counts, Played, told_verdicts
+from harness.consumer_check.rows import Row, is_tried, rows_of, side_status
 from harness.consumer_check.trials import NOT_ASKED
 from reports.quantities import quantity
 from reports.summaries import STYLES, Console, Options, one_line

@@ -43,7 +43,8 @@ from harness.conduct.interrupt import Interrupted, interruptible, written
 from harness.consumer_check import result
 from harness.consumer_check.commands import ORDERSHOP, ORDERSHOP_PROMISE, PROMISE, check_words, text_of
 from harness.consumer_check.playing import Work, jobs_of, play
-from harness.consumer_check.result import Check, Played, Settings, Side, status_of
+from harness.consumer_check.result import Check, Played, Settings, Side
+from harness.consumer_check.rows import status_of
 from harness.consumer_check.trials import (
     NOT_ASKED,
     TRIALS,

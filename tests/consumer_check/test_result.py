@@ -6,19 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.consumer_check.result import (
-    FILE,
-    SCHEMA,
-    Check,
-    counts_of,
-    judged,
-    load,
-    row_status,
-    rows_of,
-    save,
-    side_status,
-    status_of,
-)
+from harness.consumer_check.result import FILE, SCHEMA, Check, counts_of, judged, load, save
+from harness.consumer_check.rows import row_status, rows_of, side_status, status_of
 from harness.record.run import RunError, Status, Verdict
 from tests.consumer_checks import check_of, failing_check, played, verdict
 

@@ -12,7 +12,8 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
-from harness.consumer_check.result import Check, Counts, rows_of
+from harness.consumer_check.result import Check, Counts
+from harness.consumer_check.rows import rows_of
 from reports.consumer_examples import examples_of
 from reports.consumer_page import check_junit, check_markdown, check_page, write_check
 from reports.consumer_words import CheckSummary, cells_of, seen_said, sentence, trial_line, verdict_said
