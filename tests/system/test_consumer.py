@@ -336,13 +336,21 @@ def test_only_what_all_have_acknowledged_is_trimmed(place: Place) -> None:
 @pytest.mark.slow
 def test_all_of_it_ends_with_whoever_has_started_it(place: Place) -> None:
     """The harness is killed: its consumers, what has left their session, the sink and the links end."""
-    code = (
-        "import time; from pathlib import Path; from harness.host.clock import SystemClock;"
-        "from harness.server.open import open_server; from harness.system.port import Place, Wanted;"
-        "from tests.consumers import system; server = open_server('embedded', SystemClock()).__enter__();"
-        f"place = Place(server=server, directory=Path({str(place.directory)!r}), producer=3, wanted=Wanted());"
-        "entered = system('odd', 'forks').started(place); entered.__enter__(); Path('ready').touch(); time.sleep(600)"
-    )
+    code = f"""
+import time
+from pathlib import Path
+
+from harness.host.clock import SystemClock
+from harness.server.open import open_server
+from harness.system.port import Place, Wanted
+from tests.consumers import system
+
+with open_server("embedded", SystemClock()) as server:
+    place = Place(server=server, directory=Path({str(place.directory)!r}), producer=3, wanted=Wanted())
+    with system("odd", "forks").started(place):
+        Path("ready").touch()
+        time.sleep(600)
+"""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     starter = subprocess.Popen([sys.executable, "-c", code], cwd=place.directory, env=environment)
     try:
