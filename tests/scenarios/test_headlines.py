@@ -198,7 +198,7 @@ COMMAND: dict[str, Any] = {"system": "node app.js", "has_command": True}
     ],
 )
 def test_what_is_said_of_a_command(figures: dict[str, float | None], words: str) -> None:
-    """What was not lost and had no effect is told with its reason; what could not be seen is not said to be none."""
+    """What is not lost and had no effect is told with its reason; what nobody could see is not said to be none."""
     assert words in said(crm_outage, OUTAGE | figures, told=COMMAND)
 
 
