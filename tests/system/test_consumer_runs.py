@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +12,12 @@ import pytest
 
 from harness.record.run import Run, load
 from harness.system.promise import Promise
+from ordershop.supervisor import free_port
 from tests.consumers import command
 from tests.forks import shopbench
 from tests.locusts import Locust
 from tests.verdicts import settled
+from tests.waiting import until
 
 SMALL = ["--profile", "smoke", "--no-repeat"]
 
@@ -60,15 +65,15 @@ def test_each_scenario_passes_a_good_consumer(tmp_path: Path, scenario: str, arg
 def test_the_record_says_what_was_measured(tmp_path: Path) -> None:
     """The command, the file that it names, what it promises, and the shape of the events."""
     (tmp_path / "shape.toml").write_text("streams = 3\n[fields]\nevent_id = '{event_id}'\n", encoding="utf-8")
-    run = run_of(tmp_path, "lag", "--promise", "at_least_once,recovers_within=9s", "--shape", "shape.toml")
+    run = run_of(tmp_path, "lag", "--promise", "at_least_once,order=entity", "--shape", "shape.toml")
     assert bad(run) == {}
     system: dict[str, Any] = run.environment["system"]
-    assert system["promise"] == {"delivery": "at_least_once", "order": "none", "recovers_within_s": 9.0}
+    assert system["promise"] == {"delivery": "at_least_once", "order": "entity", "recovers_within_s": None}
     assert (system["shape"]["streams"], list(system["shape"]["fields"])) == (3, ["event_id"])
     assert [len(digest) for name, digest in system["files"].items() if name.endswith("good.py")] == [12]
     [directory] = (tmp_path / "runs").glob("*-lag")
     record = load(directory)
-    assert record.evidence.value("promise", Promise) == Promise(recovers_within_s=9.0)
+    assert record.evidence.value("promise", Promise) == Promise(order="entity")
 
 
 @pytest.mark.slow
@@ -137,6 +142,43 @@ def test_under_locust(tmp_path: Path) -> None:
         run = locust.record().run
     assert bad(run) == {}
     assert run.environment["system"]["promise"]["delivery"] == "effectively_once"
+
+
+def asked(url: str, body: object = None) -> Any:
+    """What the web UI answers."""
+    request = urllib.request.Request(url, method="GET" if body is None else "POST")  # noqa: S310 - a URL of ours
+    if body is not None:
+        request.data = json.dumps(body).encode()
+        request.add_header("Content-Type", "application/json")
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        return json.load(error)
+    except OSError:
+        return {}
+
+
+@pytest.mark.slow
+def test_two_processes_of_locust_and_a_kill_by_hand(tmp_path: Path) -> None:
+    """The buttons are for the consumer, the sink and the server; two workers share the load."""
+    port = free_port()
+    options = ["--web-port", str(port), "--autostart", "--processes", "2", "--users", "2"]
+    load = ["--profile=smoke", "--shape=steady", "--base=100", "--after=8", "--send-lag-budget-ms=9000"]
+    with Locust(tmp_path, "lag", *options, *load, "--consumer", command("good")) as locust:
+        url = f"http://127.0.0.1:{port}/shopbench"
+        until(lambda: (asked(f"{url}/live").get("live") or {}).get("buttons"), "the faults can be done", 40)
+        names = {button["target"] for button in asked(f"{url}/live")["live"]["buttons"]}
+        assert names == {"consumer", "effects", "server"}
+        until(lambda: asked(f"{url}/fault", {"action": "kill", "target": "consumer"}).get("success"), "a kill", 20)
+        assert asked(f"{url}/fault", {"action": "start", "target": "consumer"}).get("success")
+        until(lambda: (asked(f"{url}/live").get("outcome") or {}).get("has_report"), "a report", 40)
+        record = locust.record()
+    assert bad(record.run) == {}
+    [fault] = record.history.faults
+    assert (fault.target, fault.by_hand) == ("consumer", True)
+    assert len(record.run.environment["load"]["workers"]) == 2
+    assert record.run.figure("lag.acknowledged") == record.run.figure("lag.applied")
 
 
 @pytest.mark.slow
