@@ -1,9 +1,9 @@
-"""Consumers with one flaw each, which no plain kill shows; as `good` else: `python -m tests.consumers.flawed FLAW`.
+"""Consumers with one flaw each, which no plain kill shows: `python flawed.py FLAW`.
 
 none                no flaw
 claims_with_news    looks for what is pending, its own included, only when something new arrives
 acks_on_stop        SIGTERM: acknowledges what it has in hand, and ends
-forgets_backlog     makes its group anew at its end when it starts, on each stream but the one that is its favorite
+forgets_backlog     sets its group to the end of its first stream when it starts
 never_claims        looks for its own pending entries only
 same_name           calls itself as all others do
 forks               its first process does nothing: a child does the work
@@ -35,7 +35,7 @@ EFFECTS = urlsplit(os.environ["SHOPBENCH_EFFECTS"])
 in_hand: list[tuple[str, str]] = []
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """SIGTERM has come."""
 
 
@@ -99,7 +99,7 @@ def work(client: Any) -> None:
 
 def stop(*_: object) -> None:
     """SIGTERM."""
-    raise Stopped
+    raise StoppedError
 
 
 def main() -> None:
@@ -116,7 +116,7 @@ def main() -> None:
                 work(client)
             except (redis.RedisError, OSError, http.client.HTTPException):
                 time.sleep(0.05)
-    except Stopped:
+    except StoppedError:
         for stream, entry_id in in_hand if FLAW == "acks_on_stop" else ():
             client.xack(stream, GROUP, entry_id)
 

@@ -106,7 +106,6 @@ def test_who_forgets_the_backlog_of_one_stream(tmp_path: Path) -> None:
 def test_who_never_claims_leaves_what_the_old_one_had(tmp_path: Path) -> None:
     """A deploy under a new name while the sink is slow: what the old one had in hand is nobody's."""
     found = outage(tmp_path, "never_claims", "rolling", mail_delay_ms="300")
-    assert found.bad["drained"] == "FAIL"
     assert "were pending for the old consumer when it had ended" in found.said["rolled"]
     assert "still were in the end" in found.said["rolled"]
     assert found.headline.startswith("The consumer was replaced by one of another name; ")
