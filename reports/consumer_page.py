@@ -8,7 +8,7 @@ one command that plays it again. It fetches nothing and runs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -16,8 +16,10 @@ from xml.etree import ElementTree
 from msgspec import Struct
 
 from harness.consumer_check import result
-from harness.consumer_check.result import Check, Played, Row, is_tried, rows_of, side_status, status_of
+from harness.consumer_check.result import Check, Played
+from harness.consumer_check.rows import Row, is_tried, rows_of, side_status, status_of
 from harness.record.run import write_atomically
+from reports.consumer_examples import ExampleView, examples_of
 from reports.consumer_words import (
     COLUMNS,
     MEANINGS,
@@ -62,7 +64,7 @@ class RowView(Struct, frozen=True, kw_only=True):
         side: what the consumer is called; empty where there is one only.
         seen: what was seen, of the repeat that fails or is undecided first; else of the first.
         where: where the events without an effect stopped, of that repeat.
-        examples: of that repeat, as lines.
+        examples: of that repeat.
         log: the last lines of the consumer's log, where that repeat does not pass.
         repeats: each of them, in cells.
     """
@@ -74,7 +76,7 @@ class RowView(Struct, frozen=True, kw_only=True):
     shown: Played
     seen: list[str]
     where: str
-    examples: list[str]
+    examples: list[ExampleView]
     log: list[str]
     repeats: list[list[str]]
 
@@ -102,6 +104,8 @@ def check_page(check: Check) -> str:
         left_out=left_out_said(check),
         versions=versions_of(check),
         day=check.started_at[:10],
+        # A URL has been given, or the path of a program that is started.
+        has_own_server="://" not in check.settings.server and not check.settings.server_file,
     )
 
 
@@ -114,8 +118,8 @@ def _view(row: Row, side: str) -> RowView:
         cells=cells_of(row),
         shown=shown,
         seen=seen_said(shown),
-        where=where_said(shown.counts),
-        examples=list(lines_of(shown.examples)) if shown.examples else [],
+        where=where_said(shown),
+        examples=examples_of(shown),
         log=shown.log if row.status != "PASS" else [],
         repeats=[_repeat(each) for each in row.played],
     )
@@ -135,30 +139,6 @@ def _repeat(played: Played) -> list[str]:
         *counts_said([played.counts] if is_tried(played) else []),
         quantity(played.duration_s, "s"),
     ]
-
-
-def lines_of(value: Any, indent: str = "") -> list[str]:
-    """What the examples of a run say, as lines that can be read.
-
-    Args:
-        value: of JSON.
-        indent: in front of each line.
-    """
-    if isinstance(value, Mapping):
-        lines = []
-        for name, each in value.items():
-            if isinstance(each, Mapping | list) and each:
-                lines += [f"{indent}{_word(name)}:", *lines_of(each, f"{indent}    ")]
-            elif each not in (None, "", [], {}):
-                lines.append(f"{indent}{_word(name)}: {each}")
-        return lines
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [line for each in value for line in lines_of(each, indent)]
-    return [f"{indent}{value}"]
-
-
-def _word(name: object) -> str:
-    return str(name).replace("_", " ")
 
 
 def versions_of(check: Check) -> list[tuple[str, str]]:

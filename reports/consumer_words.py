@@ -15,16 +15,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from harness.consumer_check.result import (
-    Check,
-    Counts,
-    Played,
-    Row,
-    is_tried,
-    rows_of,
-    side_status,
-    told_verdicts,
-)
+from harness.consumer_check.result import Check, Counts, Played, told_verdicts
+from harness.consumer_check.rows import Row, is_tried, rows_of, side_status
 from harness.consumer_check.trials import NOT_ASKED
 from reports.quantities import quantity
 from reports.summaries import STYLES, Console, Options, one_line
@@ -39,15 +31,19 @@ MEANINGS = {
     "out of order": "effects that came after the effect of a later event of the same entity",
     "recovered after": "from the end of the fault until all that had waited was handled",
 }
-NOT_KNOWN, NONE = "?", "–"
+_LOST, _DRAINED = ".nothing_lost", ".drained"
+NOT_KNOWN, NOT_SEEN, NONE = "?", "not seen", "–"
 WHERE = {
     "not_in_stream": "no longer in the stream",
     "never_delivered": "never delivered",
     "pending": "pending",
-    "without_effect": "handled without an effect",
-    "dropped_with_consumer": "dropped with its consumer",
-    "skipped_by_group": "skipped by a group made anew",
-    "group_gone": "of a group that is gone",
+    "without_effect": "acknowledged without an effect",
+    "dropped_with_consumer": "pending of a consumer when it was deleted",
+    "dropped_with_group": "pending when the group was destroyed",
+    "skipped_by_group": "skipped by a group that was made anew, or set",
+    "unkept": "read with NOACK",
+    "group_gone": "in a stream without a group",
+    "not_pending": "passed by the group and not pending; why was not seen",
     "unclassed": "stopped at a place that is not known",
 }
 
@@ -81,8 +77,15 @@ def counts_said(counts: Sequence[Counts]) -> tuple[str, ...]:
         whole(lambda each: each.stuck),
         whole(lambda each: each.repeated),
         whole(lambda each: each.disordered),
-        _range([each.recovered_s for each in counts], lambda seconds: quantity(seconds, "s")),
+        _recovered_said(counts),
     )
+
+
+def _recovered_said(counts: Sequence[Counts]) -> str:
+    """How soon they had recovered; where events are lost or stuck, it was not seen that they had."""
+    if any(each.lost or each.stuck for each in counts):
+        return NOT_SEEN
+    return _range([each.recovered_s for each in counts], lambda seconds: quantity(seconds, "s"))
 
 
 def _range(values: Sequence[float | None], said: Callable[[float], str]) -> str:
@@ -112,11 +115,12 @@ def labels_of(check: Check) -> list[str]:
     return [one_line(side.label) for side in check.settings.sides]
 
 
-def where_said(counts: Counts) -> str:
-    """Where what had no effect stopped, as a part of a sentence; empty where all had one."""
-    return ", ".join(
-        f"{count:,} {WHERE.get(name, name.replace('_', ' '))}" for name, count in counts.where.items()
-    )
+def where_said(played: Played) -> str:
+    """Where what had no effect stopped, as a part of a sentence; empty where all had one, or a verdict says it."""
+    if any(verdict.status == "FAIL" and verdict.name.endswith(_LOST) for verdict in played.verdicts):
+        return ""
+    named = ((WHERE.get(name, name.replace("_", " ")), count) for name, count in played.counts.where.items())
+    return ", ".join(f"{count:,} {where}" for where, count in named)
 
 
 def seen_said(played: Played) -> list[str]:
@@ -124,6 +128,9 @@ def seen_said(played: Played) -> list[str]:
     if played.status != "complete":
         return [played.reason or f"the run did not come to its end ({played.status})"]
     about = told_verdicts(played)
+    if any(verdict.status == "FAIL" and verdict.name.endswith(_LOST) for verdict in about):
+        # It says the same, of fewer events.
+        about = [verdict for verdict in about if not verdict.name.endswith(_DRAINED)]
     notable = [verdict.detail for verdict in about if verdict.status != "PASS"]
     said = [f"not tried: {played.not_tried}"] if played.not_tried else []
     return [*said, *notable] if said or notable else [verdict.detail for verdict in about]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.consumer_check.result import Check, Counts, Played, Settings, Side
+from harness.consumer_check.result import Check, Counts, Done, Played, Settings, Side
 from harness.consumer_check.trials import TRIALS, LeftOut, Trial
 from harness.record.run import Verdict
 
@@ -67,14 +67,25 @@ def check_of(*of: Played, **changed: Any) -> Check:
     return Check(**(usual | changed))
 
 
-EXAMPLES = {
-    "pending": {
-        "event": 417,
-        "entry": "1764331200000-3",
+EXAMPLES = [
+    {
+        "where": "pending",
+        "event_id": "52f7ed6e-6dfc-8000-8000-00000000008e",
         "stream": "events:1",
-        "commands": ["1.204 s XREADGROUP handed it to consumer-1", "1.310 s consumer-1 was killed"],
+        "entry_id": "1764331200000-3",
+        "entry": [{"t_s": 0.96, "connection": "0", "what": "handed out to consumer", "reply": ""}],
+        "group": [
+            {
+                "t_s": -1.69,
+                "connection": "0",
+                "what": "XGROUP CREATE events:1 shopbench 0 MKSTREAM",
+                "reply": "OK",
+            },
+            {"t_s": 3.37, "connection": "1", "what": "XGROUP CREATE events:1 shopbench 0", "reply": "BUSYGROUP"},
+        ],
     }
-}
+]
+FAULTS = [Done(name="kill", target="consumer", start_s=1.02, end_s=3.05)]
 
 
 def failing_check() -> Check:
@@ -82,7 +93,15 @@ def failing_check() -> Check:
     sides = tuple(Side(consumer=each, label=each) for each in ("node app.js", "node mended.js"))
     return check_of(
         *(played("stop", repeat=number, side=side) for side in (0, 1) for number in (1, 2, 3)),
-        played("kill", "FAIL", repeat=1, stuck=32, examples=EXAMPLES, log=["Error: read ECONNRESET", "bye"]),
+        played(
+            "kill",
+            "FAIL",
+            repeat=1,
+            stuck=32,
+            examples=EXAMPLES,
+            faults=FAULTS,
+            log=["Error: read ECONNRESET", "bye"],
+        ),
         played("kill", repeat=2),
         played("kill", "FAIL", repeat=3, stuck=28),
         *(played("kill", repeat=number, side=1) for number in (1, 2, 3)),
@@ -104,7 +123,8 @@ def hostile_check() -> Check:
             stuck=1,
             command=HOSTILE,
             log=[HOSTILE],
-            examples={HOSTILE: [HOSTILE]},
+            examples=[dict.fromkeys(("where", "event_id", "stream", "entry_id"), HOSTILE)],
+            faults=[Done(name=HOSTILE, target=HOSTILE, start_s=1.0, end_s=None)],
             verdicts=[verdict("nothing_lost", "FAIL", HOSTILE)],
         ),
         settings=Settings(sides=(Side(consumer=HOSTILE, label=HOSTILE),), promise=HOSTILE),

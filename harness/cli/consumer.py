@@ -43,8 +43,19 @@ from harness.conduct.interrupt import Interrupted, interruptible, written
 from harness.consumer_check import result
 from harness.consumer_check.commands import ORDERSHOP, ORDERSHOP_PROMISE, PROMISE, check_words, text_of
 from harness.consumer_check.playing import Work, jobs_of, play
-from harness.consumer_check.result import Check, Played, Settings, Side, status_of
-from harness.consumer_check.trials import NOT_ASKED, TRIALS, Chosen, chosen, expected_s, most_s, whole_s
+from harness.consumer_check.result import Check, Played, Settings, Side
+from harness.consumer_check.rows import status_of
+from harness.consumer_check.trials import (
+    NOT_ASKED,
+    TRIALS,
+    Chosen,
+    LeftOut,
+    Trial,
+    chosen,
+    expected_s,
+    most_s,
+    whole_s,
+)
 from harness.host.clock import Clock, SystemClock
 from harness.record.environment import describe_host
 from harness.record.files import digest_of
@@ -112,7 +123,7 @@ def check_command(asked: Asked) -> int:
     clock = SystemClock()
     directory, check = _resumed(asked) if asked.resume is not None else (None, _begun(asked, clock))
     which = server_named(check.settings.server or None, _path(check.settings.server_file), os.environ)
-    at_once = _at_once(asked, which)
+    at_once = _at_once(asked, which, check.settings.probe)
     for line in _plan(check, at_once):
         say(line)
     if asked.dry_run:
@@ -150,7 +161,7 @@ def _begun(asked: Asked, clock: Clock) -> Check:
         status="running",
         started_at=dt.datetime.fromtimestamp(clock.epoch_s(), dt.UTC).isoformat(timespec="milliseconds"),
         settings=settings,
-        command=text_of(check_words(settings)),
+        command=text_of(check_words(settings, _only(found.trials, found.left_out))),
         trials=list(found.trials),
         left_out=list(found.left_out),
         host=describe_host(),
@@ -228,13 +239,22 @@ def _resumed(asked: Asked) -> tuple[Path, Check]:
     repeat = max(settings.repeat, asked.repeat)
     settings = replace(settings, repeat=repeat)
     return directory, replace(
-        check, status="running", settings=settings, ended_early={}, command=text_of(check_words(settings))
+        check,
+        status="running",
+        settings=settings,
+        ended_early={},
+        command=text_of(check_words(settings, _only(check.trials, check.left_out))),
     )
 
 
-def _at_once(asked: Asked, which: ServerUrl | str) -> int:
-    """How many trials are played at a time: on a server that is there only one can be."""
-    if isinstance(which, ServerUrl):
+def _only(trials: Sequence[Trial], left_out: Sequence[LeftOut]) -> list[str]:
+    """The names of trials, where somebody has left some out; else none."""
+    return [trial.name for trial in trials] if any(each.why == NOT_ASKED for each in left_out) else []
+
+
+def _at_once(asked: Asked, which: ServerUrl | str, probe: str) -> int:
+    """How many trials are played at a time: one, where they share a server, or a database of effects."""
+    if isinstance(which, ServerUrl) or probe:
         return 1
     return asked.at_once or min(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
 

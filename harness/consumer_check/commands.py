@@ -30,8 +30,13 @@ def words_of(settings: Settings, trial: Trial, side: int) -> list[str]:
     return [*words, *_about_the_server(settings)]
 
 
-def check_words(settings: Settings) -> list[str]:
-    """What follows `shopbench` on the command line of a check, but for which trials there are."""
+def check_words(settings: Settings, only: Sequence[str] = ()) -> list[str]:
+    """What follows `shopbench` on the command line of a check.
+
+    Args:
+        settings: of the check.
+        only: the names of its trials, where somebody has left some out.
+    """
     first, *against = settings.sides
     words = ["consumer", "check", "--consumer", first.consumer]
     for other in against:
@@ -39,6 +44,8 @@ def check_words(settings: Settings) -> list[str]:
     if first.consumer != ORDERSHOP:
         words += _about_the_consumer(settings)
     words += _about_the_server(settings)
+    if only:
+        words += ["--only", ",".join(only)]
     return [*words, "--repeat", str(settings.repeat)] if settings.repeat > 1 else words
 
 

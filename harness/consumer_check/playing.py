@@ -105,6 +105,7 @@ class AtWork:
         shutil.rmtree(self._directory, ignore_errors=True)
         self._directory.mkdir(parents=True)
         self._words = words_of(check.settings, job.trial, job.side)
+        self._sees_repeats = not check.settings.probe
         self._reason = ""
         self._is_closed = False
         self._child = Child(
@@ -158,7 +159,7 @@ class AtWork:
         record = record_below(self._directory)
         if record is None:
             return replace(known, reason=self._reason or _why_no_record(self._directory / LOG))
-        found = result.seen(record, job.trial, known)
+        found = result.seen(record, job.trial, known, sees_repeats=self._sees_repeats)
         return replace(
             found,
             reason=self._reason or found.reason,

@@ -28,14 +28,15 @@ from harness.record.run import Record, RunError, Status, Verdict, write_atomical
 SCHEMA = 1
 FILE = "check.json"
 
-HAPPENED = frozenset({"outage_happened", "was_poisoned", *(name for trial in TRIALS for name in trial.happened)})
+HAPPENED = frozenset({"outage_happened", *(name for trial in TRIALS for name in trial.happened)})
 MEASURED = frozenset({"answered", "evictions", "left_nothing", "alone", "ended", "finished", "evidence"})
 INSTRUMENT = frozenset({"send_lag", "load_reached", "probes", "workers"})
 _PRODUCERS = "producers_unharmed"
 NEEDED = "nothing_lost"
 # The classes of what is lost that can still be handed over: the group has them, or has them before it.
 STUCK = ("pending", "never_delivered")
-_RANK: dict[Status, int] = {"PASS": 0, "UNKNOWN": 1, "FAIL": 2}
+_RECOVERED = ("recovered_s.max", "caught_up_s", "drained_s")
+RANK: dict[Status, int] = {"PASS": 0, "UNKNOWN": 1, "FAIL": 2}
 
 
 class Side(Struct, frozen=True, kw_only=True):
@@ -93,6 +94,22 @@ class Counts(Struct, frozen=True, kw_only=True):
     recovered_s: float | None = None
 
 
+class Done(Struct, frozen=True, kw_only=True):
+    """A fault as it was done; times are in seconds since the load began.
+
+    Attributes:
+        name: of its kind.
+        target: that it was done to.
+        start_s: when.
+        end_s: when it had healed; None: it had not.
+    """
+
+    name: str
+    target: str
+    start_s: float
+    end_s: float | None
+
+
 class Played(Struct, frozen=True, kw_only=True):
     """A trial as it was played once.
 
@@ -112,7 +129,7 @@ class Played(Struct, frozen=True, kw_only=True):
         verdicts: of its run, all of them.
         figures: of its run, by name.
         examples: what the run says of one lost event of each class.
-        exits: how often a consumer ended by itself, with what code, as the run noted it.
+        faults: that were done.
         server: what the record says of the server.
         log: the last lines of the consumer's log.
     """
@@ -132,6 +149,7 @@ class Played(Struct, frozen=True, kw_only=True):
     verdicts: list[Verdict] = []
     figures: dict[str, float | None] = {}
     examples: Any = None
+    faults: list[Done] = []
     server: dict[str, Any] = {}
     log: list[str] = []
 
@@ -200,14 +218,18 @@ def load(directory: Path) -> Check:
 # One trial ---------------------------------------------------------------------------------------------------
 
 
-def seen(record: Record, trial: Trial, played: Played) -> Played:
+def seen(record: Record, trial: Trial, played: Played, *, sees_repeats: bool) -> Played:
     """A trial with what the record of its run says.
 
     Args:
         record: of the run.
         played: what is known without it.
+        sees_repeats: whether an effect that was had twice would have been seen twice.
     """
     run = record.run
+    counts = counts_of({figure.name: figure.value for figure in run.figures}, run.scenario)
+    if not sees_repeats and not counts.repeated:
+        counts = msgspec.structs.replace(counts, repeated=None)
     outcome, not_tried = judged(run.verdicts, trial.happened, is_complete=run.status == "complete")
     return msgspec.structs.replace(
         played,
@@ -215,10 +237,11 @@ def seen(record: Record, trial: Trial, played: Played) -> Played:
         outcome=outcome,
         not_tried=not_tried,
         reason=run.reason,
-        counts=counts_of({figure.name: figure.value for figure in run.figures}, run.scenario),
+        counts=counts,
         verdicts=list(run.verdicts),
         figures={figure.name: figure.value for figure in run.figures},
         examples=_section(record, "examples"),
+        faults=_done(record),
         server=dict(run.environment.get("server") or {}),
     )
 
@@ -231,6 +254,23 @@ def _section(record: Record, name: str) -> Any:
         return None
 
 
+def _done(record: Record) -> list[Done]:
+    """The faults that were done; none where the timeline cannot be read."""
+    try:
+        windows = record.history.faults
+    except RunError:
+        return []
+    return [
+        Done(
+            name=each.name,
+            target=each.target,
+            start_s=each.start_ns / 1e9,
+            end_s=None if each.end_ns is None else each.end_ns / 1e9,
+        )
+        for each in windows
+    ]
+
+
 def judged(verdicts: Sequence[Verdict], happened: Sequence[str], *, is_complete: bool) -> tuple[Status, str]:
     """What a trial comes to, and why it was not tried.
 
@@ -241,7 +281,7 @@ def judged(verdicts: Sequence[Verdict], happened: Sequence[str], *, is_complete:
     """
     by_name = {verdict.name.rpartition(".")[2]: verdict for verdict in verdicts}
     about = [v for name, v in by_name.items() if _is_about_the_consumer(name)]
-    worst: Status = max((v.status for v in about), key=_RANK.__getitem__, default="UNKNOWN")
+    worst: Status = max((v.status for v in about), key=RANK.__getitem__, default="UNKNOWN")
     not_tried = _not_tried(by_name, happened) if is_complete else ""
     if worst == "FAIL":
         return worst, not_tried
@@ -296,81 +336,6 @@ def counts_of(figures: Mapping[str, float | None], prefix: str) -> Counts:
         where=where,
         repeated=count("duplicated"),
         disordered=count("disordered"),
-        recovered_s=next((s for name in ("caught_up_s", "drained_s") if (s := value(name)) is not None), None),
+        # By the first that was measured. While an event that should have one has had no effect, none is true.
+        recovered_s=None if without_effect else next(filter(None, map(value, _RECOVERED)), None),
     )
-
-
-# A row of the table ------------------------------------------------------------------------------------------
-
-
-def is_tried(played: Played) -> bool:
-    """Whether the thing was done to the consumer, or something fails all the same."""
-    return not played.not_tried or played.outcome == "FAIL"
-
-
-class Row(Struct, frozen=True, kw_only=True):
-    """A trial of one consumer with all of its repeats.
-
-    Attributes:
-        trial: what was done.
-        side: to which consumer.
-        played: each repeat.
-        status: FAIL where one fails; PASS where all that were tried pass, and one was; else UNKNOWN.
-    """
-
-    trial: Trial
-    side: int
-    played: tuple[Played, ...]
-    status: Status
-
-    @property
-    def tried(self) -> tuple[Played, ...]:
-        """The repeats in which the thing was done, or something fails."""
-        return tuple(filter(is_tried, self.played))
-
-    @property
-    def count(self) -> int:
-        """Of `tried`, how many have the status of the row."""
-        return sum(each.outcome == self.status for each in self.tried)
-
-    @property
-    def does_not_apply(self) -> bool:
-        """Whether it could not be done to this consumer, and need not be."""
-        return self.trial.may_not_apply and not self.tried
-
-
-def rows_of(check: Check) -> list[Row]:
-    """The rows of a check's table: trial by trial, and for each of them the consumers one after the other."""
-    rows = []
-    for trial in check.trials:
-        for side in range(len(check.settings.sides)):
-            played = tuple(
-                sorted(
-                    (each for each in check.played if each.trial == trial.name and each.side == side),
-                    key=lambda each: each.repeat,
-                )
-            )
-            if played:
-                rows.append(Row(trial=trial, side=side, played=played, status=row_status(played)))
-    return rows
-
-
-def row_status(played: Sequence[Played]) -> Status:
-    """FAIL where one fails; PASS where all that were tried pass, and at least one was; else UNKNOWN."""
-    if any(each.outcome == "FAIL" for each in played):
-        return "FAIL"
-    tried = [each for each in played if not each.not_tried]
-    return "PASS" if tried and all(each.outcome == "PASS" for each in tried) else "UNKNOWN"
-
-
-def side_status(check: Check, side: int) -> Status:
-    """What a consumer's check comes to: the worst of its rows; UNKNOWN where it did not come to its end."""
-    found: list[Status] = [row.status for row in rows_of(check) if row.side == side and not row.does_not_apply]
-    if check.status != "complete" or side in check.ended_early or not found:
-        found.append("UNKNOWN")
-    return max(found, key=_RANK.__getitem__)
-
-
-def status_of(check: Check) -> Status:
-    """What the check comes to: that of its first consumer, the one that was asked about."""
-    return side_status(check, 0)

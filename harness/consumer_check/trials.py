@@ -159,6 +159,7 @@ TRIALS: tuple[Trial, ...] = (
         did="After the drain the group is set back (XGROUP SETID), so that events are delivered once more.",
         parameters=_outage("redeliver"),
         happened=("redelivered",),
+        recovers=False,
     ),
     Trial(
         name="rolling",
@@ -188,6 +189,8 @@ TRIALS: tuple[Trial, ...] = (
         title="one event always refused (422)",
         did="The sink answers 422 for one event, for ever; every other event should still have its effect.",
         parameters=_outage("poison"),
+        happened=("was_poisoned",),
+        recovers=False,
         wants=("sink",),
     ),
 )

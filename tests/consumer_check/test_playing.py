@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
+from msgspec.structs import replace
 
 from harness.conduct.interrupt import Interrupted
 from harness.consumer_check.playing import Work, jobs_of, play
 from harness.consumer_check.result import Check, Played, Settings, Side, load
-from harness.host.clock import SystemClock
+from harness.host.clock import Clock, SystemClock
 from tests.consumer_check.played import ENTRY
 from tests.consumer_checks import check_of, played, trial
 from tests.waiting import until
@@ -31,13 +32,15 @@ def asked(*consumers: str, repeat: int = 1, names: tuple[str, ...] = NAMES) -> C
     )
 
 
-def work(directory: Path, told: list[Played] | None = None, *, at_once: int = 2, most_s: float = 60.0) -> Work:
+def work(
+    directory: Path, told: list[Played] | None = None, *, at_once: int = 2, clock: Clock | None = None
+) -> Work:
     return Work(
         directory=directory,
         entry=ENTRY,
         at_once=at_once,
-        most_s=lambda _: most_s,
-        clock=SystemClock(),
+        most_s=lambda _: 60.0,
+        clock=clock or SystemClock(),
         told=lambda _, each: None if told is None else told.append(each),
     )
 
@@ -81,6 +84,13 @@ def test_one_fails_and_one_passes(tmp_path: Path) -> None:
     check = play(asked("stuck", "good", names=("undisturbed", "kill")), work(tmp_path))
     assert {(each.side, each.outcome) for each in check.played} == {(0, "FAIL"), (1, "PASS")}
     assert {each.counts.stuck for each in check.played if each.side == 0} == {32}
+
+
+def test_repeats_that_a_probe_does_not_see_are_not_none(tmp_path: Path) -> None:
+    """Behind a unique key each effect is seen but once: how often it was had is not known."""
+    begun = asked("good", names=("undisturbed",))
+    probed = check_of(**kept(begun) | {"settings": replace(begun.settings, probe="cat effects.txt")})
+    assert [each.counts.repeated for each in play(probed, work(tmp_path)).played] == [None]
 
 
 @pytest.mark.parametrize(
@@ -131,32 +141,46 @@ def test_what_was_played_is_not_played_again(tmp_path: Path) -> None:
     assert all(each.status == "complete" for each in check.played)
 
 
+class Watching(SystemClock):
+    """A clock that looks, whenever somebody sleeps, how many trials are at work.
+
+    Args:
+        directory: of the check.
+        wanted: so many.
+        then: is done when there are.
+    """
+
+    def __init__(self, directory: Path, wanted: int, then: Callable[[], object]) -> None:
+        super().__init__()
+        self.ahead_ns = 0
+        self._directory, self._wanted, self._then = directory, wanted, then
+
+    def now_ns(self) -> int:
+        return super().now_ns() + self.ahead_ns
+
+    def sleep_ns(self, duration_ns: int) -> None:
+        if len(list(self._directory.glob("trials/*/begun"))) == self._wanted:
+            self._then()
+        super().sleep_ns(duration_ns)
+
+
 def test_one_that_hangs_is_ended(tmp_path: Path) -> None:
     """When its time is up; it may write what it has."""
-    check = play(asked("slow", names=("undisturbed",)), work(tmp_path, most_s=0.5))
+    clock = Watching(tmp_path, 1, lambda: setattr(clock, "ahead_ns", 61_000_000_000))
+    check = play(asked("slow", names=("undisturbed",)), work(tmp_path, clock=clock))
     [each] = check.played
     assert (each.status, each.outcome) == ("interrupted", "UNKNOWN")
-    assert each.reason.startswith("it was ended after ")
+    assert each.reason == "it was ended after 60 s, in which it had not come to its end"
     assert children() == []
 
 
-def test_an_interrupt_ends_what_is_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is left behind, and what had been played is in the file."""
-    first = played("undisturbed")
-    before = check_of(first, **kept(asked("slow", names=("undisturbed", "kill", "stop"))))
-    clock = SystemClock()
+def test_an_interrupt_ends_what_is_at_work(tmp_path: Path) -> None:
+    """Nothing is left behind of two that were at work."""
 
-    class Interrupts(SystemClock):
-        """Interrupts who sleeps when both trials are at work."""
+    def interrupt() -> None:
+        raise Interrupted("SIGINT")
 
-        def sleep_ns(self, duration_ns: int) -> None:
-            if len(list(tmp_path.glob("trials/*/begun"))) == 2:
-                raise Interrupted("SIGINT")
-            clock.sleep_ns(duration_ns)
-
-    how = work(tmp_path)
-    how = Work(**{name: getattr(how, name) for name in how.__struct_fields__} | {"clock": Interrupts()})
+    before = check_of(played("undisturbed"), **kept(asked("slow", names=("undisturbed", "kill", "stop"))))
     with pytest.raises(Interrupted):
-        play(before, how)
+        play(before, work(tmp_path, clock=Watching(tmp_path, 2, interrupt)))
     until(lambda: children() == [], "no trial is at work any more")
-    assert threading.active_count() < 10

@@ -6,19 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.consumer_check.result import (
-    FILE,
-    SCHEMA,
-    Check,
-    counts_of,
-    judged,
-    load,
-    row_status,
-    rows_of,
-    save,
-    side_status,
-    status_of,
-)
+from harness.consumer_check.result import FILE, SCHEMA, Check, counts_of, judged, load, save
+from harness.consumer_check.rows import row_status, rows_of, side_status, status_of
 from harness.record.run import RunError, Status, Verdict
 from tests.consumer_checks import check_of, failing_check, played, verdict
 
@@ -95,12 +84,25 @@ def test_stuck_is_what_the_group_could_still_hand_over() -> None:
         "crm_outage.lost.without_effect": 5.0,
         "crm_outage.lost.unclassed": 0.0,
         "crm_outage.duplicated": 7.0,
-        "crm_outage.caught_up_s": None,
         "crm_outage.drained_s": 2.5,
     }
     found = counts_of(figures, "crm_outage")
-    assert (found.lost, found.stuck, found.repeated, found.recovered_s) == (5, 40, 7, 2.5)
+    assert (found.lost, found.stuck, found.repeated, found.recovered_s) == (5, 40, 7, None)
     assert found.where == {"pending": 32, "never_delivered": 8, "without_effect": 5}
+
+
+@pytest.mark.parametrize(
+    ("measured", "recovered_s"),
+    [
+        ({"recovered_s.max": 1.5, "caught_up_s": 2.0}, 1.5),
+        ({"recovered_s.max": None, "caught_up_s": None, "drained_s": 2.5}, 2.5),
+        ({}, None),
+    ],
+)
+def test_recovered_is_what_was_measured(measured: dict[str, float | None], recovered_s: float | None) -> None:
+    """The first of its figures that has a value."""
+    figures = {f"crm_outage.{name}": value for name, value in {**measured, "lost": 0.0}.items()}
+    assert counts_of(figures, "crm_outage").recovered_s == recovered_s
 
 
 def test_an_account_that_is_not_closed_has_no_numbers() -> None:

@@ -6,15 +6,18 @@ import os
 import re
 from io import StringIO
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 from rich.console import Console
 
-from harness.consumer_check.result import Check, Counts, rows_of
+from harness.consumer_check.result import Check, Counts
+from harness.consumer_check.rows import rows_of
+from reports.consumer_examples import examples_of
 from reports.consumer_page import check_junit, check_markdown, check_page, write_check
 from reports.consumer_words import CheckSummary, cells_of, seen_said, sentence, trial_line, verdict_said
-from tests.consumer_checks import HOSTILE, check_of, failing_check, hostile_check, played
+from tests.consumer_checks import HOSTILE, check_of, failing_check, hostile_check, played, verdict
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -56,7 +59,7 @@ def test_the_table_fits_a_terminal(width: int) -> None:
 def test_cells_of_repeats() -> None:
     """What all have is said once; else the lowest and the highest; and what one does not know is not known."""
     [row] = rows_of(check_of(played("kill", "FAIL", stuck=32), played("kill", "FAIL", repeat=2, stuck=8)))
-    assert cells_of(row).counts == ("0", "8 to 32", "0", "0", "?")
+    assert cells_of(row).counts == ("0", "8 to 32", "0", "0", "not seen")
     assert cells_of(row).verdict == "FAIL 2 of 2"
 
 
@@ -156,7 +159,7 @@ def test_the_page_says_what_a_library_s_author_needs() -> None:
         "get SIGKILL",
         "32 of 1,000 acknowledged events were lost: they have had no effect (32 are pending)",
         "1764331200000-3",
-        "1.204 s XREADGROUP handed it to consumer-1",
+        "entry 1764331200000-3 of events:1",
         "shopbench run crm_outage -p fault=kill",
         "shopbench consumer check",
         "my-library 1.2.3",
@@ -167,6 +170,38 @@ def test_the_page_says_what_a_library_s_author_needs() -> None:
         "nothing was delivered again",
     ):
         assert words.replace("'", "&#39;") in page, words
+
+
+def test_an_example_is_told_in_time() -> None:
+    """What the group was told, what became of the entry, and the fault, each where it belongs."""
+    [failed] = [each for each in failing_check().played if each.examples]
+    [example] = examples_of(failed)
+    assert (example.where, example.entry) == ("pending", "entry 1764331200000-3 of events:1")
+    assert [line.split("  ")[-1].strip() for line in example.lines] == [
+        "XGROUP CREATE events:1 shopbench 0 MKSTREAM: OK",
+        "handed out to consumer",
+        "kill consumer",
+        "kill consumer: over",
+        "XGROUP CREATE events:1 shopbench 0: BUSYGROUP",
+    ]
+
+
+@pytest.mark.parametrize("told", [None, [], "words", {"a": 1}, [1], [{}], [{"entry": 1, "group": [{}]}]])
+def test_what_is_no_example_is_not_shown(told: Any) -> None:
+    """A record may be of another version, or somebody's: it breaks no page."""
+    check = check_of(played("kill", "FAIL", stuck=1, examples=told))
+    assert len(examples_of(check.played[0])) == (
+        isinstance(told, list) and bool(told) and isinstance(told[0], dict)
+    )
+    assert "</html>" in check_page(check)
+
+
+def test_a_loss_is_said_once() -> None:
+    """What did not drain is what is stuck: two verdicts, one sentence."""
+    lost = verdict("nothing_lost", "FAIL", "32 of 1,000 are stuck")
+    drained = verdict("drained", "FAIL", "32 events are stuck")
+    assert seen_said(played("kill", "FAIL", verdicts=[drained, lost])) == ["32 of 1,000 are stuck"]
+    assert seen_said(played("kill", "FAIL", verdicts=[drained])) == ["32 events are stuck"]
 
 
 def test_all_files_of_a_check(tmp_path: Path) -> None:
