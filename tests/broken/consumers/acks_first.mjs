@@ -1,0 +1,12 @@
+// Acknowledges a page, and then has its effects: what it has in hand when it is killed is gone.
+// Shown by `kill_in_batch`. Named by `nothing_lost`: acknowledged without an effect.
+import { Consumer } from "./plain.mjs";
+
+class AcksFirst extends Consumer {
+  async handle(stream, entries) {
+    await this.acknowledge(stream, entries);
+    await this.haveEffects(stream, entries);
+  }
+}
+
+await new AcksFirst().run();

@@ -1,0 +1,22 @@
+"""Reads what it had in hand itself, and never claims: what a consumer of another name had in hand stays there.
+
+Shown by `rolling`, where each start has a new name. Named by `nothing_lost`: pending.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from plain import Consumer, Entry
+
+
+class NeverClaims(Consumer):
+    """It relies on its name, which changes with each deployment."""
+
+    def left(self) -> Iterator[tuple[str, list[Entry]]]:
+        """Not claimed."""
+        return iter(())
+
+
+if __name__ == "__main__":
+    NeverClaims().run()

@@ -1,0 +1,22 @@
+"""Reads with NOACK, which is faster: what it has in hand when it is killed nobody knows of.
+
+Shown by `kill_in_batch`. Named by `nothing_lost`: delivered, not pending, and without an effect.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from plain import BLOCK_MS, CONSUMER, GROUP, PAGE, Consumer
+
+
+class NoAck(Consumer):
+    """Delivered is as good as done."""
+
+    def read(self, streams: dict[str, str]) -> list[Any]:
+        """And forgotten by the server."""
+        return self.client.xreadgroup(GROUP, CONSUMER, streams, PAGE, BLOCK_MS, noack=True) or []
+
+
+if __name__ == "__main__":
+    NoAck().run()
