@@ -56,7 +56,16 @@ from scenarios.line.settings import Delivery, LineSettings
 from scenarios.operations.operator import Operated, Operator, Steps, name_of, removed_clean
 from scenarios.operations.shares import all_worked, claimed_s, gather_shares, handled_section, shares_by
 from scenarios.shop.counting_crm import handled_path
-from scenarios.told import Told, add_by_hand, arrived_said, by_hand_said, has_arrived, lost_said, told_of
+from scenarios.told import (
+    Told,
+    add_by_hand,
+    arrived_said,
+    by_hand_said,
+    has_arrived,
+    lost_said,
+    told_of,
+    twice_said,
+)
 
 if TYPE_CHECKING:
     How = str
@@ -122,6 +131,7 @@ class Consumers:
     """A group of consumers, worked on under load."""
 
     name = "consumers"
+    takes_consumers = True
     place = 80
     summary = "can the consumers of a group restart, leave and join under load, and is every event still handled?"
     parameters = ConsumersParameters
@@ -184,7 +194,8 @@ class Consumers:
             page=chosen.page,
             claim_after_ms=chosen.claim_after_ms,
             mail_delay_ms=chosen.mail_delay_ms,
-            consumer="scenarios.shop.counting_crm",
+            # Somebody else's consumer does not say what it has handled.
+            consumer="scenarios.shop.counting_crm" if stage.system is None else "",
         )
         with contextlib.ExitStack() as stack:
             for number in range(1, chosen.consumers + 2):
@@ -198,10 +209,14 @@ class Consumers:
             line.wait_until_drained(chosen.drain_timeout_s)
             _conclude(chosen, line, operator, findings)
 
-    def checkers(self, parameters: ConsumersParameters, record: Record) -> list[Checker]:  # noqa: ARG002 - by choice
+    def checkers(self, parameters: ConsumersParameters, record: Record) -> list[Checker]:
         """What finds its verdicts in a record of a run."""
         # Consumers that share a group's events promise no order.
-        return [*line_checkers("consumers", leave_out={"in_order"}), *_operator_checkers(parameters)]
+        has_shares = not told_of(record).has_command
+        return [
+            *line_checkers("consumers", record=record, leave_out={"in_order"}),
+            *_operator_checkers(parameters, has_shares=has_shares),
+        ]
 
     def headline(self, parameters: ConsumersParameters, record: Record) -> str:
         """What came out of a run with these parameters, in a sentence, from its record.
@@ -229,7 +244,7 @@ class Consumers:
 # What is found ----------------------------------------------------------------------------------------------
 
 
-def _operator_checkers(chosen: ConsumersParameters) -> list[Checker]:
+def _operator_checkers(chosen: ConsumersParameters, *, has_shares: bool) -> list[Checker]:
     removed, worked = "consumers.removed_clean", "consumers.all_worked"
     consumers = chosen.consumers + 1
     sections = tuple(handled_section(name_of(number)) for number in range(1, consumers + 1))
@@ -245,6 +260,8 @@ def _operator_checkers(chosen: ConsumersParameters) -> list[Checker]:
             reads=(*sections, "effects"),
         ),
     ]
+    if not has_shares:
+        return found[:1]
     return found if chosen.delivery != "from_now" else found[1:]
 
 
@@ -255,7 +272,6 @@ def _largest_between(history: History, name: str, from_ns: int, to_ns: int) -> f
 
 def _conclude(chosen: ConsumersParameters, line: Line, operator: Operator, findings: Findings) -> None:
     history = findings.history
-    gather_shares(line, findings.evidence, chosen.consumers + 1)
     first_ns = next(fault for fault in history.faults if not fault.by_hand).start_ns
     rolled_ns = operator.rolled_ns or first_ns
     for name, from_ns, to_ns in (
@@ -275,13 +291,20 @@ def _conclude(chosen: ConsumersParameters, line: Line, operator: Operator, findi
     findings.evidence.add_json("operator", Operated(deleted_with=operator.deleted_with))
     add_line_arrival(findings, line, budget_ms=chosen.send_lag_budget_ms)
     add_account(findings, line, timeout_s=chosen.drain_timeout_s)
+    if line.stage.system is None:
+        _add_shares(chosen, line, findings)
+    add_by_hand(findings)
+
+
+def _add_shares(chosen: ConsumersParameters, line: Line, findings: Findings) -> None:
+    """Who has handled how many, as each consumer of ours has written it down."""
+    gather_shares(line, findings.evidence, chosen.consumers + 1)
     shares = shares_by(findings.evidence, chosen.consumers + 1)
     for each, count in shares.handled.items():
         findings.figure(f"{each}.handled", count, "events")
         findings.figure(f"{each}.share", shares.share(each), "share")
     findings.figure("handled_again", shares.again, "events")
     findings.figure("unnamed", shares.unnamed, "events")
-    add_by_hand(findings)
 
 
 def headline(chosen: ConsumersParameters, told: Told) -> str:
@@ -297,6 +320,8 @@ def headline(chosen: ConsumersParameters, told: Told) -> str:
         else f"{again:,.0f} were handled again, {f'{duplicated:,.0f}' if duplicated else 'none'} of them "
         "with a second effect"
     )
+    if told.has_command:
+        twice = twice_said(told)
     # One that is stopped finishes what it has in hand, and only at least once claims what another had.
     kind = fault_kinds()[chosen.how]
     is_claimed = chosen.delivery == "at_least_once" and kind.in_hand != "finished"

@@ -183,6 +183,7 @@ class CrmOutage:
     """Something that a consumer needs breaks under load and heals."""
 
     name = "crm_outage"
+    takes_consumers = True
     place = 40
     takes_systems = True
     summary = "a consumer is killed under load: is every event accounted for, and how long does recovery take?"
@@ -239,7 +240,7 @@ class CrmOutage:
             line.wait_until_drained(chosen.drain_timeout_s)
             _conclude(chosen, line, findings)
 
-    def checkers(self, parameters: OutageParameters, record: Record) -> list[Checker]:  # noqa: ARG002 - by choice
+    def checkers(self, parameters: OutageParameters, record: Record) -> list[Checker]:
         """What finds its verdicts in a record of a run."""
         spans = {"away": parameters.unharmed_within, "draining": parameters.unharmed_draining_within}
         between: list[Checker] = []
@@ -250,7 +251,7 @@ class CrmOutage:
             between.append(in_hand_checker())
         # Without a server there is no answer; with an empty one, no script.
         leave_out = {"answered"} if parameters.kind.loses_data else ()
-        return line_checkers("crm_outage", between=between, leave_out=leave_out)
+        return line_checkers("crm_outage", record=record, between=between, leave_out=leave_out)
 
     def headline(self, parameters: OutageParameters, record: Record) -> str:
         """What came out of a run with these parameters, in a sentence, from its record.
@@ -296,7 +297,10 @@ def headline(chosen: OutageParameters, told: Told) -> str:
     Args:
         told: of a run with these parameters.
     """
-    target = capital(told.consumer) if chosen.target == "crm" else TARGETS[chosen.target].said
+    known = TARGETS[chosen.target]
+    target = known.of_command if told.has_command else known.said
+    if chosen.target == "crm":
+        target = capital(told.consumer)
     said = chosen.kind.headline.format(target=target, ms=chosen.delay_ms)
     backlog = told.value("backlog_events")
     waited = (

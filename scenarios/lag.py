@@ -137,6 +137,7 @@ class Lag:
     """A burst, a ramp or a steady load against consumers that send mail."""
 
     name = "lag"
+    takes_consumers = True
     place = 30
     takes_systems = True
     summary = "how far do consumers fall behind in a burst, and how fast do they catch up?"
@@ -196,7 +197,7 @@ class Lag:
 
     def checkers(self, parameters: LagParameters, record: Record) -> list[Checker]:  # noqa: ARG002 - none is chosen
         """What finds its verdicts in a record of a run."""
-        return line_checkers("lag")
+        return line_checkers("lag", record=record)
 
     def headline(self, parameters: LagParameters, record: Record) -> str:
         """What came out of a run with these parameters, in a sentence, from its record.

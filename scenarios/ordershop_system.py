@@ -10,27 +10,32 @@ away, only seen later.
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import msgspec
+import redis
 
 from harness.load.workload import Source
 from harness.nemesis.proxy import Proxy
 from harness.nemesis.targets import Part, Target, line_can, process_can
 from harness.server.server import Server
 from harness.server.url import ServerUrl
+from harness.system.address import address_behind
 from harness.system.port import NotStartedError, Place
 from harness.system.target import WholeTarget
 from ordershop.entities import Customer
-from ordershop.event_store import APPEND_LUA, EventStore, connect
+from ordershop.event_store import APPEND_LUA, EventStore, StoreError, UnavailableError, connect
 from ordershop.events import Event, EventId, Keys
 from ordershop.services.crm import SOURCES
 from ordershop.supervisor import Service, Supervisor, SupervisorError, free_port
+from ordershop.wire import is_unable
 from scenarios.gate_target import ordershop
-from scenarios.line.targets import ServiceProcess, address_behind
+from scenarios.line.targets import ServiceProcess
 from scenarios.load import EVENT_BYTES, lifecycle
 from scenarios.shop.shop import GROUP
 
@@ -101,6 +106,7 @@ class RunningShop:
         self._stack = contextlib.ExitStack()
         self._planted = 0
         self.targets: list[Target] = []
+        self.followers: dict[str, Proxy] = {}
 
     def __enter__(self) -> Self:
         with self._stack:
@@ -168,45 +174,55 @@ class RunningShop:
             raise OSError(f"the mail service answered {status}")
 
     def _start_consumers(self) -> None:
-        self.add_consumer("crm", 1, *(self._linked() if self._wanted.has_links else ()))
+        self._add("crm", *(self._linked() if self._wanted.has_links else ()))
         for number in range(2, self._wanted.consumers + 1):
-            self.add_consumer(f"crm-{number}", number)
+            self._add(f"crm-{number}")
 
     def _linked(self) -> tuple[ServerUrl, str]:
-        """Where the first consumer finds Redis and the mail service: each behind a proxy."""
+        """Where the first consumer finds Redis and the mail service: each behind a proxy.
+
+        The one to Redis notes what the group is told; what it proves is in the run's evidence.
+        """
         address, port = address_behind(self._server.url)
-        redis_port = self._link("crm-redis", port, address)
-        mail_port = self._link("crm-mail", self._mail_port, "127.0.0.1")
-        return self._server.url.through(redis_port), f"http://127.0.0.1:{mail_port}"
+        told = self._place.directory / "crm-redis.told"
+        self._stack.callback(told.unlink, missing_ok=True)
+        self.followers["crm"] = self._link("crm-redis", port, address, told)
+        mail = self._link("crm-mail", self._mail_port, "127.0.0.1")
+        return self._server.url.through(self.followers["crm"].port), f"http://127.0.0.1:{mail.port}"
 
-    def _link(self, name: str, port: int, host: str) -> int:
-        proxy = self._stack.enter_context(Proxy(port, server_host=host))
+    def _link(self, name: str, port: int, host: str, told: Path | None = None) -> Proxy:
+        proxy = self._stack.enter_context(Proxy(port, server_host=host, told=told))
         self.targets.append(Part(name, line_can(proxy)))
-        return proxy.port
+        return proxy
 
-    def add_consumer(self, name: str, number: int, server: ServerUrl | None = None, mail: str = "") -> None:
+    def add_consumer(self, name: str) -> None:
         """Start one more consumer of the group, also while the line is under load.
 
         Args:
             name: of the process.
-            number: of the consumer in the group.
-            server, mail: through which it reaches both, if not straight.
 
         Raises:
-            SupervisorError: it does not start.
+            NotStartedError: it does not start.
         """
-        chosen = self._wanted
+        try:
+            self._add(name)
+        except SupervisorError as error:
+            raise NotStartedError(str(error)) from error
+
+    def _add(self, name: str, server: ServerUrl | None = None, mail: str = "") -> None:
+        """Start a consumer that reaches the server and the mail service through some links, if not straight."""
+        chosen, number = self._wanted, _number(name)
         arguments = [
             *("--namespace", self._server.namespace),
             *("--mail", mail or f"http://127.0.0.1:{self._mail_port}", "--policy", chosen.delivery),
-            *("--state", str(self._place.directory), "--consumer", str(number)),
+            *("--state", str(self._place.directory), "--consumer", number),
             *("--page", str(chosen.page), "--claim-after-ms", str(chosen.claim_after_ms)),
         ]
         store = server or self._server.url
         self.supervisor.start(Service(name, chosen.consumer or CONSUMER, tuple(arguments), store=store))
         process = ServiceProcess(self.supervisor, name)
         can = process_can(process)
-        if number == 1:
+        if name == "crm":
             can |= {"poison": self._plant}
         self.targets.append(Part(name, can))
 
@@ -222,6 +238,42 @@ class RunningShop:
     def consumers(self) -> list[str]:
         """The names of the consumers' processes."""
         return [name for name in self.supervisor.names if name.startswith("crm")]
+
+    @functools.cached_property
+    def _store(self) -> EventStore:
+        client = self._stack.enter_context(contextlib.closing(connect(self._server.url, timeout_s=5.0)))
+        return EventStore(client, self._server.namespace)
+
+    @property
+    def roles(self) -> Mapping[str, str]:
+        """A plan calls all of it as it is called here."""
+        return {target.name: target.name for target in self.targets}
+
+    @property
+    def group_names(self) -> Mapping[str, str]:
+        """In the group they are numbers."""
+        return {name: _number(name) for name in self.consumers}
+
+    def trim(self, keep: int) -> int:
+        """Remove from each stream's front what every group has acknowledged; answer how many entries.
+
+        Raises:
+            OSError: the server is away.
+            NotStartedError: it refuses.
+        """
+        try:
+            return sum(self._store.trim(topic, action, keep=keep) for topic, action in SOURCES)
+        except UnavailableError as error:
+            raise OSError(str(error)) from error
+        except redis.RedisError as error:
+            raise (OSError if is_unable(error) else NotStartedError)(str(error)) from error
+        except StoreError as error:
+            raise NotStartedError(str(error)) from error
+
+
+def _number(name: str) -> str:
+    """The number of a consumer, by the name of its process."""
+    return name.removeprefix("crm").removeprefix("-") or "1"
 
 
 class OrderShop:

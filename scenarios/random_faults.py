@@ -145,6 +145,7 @@ class RandomFaults:
     """A line on which something breaks all the time."""
 
     name = "random_faults"
+    takes_consumers = True
     place = 50
     wants_own_server = True
     summary = "do many random outages lose an event, or cause an effect twice?"
@@ -199,13 +200,15 @@ class RandomFaults:
             line.wait_until_drained(chosen.drain_timeout_s)
             _conclude(chosen, line, findings)
 
-    def checkers(self, parameters: RandomFaultsParameters, record: Record) -> list[Checker]:  # noqa: ARG002 - by choice
+    def checkers(self, parameters: RandomFaultsParameters, record: Record) -> list[Checker]:
         """What finds its verdicts in a record of a run."""
         between = [_all_done_checker()]
         if parameters.expect == "loss":
             also = {"loss_shown": _loss_shown}
-            return line_checkers("random_faults", between=between, leave_out={"nothing_lost"}, also=also)
-        return line_checkers("random_faults", between=between)
+            return line_checkers(
+                "random_faults", record=record, between=between, leave_out={"nothing_lost"}, also=also
+            )
+        return line_checkers("random_faults", record=record, between=between)
 
     def headline(self, parameters: RandomFaultsParameters, record: Record) -> str:
         """What came out of a run with these parameters, in a sentence, from its record.
@@ -231,7 +234,7 @@ def _conclude(chosen: RandomFaultsParameters, line: Line, findings: Findings) ->
     history = findings.history
     healed = _healed(history)
     _add_faults(findings, healed)
-    down_due, down_lost = while_down(healed, line.pacer, line.ledger.lost())
+    down_due, down_lost = while_down(healed, line.pacer, line.ledger.lost(), line.running.roles["crm"])
     # Of several consumers one is enough, so that the events of such a time are not those of a group that is down.
     findings.figure("while_down.due", down_due if chosen.consumers == 1 else None, "events")
     findings.figure("while_down.lost", down_lost if chosen.consumers == 1 else None, "events")
@@ -280,18 +283,21 @@ def _add_faults(findings: Findings, healed: list[FaultWindow]) -> None:
         findings.figure(f"outages.{name}", sum(fault.name == name for fault in healed), "outages")
 
 
-def while_down(faults: Sequence[FaultWindow], pacer: Pacer, lost: Int64s) -> tuple[int, int]:
+def while_down(
+    faults: Sequence[FaultWindow], pacer: Pacer, lost: Int64s, consumer: str = "crm"
+) -> tuple[int, int]:
     """How many events were due while the consumer was killed or stopped, and how many of those are lost.
 
     Args:
         faults: that have healed.
         pacer: when each event was due.
         lost: sequence numbers, shape (k,).
+        consumer: what it is called.
     """
     is_down = np.zeros(pacer.total, bool)
     due_ns = pacer.due_ns(0, pacer.total)
     for fault in faults:
-        if fault.target == "crm" and fault.name in {"kill", "stop"} and fault.end_ns is not None:
+        if fault.target == consumer and fault.name in {"kill", "stop"} and fault.end_ns is not None:
             is_down |= (due_ns >= fault.start_ns) & (due_ns < fault.end_ns)
     return int(is_down.sum()), int(is_down[lost].sum())
 

@@ -122,6 +122,7 @@ class RedisCrash:
     """Redis is killed under load, once for each durability."""
 
     name = "redis_crash"
+    takes_consumers = True
     place = 100
     wants_own_server = True
     summary = "Redis is killed under load: which acknowledged events are gone?"
@@ -338,7 +339,7 @@ def _checkers(durability: Durability, record: Record) -> list[Checker]:
     if durability == "everysec":
         from_s = record.run.figure(f"redis_crash.{durability}.gone_from_s")
         also["gone_within"] = functools.partial(gone_within, from_s=from_s, window_s=EVERYSEC_WINDOW_S)
-    return line_checkers("redis_crash", durability, leave_out=leave_out, also=also)
+    return line_checkers("redis_crash", durability, record=record, leave_out=leave_out, also=also)
 
 
 def headline(chosen: CrashParameters, told: Told) -> str:

@@ -73,7 +73,7 @@ _SAID: dict[Policy, str] = {
 
 _CAUGHT_UP = "caught up"
 _WHEN = {
-    "before": "before the CRM went away",
+    "before": "before the consumer went away",
     "away": "while it was away",
     "after": "after it had caught up",
 }
@@ -115,11 +115,10 @@ class RetentionParameters(Struct, frozen=True, forbid_unknown_fields=True):
     drain_timeout_s: Annotated[float, Meta(gt=0, le=86_400)] = 60
     send_lag_budget_ms: Annotated[float, Meta(gt=0, le=60_000)] = 20
 
-    @property
-    def bound_events(self) -> int:
-        """How many events all streams together may hold while the consumer is there."""
+    def bound_events(self, streams: int) -> int:
+        """How many events so many streams together may hold while the consumer is there."""
         kept = self.keep if self.policy != "maxlen" else self.maxlen + NODE_ENTRIES
-        return int(self.rate_per_s * self.trim_every_s * BOUND_TRIMS) + kept * len(SOURCES)
+        return int(self.rate_per_s * self.trim_every_s * BOUND_TRIMS) + kept * streams
 
     def trimming(self) -> Trimming:
         """What the trimmer does."""
@@ -130,6 +129,7 @@ class Retention:
     """Streams that are trimmed under load, while a consumer is away for some of the time."""
 
     name = "retention"
+    takes_consumers = True
     place = 90
     summary = "does trimming keep the streams short, without removing an event that a consumer still needs?"
     parameters = RetentionParameters
@@ -193,9 +193,9 @@ class Retention:
             trimmer.conclude()
             _conclude(chosen, line, trimmer, findings)
 
-    def checkers(self, parameters: RetentionParameters, record: Record) -> list[Checker]:  # noqa: ARG002 - by choice
+    def checkers(self, parameters: RetentionParameters, record: Record) -> list[Checker]:
         """What finds its verdicts in a record of a run."""
-        return [*line_checkers("retention", leave_out={"in_order"}), _bounded_checker(parameters)]
+        return [*line_checkers("retention", record=record, leave_out={"in_order"}), _bounded_checker(parameters)]
 
     def headline(self, parameters: RetentionParameters, record: Record) -> str:
         """What came out of a run with these parameters, in a sentence, from its record.
@@ -268,7 +268,7 @@ def _conclude(chosen: RetentionParameters, line: Line, trimmer: Trimmer, finding
         for what, unit in (("length", "events"), ("memory_bytes", "bytes")):
             values = _between(history, f"stream.{what}", *windows.get(name, (0, 0)))
             findings.figure(f"{name}.{what}.max", max(values, default=None), unit)
-    findings.figure("bound", chosen.bound_events, "events")
+    findings.figure("bound", chosen.bound_events(len(line.streams.names)), "events")
     findings.figure("trimmed", trimmer.removed, "events")
     findings.figure("trims", trimmer.rounds, "trims")
     findings.figure("trim.max", trimmer.longest_ns / 1000, "µs")
@@ -300,7 +300,8 @@ def _bounded_checker(chosen: RetentionParameters) -> Checker:
             when: _between(record.history, "stream.length", *windows.get(when, (0, 0)))
             for when in ("before", "after")
         }
-        return bounded(name, there, chosen.bound_events)
+        bound = record.run.figure("retention.bound")
+        return bounded(name, there, chosen.bound_events(len(SOURCES)) if bound is None else int(bound))
 
     return Checker(name, check, reads=(TIMELINE,))
 

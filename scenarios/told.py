@@ -39,6 +39,7 @@ class Told(Struct, frozen=True, kw_only=True):
         by_hand: the faults that somebody has done by hand.
         server: what the record says of the server.
         system: what was measured; empty: OrderShop.
+        has_command: whether its consumer is a command of somebody else's.
     """
 
     prefix: str
@@ -47,10 +48,13 @@ class Told(Struct, frozen=True, kw_only=True):
     by_hand: tuple[FaultWindow, ...] = ()
     server: Mapping[str, Any] = {}
     system: str = ""
+    has_command: bool = False
 
     @property
     def consumer(self) -> str:
         """What a sentence calls the consumer."""
+        if self.has_command:
+            return "the consumer"
         return f"the consumer of the {self.system}" if self.system else "the CRM"
 
     def value(self, name: str) -> float | None:
@@ -75,6 +79,7 @@ def told_of(record: Record) -> Told:
     """
     run = record.run
     load = run.environment.get("load")
+    system = run.environment.get("system", "")
     limited_by = load.get("limited_by", {}) if isinstance(load, Mapping) else {}
     return Told(
         prefix=run.scenario,
@@ -82,8 +87,14 @@ def told_of(record: Record) -> Told:
         limited_by=dict(limited_by),
         by_hand=tuple(fault for fault in record.history.faults if fault.by_hand),
         server=run.environment.get("server") or {},
-        system=str(run.environment.get("system", "")),
+        system=str(system["name"] if isinstance(system, Mapping) else system),
+        has_command=has_command(record),
     )
+
+
+def has_command(record: Record) -> bool:
+    """Whether what was measured is a command of somebody else's."""
+    return isinstance(record.run.environment.get("system"), Mapping)
 
 
 def capital(words: str) -> str:
@@ -166,7 +177,7 @@ def by_hand_said(told: Told) -> str:
     named = []
     for number, fault in enumerate(told.by_hand[:_MOST_NAMED], 1):
         lasted_s = told.value(f"by_hand.{number}.lasted_s")
-        what = fault.name if fault.target == "crm" else f"{fault.name} {fault.target}"
+        what = fault.name if fault.target in {"crm", "consumer"} else f"{fault.name} {fault.target}"
         named.append(f"{what}, not healed" if lasted_s is None else f"{what}, {lasted_s:.1f} s")
     if count > _MOST_NAMED:
         named.append("and others")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from pyroaring import BitMap
 
+from harness.account.losses import Seen
 from harness.check.arrival import ArrivalRule
 from harness.check.checkers import Ending
 from harness.measure.curves import add_curve
@@ -16,6 +17,7 @@ from harness.measure.timeline import History
 from harness.record.load_report import LoadReport, section_of
 from harness.record.sections import Sections
 from scenarios.line.evidence import LineFacts
+from scenarios.line.followed import FOLLOWED, Followed
 
 MS, S = 1_000_000, 1_000_000_000
 
@@ -32,9 +34,11 @@ def add_events(
     attempted: Collection[int] = (),
     unknown: Collection[int] = (),
     refused: Collection[int] = (),
+    groupless: Collection[int] | None = None,
     foreign: int = 0,
     consumers: int = 1,
     ending: Ending = "drained",
+    seen: Mapping[str, Collection[int]] | None = None,
     **facts: Any,
 ) -> Sections:
     """Add what is known of twelve events at most, each two of which are about one entity.
@@ -45,6 +49,8 @@ def add_events(
         effects: in their order; None: of each acknowledged one, once.
         stored: in the order of the streams; None: each acknowledged one.
         delivered: None: there is no group, and nothing is pending.
+        groupless: None: an older shopbench, which did not say of which streams there is no group.
+        seen: by following the consumers, as `Seen` has it; None: nobody followed them.
         ending: of the drain.
         facts: more of them.
     """
@@ -58,6 +64,12 @@ def add_events(
     if delivered is not None:
         sections.add_set(section_of("delivered", line), BitMap(delivered))
         sections.add_set(section_of("pending", line), BitMap(pending))
+    if groupless is not None:
+        sections.add_set(section_of("groupless", line), BitMap(groupless))
+    if seen:
+        for name in Seen.__struct_fields__:
+            sections.add_set(section_of(name, line), BitMap(seen.get(name, ())))
+        sections.add_json(section_of(FOLLOWED, line), Followed(consumers=["crm"]))
     facts = LineFacts(
         capacity=12,
         events_an_entity=2,

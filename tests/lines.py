@@ -21,6 +21,7 @@ from harness.record.run import Run, Status
 from scenarios.line.account import account_checkers, add_account
 from scenarios.line.line import Line
 from scenarios.line.settings import LineSettings
+from scenarios.ordershop_system import RunningShop
 from tests.verdicts import record_of, settled
 
 ROOT = Path(__file__).parents[1]
@@ -52,6 +53,12 @@ def find_consumers_of_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let services that are started find `tests.broken`, wherever the tests were started."""
     path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
+
+
+def shop_of(line: Line) -> RunningShop:
+    """The shop whose line it is."""
+    assert isinstance(line.running, RunningShop)
+    return line.running
 
 
 class Treated(NamedTuple):

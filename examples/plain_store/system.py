@@ -51,6 +51,8 @@ class Running:
         self._lines: list[str] = []
         self._read = 0
         self.consumers = [consumer.name]
+        # What a plan of faults calls it.
+        self.roles = {"crm": consumer.name}
         self.targets = [Part(consumer.name, process_can(consumer))]
 
     def is_running(self, name: str) -> bool:

@@ -141,6 +141,15 @@ _WHERE = {
     "never_delivered": "were never delivered",
     "pending": "are pending",
     "without_effect": "were acknowledged by the consumer without an effect",
+    "dropped_with_consumer": "were pending of a consumer when it was deleted from the group",
+    "dropped_with_group": "were pending when the group was destroyed",
+    "skipped_by_group": "were skipped by the group, which was made anew or set beyond them, and never delivered",
+    "unkept": "were read with NOACK and had no effect",
+    "group_gone": "are in a stream that has no group any more",
+    "not_pending": (
+        "were passed by the group, are not pending, and had no effect: who acknowledged or skipped them "
+        "was not seen"
+    ),
     "unclassed": "stopped nobody knows where",
 }
 

@@ -25,6 +25,8 @@ import typer
 from harness.conduct.scenario import Scenario
 from harness.record.parameters import nearest
 from harness.server.named import VARIABLE
+from harness.system.consumer import ConsumerSystem, consumer_command
+from harness.system.port import SystemUnderTest
 
 A = TypeVar("A", bound=msgspec.Struct)
 
@@ -101,6 +103,31 @@ def there_are(name: str, names: Collection[str]) -> str:
     return f"{f'did you mean {near}? ' if near else ''}there are {', '.join(names)}"
 
 
+def asked_consumer(asked: Any, scenarios: Sequence[Scenario]) -> SystemUnderTest | None:
+    """The consumer that a command line asks to have measured; None: it names none.
+
+    Args:
+        asked: with `consumer`, `promise`, `shape`, `probe` and `restart`.
+        scenarios: in which.
+
+    Raises:
+        UsageError: a scenario that is not for consumers, or an option that cannot be.
+    """
+    given = {name: str(getattr(asked, name) or "") for name in ("promise", "shape", "probe", "restart")}
+    if asked.consumer is None:
+        if said := [name for name, value in given.items() if value]:
+            raise UsageError(f"--{said[0]} says something of a consumer: give it with --consumer")
+        return None
+    able = [each.name for each in catalog().values() if getattr(each, "takes_consumers", False)]
+    unable = [each.name for each in scenarios if each.name not in able]
+    if unable:
+        raise UsageError(f"--consumer is for {', '.join(able)}, and not for {', '.join(unable)}")
+    try:
+        return ConsumerSystem(consumer_command(asked.consumer, **given))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
 def given_parameters(parameters: Sequence[str]) -> dict[str, str]:
     """Parameters by name, from words such as `rate_per_s=500`.
 
@@ -138,6 +165,32 @@ SeedOption = Annotated[int, typer.Option(min=0, help="Seed of everything that is
 SystemOption = Annotated[
     str | None,
     typer.Option(help="What is measured: module:attribute of a system of your own. Default: OrderShop."),
+]
+ConsumerOption = Annotated[
+    str | None,
+    typer.Option(
+        help="A command that starts a consumer of yours, in any language, to be measured in place of OrderShop's."
+    ),
+]
+PromiseOption = Annotated[
+    str,
+    typer.Option(
+        help="What that consumer promises: at_least_once, effectively_once or at_most_once; then, with commas "
+        "between them, order=entity or order=stream, and recovers_within=10s."
+    ),
+]
+ShapeOption = Annotated[
+    Path | None, typer.Option(help="A TOML file with the fields of the events that it is given.")
+]
+ProbeOption = Annotated[
+    str,
+    typer.Option(
+        help="A command that prints the ID of each event that has had its effect. Default: consumers post them."
+    ),
+]
+RestartOption = Annotated[
+    str,
+    typer.Option(help="What becomes of a consumer that ends by itself: always, it is started again; or never."),
 ]
 BudgetOption = Annotated[Path | None, typer.Option(help="A file of limits, such as slo.toml.")]
 HistoryOption = Annotated[Path | None, typer.Option(help="Append the figures of the run to this file.")]

@@ -14,16 +14,22 @@ from harness.check.checkers import EXIT_PASS
 from harness.cli.doctor import before_run
 from harness.cli.options import (
     BudgetOption,
+    ConsumerOption,
     HistoryOption,
     NamesArgument,
     ParamOption,
+    ProbeOption,
     ProfileOption,
+    PromiseOption,
+    RestartOption,
     RunsOption,
     SeedOption,
     ServerFileOption,
     ServerOption,
+    ShapeOption,
     SystemOption,
     UsageError,
+    asked_consumer,
     catalog,
     check_profile,
     chosen,
@@ -66,6 +72,11 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         None
     )
     system: SystemOption = None
+    consumer: ConsumerOption = None
+    promise: PromiseOption = ""
+    shape: ShapeOption = None
+    probe: ProbeOption = ""
+    restart: RestartOption = ""
     budget: BudgetOption = None
     history: HistoryOption = None
     cores: Annotated[
@@ -110,7 +121,7 @@ def run_command(asked: Asked) -> int:
     if given and len(scenarios) > 1:
         raise UsageError("-p sets a parameter of one scenario: name exactly one scenario")
     with_parameters = [(scenario, parameters_of(scenario, asked.profile, given)) for scenario in scenarios]
-    system = _system_of(asked.system, scenarios)
+    system = _system_of(asked, scenarios)
     limits = budgets_of(asked.budget)
     check_history(asked.history)
     clock = SystemClock()
@@ -133,10 +144,14 @@ def _plan_of_cores(name: str) -> Plan:
     raise UsageError(f"there is no plan {name!r} for cores; there are {', '.join(PLANS)}")
 
 
-def _system_of(name: str | None, scenarios: Sequence[Scenario]) -> SystemUnderTest | None:
+def _system_of(asked: Asked, scenarios: Sequence[Scenario]) -> SystemUnderTest | None:
     """The system that is to be measured; None: OrderShop."""
+    name = asked.system
+    if asked.consumer is not None and name is not None:
+        raise UsageError("--consumer and --system name two things to measure: give one of them")
+    consumer = asked_consumer(asked, scenarios)
     if name is None:
-        return None
+        return consumer
     able = [each.name for each in catalog().values() if getattr(each, "takes_systems", False)]
     unable = [each.name for each in scenarios if each.name not in able]
     if unable:

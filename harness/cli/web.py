@@ -13,13 +13,19 @@ import msgspec
 import typer
 
 from harness.cli.options import (
+    ConsumerOption,
     ParamOption,
+    ProbeOption,
     ProfileOption,
+    PromiseOption,
+    RestartOption,
     RunsOption,
     SeedOption,
     ServerFileOption,
     ServerOption,
+    ShapeOption,
     UsageError,
+    asked_consumer,
     catalog,
     check_profile,
     chosen,
@@ -49,6 +55,11 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     host: Annotated[str, typer.Option(help="The address that the web UI is served on.")] = "127.0.0.1"
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the web UI.")] = 8089
     runs: RunsOption = Path("runs")
+    consumer: ConsumerOption = None
+    promise: PromiseOption = ""
+    shape: ShapeOption = None
+    probe: ProbeOption = ""
+    restart: RestartOption = ""
     start: Annotated[bool, typer.Option("--start", help="Start a run at once, without a press of Start.")] = False
     also_server: Annotated[
         list[str] | None,
@@ -81,6 +92,10 @@ def web_command(asked: Asked) -> int:
     which = server_named(asked.server, asked.server_file, os.environ)
     _check(asked, which, lists)
     others = {"profile": asked.profile, "seed": str(asked.seed), "runs": str(asked.runs), "users": str(users)}
+    if asked_consumer(asked, [scenario]) is not None:
+        of_consumer = {name: getattr(asked, name) for name in ("consumer", "promise", "shape", "probe", "restart")}
+        of_consumer["event-shape"] = of_consumer.pop("shape")
+        others |= {name: str(value) for name, value in of_consumer.items() if value}
     command = command_of(scenario, given, host=asked.host, port=asked.port, others=others, lists=lists)
     say(f"http://{asked.host}:{asked.port}/  {scenario.name}; Ctrl-C ends it")
     sys.stdout.flush()

@@ -25,7 +25,7 @@ import redis
 from harness.conduct.findings import Findings
 from harness.conduct.interrupt import Interrupted, written
 from harness.conduct.judging import judged_run
-from harness.conduct.scenario import Scenario, ScenarioError, Stage, declared
+from harness.conduct.scenario import Scenario, ScenarioError, Stage, declared, described_system
 from harness.host import throttling
 from harness.host.neighbors import Snapshot, neighbors, snapshot
 from harness.load.settings import PumpError
@@ -118,7 +118,7 @@ def _begun(
         environment={
             "host": describe_host(),
             "server": {},
-            **({} if stage.system is None else {"system": stage.system.name}),
+            **({} if stage.system is None else {"system": described_system(stage.system)}),
             "instrument": {"cores_plan": stage.cores, "spin_share": stage.spin_share},
         },
         figures=[],

@@ -112,6 +112,12 @@ def declared(scenario: object) -> dict[str, Any]:
     }
 
 
+def described_system(system: SystemUnderTest) -> Any:
+    """What a record says of the system that was measured: its name, or more where it has more to say."""
+    described = getattr(system, "described", None)
+    return system.name if described is None else described()
+
+
 def parameters_of(scenario: Scenario, profile: str, given: Mapping[str, str]) -> msgspec.Struct:
     """The parameters of a scenario: its profile's, with those that were given in their place.
 

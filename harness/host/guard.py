@@ -1,4 +1,4 @@
-"""Ends a server whose starter is gone: `python -m harness.host.guard DIRECTORY`, with a pipe as input.
+"""Ends a server whose starter is gone: `python -m harness.host.guard DIRECTORY [MARK]`, with a pipe as input.
 
 A server program does not notice when the benchmark that started it is killed. A guard does: its standard input
 is a pipe whose other end only the starter holds. If that ends without a byte, the starter is dead, or has lost a
@@ -9,6 +9,10 @@ The guard is there before the server, and knows it by its working directory. A g
 comes after the server, and who is killed between the two leaves the server behind. A child that was being started
 when its parent died holds a copy of the pipe until it becomes the server, and by then it is in its directory: so
 what is to be found can be found when the input ends.
+
+A program of somebody else's works where its user wants it to. It, and whatever it starts, has a mark in its
+environment, `SHOPBENCH_MARK`, and is found by that, also in another session and another directory. Who takes the
+mark out of the environment of what it starts is not found.
 """
 
 from __future__ import annotations
@@ -17,41 +21,62 @@ import contextlib
 import os
 import shutil
 import sys
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    import psutil
+
+# In the environment of what is found by it.
+MARK = "SHOPBENCH_MARK"
 # A server may have a child that writes a file for it, and that is born while we look.
 MOST_SWEEPS = 20
 
 
-def main(directory: str) -> None:
+def main(directory: str, mark: str = "") -> None:
     """Say that we are there, and wait for the end of the input; without a byte before it, end what works in the
-    directory and remove it.
+    directory or has the mark, and remove the directory.
     """
     with contextlib.suppress(BrokenPipeError):  # whoever started us has ended already
         os.write(1, b".")
     if os.read(0, 1):
         return
     for _ in range(MOST_SWEEPS):
-        if not sweep(directory):
+        if not sweep(directory, mark):
             break
     shutil.rmtree(directory, ignore_errors=True)
 
 
-def sweep(directory: str) -> int:
-    """Kill the processes that work in a directory; how many there were."""
+def found(directory: str, mark: str = "") -> list[psutil.Process]:
+    """The processes that work in a directory, or have a mark in their environment.
+
+    Args:
+        directory: as the kernel tells it.
+        mark: the value of `SHOPBENCH_MARK`; empty: none is looked for.
+    """
     # Only here: it takes longer to load than everything else that a guard does, and most guards are dismissed.
     import psutil
 
-    found = []
+    there = []
     for process in psutil.process_iter():
         try:
-            if process.cwd() == directory:
-                process.kill()
-                found.append(process)
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            if process.cwd() == directory or (mark and process.environ().get(MARK) == mark):
+                there.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):
             continue  # it has ended by itself, or is somebody else's
-    psutil.wait_procs(found, timeout=5.0)
-    return len(found)
+    return there
+
+
+def sweep(directory: str, mark: str = "") -> int:
+    """Kill the processes that work in a directory or have a mark; how many there were."""
+    import psutil
+
+    there = found(directory, mark)
+    for process in there:
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            process.kill()
+    psutil.wait_procs(there, timeout=5.0)
+    return len(there)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:3])

@@ -9,8 +9,11 @@ belongs to it, too. That is how `harness.host.guard` finds it as well.
       nice redis-server   process group, directory    killpg
         redis-server      session of its own          found by its directory
 
+A command of somebody else's works in its user's directory, where others work, too. It gets a mark in its
+environment instead, and what it starts inherits that.
+
 A group's number is safe to signal as long as its first process has not been waited for: until then the kernel
-gives it to nobody else. Afterwards the directory alone says what is left.
+gives it to nobody else. Afterwards the directory, or the mark, alone says what is left.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from harness.host.guard import MOST_SWEEPS, sweep
+from harness.host.guard import MARK, MOST_SWEEPS, found, sweep
 from harness.host.own_python import own_environment, own_module
 
 
@@ -35,6 +38,8 @@ class ProcessGroup:
         directory: its own; nothing else works there.
         output: the open file that it writes to; None: nobody reads it.
         environment: of it; None: ours.
+        mark: that its environment gets, and that nothing else has; empty: none.
+        works_in: the working directory in the place of its own, where it has a mark.
 
     Raises:
         OSError: it cannot be started.
@@ -47,15 +52,21 @@ class ProcessGroup:
         *,
         output: IO[bytes] | None = None,
         environment: Mapping[str, str] | None = None,
+        mark: str = "",
+        works_in: Path | None = None,
     ) -> None:
         self._directory = directory
+        self._mark = mark
+        if mark:
+            environment = {**(os.environ if environment is None else environment), MARK: mark}
         written_to = subprocess.DEVNULL if output is None else output
         self._first = subprocess.Popen(
             list(arguments),
             stdin=subprocess.DEVNULL,
             stdout=written_to,
             stderr=written_to,
-            cwd=directory,  # by this the guard knows it, from its first moment on
+            # By this, or by its mark, the guard knows it, from its first moment on.
+            cwd=works_in if works_in is not None and mark else directory,
             env=environment,
             start_new_session=True,
         )
@@ -81,19 +92,44 @@ class ProcessGroup:
             return False
 
     def signal(self, number: signal.Signals) -> None:
-        """Signal the whole group."""
+        """Signal the whole group, and what has left it and is found by its mark."""
         if self._first.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._first.pid, number)
+        for pid in self.strays():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
-    def stop(self, timeout_s: float) -> None:
+    def signal_first(self, number: int) -> None:
+        """Signal the process that was started, and nothing that it has started."""
+        if self._first.poll() is None:
+            self._first.send_signal(number)
+
+    def strays(self) -> list[int]:
+        """The processes that have its mark and are in its process group no more, such as a daemon."""
+        if not self._mark:
+            return []
+        group = self._first.pid if self._first.returncode is None else None
+        strays = []
+        for process in found(str(self._directory), self._mark):
+            with contextlib.suppress(ProcessLookupError):
+                if os.getpgid(process.pid) != group:
+                    strays.append(process.pid)
+        return strays
+
+    def stop(self, timeout_s: float, *, first_only: bool = False) -> None:
         """SIGTERM to all of it, also where it is frozen, and SIGKILL to what is left when the first has ended.
 
         Args:
             timeout_s: how long that may take.
+            first_only: whether SIGTERM is for the process that was started alone, as a supervisor of services
+                sends it.
         """
         self.signal(signal.SIGCONT)
-        self.signal(signal.SIGTERM)
+        if first_only:
+            self.signal_first(signal.SIGTERM)
+        else:
+            self.signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._first.wait(timeout_s)
         self.kill()
@@ -103,8 +139,13 @@ class ProcessGroup:
         self.signal(signal.SIGKILL)
         self._first.wait()
         for _ in range(MOST_SWEEPS):
-            if not sweep(str(self._directory)):
+            if not sweep(str(self._directory), self._mark):
                 break
+
+    def kill_first(self) -> None:
+        """SIGKILL to the process that was started, and wait for its end; what it has started goes on."""
+        self.signal_first(signal.SIGKILL)
+        self._first.wait()
 
 
 class Guard:
@@ -112,11 +153,12 @@ class Guard:
 
     Args:
         directory: that belongs to one program, by the name that the kernel tells.
+        mark: of what belongs to that program, too; empty: none.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, mark: str = "") -> None:
         self._process = subprocess.Popen(
-            own_module("harness.host.guard", str(directory)),
+            own_module("harness.host.guard", str(directory), *([mark] if mark else [])),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=own_environment(),

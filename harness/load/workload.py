@@ -182,10 +182,11 @@ class Cycle(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         sizes: how many operations an entity sees, n.
+        streams: entity k stands in stream k % streams.
     """
 
     sizes: int
-    streams: ClassVar[int] = 1
+    streams: int = 1
 
     def draw(self, first: int, count: int, _: Floats | None = None) -> tuple[Int64s, Int64s]:
         """The entity and the turn of `count` operations from `first` on."""

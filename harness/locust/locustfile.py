@@ -87,6 +87,8 @@ def add_arguments(parser: Any, scenario: LoadScenario) -> None:
         include_in_web_ui=False,
         help="a site whose pages may use the web UI, such as that of a proxy that changes Host; may be repeated",
     )
+    if getattr(scenario, "takes_consumers", False):
+        _add_consumer(parser)
     parser.add_argument("--seed", default="1", help="seed of everything that is drawn at random")
     parser.add_argument(
         "--runs", default="runs", include_in_web_ui=False, help="directory in which run directories are made"
@@ -100,6 +102,22 @@ def add_arguments(parser: Any, scenario: LoadScenario) -> None:
         help="share of a core that the load of each worker may spend on waiting awake",
     )
     _add_parameters(parser, scenario)
+
+
+# What is said of a consumer of somebody's own; none of it stands in the form: what it says becomes a program. The
+# shape of events has another name here, since `lag` has a shape of its load.
+OF_CONSUMER = {
+    "consumer": "a command that starts a consumer of your own, in any language, in place of OrderShop's",
+    "promise": "what it promises, such as at_least_once,order=entity,recovers_within=10s",
+    "event-shape": "a TOML file with the fields of the events that it is given",
+    "probe": "a command that prints the ID of each event that has had its effect; default: consumers post them",
+    "restart": "what becomes of one that ends by itself: always, it is started again; or never",
+}
+
+
+def _add_consumer(parser: Any) -> None:
+    for name, meaning in OF_CONSUMER.items():
+        parser.add_argument(f"--{name}", default="", include_in_web_ui=False, help=meaning)
 
 
 def _add_parameters(parser: Any, scenario: LoadScenario) -> None:

@@ -34,12 +34,14 @@ from harness.conduct.scenario import LoadScenario, ParameterError, Stage, parame
 from harness.host.clock import Clock
 from harness.host.own_python import own_environment, own_module
 from harness.locust.form import Named, named_by
+from harness.locust.locustfile import OF_CONSUMER
 from harness.locust.spread import READY_S, Spread
 from harness.record import run
 from harness.record.parameters import nearest
 from harness.record.run import Record, RunError
 from harness.server.named import server_named
 from harness.server.url import ServerUrl, without_secrets
+from harness.system.consumer import ConsumerSystem, consumer_command
 
 REPORT_S = 120.0
 
@@ -78,6 +80,7 @@ class Session:
         server = server_named(options.server or None, file, os.environ)
         self.named: Named = named_by(server, options.also_server or [], options.host, options.runs)
         options.server, options.server_file, options.also_server = self.named.default_server, "", None
+        self._system = consumer_of(options)
         # It is shown, and stands in names of files; users get theirs with the load.
         options.host = environment.host = without_secrets(self.named.gateway) or None
         self.share = 0.0
@@ -173,6 +176,7 @@ class Session:
                 progress=self._note_progress,
                 driver=self.spread,
                 spin_share=options.spin,
+                system=self._system,
             )
             self.spread.spin_share = options.spin
             self._conduct_on(stage, parameters)
@@ -276,6 +280,30 @@ class Session:
     def exit_code(self) -> int:
         """The worst of all runs of this process."""
         return self._worst
+
+
+def consumer_of(options: Any) -> ConsumerSystem | None:
+    """The consumer that a command line asks to have measured; None: OrderShop's.
+
+    Args:
+        options: Locust's. What they say of it is taken away: workers are sent them, and a form may set them.
+
+    Raises:
+        ParameterError: something that cannot be.
+    """
+    names = {name: name.replace("-", "_") for name in OF_CONSUMER if hasattr(options, name.replace("-", "_"))}
+    given = {name.removeprefix("event-"): getattr(options, option) or "" for name, option in names.items()}
+    for option in names.values():
+        setattr(options, option, "")
+    command = given.pop("consumer", "")
+    if not command:
+        if said := [name for name, value in given.items() if value]:
+            raise ParameterError(f"--{said[0]} says something of a consumer: give it with --consumer")
+        return None
+    try:
+        return ConsumerSystem(consumer_command(command, **given))
+    except ValueError as error:
+        raise ParameterError(str(error)) from error
 
 
 def tags_of(options: Any) -> dict[str, list[str]]:

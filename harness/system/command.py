@@ -3,8 +3,13 @@
     with CommandProcess("consumer", ["node", "consumer.js"], log=directory / "consumer.log") as consumer:
         Part("consumer", process_can(consumer))        what faults are done to
 
-The command gets a session and a working directory of its own, which begins empty: what it starts is signalled with
-it, and ended with it. If this process is killed, a guard (`harness.host.guard`) ends the command.
+The command gets a session of its own, and a working directory of its own, which begins empty, or the one that it
+is given. What it starts is signalled with it and ended with it, also what has left its session, as far as that has
+kept the mark that the command has in its environment. If this process is killed, a guard (`harness.host.guard`)
+ends the command.
+
+SIGTERM is for the process that was started alone, as Docker, Kubernetes and systemd's `KillMode=mixed` send it: a
+shell that does not pass it on costs its child the time to finish, there as here.
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ import os
 import shutil
 import signal
 import tempfile
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -33,18 +39,31 @@ class CommandProcess:
         arguments: its command line.
         log: the file that it writes to.
         environment: variables that it has besides ours.
+        directory: where it works; None: in one of its own.
+
+    Attributes:
+        strays: how many processes it had started that had left its process group when they were ended.
 
     Raises:
         NotStartedError: there is no such program.
     """
 
     def __init__(
-        self, name: str, arguments: Sequence[str], *, log: Path, environment: Mapping[str, str] | None = None
+        self,
+        name: str,
+        arguments: Sequence[str],
+        *,
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        directory: Path | None = None,
     ) -> None:
         self.name = name
+        self.log = log
+        self.strays = 0
         self._arguments = list(arguments)
-        self._log = log
         self._environment = {**os.environ, **(environment or {})}
+        self._directory = directory
+        self._mark = uuid.uuid4().hex
         self._stack = contextlib.ExitStack()
         self._group: ProcessGroup | None = None
 
@@ -53,7 +72,7 @@ class CommandProcess:
             # Not below the run's directory: the guard removes it. Resolved, for so the kernel tells it.
             self._room = Path(tempfile.mkdtemp(prefix="shopbench-command-")).resolve()
             self._stack.callback(shutil.rmtree, self._room, ignore_errors=True)
-            guard = Guard(self._room)
+            guard = Guard(self._room, self._mark)
             self._stack.callback(guard.close)
             self._stack.callback(self.stop)
             self.start()
@@ -74,6 +93,11 @@ class CommandProcess:
         """Whether the process that was started runs."""
         return self._group is not None and self._group.exit_status is None
 
+    @property
+    def exit_status(self) -> int | None:
+        """How the process that was started last has ended, below 0 by a signal; None: it runs, or never did."""
+        return None if self._group is None else self._group.exit_status
+
     def start(self) -> None:
         """Start it, or start it again as it was started before.
 
@@ -82,21 +106,35 @@ class CommandProcess:
         """
         if self.is_running:
             return
-        with self._log.open("ab") as log:
+        with self.log.open("ab") as log:
             try:
-                self._group = ProcessGroup(self._arguments, self._room, output=log, environment=self._environment)
+                self._group = ProcessGroup(
+                    self._arguments,
+                    self._room,
+                    output=log,
+                    environment=self._environment,
+                    mark=self._mark,
+                    works_in=self._directory,
+                )
             except OSError as error:
                 raise NotStartedError(f"{self._arguments[0]}: cannot be run ({error.strerror})") from error
 
     def stop(self) -> None:
-        """SIGTERM, and SIGKILL to all of it if it does not end in time."""
+        """SIGTERM to the process that was started; SIGKILL to what is left when it has ended, or time is up."""
         if self._group is not None:
-            self._group.stop(STOP_TIMEOUT_S)
+            self._note_strays()
+            self._group.stop(STOP_TIMEOUT_S, first_only=True)
 
     def kill(self) -> None:
         """SIGKILL to all of it, and wait for its end."""
         if self._group is not None:
+            self._note_strays()
             self._group.kill()
+
+    def kill_first(self) -> None:
+        """SIGKILL to the process that was started, and wait for its end; what that has started goes on."""
+        if self._group is not None:
+            self._group.kill_first()
 
     def freeze(self) -> None:
         """SIGSTOP: it holds its connections and does nothing."""
@@ -109,3 +147,7 @@ class CommandProcess:
     def _signal(self, number: signal.Signals) -> None:
         if self._group is not None:
             self._group.signal(number)
+
+    def _note_strays(self) -> None:
+        if self._group is not None and self.is_running:
+            self.strays += len(self._group.strays())

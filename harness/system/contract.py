@@ -167,19 +167,20 @@ class SystemContract:
             yield Place(server=server, directory=tmp_path, producer=7, wanted=Wanted())
 
     def test_each_command_appends_its_event(self, place: Place) -> None:
-        """As many entries as commands, each with the event's ID, and with an order among them."""
+        """As many entries as commands, each with the event's ID, and with an order among those of a stream."""
         system = self.system()
         self._append(place, 0, self.EVENTS)
-        found = [(system.order(raw.decode()), system.event_id(fields)) for raw, fields in self._entries(place)]
-        assert len({order for order, _ in found}) == self.EVENTS
-        assert sorted(sequences_of(place.producer, [text for _, text in found])) == list(range(self.EVENTS))
+        found = self._entries(place)
+        assert len({(stream, system.order(raw.decode())) for stream, raw, _ in found}) == self.EVENTS
+        texts = [system.event_id(fields) for _, _, fields in found]
+        assert sorted(sequences_of(place.producer, texts)) == list(range(self.EVENTS))
 
     def test_an_entry_tells_when_it_was_appended(self, place: Place) -> None:
         """By the server's clock, to the second."""
         system, clock = self.system(), SystemClock()
         before_s = clock.epoch_s()
         self._append(place, 0, 1)
-        [(raw, _)] = self._entries(place)
+        [(_, raw, _)] = self._entries(place)
         assert before_s - 1 <= system.epoch_s(raw.decode()) <= clock.epoch_s() + 1
 
     def test_each_event_has_its_effect_once_and_in_order(self, place: Place) -> None:
@@ -210,12 +211,12 @@ class SystemContract:
             seen = sequences_of(place.producer, running.effects(0)).tolist()
         assert sorted(seen) == list(range(2 * self.EVENTS))
 
-    def _entries(self, place: Place) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    def _entries(self, place: Place) -> list[tuple[str, bytes, dict[bytes, bytes]]]:
         with contextlib.closing(place.server.client()) as opened:
             # redis-py's types allow text where this client answers bytes.
             client: Any = opened
             streams = [stream for stream in self.system().streams(place.server) if client.exists(stream)]
-            return [entry for stream in streams for entry in client.xrange(stream)]
+            return [(stream, raw, fields) for stream in streams for raw, fields in client.xrange(stream)]
 
     def _append(self, place: Place, first: int, count: int) -> None:
         source = self.system().source(place.server, "append", place.producer)

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -72,6 +72,38 @@ class Place(Struct, frozen=True, kw_only=True):
     wanted: Wanted
 
 
+class Exit(Struct, frozen=True, kw_only=True):
+    """An end of a consumer that nobody has asked for.
+
+    Attributes:
+        consumer: which.
+        at_ns: when it was seen.
+        status: its exit code; below 0: the signal that ended it.
+    """
+
+    consumer: str
+    at_ns: int
+    status: int
+
+
+class ConsumerFacts(Struct, frozen=True, kw_only=True):
+    """What was seen of consumers that somebody else has written, beside their effects.
+
+    Attributes:
+        ready_s: what the first start took, until an event of each stream had had its effect.
+        exits: that nobody had asked for.
+        downs: how often faults had all consumers down at once, for long enough to look.
+        attempts_while_down: how many effects were tried all the same.
+        strays: how many processes of consumers had left their process group when they were ended.
+    """
+
+    ready_s: float
+    exits: list[Exit]
+    downs: int
+    attempts_while_down: int
+    strays: int
+
+
 class Running(Protocol):
     """Consumers at work."""
 
@@ -83,6 +115,11 @@ class Running(Protocol):
     @property
     def consumers(self) -> Sequence[str]:
         """The names of the consumers."""
+        ...
+
+    @property
+    def roles(self) -> Mapping[str, str]:
+        """What is called here what a plan of faults calls `crm`, `crm-2`, `mail`, `crm-redis`, `crm-mail`."""
         ...
 
     def is_running(self, name: str) -> bool:
@@ -105,6 +142,57 @@ class Running(Protocol):
 
         Raises:
             OSError: nobody can tell at the moment.
+        """
+        ...
+
+
+@runtime_checkable
+class Growing(Protocol):
+    """Running consumers that share the events of a group, to which more can be added; not all can."""
+
+    @property
+    def group_names(self) -> Mapping[str, str]:
+        """What each consumer is called in its group."""
+        ...
+
+    def add_consumer(self, name: str) -> None:
+        """Start one more consumer of the group, also while there is a load.
+
+        Args:
+            name: of it.
+
+        Raises:
+            NotStartedError: it does not start.
+        """
+        ...
+
+
+@runtime_checkable
+class Trimming(Protocol):
+    """Running consumers of streams from which can be removed what every group has acknowledged; not all can."""
+
+    def trim(self, keep: int) -> int:
+        """Remove from each stream's front what every group on it has acknowledged; answer how many entries.
+
+        Args:
+            keep: so many of the newest entries of each stream stay.
+
+        Raises:
+            OSError: the server is away.
+            NotStartedError: the server refuses.
+        """
+        ...
+
+
+@runtime_checkable
+class Observed(Protocol):
+    """Running consumers that may end by themselves, and of which more is known than their effects."""
+
+    def facts(self, origin_ns: int) -> ConsumerFacts:
+        """What was seen of them so far.
+
+        Args:
+            origin_ns: of the run, from which times count.
         """
         ...
 
@@ -162,7 +250,7 @@ class SystemUnderTest(Protocol):
         ...
 
     def order(self, entry_id: str) -> tuple[int, int]:
-        """Where an entry stands among those of all streams, by its ID."""
+        """Where an entry stands among those of its stream, and of all streams where IDs tell that."""
         ...
 
     def epoch_s(self, entry_id: str) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 from msgspec import Struct
-from pyroaring import AbstractBitMap
+from pyroaring import AbstractBitMap, BitMap
 
 from harness.account.ledger import Account, account_of, set_of
 from harness.account.losses import Losses, classify_losses
@@ -20,14 +20,18 @@ from harness.check.load_reached import Seconds
 from harness.check.loads import answered_checker, named, send_lag_checker
 from harness.conduct.findings import Findings
 from harness.measure.outcomes import OK
-from harness.measure.timeline import History
+from harness.measure.timeline import History, Mark
 from harness.record.evidence import FILE, Evidence, EvidenceError
 from harness.record.load_report import section_of
-from harness.record.run import Verdict
+from harness.record.run import Record, Verdict
 from harness.record.sections import Sections
+from harness.system.port import ConsumerFacts
+from harness.system.promise import Promise
 from scenarios.arrival import add_arrival
 from scenarios.line.evidence import NOTED, LineFacts
+from scenarios.line.followed import SHOWN, FollowsGroups, GroupTold, seen_in
 from scenarios.line.line import Line
+from scenarios.told import has_command
 
 
 def largest(history: History, name: str) -> float | None:
@@ -78,6 +82,11 @@ ACCOUNT = """
     s       seconds.max still_s
     cores   probes.core_share
     share   probes.server_share
+    exits   exits
+    outages outages_seen
+    s       ready_s
+    events  attempts_while_down
+    processes left_session
 """
 
 
@@ -106,6 +115,7 @@ class Accounted(Struct, frozen=True, kw_only=True):
         gone: those that were acknowledged and are in no stream.
         unknown_stored: how many without an answer are in the streams all the same.
         facts: of the line.
+        promise: of consumers that somebody else has written; None: they are ours.
     """
 
     account: Account
@@ -115,6 +125,7 @@ class Accounted(Struct, frozen=True, kw_only=True):
     gone: AbstractBitMap
     unknown_stored: int
     facts: LineFacts
+    promise: Promise | None
 
     @property
     def stuck(self) -> int:
@@ -139,7 +150,7 @@ def accounted(evidence: Sections | Evidence, line: str = "") -> Accounted:
         if numbers.size and not 0 <= numbers.min() <= numbers.max() < facts.capacity:
             raise EvidenceError(f"{FILE}: {section_of(name, line)} has events that there cannot be")
     in_stream = set_of(stored.astype(np.int64))
-    delivered, pending = section_of("delivered", line), section_of("pending", line)
+    delivered, pending, groupless = (section_of(name, line) for name in ("delivered", "pending", "groupless"))
     has_group = evidence.has(delivered)
     if set_of(seen.astype(np.int64)) != noted["applied"]:
         raise EvidenceError(f"{FILE}: {section_of('effects', line)} and applied contradict each other")
@@ -152,6 +163,8 @@ def accounted(evidence: Sections | Evidence, line: str = "") -> Accounted:
             in_stream=in_stream,
             delivered=evidence.events(delivered) if has_group else None,
             pending=evidence.events(pending) if has_group else None,
+            groupless=evidence.events(groupless) if evidence.has(groupless) else BitMap(),
+            seen=seen_in(evidence, line),
         ),
         order=order_of_effects(
             seen.astype(np.int64),
@@ -162,6 +175,7 @@ def accounted(evidence: Sections | Evidence, line: str = "") -> Accounted:
         gone=noted["acknowledged"] - in_stream,
         unknown_stored=noted["unknown"].intersection_cardinality(in_stream),
         facts=facts,
+        promise=evidence.value(promise, Promise) if evidence.has(promise := section_of("promise", line)) else None,
     )
 
 
@@ -172,9 +186,14 @@ def add_account(findings: Findings, line: Line, *, timeout_s: float) -> Accounte
         timeout_s: for how long the drain might take; where it took longer, the account is not closed.
     """
     line.gather(findings.evidence, waited_s=timeout_s)
+    told = group_told(line)
+    if told is not None:
+        told.gather(findings.evidence, lost_in(findings.evidence))
     found = accounted(findings.evidence)
     is_closed = found.facts.is_closed
     findings.closed.append(is_closed)
+    if told is not None and is_closed:
+        findings.evidence.add_json(SHOWN, told.examples(found.losses, line.producer))
     for name in ("attempted", "acknowledged", "applied", "lost", "duplicated", "unexpected", "recovered"):
         # What waits is not lost: as long as things move, nobody knows.
         is_known = is_closed or not name.startswith("lost")
@@ -187,9 +206,44 @@ def add_account(findings: Findings, line: Line, *, timeout_s: float) -> Accounte
     findings.figure("stored", found.stored, "events")
     findings.figure("parked", found.facts.parked, "events")
     findings.figure("disordered", found.order.disordered, "events")
+    _add_observed(findings, found.facts.consumer)
     _add_cost_of_probes(findings, line)
     findings.concluded()
     return found
+
+
+def lost_in(evidence: Sections | Evidence, line: str = "") -> AbstractBitMap:
+    """The events that were acknowledged and have had no effect.
+
+    Raises:
+        EvidenceError: a section is not there, or cannot be read.
+    """
+    return evidence.events(section_of("acknowledged", line)) - evidence.events(section_of("applied", line))
+
+
+def group_told(line: Line) -> GroupTold | None:
+    """What the group of a line was told, after its evidence was gathered; None where no consumer is followed.
+
+    Raises:
+        OSError: a log of it cannot be read.
+    """
+    running = line.running
+    if not isinstance(running, FollowsGroups) or not running.followers:
+        return None
+    return GroupTold(running.followers, running.consumers, line.streams, line.system, line.origin_ns)
+
+
+def _add_observed(findings: Findings, seen: ConsumerFacts | None) -> None:
+    """What was seen of consumers that somebody else has written: figures, and a mark for each exit."""
+    if seen is None:
+        return
+    for each in seen.exits:
+        findings.history.add(Mark(t_ns=each.at_ns, name=f"{each.consumer} exited with {each.status}"))
+    findings.figure("ready_s", seen.ready_s, "s")
+    findings.figure("exits", len(seen.exits), "exits")
+    findings.figure("outages_seen", seen.downs, "outages")
+    findings.figure("attempts_while_down", seen.attempts_while_down if seen.downs else None, "events")
+    findings.figure("left_session", seen.strays, "processes")
 
 
 # Verdicts ---------------------------------------------------------------------------------------------------
@@ -211,7 +265,13 @@ def _nothing_lost(name: str, found: Accounted) -> Verdict:
     )
 
 
-def _nothing_twice(name: str, found: Accounted) -> Verdict:
+def _nothing_twice(name: str, found: Accounted) -> Verdict | None:
+    # Who promises at least once may repeat; how often is a figure.
+    if found.promise is not None and found.promise.delivery == "at_least_once":
+        return None
+    if not found.facts.sees_repeats and not found.account.duplicated:
+        detail = "no effect was seen twice; one that comes again behind a unique key is not seen"
+        return Verdict(name=name, status="UNKNOWN", detail=detail)
     return checkers.nothing_twice(name, found.account, ending=found.facts.ending)
 
 
@@ -220,8 +280,24 @@ def _nothing_unexpected(name: str, found: Accounted) -> Verdict:
 
 
 def _in_order(name: str, found: Accounted) -> Verdict | None:
+    if found.promise is not None and found.promise.order == "none":
+        return None
     # Several consumers share a group's events, and promise no order among them.
     return checkers.in_order(name, found.order) if found.facts.consumers == 1 else None
+
+
+def _outage_happened(name: str, found: Accounted) -> Verdict | None:
+    """Whether consumers that were down had no effects; None where none were, or nobody could look."""
+    seen = found.facts.consumer
+    if seen is None or not seen.downs:
+        return None
+    if seen.attempts_while_down:
+        detail = (
+            f"{seen.attempts_while_down:,} effects were tried while all consumers were down: something that they "
+            "have started lives on, so they were not away"
+        )
+        return Verdict(name=name, status="UNKNOWN", detail=detail)
+    return Verdict(name=name, status="PASS", detail="nothing had an effect while all consumers were down")
 
 
 JUDGEMENTS: Mapping[str, Judgement] = {
@@ -231,12 +307,15 @@ JUDGEMENTS: Mapping[str, Judgement] = {
     "nothing_unexpected": _nothing_unexpected,
     "in_order": _in_order,
 }
+# Of consumers that somebody else has written.
+OF_OTHERS: Mapping[str, Judgement] = {"outage_happened": _outage_happened}
 
 
 def account_checkers(
     prefix: str,
     line: str = "",
     *,
+    record: Record | None = None,
     leave_out: Collection[str] = (),
     also: Mapping[str, Judgement] | None = None,
 ) -> list[Checker]:
@@ -245,6 +324,7 @@ def account_checkers(
     Args:
         prefix: the scenario's name.
         line: which of several lines; empty: the only one.
+        record: of the run; None: the consumers are ours.
         leave_out: verdicts that what was done to the line makes no sense of, such as `answered` of a server that
             was killed.
         also: more that is found in the account, by name.
@@ -257,7 +337,8 @@ def account_checkers(
         name = named(prefix, line, what)
         return Checker(name, lambda record: judgement(name, found(record)), reads=reads, part=line)
 
-    of_account = {what: judgement for what, judgement in JUDGEMENTS.items() if what not in leave_out}
+    owed = JUDGEMENTS if record is None or not has_command(record) else {**JUDGEMENTS, **OF_OTHERS}
+    of_account = {what: judgement for what, judgement in owed.items() if what not in leave_out}
     first = [answered_checker(prefix, line)] if "answered" not in leave_out else []
     return [*first, *(checker(what, each) for what, each in {**of_account, **(also or {})}.items())]
 
@@ -266,6 +347,7 @@ def line_checkers(
     prefix: str,
     line: str = "",
     *,
+    record: Record | None = None,
     between: Sequence[Checker] = (),
     leave_out: Collection[str] = (),
     also: Mapping[str, Judgement] | None = None,
@@ -276,14 +358,14 @@ def line_checkers(
         prefix: the scenario's name.
         line: which of several lines; empty: the only one.
         between: what is judged after the load, and before the account.
-        leave_out, also: as for `account_checkers`.
+        record, leave_out, also: as for `account_checkers`.
     """
     operation = f"append_{line}" if line else "append"
     return [
         send_lag_checker(prefix, operation, line),
         arrival_checker(prefix, line),
         *between,
-        *account_checkers(prefix, line, leave_out=leave_out, also=also),
+        *account_checkers(prefix, line, record=record, leave_out=leave_out, also=also),
     ]
 
 

@@ -6,6 +6,8 @@
     in_stream_1 ...   those of them in the first stream and so on             only where their order is promised
     delivered   those of them that are not behind the group's last-delivered ID        only where there is a group
     pending     those of them that a consumer has, and has not acknowledged            only where there is a group
+    groupless   those of them whose stream has no group                        only where there should be a group
+    acked ...   what the group was told: `scenarios.line.followed`             only where consumers were followed
     poisoned    the events whose effect is refused for ever                            only where there are any
     parked      those that consumers have put aside, by their own word                 only where there are any
     emptied     those that were due before a server came back without its data         only where it did
@@ -19,6 +21,7 @@ Where a run has several lines, one after the other, each section has the line's 
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -27,13 +30,14 @@ from msgspec import Struct
 from msgspec.structs import force_setattr, replace
 from pyroaring import BitMap
 
+from harness.account.entry_keys import EntryKeys
 from harness.account.event_ids import sequences_of
 from harness.account.ledger import Noted
-from harness.arrays import Int32s
+from harness.arrays import Int32s, Int64s
 from harness.check.checkers import Ending
 from harness.record.sections import Sections
 from harness.server.server import Server
-from harness.system.port import SystemUnderTest
+from harness.system.port import ConsumerFacts, SystemUnderTest
 from scenarios.line.ending import GroupLook, Held
 
 # The section with the faults that were planned; what was done is on the timeline.
@@ -74,6 +78,7 @@ class LineFacts(Struct, frozen=True, kw_only=True):
         attempts: at effects, by outcome (`harness.system.telling.Telling`); empty: nobody counts them.
         sees_repeats: whether an effect that was had twice would have been seen twice.
         is_drained: of older records: whether everything that waited was handled.
+        consumer: what was seen of consumers that somebody else has written; None: they are ours.
     """
 
     capacity: int
@@ -90,6 +95,7 @@ class LineFacts(Struct, frozen=True, kw_only=True):
     attempts: Mapping[str, int] = {}
     sees_repeats: bool = True
     is_drained: bool | None = None
+    consumer: ConsumerFacts | None = None
 
     def __post_init__(self) -> None:
         if self.is_drained is not None:
@@ -99,6 +105,18 @@ class LineFacts(Struct, frozen=True, kw_only=True):
     def is_closed(self) -> bool:
         """Whether the account is closed: nothing more will become of any event."""
         return self.ending != "time_up"
+
+
+class Placed(Struct, frozen=True):
+    """Where events of a run are in one stream.
+
+    Attributes:
+        keys: of the entries' IDs, rising, shape (n,).
+        sequences: of their events, shape (n,).
+    """
+
+    keys: Int64s
+    sequences: Int64s
 
 
 class Streams:
@@ -111,6 +129,11 @@ class Streams:
         producer: whose events these are.
         capacity: how many it has at most.
         has_group: whether the consumers are a group.
+
+    Attributes:
+        names: of the streams.
+        keys: for the entries' IDs.
+        placed: where events are, by stream, as `gather` has found them.
     """
 
     def __init__(
@@ -130,6 +153,8 @@ class Streams:
         self._parking = system.parked(server)
         self.names = system.streams(server)
         self.has_group = has_group
+        self.keys = EntryKeys()
+        self.placed: dict[str, Placed] = {}
 
     def nothing_waits(self) -> bool:
         """Whether the group has nothing undelivered and nothing pending; without a group nothing waits."""
@@ -192,26 +217,34 @@ class Streams:
         for name in NOTED:
             sections.add_set(name, getattr(noted, name))
         sections.add_order("effects", effects)
-        delivered, pending = BitMap(), BitMap()
+        delivered, pending, groupless = BitMap(), BitMap(), BitMap()
         groups: dict[str, Group] = {}
-        placed: list[tuple[tuple[int, int], int]] = []
+        highs, lows, placed = array("Q"), array("Q"), array("i")
         for stream, group in self._groups():
             waiting = self._pending(stream) if group is not None and group["pending"] else frozenset()
             last = group["last-delivered-id"].decode() if group is not None else None
             ahead = None if last is None else self._system.order(last)
             groups[stream] = Group(last_delivered=last, pending=len(waiting))
-            for raw, sequence in self._stored(stream):
+            keys, begin = [np.zeros(0, np.int64)], len(placed)
+            for raw, sequence in self._stored(stream, keys):
                 at = self._system.order(raw.decode())
-                placed.append((at, sequence))
-                if ahead is not None and at <= ahead:
+                highs.append(at[0])
+                lows.append(at[1])
+                placed.append(sequence)
+                if ahead is None:
+                    groupless.add(sequence)
+                elif at <= ahead:
                     delivered.add(sequence)
                 if raw in waiting:
                     pending.add(sequence)
-        placed.sort()
-        sections.add_order("stored", [np.fromiter((sequence for _, sequence in placed), np.int32, len(placed))])
-        if self.has_group and all(group.last_delivered is not None for group in groups.values()):
+            self.placed[stream] = Placed(np.concatenate(keys), np.array(placed[begin:], np.int64))
+        events = np.array(placed, np.int32)
+        in_order = np.lexsort((events, np.array(lows, np.uint64), np.array(highs, np.uint64)))
+        sections.add_order("stored", [events[in_order]])
+        if self.has_group:
             sections.add_set("delivered", delivered)
             sections.add_set("pending", pending)
+            sections.add_set("groupless", groupless)
         sections.add_json("line", replace(facts, groups=groups, parked=self._parked()))
 
     def _groups(self) -> Iterator[tuple[str, dict[str, Any] | None]]:
@@ -220,14 +253,18 @@ class Streams:
             groups = self._client.xinfo_groups(stream) if self._client.exists(stream) else []
             yield stream, next((g for g in groups if g["name"] == self._system.group.encode()), None)
 
-    def _stored(self, stream: str) -> Iterator[tuple[bytes, int]]:
-        """This producer's events in a stream: the entry's ID and the sequence number."""
+    def _stored(self, stream: str, keys: list[Int64s]) -> Iterator[tuple[bytes, int]]:
+        """This producer's events in a stream: the entry's ID and the sequence number; the keys go into a list."""
         start = "-"
         while entries := self._client.xrange(stream, start, "+", count=PAGE):
             sequences = sequences_of(self._producer, [self._system.event_id(fields) for _, fields in entries])
-            for (raw, _), sequence in zip(entries, sequences.tolist(), strict=True):
-                if 0 <= sequence < self._capacity:
-                    yield raw, sequence
+            ours = [
+                (raw, sequence)
+                for (raw, _), sequence in zip(entries, sequences.tolist(), strict=True)
+                if 0 <= sequence < self._capacity
+            ]
+            keys.append(self.keys.of_text(b",".join([raw for raw, _ in ours])))
+            yield from ours
             start = "(" + entries[-1][0].decode()
 
     def _pending(self, stream: str) -> frozenset[bytes]:

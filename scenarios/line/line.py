@@ -37,15 +37,16 @@ from harness.nemesis.targets import Target
 from harness.record.sections import Sections
 from harness.server.own import OwnServer
 from harness.server.url import ServerUrl
-from harness.system.port import NotStartedError, Place
+from harness.system.address import address_behind
+from harness.system.port import ConsumerFacts, NotStartedError, Observed, Place
 from harness.system.telling import telling_of
 from scenarios.arrival import Arriving
 from scenarios.line.draining import Ended, waited_out
 from scenarios.line.effects import Effects
 from scenarios.line.evidence import PLAN, LineFacts, Streams
 from scenarios.line.settings import LineSettings
-from scenarios.line.targets import address_behind, server_target
-from scenarios.ordershop_system import ORDERSHOP, RunningShop
+from scenarios.line.targets import server_target
+from scenarios.ordershop_system import ORDERSHOP
 from scenarios.shop.shop import floor_before, producer_of, server_for
 from scenarios.under_load import UnderLoad
 
@@ -99,7 +100,10 @@ class Line:
 
     def _start(self) -> None:
         if self.settings.has_links and isinstance(self.stage.server, ServerUrl):
-            address_behind(self.stage.server)  # before anything is written there
+            try:
+                address_behind(self.stage.server)  # before anything is written there
+            except NotStartedError as error:
+                raise ScenarioError(str(error)) from error
         enter = self._stack.enter_context
         self.server = enter(server_for(self.stage, self.settings.durability))
         # redis-py's types allow text where this client answers bytes.
@@ -150,17 +154,6 @@ class Line:
                 return
             self.stage.clock.sleep_ns(20_000_000)
         raise ScenarioError(f"{running.consumers[0]} does not listen after 20 s; see services.log")
-
-    @property
-    def shop(self) -> RunningShop:
-        """The system, where it is OrderShop.
-
-        Raises:
-            ScenarioError: it is another.
-        """
-        if not isinstance(self.running, RunningShop):
-            raise ScenarioError(f"this is done to OrderShop only, and not to {self.system.name}")
-        return self.running
 
     @property
     def targets(self) -> list[Target]:
@@ -291,8 +284,7 @@ class Line:
         Raises:
             ScenarioError: there is no such thing here.
         """
-        first = self.running.consumers[0]
-        there = replace(fault, target=first) if fault.target == "crm" else fault
+        there = replace(fault, target=self.running.roles.get(fault.target, fault.target))
         if there.target not in [target.name for target in self.targets]:
             raise ScenarioError(f"the {self.system.name} has no {there.target} that can be broken")
         return there
@@ -373,8 +365,15 @@ class Line:
             patience_s=ended.patience_s,
             attempts=telling.attempts,
             sees_repeats=telling.sees_repeats,
+            consumer=self.observed(),
         )
+        if telling.promise is not None:
+            sections.add_json("promise", telling.promise)
         self.streams.gather(sections, noted, effects, facts)
+
+    def observed(self) -> ConsumerFacts | None:
+        """What was seen of somebody else's consumers beside their effects; None: these are ours."""
+        return self.running.facts(self.origin_ns) if isinstance(self.running, Observed) else None
 
 
 def asked_us(spent: Mapping[str, Any]) -> float:

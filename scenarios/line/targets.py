@@ -6,7 +6,6 @@ server  <-- crm-redis --  crm, crm-2 ...  -- crm-mail -->  mail
 from __future__ import annotations
 
 import contextlib
-import socket
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,13 +13,11 @@ from typing import Any
 import hiredis
 from msgspec import Struct
 
-from harness.conduct.scenario import ScenarioError
 from harness.host.threads import at_work
 from harness.nemesis.kind import FaultKind
 from harness.nemesis.targets import LINE, PROCESS, SERVER, Part, ServerTarget
 from harness.server.dial import DialError, open_socket
 from harness.server.own import OwnServer
-from harness.server.url import ServerUrl
 from ordershop.supervisor import Supervisor, SupervisorError
 
 
@@ -29,22 +26,28 @@ class Known(Struct, frozen=True, kw_only=True):
 
     Attributes:
         said: how a sentence begins that tells what was done to it.
+        of_command: the same, where the consumer is a command of somebody else's.
         can: what can be done to it.
         is_link: whether it is there only where a line has links.
     """
 
     said: str
+    of_command: str
     can: tuple[str, ...]
     is_link: bool = False
 
 
 # A fault is done to the first of these that can suffer it. Of several consumers only the first gets poison.
 TARGETS = {
-    "crm": Known(said="The CRM", can=(*PROCESS, "poison")),
-    "crm-redis": Known(said="The connection crm-redis", can=LINE, is_link=True),
-    "crm-mail": Known(said="The connection crm-mail", can=LINE, is_link=True),
-    "mail": Known(said="The mail service", can=(*PROCESS, "slow")),
-    "server": Known(said="Redis", can=SERVER),
+    "crm": Known(said="The CRM", of_command="The consumer", can=(*PROCESS, "poison")),
+    "crm-redis": Known(
+        said="The connection crm-redis", of_command="The connection consumer-redis", can=LINE, is_link=True
+    ),
+    "crm-mail": Known(
+        said="The connection crm-mail", of_command="The connection consumer-effects", can=LINE, is_link=True
+    ),
+    "mail": Known(said="The mail service", of_command="The receiver of effects", can=(*PROCESS, "slow")),
+    "server": Known(said="Redis", of_command="Redis", can=SERVER),
 }
 
 
@@ -134,24 +137,3 @@ def _offering_scripts(server: OwnServer, scripts: Sequence[str]) -> contextlib.A
                     return
 
     return at_work(offer, stop, "offering-scripts")
-
-
-def address_behind(url: ServerUrl) -> tuple[str, int]:
-    """The address and port that a proxy in front of a server has to dial.
-
-    A server's name may have several addresses, of which it listens on one; so the one that answers is taken.
-
-    Raises:
-        ScenarioError: it is behind a Unix socket, or does not answer.
-    """
-    if url.path:
-        raise ScenarioError(
-            f"{url}: a fault of the line to Redis goes through a TCP proxy, and this server is at a Unix socket; "
-            "give its TCP address"
-        )
-    try:
-        with socket.create_connection((url.host, url.port), timeout=5.0) as probe:
-            address: tuple[str, int] = probe.getpeername()[:2]
-    except OSError as error:
-        raise ScenarioError(f"{url}: does not answer ({error})") from error
-    return address

@@ -16,10 +16,10 @@ from harness.host.threads import at_work
 from harness.measure.probes import InHand
 from harness.measure.timeline import Mark
 from harness.nemesis.nemesis import FaultError, Nemesis
+from harness.nemesis.targets import abilities_of
 from harness.record.run import Verdict
-from ordershop.supervisor import SupervisorError
+from harness.system.port import Growing, NotStartedError
 from scenarios.line.line import Line
-from scenarios.shop.shop import GROUP
 
 POLL_S = 0.02
 # Between two looks at who has what in hand.
@@ -62,6 +62,9 @@ class Operator:
         line: whose consumers these are.
         findings: whose nemesis takes them away; its history gets a mark for each step.
 
+    Raises:
+        ScenarioError: none can be added to these.
+
     Attributes:
         claimed_s: from the end of the removed consumer until others had claimed what it had in hand; or None.
         deleted_with: how many events were pending for it when it was deleted; None: it was not.
@@ -75,13 +78,17 @@ class Operator:
         self._line = line
         self._findings = findings
         self._clock = line.stage.clock
+        if not isinstance(line.running, Growing):
+            raise ScenarioError(f"to {line.system.name} no consumer can be added")
+        self._running = line.running
         self._client: Any = line.server.client(timeout_s=1.0)
         self._streams = line.streams.names
         self._stop = threading.Event()
         self._has_group = steps.has_group
         self._numbers = list(range(1, steps.consumers + 1))
+        self._group = line.system.group
         self._in_hand = InHand(
-            self._client, self._streams, GROUP, lambda: [str(number) for number in self._numbers]
+            self._client, self._streams, self._group, lambda: [self._called(number) for number in self._numbers]
         )
         self._error = ""
         self.claimed_s: float | None = None
@@ -123,14 +130,14 @@ class Operator:
             self._line.stop_load()
         except _StoppedError:
             pass  # `conclude` says so
-        except (FaultError, SupervisorError, redis.RedisError) as error:
+        except (FaultError, NotStartedError, redis.RedisError) as error:
             self._error = f"the operator could not go on: {error}"
             self._line.stop_load()
 
     # Steps ---------------------------------------------------------------------------------------------
 
     def _take_away(self, number: int) -> None:
-        name, how = name_of(number), self._steps.how
+        name, how = self._here(number), self._steps.how
         nemesis = self._nemesis()
         nemesis.inject_now(how, name, by_hand=False)
         self._wait_s(self._steps.away_s)
@@ -141,32 +148,38 @@ class Operator:
         self._wait_s(self._steps.settle_s)
 
     def _remove(self, number: int) -> None:
-        name = name_of(number)
+        name = self._here(number)
         self._mark(f"{name} removed")
         end_ns = self._now_ns()
-        if self._steps.how == "kill":
-            self._line.shop.supervisor.kill(name)
-        else:
-            self._line.shop.supervisor.stop(name)
+        can = next(abilities_of(target) for target in self._line.targets if target.name == name)
+        can["kill" if self._steps.how == "kill" else "stop"]()
         if self._has_group:
-            consumer = str(number)
+            consumer = self._called(number)
             self._until(
                 lambda: not self._in_hand.counts().get(consumer), f"others have claimed the events of {name}"
             )
             self.claimed_s = (self._now_ns() - end_ns) / 1e9
-            deleted = [self._client.xgroup_delconsumer(stream, GROUP, consumer) for stream in self._streams]
+            deleted = [self._client.xgroup_delconsumer(stream, self._group, consumer) for stream in self._streams]
             self.deleted_with = sum(int(count) for count in deleted)
         self._numbers.remove(number)
 
     def _add(self, number: int) -> None:
-        name = name_of(number)
+        name = self._here(number)
         since_ns = self._now_ns()
-        self._line.shop.add_consumer(name, number)
+        self._running.add_consumer(name)
         self._numbers.append(number)
         self._until(lambda: self._is_there(number, since_ns), f"{name} has joined the group")
         self._mark(f"{name} added")
 
     # Looking and waiting -------------------------------------------------------------------------------
+
+    def _here(self, number: int) -> str:
+        """The process of a consumer; a plan calls the first `crm`, the second `crm-2`."""
+        return name_of(number, self._running.consumers[0])
+
+    def _called(self, number: int) -> str:
+        """What the group calls it."""
+        return self._running.group_names.get(self._here(number), self._here(number))
 
     def _nemesis(self) -> Nemesis:
         self._until(lambda: self._findings.nemesis is not None, "the load has begun")
@@ -181,8 +194,8 @@ class Operator:
             reading = sum(client["cmd"] == "xread" for client in self._client.client_list())
             return bool(reading >= len(self._numbers))
         since_ms = (self._now_ns() - since_ns) / 1e6
-        name = str(number).encode()
-        known = self._client.xinfo_consumers(self._streams[0], GROUP)
+        name = self._called(number).encode()
+        known = self._client.xinfo_consumers(self._streams[0], self._group)
         return any(each["name"] == name and each["idle"] < since_ms for each in known)
 
     def _until(self, condition: Callable[[], bool], what: str) -> None:
@@ -203,9 +216,14 @@ class Operator:
         self._findings.history.add(Mark(t_ns=self._now_ns(), name=name))
 
 
-def name_of(number: int) -> str:
-    """What a line calls the process of a consumer."""
-    return "crm" if number == 1 else f"crm-{number}"
+def name_of(number: int, first: str = "crm") -> str:
+    """What a line calls the process of a consumer.
+
+    Args:
+        number: of it, from 1.
+        first: what the first is called.
+    """
+    return first if number == 1 else f"{first}-{number}"
 
 
 class Operated(Struct, frozen=True, kw_only=True):

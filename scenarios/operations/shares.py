@@ -74,6 +74,7 @@ def claimed_s(history: History) -> list[tuple[int, float]]:
     for fault in history.faults:
         if fault.by_hand:
             continue
+        # What the group calls it: the CRMs are numbers there.
         consumer = fault.target.removeprefix("crm-") if fault.target != "crm" else "1"
         end_ns = fault.end_ns if fault.end_ns is not None else fault.start_ns
         readings = [

@@ -13,8 +13,8 @@ from msgspec import Struct
 from harness.conduct.scenario import ScenarioError
 from harness.host.threads import at_work
 from harness.measure.probes import Sample
-from ordershop.event_store import EventStore, StoreError, UnavailableError, connect
-from ordershop.services.crm import SOURCES
+from harness.system.port import NotStartedError
+from harness.system.port import Trimming as Trims
 from ordershop.wire import is_unable
 from scenarios.line.line import Line
 
@@ -72,6 +72,9 @@ class Trimmer:
         chosen: how, and how often.
         line: whose streams these are.
 
+    Raises:
+        ScenarioError: its system does not know what is acknowledged.
+
     Attributes:
         removed: how many entries it has removed.
         rounds: how often it has been over all streams.
@@ -82,6 +85,9 @@ class Trimmer:
         self._chosen = chosen
         self._line = line
         self._clock = line.stage.clock
+        if not isinstance(line.running, Trims):
+            raise ScenarioError(f"of {line.system.name} nobody knows what may be trimmed")
+        self._running = line.running
         self._stop = threading.Event()
         self._error = ""
         self.removed = 0
@@ -93,12 +99,11 @@ class Trimmer:
         """Trim, and sample how large the streams are; once more at the end."""
         line = self._line
         with contextlib.ExitStack() as stack:
-            client = stack.enter_context(contextlib.closing(connect(line.server.url, timeout_s=5.0)))
+            client = stack.enter_context(contextlib.closing(line.server.client(timeout_s=5.0)))
             asking = stack.enter_context(contextlib.closing(line.server.client(timeout_s=0.5)))
             size = StreamSize(asking, line.streams.names)
             stack.enter_context(line.sampling([size]))
-            store = EventStore(client, line.server.namespace)
-            stack.enter_context(at_work(lambda: self._work(store), self._stop, "trimmer"))
+            stack.enter_context(at_work(lambda: self._work(client), self._stop, "trimmer"))
             yield
 
     def conclude(self) -> None:
@@ -110,19 +115,19 @@ class Trimmer:
         if self._error:
             raise ScenarioError(f"the streams could not be trimmed: {self._error}")
 
-    def _work(self, store: EventStore) -> None:
+    def _work(self, client: Any) -> None:
         try:
             while not self._stop.wait(self._chosen.every_s):
-                self._trim(store)
-            self._trim(store)
-        except (StoreError, redis.RedisError) as error:
+                self._trim(client)
+            self._trim(client)
+        except (NotStartedError, redis.RedisError) as error:
             self._error = str(error)
 
-    def _trim(self, store: EventStore) -> None:
+    def _trim(self, client: Any) -> None:
         before_ns = self._clock.now_ns()
         try:
-            self._go_over(store)
-        except UnavailableError:
+            self._go_over(client)
+        except OSError:
             return  # the server is away, as somebody at the web UI may have it; the next round comes
         except redis.RedisError as error:
             if is_unable(error):
@@ -131,13 +136,9 @@ class Trimmer:
         self.rounds += 1
         self.longest_ns = max(self.longest_ns, self._clock.now_ns() - before_ns)
 
-    def _go_over(self, store: EventStore) -> None:
-        for topic, action in SOURCES:
-            if self._chosen.policy == "acknowledged":
-                self.removed += store.trim(topic, action, keep=self._chosen.keep)
-            elif self._chosen.policy == "maxlen":
-                # redis-py's types allow an awaitable here.
-                removed: Any = store.client.xtrim(
-                    store.keys.stream(topic, action), maxlen=self._chosen.maxlen, approximate=True
-                )
-                self.removed += removed
+    def _go_over(self, client: Any) -> None:
+        if self._chosen.policy == "acknowledged":
+            self.removed += self._running.trim(self._chosen.keep)
+        elif self._chosen.policy == "maxlen":
+            for stream in self._line.streams.names:
+                self.removed += client.xtrim(stream, maxlen=self._chosen.maxlen, approximate=True)

@@ -316,8 +316,7 @@ def test_losses_of_a_ledger() -> None:
     found = classify_losses(noted.acknowledged - noted.applied, in_stream=there, delivered=there, pending=BitMap())
 
     assert (
-        Losses(not_in_stream=Stopped(count=1, examples=(2,)), without_effect=Stopped(count=1, examples=(0,)))
-        == found
+        Losses(not_in_stream=Stopped(count=1, examples=(2,)), not_pending=Stopped(count=1, examples=(0,))) == found
     )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyroaring import BitMap
 
-from harness.account.losses import EXAMPLES, Losses, Stopped, classify_losses
+from harness.account.losses import EXAMPLES, Losses, Seen, Stopped, classify_losses
 
 # How long an example takes says nothing here: the machine may be busy.
 unhurried = settings(deadline=None)
@@ -16,17 +17,18 @@ def stopped(*sequences: int) -> Stopped:
     return Stopped(count=len(sequences), examples=sequences)
 
 
-def classified(lost: set[int], **evidence: set[int] | None) -> Losses:
+def classified(lost: set[int], seen: Seen | None = None, **evidence: set[int] | None) -> Losses:
     """What is said of lost events, of which there is the evidence that they are in the stream and so on."""
     whole = dict.fromkeys(("in_stream", "delivered", "pending")) | evidence
-    return classify_losses(BitMap(lost), **{k: None if v is None else BitMap(v) for k, v in whole.items()})
+    sets = {name: None if events is None else BitMap(events) for name, events in whole.items()}
+    return classify_losses(BitMap(lost), seen=seen, **sets)
 
 
 def test_not_in_stream() -> None:
     """A lost event whose entry is not in the stream stopped there, whatever else is said of it."""
     found = classified({1, 2}, in_stream={1, 7}, delivered={1, 2, 7}, pending={2})
 
-    assert Losses(not_in_stream=stopped(2), without_effect=stopped(1)) == found
+    assert Losses(not_in_stream=stopped(2), not_pending=stopped(1)) == found
 
 
 def test_never_delivered() -> None:
@@ -44,10 +46,42 @@ def test_pending() -> None:
 
 
 def test_without_effect() -> None:
-    """A lost event that the consumer has acknowledged stopped at the last step, or its effect was not seen."""
-    found = classified({1}, in_stream={1}, delivered={1}, pending=set())
+    """A lost event stopped at the last step only where its XACK was seen; else it is just not pending."""
+    found = classified({1, 2}, Seen(acked=BitMap([1])), in_stream={1, 2}, delivered={1, 2}, pending=set())
 
-    assert Losses(without_effect=stopped(1)) == found
+    assert Losses(without_effect=stopped(1), not_pending=stopped(2)) == found
+
+
+@pytest.mark.parametrize("name", ["dropped_with_consumer", "dropped_with_group", "skipped_by_group", "unkept"])
+def test_what_the_group_was_told(name: str) -> None:
+    """What was seen to be dropped or skipped is so only as long as it is neither pending nor acknowledged."""
+    seen = Seen(acked=BitMap([1]), **{name: BitMap([0, 1, 2, 3])})
+    found = classified({1, 2, 3, 4}, seen, in_stream={1, 2, 3, 4}, delivered={1, 2, 3, 4}, pending={2})
+
+    told = {name: stopped(3), "without_effect": stopped(1), "pending": stopped(2), "not_pending": stopped(4)}
+    assert Losses(**told) == found
+
+
+def test_a_group_that_is_gone() -> None:
+    """What is in a stream without a group is lost there, but for what was seen to be acknowledged before."""
+    seen = Seen(acked=BitMap([1]), handed=BitMap([1, 2]))
+    found = classify_losses(
+        BitMap([1, 2, 3]),
+        in_stream=BitMap([1, 2, 3]),
+        delivered=BitMap(),
+        pending=BitMap(),
+        groupless=BitMap([1, 2, 3]),
+        seen=seen,
+    )
+
+    assert Losses(without_effect=stopped(1), group_gone=stopped(2, 3)) == found
+
+
+def test_handed_out_and_before_the_group_again() -> None:
+    """A group that was set back is before what it has handed out: that was delivered, and more is not known."""
+    found = classified({1, 2}, Seen(handed=BitMap([1])), in_stream={1, 2}, delivered=set(), pending=set())
+
+    assert Losses(unclassed=stopped(1), never_delivered=stopped(2)) == found
 
 
 def test_pending_is_delivered() -> None:
@@ -105,13 +139,13 @@ def test_each_loss_is_in_the_class_that_naive_questions_say(
             return "unclassed"
         if event not in in_stream:
             return "not_in_stream"
+        if pending is not None and event in pending:
+            return "pending"
         if delivered is None:
             return "unclassed"
-        if event not in delivered and (pending is None or event not in pending):
+        if event not in delivered:
             return "never_delivered"
-        if pending is None:
-            return "unclassed"
-        return "pending" if event in pending else "without_effect"
+        return "unclassed" if pending is None else "not_pending"
 
     found = classified(lost, in_stream=in_stream, delivered=delivered, pending=pending)
     for name in Losses.__struct_fields__:

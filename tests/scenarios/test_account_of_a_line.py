@@ -64,7 +64,13 @@ def test_all_is_well() -> None:
         ({"pending": [5]}, "pending"),
         # Delivered after `delivered` was read: pending all the same.
         ({"delivered": range(5), "pending": [5]}, "pending"),
-        ({}, "without_effect"),
+        ({}, "not_pending"),
+        ({"seen": {"acked": [5]}}, "without_effect"),
+        ({"seen": {"dropped_with_consumer": [5]}}, "dropped_with_consumer"),
+        ({"seen": {"dropped_with_group": [5]}}, "dropped_with_group"),
+        ({"seen": {"skipped_by_group": [5]}}, "skipped_by_group"),
+        ({"seen": {"unkept": [5]}}, "unkept"),
+        ({"groupless": [5], "delivered": range(5)}, "group_gone"),
         ({"delivered": None}, "unclassed"),
     ],
 )
@@ -76,6 +82,17 @@ def test_a_lost_event_is_lost_somewhere(given: dict[str, Any], where: str) -> No
         "never_delivered": "were never delivered",
         "pending": "are pending",
         "without_effect": "were acknowledged by the consumer without an effect",
+        "dropped_with_consumer": "were pending of a consumer when it was deleted from the group",
+        "dropped_with_group": "were pending when the group was destroyed",
+        "skipped_by_group": (
+            "were skipped by the group, which was made anew or set beyond them, and never delivered"
+        ),
+        "unkept": "were read with NOACK and had no effect",
+        "group_gone": "are in a stream that has no group any more",
+        "not_pending": (
+            "were passed by the group, are not pending, and had no effect: who acknowledged or skipped them "
+            "was not seen"
+        ),
         "unclassed": "stopped nobody knows where",
     }
     detail = f"1 of 6 acknowledged events were lost: they have had no effect (1 {told[where]})"

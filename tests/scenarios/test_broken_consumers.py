@@ -37,6 +37,10 @@ TREATMENTS: dict[str, tuple[LineSettings, list[Fault]]] = {
         replace(SETTINGS, has_links=True, mail_delay_ms=0),
         [Fault(name="cut", target="crm-redis", at_ns=300 * MS, for_ns=500 * MS)],
     ),
+    "killed, followed": (
+        replace(SETTINGS, mail_delay_ms=50, has_links=True),
+        [Fault(name="kill", target="crm", at_ns=600 * MS, for_ns=200 * MS)],
+    ),
     "left alone": (replace(SETTINGS, is_idempotent=False), []),
 }
 
@@ -61,10 +65,12 @@ def test_a_healthy_consumer_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("consumer", "treatment", "where"),
     [
-        ("acks_first", "killed", "without_effect"),
-        ("drops", "left alone", "without_effect"),
-        # The group's position went past what it skipped, as it goes past what is delivered.
-        ("skips", "cut", "without_effect"),
+        # That the consumer has acknowledged is said only where that was seen.
+        ("acks_first", "killed", "not_pending"),
+        ("acks_first", "killed, followed", "without_effect"),
+        ("drops", "left alone", "not_pending"),
+        # With links, the consumer is followed, and it is known how the position went past them.
+        ("skips", "cut", "skipped_by_group"),
         ("trims_early", "left alone", "not_in_stream"),
     ],
 )

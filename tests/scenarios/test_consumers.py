@@ -123,7 +123,7 @@ def test_a_group_that_acknowledges_first(tmp_path: Path) -> None:
     failed = bad(run)
     failed.pop("load_reached", None)  # at this rate it is up to the machine
     assert failed == {"nothing_lost": "FAIL"}
-    assert found["lost"] == found["lost.without_effect"]
+    assert found["lost"] == found["lost.not_pending"]
 
 
 @pytest.mark.slow

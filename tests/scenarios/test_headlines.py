@@ -158,7 +158,7 @@ IN_MEMORY = {"data_directory": {"file_system": "tmpfs", "is_synced": False}}
          "due; 90/s arrived: the server's core was full."),
         (retention, HANDLED | {"trimmed": 19_000.0, "before.length.max": 59.0}, {},
          "The events that every group had acknowledged were trimmed, 19,000 events in all: the streams held "
-         "at most 59 before the CRM went away; of 20,000 acknowledged events none was lost."),
+         "at most 59 before the consumer went away; of 20,000 acknowledged events none was lost."),
         (redis_crash, {"always.acknowledged": 399.0, "always.gone": 0.0, "always.restart_s": 0.1},
          {"durability": "always"},
          "Redis was killed under load. Of the acknowledged events, synced before each answer, none of 399 "

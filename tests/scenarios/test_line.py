@@ -24,7 +24,7 @@ from scenarios.line.line import Line
 from scenarios.line.settings import LineSettings
 from scenarios.line.targets import TARGETS
 from scenarios.shop.shop import GROUP
-from tests.lines import stage_in
+from tests.lines import shop_of, stage_in
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -37,7 +37,7 @@ TOTAL = 200
 def stopped_line(directory: Path, settings: LineSettings) -> Iterator[tuple[Line, Any]]:
     """A line whose consumer was stopped before the first event; and a client of its server."""
     with Line(stage_in(directory), constant(RATE_PER_S, LOAD_S), settings) as line, line.server.client() as client:
-        line.shop.supervisor.stop("crm")
+        shop_of(line).supervisor.stop("crm")
         line.run_load(Findings("line"))
         assert line.ledger.account().acknowledged == TOTAL
         yield line, client
@@ -74,7 +74,7 @@ def test_deleted_entries_are_not_in_the_stream(tmp_path: Path) -> None:
         gone = client.xrange(first, count=2) + client.xrange(second, count=1)
         client.xdel(first, gone[0][0], gone[1][0])
         client.xdel(second, gone[2][0])
-        line.shop.supervisor.start_again("crm")
+        shop_of(line).supervisor.start_again("crm")
         assert line.wait_until_drained(20.0, quiet_s=0.5)
         found = found_of(line)
         assert losses(found) == {"not_in_stream": 3}
@@ -92,10 +92,10 @@ def test_what_a_group_never_reached_was_never_delivered(tmp_path: Path) -> None:
         # The server then counts what was skipped as delivered, and nobody has it pending.
         for stream in streams(line):
             client.xgroup_setid(stream, GROUP, client.xrange(stream, count=30)[-1][0])
-        assert losses(found_of(line)) == {"without_effect": 60, "never_delivered": TOTAL - 60}
+        assert losses(found_of(line)) == {"not_pending": 60, "never_delivered": TOTAL - 60}
         for stream in streams(line):
             client.xgroup_setid(stream, GROUP, "$")
-        assert losses(found_of(line)) == {"without_effect": TOTAL}
+        assert losses(found_of(line)) == {"not_pending": TOTAL}
         # And a group that is set back has its events before it again.
         for stream in streams(line):
             client.xgroup_setid(stream, GROUP, "0")
@@ -120,13 +120,13 @@ def test_what_a_killed_consumer_had_in_hand_is_pending(tmp_path: Path) -> None:
     settings = LineSettings(durability="none", page=20)
     with stopped_line(tmp_path, settings) as (line, client):
         # A mail service that is silent, so that the consumer reads, waits, and reads no more.
-        line.shop.supervisor.freeze("mail")
-        line.shop.supervisor.start_again("crm")
+        shop_of(line).supervisor.freeze("mail")
+        shop_of(line).supervisor.start_again("crm")
         until(lambda: any(client.xpending(stream, GROUP)["pending"] for stream in streams(line)), "it has read")
-        line.shop.supervisor.kill("crm")
+        shop_of(line).supervisor.kill("crm")
         pending = sum(client.xpending(stream, GROUP)["pending"] for stream in streams(line))
         assert losses(found_of(line)) == {"pending": pending, "never_delivered": TOTAL - pending}
-        line.shop.supervisor.thaw("mail")
+        shop_of(line).supervisor.thaw("mail")
 
 
 def test_without_a_group_a_loss_has_no_class(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_without_a_group_a_loss_has_no_class(tmp_path: Path) -> None:
     with Line(
         stage_in(tmp_path), constant(RATE_PER_S, LOAD_S), LineSettings(durability="none", delivery="from_now")
     ) as line:
-        line.shop.supervisor.stop("crm")
+        shop_of(line).supervisor.stop("crm")
         line.run_load(Findings("line"))
         assert losses(found_of(line)) == {"unclassed": TOTAL}
 
@@ -147,7 +147,7 @@ def test_effects_that_come_late_count(tmp_path: Path) -> None:
         [(_, fields)] = client.xrevrange(stream, count=1)
         # The last event once more, as a producer's retry without idempotency would have it.
         client.xadd(stream, fields)
-        line.shop.supervisor.start_again("crm")
+        shop_of(line).supervisor.start_again("crm")
         assert line.wait_until_drained(20.0)
         account = line.ledger.account()
         assert (account.applied, account.duplicated, account.lost) == (TOTAL, 1, 0)

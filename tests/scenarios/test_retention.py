@@ -56,8 +56,8 @@ def test_bounded(before: list[float], after: list[float], status: Status) -> Non
 def test_the_bound() -> None:
     """It is what comes in four rounds of the trimmer, and what is kept of each of three streams."""
     parameters = RetentionParameters(rate_per_s=100, trim_every_s=0.5, keep=10)
-    assert parameters.bound_events == 200 + 30
-    assert RetentionParameters(rate_per_s=100, trim_every_s=0.5, policy="maxlen", maxlen=50).bound_events == 650
+    assert parameters.bound_events(3) == 200 + 30
+    assert RetentionParameters(rate_per_s=100, trim_every_s=0.5, policy="maxlen", maxlen=50).bound_events(3) == 650
 
 
 def test_how_long_it_lasts() -> None:

@@ -44,7 +44,9 @@ _ASKED = {"is_idempotent": False}
 
 BREACHES = {
     "healthy": Breach("healthy", "lag", "", "", _ALONE, _ASKED),
-    "drops": Breach("drops", "lag", "nothing_lost", "without an effect", _ALONE, _ASKED),
+    "drops": Breach(
+        "drops", "lag", "nothing_lost", "who acknowledged or skipped them was not seen", _ALONE, _ASKED
+    ),
     "applies_twice": Breach("applies_twice", "lag", "nothing_twice", "effects were repeated", _ALONE, _ASKED),
     "reverses": Breach("reverses", "lag", "in_order", "later event of the same", _ALONE, _ASKED),
     "trims_early": Breach("trims_early", "lag", "nothing_lost", "are not in the stream", _ALONE, _ASKED),
@@ -52,7 +54,7 @@ BREACHES = {
         "acks_first",
         "crm_outage",
         "nothing_lost",
-        "without an effect",
+        "who acknowledged or skipped them was not seen",
         _OUTAGE,
         {"mail_delay_ms": 50, "page": 100},
     ),
@@ -65,7 +67,14 @@ BREACHES = {
         {"mail_delay_ms": 50, "page": 100},
         ("drained",),
     ),
-    "skips": Breach("skips", "crm_outage", "nothing_lost", "without an effect", {**_OUTAGE, "fault": "cut"}, {}),
+    "skips": Breach(
+        "skips",
+        "crm_outage",
+        "nothing_lost",
+        "who acknowledged or skipped them was not seen",
+        {**_OUTAGE, "fault": "cut"},
+        {},
+    ),
     "from_now": Breach(
         "healthy",
         "crm_outage",
