@@ -1,4 +1,4 @@
-"""Consumers that are broken on purpose do their work as long as nothing else is broken; a fault is what shows them.
+"""Consumers that are broken on purpose do their work as long as nothing else is broken; a fault shows them.
 
 What each is caught by is asked of `shopbench run`, in `test_broken_through_the_door.py`.
 """

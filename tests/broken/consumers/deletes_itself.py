@@ -1,6 +1,6 @@
 """On SIGTERM it ends at once and deletes its consumer, and so what that one had pending: a graceful stop, it says.
 
-Shown by `stop`. Named by `nothing_lost`: dropped with its consumer.
+Shown by `stop`, as long as the sink is slow, and by `stop_while_away`. Named by `nothing_lost`: dropped with its consumer.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Reads with NOACK, which is faster: what it has in hand when it is killed nobody knows of.
 
-Shown by `kill_in_batch`. Named by `nothing_lost`: delivered, not pending, and without an effect.
+Shown by `kill`, as long as the sink is slow. Named by `nothing_lost`: delivered, not pending, and without an effect.
 """
 
 from __future__ import annotations

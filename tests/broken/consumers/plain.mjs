@@ -157,7 +157,7 @@ export class Consumer {
   }
 
   async haveEffects(stream, entries) {
-    const size = Math.max(1, Math.floor(Number(page) / REQUESTS_A_PAGE));
+    const size = Math.ceil(entries.length / REQUESTS_A_PAGE) || 1;
     for (let first = 0; first < entries.length; first += size)
       await this.send(stream, entries.slice(first, first + size));
   }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import json
 import logging
+import math
 import os
 import signal
 import time
@@ -134,7 +135,7 @@ class Consumer:
 
     def have_effects(self, stream: str, entries: list[Entry]) -> None:
         """Have the effects of a page, in several requests; park what is refused for good."""
-        size = max(1, PAGE // REQUESTS_A_PAGE)
+        size = math.ceil(len(entries) / REQUESTS_A_PAGE) or 1
         for first in range(0, len(entries), size):
             self.send(stream, entries[first : first + size])
 

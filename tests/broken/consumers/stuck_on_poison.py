@@ -1,6 +1,6 @@
 """Tries an event that is refused for good again, for ever: it does not get past it.
 
-Shown by `poison`. Named by `nothing_lost`: pending, and never delivered what stands behind.
+Shown by `poison`. Named by `drained`: it is never done, and goes on.
 """
 
 from __future__ import annotations
