@@ -26,7 +26,7 @@ from reports import findings
 from reports.findings import printable
 from reports.quantities import NOT_MEASURED, exact
 
-_SIGNS: dict[Status, str] = {"PASS": "✅", "UNKNOWN": "❔", "FAIL": "❌"}
+SIGNS: dict[Status, str] = {"PASS": "✅", "UNKNOWN": "❔", "FAIL": "❌"}
 STYLES: dict[Status, str] = {"PASS": "bold green", "UNKNOWN": "bold yellow", "FAIL": "bold red"}
 # What begins markup anywhere, within words (`_` does not there), and at the start of a line.
 _MARKUP = re.compile(r"[\\`*\[\]<>|~&$]|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])|:(?=//)|(?<=www)\.|^[-+=#]")
@@ -60,7 +60,7 @@ def markdown(record: Record) -> str:
 def _markdown_head(run: Run, level: str, members: Sequence[Run] = ()) -> list[str]:
     status = findings.overall(run, members)
     lines = [
-        f"{level} {_SIGNS[status]} {status}: {as_markdown(run.scenario)}",
+        f"{level} {SIGNS[status]} {status}: {as_markdown(run.scenario)}",
         "",
         as_markdown(findings.sentence(run)),
     ]
@@ -89,7 +89,7 @@ def _repeats(run: Run, members: Sequence[Run]) -> list[str]:
 
 def _markdown_verdicts(verdicts: Sequence[Verdict]) -> list[str]:
     return ["", "| verdict | check | why |", "|---|---|---|"] + [
-        f"| {_SIGNS[v.status]} {v.status} | {as_markdown(v.name)} | {as_markdown(v.detail)} |" for v in verdicts
+        f"| {SIGNS[v.status]} {v.status} | {as_markdown(v.name)} | {as_markdown(v.detail)} |" for v in verdicts
     ]
 
 

@@ -9,7 +9,8 @@ for a while, heals, and the CRM drains what waits. Then every event is accounted
                                              |<- starting ->|<- draining ->|     what waits is highest at the first
 
     fault             done to          and what goes with it
-    kill, stop        the CRM          it is started again
+    kill, stop        the CRM          it is started again; a kill of a command's consumer waits, for 2 s at most,
+                                       until it has something in hand
     kill_in_batch     the CRM          mail takes 100 ms a request, so that the CRM nearly always waits for one and
                                        dies with events in hand; a verdict says whether it had any, whatever
                                        others of the group had. Mail still sends what it was asked for, and is
@@ -19,6 +20,13 @@ for a while, heals, and the CRM drains what waits. Then every event is accounted
     cut, cut_half_open, delay          the line to Redis or, `link=crm-mail`, to the mail service; through proxies
     slow              the mail service `delay_ms` a request
     poison            the CRM          one event that always fails: it has to be parked, and the rest to go on
+    kill_then_quiet   the CRM          a kill in a batch as the load ends: nobody wakes who waits for something new
+    kill_leader       a consumer       its first process only is killed; what it has started is seen to live on
+    one_backlog       the CRM          stopped, while one stream gets events; when it is back only the others do
+    stop_while_away   the CRM          told to stop while the mail service is away, which is back before it
+    rolling           the CRM          a consumer of another name comes, and this one is stopped for good
+    refuse            what has the effects of a command's consumer answers 503
+    redeliver         the group        set back by 50 entries on each stream when all has drained
     pause, restart_empty               Redis itself: these reach the producers, too
 
 `--param delivery=from_now` subscribes as tutorials do (from the end of the stream, without a position), so that
@@ -48,31 +56,31 @@ from harness.check.figures import figure_names
 from harness.check.judge import Checker
 from harness.conduct.findings import PUMPED, Findings
 from harness.conduct.scenario import ParameterError, ScenarioError, Stage
-from harness.load.pacing import constant
 from harness.locust.locustfile import locustfile
 from harness.nemesis.faults import fault_kinds
+from harness.nemesis.faults.kill_in_batch import WITHIN_S
 from harness.nemesis.kind import FaultKind
 from harness.nemesis.plan import Fault
 from harness.record.run import KeyFigure, Record
 from harness.server.open import kind_of
+from harness.system.consumer import ConsumerSystem
 from scenarios.commands import CONSUMERS, PRODUCERS
-from scenarios.line.account import ACCOUNT, add_account, add_line_arrival, line_checkers
+from scenarios.line.account import ACCOUNT, add_account, add_lag, add_line_arrival, line_checkers
 from scenarios.line.line import Line
 from scenarios.line.settings import Delivery, LineSettings
 from scenarios.line.targets import TARGETS, target_of
+from scenarios.ordershop_system import ORDERSHOP
+from scenarios.outage.done import add_done, done_checkers
 from scenarios.outage.drain import add_recovery, drain_of
 from scenarios.outage.fault import in_hand, in_hand_checker, planned_fault, watching_in_hand
 from scenarios.outage.producers import add_producers, unharmed_checker
+from scenarios.outage.redelivery import redeliver
+from scenarios.outage.said import headline
+from scenarios.outage.staging import Staged, staged
 from scenarios.told import (
-    Told,
     add_by_hand,
-    arrived_said,
-    by_hand_said,
-    capital,
-    lost_said,
-    never_caught_up_said,
+    has_command,
     told_of,
-    twice_said,
 )
 
 if TYPE_CHECKING:
@@ -145,13 +153,35 @@ class OutageParameters(Struct, frozen=True, forbid_unknown_fields=True):
         """What it is done to."""
         return target_of(self.kind, self.link) or ""
 
+    def has_to_hit(self, *, has_command: bool) -> bool:
+        """Whether the fault is to find something in hand.
+
+        Args:
+            has_command: whether the consumer is a command of somebody else's; a kill of it is to hit, too.
+        """
+        hits = self.kind.in_hand == "hit" or (has_command and self.kind.name == "kill")
+        return hits and self.delivery == "at_least_once"
+
     @property
     def watches_in_hand(self) -> bool:
         """Whether the fault is about what the consumer that is broken has in hand."""
         return self.kind.in_hand in {"hit", "kept"} and self.delivery == "at_least_once"
 
-    def settings(self) -> LineSettings:
-        """The line that the fault needs."""
+    def staged(self, an_entity: int = 1) -> Staged:
+        """The load that the fault wants.
+
+        Args:
+            an_entity: so many events are about one entity.
+        """
+        times_s = self.before_s, self.outage_s, self.after_s
+        return staged(self.kind, self.rate_per_s, *times_s, an_entity=an_entity)
+
+    def settings(self, an_entity: int = 1) -> LineSettings:
+        """The line that the fault needs.
+
+        Args:
+            an_entity: so many events are about one entity.
+        """
         mail_delay_ms, claim_after_ms = self.mail_delay_ms, self.claim_after_ms or CLAIM_AFTER_MS
         if self.kind.in_hand == "hit":
             mail_delay_ms = max(mail_delay_ms, IN_BATCH_MAIL_MS)
@@ -166,16 +196,23 @@ class OutageParameters(Struct, frozen=True, forbid_unknown_fields=True):
             mail_delay_ms=mail_delay_ms,
             is_idempotent=self.idempotent,
             has_links=TARGETS[self.target].is_link,
+            by_stream=self.staged(an_entity).by_stream,
+            outlasts=self.staged(an_entity).outlasts,
         )
 
-    def planned(self) -> Fault:
-        """The one fault of the run."""
+    def planned(self, *, has_command: bool = False) -> Fault:
+        """The one fault of the run.
+
+        Args:
+            has_command: whether the consumer is a command of somebody else's.
+        """
+        waits = {"within_s": WITHIN_S} if has_command and self.kind.name == "kill" else {}
         return Fault(
             name=self.kind.done_as,
             target=self.target,
             at_ns=int(self.before_s * 1e9),
             for_ns=int(self.outage_s * 1e9),
-            options=self.kind.given_ms(self.delay_ms),
+            options={**self.kind.given_ms(self.delay_ms), **waits},
         )
 
 
@@ -193,8 +230,11 @@ class CrmOutage:
         "crm_outage",
         PUMPED,
         ACCOUNT,
+        "s       taken_over_s",
         "s       {outage,detected,first_effect,back_in_band,drained,draining,caught_up,predicted_drain}_s",
         "events  backlog_events backlog_at_restart_events in_hand_events",
+        "events  effects_meanwhile left_events set_back tried_again",
+        "processes survivors",
         "1/s     drain_rate_per_s",
         "event_seconds excess_lag_event_s",
         "share   prediction_error",
@@ -225,32 +265,42 @@ class CrmOutage:
 
     def scheduled_s(self, parameters: OutageParameters) -> float:
         """How long its load lasts."""
-        return parameters.before_s + parameters.outage_s + parameters.after_s
+        return parameters.staged().pacer.duration_ns / 1e9
 
     def run(self, stage: Stage, parameters: Any, findings: Findings) -> None:
         """Load, fault, outage, restart, drain; then the account."""
         chosen: OutageParameters = parameters
         if chosen.target == "server" and "kill" not in kind_of(stage.server).can:
             raise ScenarioError(f"{chosen.fault} is done only to a server that we start")
-        pacer = constant(chosen.rate_per_s, chosen.before_s + chosen.outage_s + chosen.after_s)
-        with Line(stage, pacer, chosen.settings()) as line:
+        fault = chosen.planned(has_command=isinstance(stage.system, ConsumerSystem))
+        is_over = chosen.kind.load == "is_over"
+        an_entity = (stage.system or ORDERSHOP).events_an_entity
+        with Line(stage, chosen.staged(an_entity).pacer, chosen.settings(an_entity)) as line:
             findings.server = line.server.describe()
+            line.check(fault)
             watching = (lambda: watching_in_hand(line)) if chosen.watches_in_hand else None
-            line.run_load(findings, [chosen.planned()], watching)
+            line.run_load(findings, [] if is_over else [fault], watching)
             line.wait_until_drained(chosen.drain_timeout_s)
+            if is_over:
+                redeliver(line, findings, fault, chosen.drain_timeout_s)
             _conclude(chosen, line, findings)
 
     def checkers(self, parameters: OutageParameters, record: Record) -> list[Checker]:
         """What finds its verdicts in a record of a run."""
         spans = {"away": parameters.unharmed_within, "draining": parameters.unharmed_draining_within}
         between: list[Checker] = []
-        # A fault on the server reaches producers, whatever consumers do.
-        if parameters.target != "server":
+        # A fault on the server reaches producers, whatever consumers do; of a load that ends nobody can be harmed.
+        if parameters.target != "server" and parameters.kind.load == "goes_on":
             between += [unharmed_checker(span, within) for span, within in spans.items() if within]
-        if parameters.kind.in_hand == "hit" and parameters.delivery == "at_least_once":
+        of_command = has_command(record)
+        if parameters.has_to_hit(has_command=of_command):
             between.append(in_hand_checker())
+        between += done_checkers(parameters.kind, counts_attempts=of_command)
         # Without a server there is no answer; with an empty one, no script.
-        leave_out = {"answered"} if parameters.kind.loses_data else ()
+        leave_out = {"answered"} if parameters.kind.loses_data else set()
+        if parameters.kind.name == "kill_leader":
+            # That something lives on is what it is about, and has a verdict of its own.
+            leave_out |= {"outage_happened"}
         return line_checkers("crm_outage", record=record, between=between, leave_out=leave_out)
 
     def headline(self, parameters: OutageParameters, record: Record) -> str:
@@ -280,56 +330,21 @@ def _conclude(chosen: OutageParameters, line: Line, findings: Findings) -> None:
     fault = planned_fault(findings.history)
     if fault is None or fault.end_ns is None:
         raise ScenarioError(f"the load ended before {chosen.fault} was done and healed")
-    drain = drain_of(line, findings, fault, arrival_per_s=chosen.rate_per_s)
-    add_recovery(findings, fault, drain)
+    caught_up_s = None
+    if chosen.kind.load == "is_over":
+        add_lag(findings)
+    else:
+        drain = drain_of(line, findings, fault, arrival_per_s=chosen.rate_per_s)
+        add_recovery(findings, fault, drain)
+        caught_up_s = drain.caught_up_s
     add_line_arrival(findings, line, budget_ms=chosen.send_lag_budget_ms)
-    add_producers(findings, fault, drain.caught_up_s)
-    if chosen.kind.in_hand == "hit" and chosen.delivery == "at_least_once":
+    add_producers(findings, fault, caught_up_s)
+    if chosen.has_to_hit(has_command=isinstance(line.system, ConsumerSystem)):
         # What was delivered to the consumer, and not acknowledged, while it was dead is what it had in hand.
         findings.figure("in_hand_events", in_hand(findings.history, fault), "events")
+    add_done(findings, line, chosen.kind, fault)
     add_account(findings, line, timeout_s=chosen.drain_timeout_s)
     add_by_hand(findings)
-
-
-def headline(chosen: OutageParameters, told: Told) -> str:
-    """What came out, in a sentence.
-
-    Args:
-        told: of a run with these parameters.
-    """
-    known = TARGETS[chosen.target]
-    target = known.of_command if told.has_command else known.said
-    if chosen.target == "crm":
-        target = capital(told.consumer)
-    said = chosen.kind.headline.format(target=target, ms=chosen.delay_ms)
-    backlog = told.value("backlog_events")
-    waited = (
-        "the number of waiting events is not known" if backlog is None else f"{backlog:,.0f} events waited at most"
-    )
-    return (
-        f"{said} for {told.value('outage_s') or 0:.1f} s{by_hand_said(told)}; {waited}; "
-        f"{lost_said(told)}, {twice_said(told)}; {_caught_said(told)}{arrived_said(told)}."
-    )
-
-
-def _caught_said(told: Told) -> str:
-    first_s, draining_s = told.value("first_effect_s"), told.value("draining_s")
-    if never := never_caught_up_said(told):
-        return never
-    if draining_s is None or first_s is None:
-        # With events missing nobody can tell from counts when the rest was applied.
-        return "the moment when it had caught up is not known"
-    said = (
-        f"the first effect came {first_s:.2f} s after its return; "
-        f"the events that waited then were drained {draining_s:.2f} s later"
-    )
-    caught_up_s, predicted_s = told.value("caught_up_s"), told.value("predicted_drain_s")
-    if caught_up_s is None or predicted_s is None:
-        return said
-    return (
-        f"{said}, and the events that came meanwhile {caught_up_s:.2f} s after its return "
-        f"({predicted_s:.2f} s predicted)"
-    )
 
 
 scenario = CrmOutage()

@@ -162,19 +162,30 @@ def lifecycle(server: Server, operation: str, producer: int) -> Source:
     Raises:
         ServerError: the server does not take the script.
     """
+    templates = _lifecycle(server, producer, entity_placeholder(producer))
+    return MixedCommands(operation, [templates], producer, Cycle(sizes=len(templates)), reply=list)
+
+
+def lifecycle_by_stream(server: Server, operation: str, producer: int) -> list[Source]:
+    """The same by stream: customers that come, and customers that go; each event is about a customer of its own.
+
+    Raises:
+        ServerError: the server does not take the script.
+    """
+    templates = _lifecycle(server, producer, placeholder(producer))
+    return [StampedCommand(operation, each, producer, reply=list) for each in templates]
+
+
+def _lifecycle(server: Server, producer: int, customer: str) -> list[list[Any]]:
+    """The commands that create a customer and delete him, with placeholders."""
     sha, mark = load_script(server), placeholder(producer)
-    customer = _entity(entity_placeholder(producer), 0, 0)
+    entity = _entity(customer, 0, 0)
     actions: tuple[Action, Action] = ("created", "deleted")
-    templates = [
-        [
-            "EVALSHA",
-            sha,
-            0,
-            *append_arguments(Keys(server.namespace), [Event(action, customer, mark)], mode=PROJECT),
-        ]
+    keys = Keys(server.namespace)
+    return [
+        ["EVALSHA", sha, 0, *append_arguments(keys, [Event(action, entity, mark)], mode=PROJECT)]
         for action in actions
     ]
-    return MixedCommands(operation, [templates], producer, Cycle(sizes=len(actions)), reply=list)
 
 
 def _entity(identity: str, stream: int, size: int) -> Customer | Product:

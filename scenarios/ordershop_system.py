@@ -36,7 +36,7 @@ from ordershop.supervisor import Service, Supervisor, SupervisorError, free_port
 from ordershop.wire import is_unable
 from scenarios.gate_target import ordershop
 from scenarios.line.targets import ServiceProcess
-from scenarios.load import EVENT_BYTES, lifecycle
+from scenarios.load import EVENT_BYTES, lifecycle, lifecycle_by_stream
 from scenarios.shop.shop import GROUP
 
 CONSUMER = "ordershop.services.crm"
@@ -293,6 +293,10 @@ class OrderShop:
     def source(self, server: Server, operation: str, producer: int) -> Source:
         """Customers that come and go."""
         return lifecycle(server, operation, producer)
+
+    def sources_by_stream(self, server: Server, operation: str, producer: int) -> list[Source]:
+        """Customers that come, and customers that go."""
+        return lifecycle_by_stream(server, operation, producer)
 
     def streams(self, server: Server) -> list[str]:
         """The streams that the CRM reads."""

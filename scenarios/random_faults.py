@@ -15,6 +15,8 @@ target, and what a frozen one has in hand is claimed by another meanwhile (`clai
 The mail service knows the IDs of events, so that what is delivered again has no second effect. `idempotent=false`
 takes that from it: then `nothing_twice` fails, and says how much at least once repeats.
 
+A plan of one's own takes the place of the one that is drawn: `--plan plan.toml` (`harness.conduct.plan_file`).
+
 `delivery=from_now` subscribes as tutorials do. With `expect=loss` the run shows that this loses events, and how
 many: then a loss is the verdict PASS, and no loss is FAIL, while all other verdicts are as ever. `while_down` says
 what of it was published while the CRM was killed or stopped; it loses events while it asks again, too. The plan
@@ -29,6 +31,7 @@ from pathlib import Path
 if "." not in __name__:  # loaded by Locust, which looks first where it was started (harness/locust/locustfile.py)
     sys.path.sort(key=lambda each: Path(each) == Path.cwd() != Path(__file__).parents[1])
 
+import itertools
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -41,29 +44,35 @@ from harness.check import checkers
 from harness.check.figures import figure_names
 from harness.check.judge import Checker
 from harness.conduct.findings import PUMPED, Findings
+from harness.conduct.plan_file import planned
 from harness.conduct.scenario import ParameterError, ScenarioError, Stage
 from harness.load.pacing import Pacer, constant
 from harness.locust.locustfile import locustfile
 from harness.measure.timeline import FaultWindow, History
 from harness.nemesis.faults import fault_kinds
-from harness.nemesis.plan import Fault, random_plan
+from harness.nemesis.plan import Fault, random_plan, refuse_overlap
 from harness.nemesis.targets import LINE, PROCESS
 from harness.record.files import TIMELINE
 from harness.record.run import KeyFigure, Record, Verdict
+from harness.system.consumer import ConsumerSystem
 from scenarios.line.account import ACCOUNT, Accounted, add_account, add_lag, add_line_arrival, line_checkers
 from scenarios.line.evidence import PLAN
 from scenarios.line.line import Line
 from scenarios.line.recovery import back_after_s, excess_lag_event_s
 from scenarios.line.settings import Delivery, LineSettings
+from scenarios.line.targets import target_of
 from scenarios.told import Told, add_by_hand, arrived_said, by_hand_said, lost_said, told_of, twice_said
 
 # Before the first fault, and after the last.
 LEAD_S = 1.5
 SHORTEST_S, LONGEST_S, GAP_S = 0.3, 1.5, 1.0
+# A command may have processes of its own, and what has its effects can refuse.
+COMMAND = (*PROCESS, "leader_kill", "survivors")
+REFUSING = (*PROCESS, "refuse")
 DRAWN = [
     kind
     for kind in fault_kinds().values()
-    if kind.is_drawn and (kind.is_possible(PROCESS) or kind.is_possible(LINE))
+    if kind.is_drawn and any(map(kind.is_possible, (COMMAND, REFUSING, LINE)))
 ]
 # By name, without variants; those are drawn as options of what they are variants of.
 NAMES = list(dict.fromkeys(kind.done_as for kind in DRAWN))
@@ -94,6 +103,10 @@ class RandomFaultsParameters(Struct, frozen=True, forbid_unknown_fields=True):
         drain_timeout_s: that the consumers may take to catch up when the load is over. Where nothing moves when
             it is up, they get more: until something moves, or nothing has for 3 claim times and 2 s.
         send_lag_budget_ms: how late, at p99, the instrument may send; beyond it the measurement is not valid.
+        plan: of one's own, in the place of what is drawn; it is given as a file, with --plan.
+
+    Raises:
+        ValueError: a plan that cannot be played.
     """
 
     outages: Annotated[int, Meta(ge=1, le=100_000)] = 8
@@ -109,28 +122,53 @@ class RandomFaultsParameters(Struct, frozen=True, forbid_unknown_fields=True):
     idempotent: bool = True
     drain_timeout_s: Annotated[float, Meta(gt=0, le=86_400)] = 60
     send_lag_budget_ms: Annotated[float, Meta(gt=0, le=60_000)] = 250
+    plan: str = ""
+
+    def __post_init__(self) -> None:
+        self.own_plan()
 
     @property
     def faults_s(self) -> float:
-        """For how long faults are done."""
-        return max(self.outages * self.every_s, LONGEST_S)
+        """For how long faults are done; at least for as long as a plan of one's own lasts."""
+        last_ns = max((fault.at_ns + fault.for_ns for fault in self.own_plan()), default=0)
+        return max(self.outages * self.every_s, LONGEST_S, last_ns / 1e9 - LEAD_S)
 
-    def targets(self) -> dict[str, list[str]]:
-        """What is broken, and how."""
+    def own_plan(self) -> list[Fault]:
+        """The faults of a plan of one's own, each with its target.
+
+        Raises:
+            ValueError: it cannot be played.
+        """
+        return with_targets(planned(self.plan)) if self.plan else []
+
+    def targets(self, *, has_command: bool = False) -> dict[str, list[str]]:
+        """What is broken, and how.
+
+        Args:
+            has_command: whether the consumers are commands of somebody else's, which can be broken in more ways.
+        """
         consumers = ["crm", *(f"crm-{number}" for number in range(2, self.consumers + 1))]
-        can = dict.fromkeys([*consumers, "mail"], PROCESS) | dict.fromkeys(["crm-redis", "crm-mail"], LINE)
+        can: dict[str, tuple[str, ...]] = dict.fromkeys(consumers, COMMAND if has_command else PROCESS)
+        can |= {"mail": REFUSING if has_command else PROCESS}
+        can |= dict.fromkeys(["crm-redis", "crm-mail"], LINE)
         return {target: [name for name in NAMES if fault_kinds()[name].is_possible(can[target])] for target in can}
 
-    def plan(self, seed: int) -> list[Fault]:
-        """The faults, drawn from a seed.
+    def faults(self, seed: int, *, has_command: bool = False) -> list[Fault]:
+        """The faults, drawn from a seed, or those of a plan of one's own.
+
+        Args:
+            seed: of what is drawn.
+            has_command: as for `targets`.
 
         Raises:
             ParameterError: they have no room.
         """
+        if self.plan:
+            return self.own_plan()
         try:
             return random_plan(
                 seed,
-                self.targets(),
+                self.targets(has_command=has_command),
                 count=self.outages,
                 within_ns=(int(LEAD_S * 1e9), int((LEAD_S + self.faults_s) * 1e9)),
                 for_ns=(int(SHORTEST_S * 1e9), int(LONGEST_S * 1e9)),
@@ -157,7 +195,7 @@ class RandomFaults:
         "events  while_down.{due,lost}",
         "s       longest_recovery_s",
         "event_seconds excess_lag_event_s",
-        f"outages outages outages.{{{','.join(NAMES)}}}",
+        "outages outages outages.*",
     )
     key_figures = (
         KeyFigure("random_faults.outages", "Outages"),
@@ -180,7 +218,7 @@ class RandomFaults:
         """Load, with faults all the while; the drain; the account."""
         chosen: RandomFaultsParameters = parameters
         try:
-            plan = chosen.plan(stage.seed)
+            plan = chosen.faults(stage.seed, has_command=isinstance(stage.system, ConsumerSystem))
         except ParameterError as error:
             raise ScenarioError(str(error)) from error
         pacer = constant(chosen.rate_per_s, chosen.faults_s + 2 * LEAD_S)
@@ -224,6 +262,11 @@ class RandomFaults:
         Raises:
             ParameterError: there is no time for one.
         """
+        last_s = max((fault.at_ns + fault.for_ns for fault in parameters.own_plan()), default=0) / 1e9
+        if duration_s < last_s + LEAD_S:
+            raise ParameterError(
+                f"random_faults: no room for a plan of {last_s:g} s and {LEAD_S:g} s more in {duration_s:g} s"
+            )
         outages = int((duration_s - 2 * LEAD_S) / parameters.every_s)
         if outages < 1:
             raise ParameterError(f"random_faults: there is no time for an outage in {duration_s:g} s")
@@ -234,7 +277,8 @@ def _conclude(chosen: RandomFaultsParameters, line: Line, findings: Findings) ->
     history = findings.history
     healed = _healed(history)
     _add_faults(findings, healed)
-    down_due, down_lost = while_down(healed, line.pacer, line.ledger.lost(), line.running.roles["crm"])
+    first = line.running.roles["crm"]
+    down_due, down_lost = while_down(healed, line.pacer, line.ledger.lost(), first)
     # Of several consumers one is enough, so that the events of such a time are not those of a group that is down.
     findings.figure("while_down.due", down_due if chosen.consumers == 1 else None, "events")
     findings.figure("while_down.lost", down_lost if chosen.consumers == 1 else None, "events")
@@ -264,22 +308,43 @@ def _loss_shown(name: str, found: Accounted) -> Verdict:
     return checkers.loss_shown(name, found.account, ending=found.facts.ending)
 
 
-def headline(chosen: RandomFaultsParameters, told: Told) -> str:  # noqa: ARG001 - as every scenario has it
+def headline(chosen: RandomFaultsParameters, told: Told) -> str:
     """What came out, in a sentence.
 
     Args:
         told: of a run with these parameters.
     """
     return (
-        f"{told.value('outages') or 0:,.0f} outages at random{by_hand_said(told)} "
+        f"{told.value('outages') or 0:,.0f} outages {'as planned' if chosen.plan else 'at random'}"
+        f"{by_hand_said(told)} "
         f"while {told.value('acknowledged') or 0:,.0f} events were appended: "
         f"{lost_said(told)}, {twice_said(told)}{arrived_said(told)}."
     )
 
 
+def with_targets(plan: Sequence[Fault]) -> list[Fault]:
+    """A plan in which each fault has a target: its own, or the first of a line that can suffer it.
+
+    Raises:
+        ValueError: none can, or a fault begins before the one before it on the same target has healed.
+    """
+    found: dict[str, list[Fault]] = {}
+    for fault in plan:
+        target = fault.target or target_of(fault_kinds()[fault.name])
+        if target is None:
+            raise ValueError(f"{fault.name} at {fault.at_ns / 1e9:g} s: nothing can suffer it; say its target")
+        found.setdefault(target, []).append(replace(fault, target=target))
+    for target, faults in found.items():
+        try:
+            refuse_overlap(faults)
+        except ValueError as error:
+            raise ValueError(f"{target}: {error}") from error
+    return sorted(itertools.chain(*found.values()), key=lambda fault: fault.at_ns)
+
+
 def _add_faults(findings: Findings, healed: list[FaultWindow]) -> None:
     findings.figure("outages", len(healed), "outages")
-    for name in NAMES:
+    for name in dict.fromkeys([*NAMES, *(fault.name for fault in healed)]):
         findings.figure(f"outages.{name}", sum(fault.name == name for fault in healed), "outages")
 
 

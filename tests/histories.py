@@ -11,12 +11,14 @@ from pyroaring import BitMap
 from harness.account.losses import Seen
 from harness.check.arrival import ArrivalRule
 from harness.check.checkers import Ending
+from harness.check.promises import Recovered
 from harness.measure.curves import add_curve
 from harness.measure.recorder import Interval, Recorder
 from harness.measure.timeline import History
 from harness.record.load_report import LoadReport, section_of
 from harness.record.sections import Sections
-from scenarios.line.evidence import LineFacts
+from harness.system.promise import Promise
+from scenarios.line.evidence import Group, LineFacts
 from scenarios.line.followed import FOLLOWED, Followed
 
 MS, S = 1_000_000, 1_000_000_000
@@ -38,6 +40,10 @@ def add_events(
     foreign: int = 0,
     consumers: int = 1,
     ending: Ending = "drained",
+    promise: Promise | None = None,
+    spared: Mapping[str, Collection[int]] | None = None,
+    recoveries: Sequence[Recovered] = (),
+    in_stream: Sequence[Collection[int]] = (),
     seen: Mapping[str, Collection[int]] | None = None,
     **facts: Any,
 ) -> Sections:
@@ -52,6 +58,10 @@ def add_events(
         groupless: None: an older shopbench, which did not say of which streams there is no group.
         seen: by following the consumers, as `Seen` has it; None: nobody followed them.
         ending: of the drain.
+        promise: of the consumers; None: they are ours.
+        spared: poisoned, parked, emptied.
+        recoveries: from faults.
+        in_stream: the events of each stream.
         facts: more of them.
     """
     effects = sorted(acknowledged) if effects is None else effects
@@ -64,24 +74,31 @@ def add_events(
     if delivered is not None:
         sections.add_set(section_of("delivered", line), BitMap(delivered))
         sections.add_set(section_of("pending", line), BitMap(pending))
+    of_streams = {f"in_stream_{number}": events for number, events in enumerate(in_stream, 1)}
+    for name, events in {**of_streams, **(spared or {})}.items():
+        sections.add_set(section_of(name, line), BitMap(events))
+    given = {"promise": promise, section_of("recoveries", line): recoveries or None}
+    for name, value in given.items():
+        if value is not None:
+            sections.add_json(name, value)
     if groupless is not None:
         sections.add_set(section_of("groupless", line), BitMap(groupless))
     if seen:
         for name in Seen.__struct_fields__:
             sections.add_set(section_of(name, line), BitMap(seen.get(name, ())))
         sections.add_json(section_of(FOLLOWED, line), Followed(consumers=["crm"]))
-    facts = LineFacts(
+    line_facts = LineFacts(
         capacity=12,
         events_an_entity=2,
         foreign=foreign,
         consumers=consumers,
-        groups={},
+        groups={f"events:{number}": Group() for number in range(1, len(in_stream) + 1)},
         parked=0,
         waited_s=60.0,
         ending=ending,
         **facts,
     )
-    sections.add_json(section_of("line", line), facts)
+    sections.add_json(section_of("line", line), line_facts)
     return sections
 
 

@@ -226,6 +226,12 @@ class Ledger:
         """The sequence numbers of the events that are lost as it stands, rising."""
         return np.asarray(self._lost().to_array()).astype(np.int64)
 
+    def owed(self) -> Int64s:
+        """The sequence numbers of the events that should have an effect, had it or not, rising."""
+        with self._lock:
+            owed = self._acknowledged - self._spared
+        return np.asarray(owed.to_array()).astype(np.int64)
+
     def noted(self) -> Noted:
         """What is noted at this moment, in packed copies."""
         with self._lock:

@@ -22,6 +22,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 import typer
 
+from harness.conduct.plan_file import PlanError, plan_text
 from harness.conduct.scenario import Scenario
 from harness.record.parameters import nearest
 from harness.server.named import VARIABLE
@@ -141,6 +142,28 @@ def given_parameters(parameters: Sequence[str]) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
+def with_plan(given: dict[str, str], plan: Path | None, scenarios: Sequence[Scenario]) -> dict[str, str]:
+    """Parameters, with the plan of faults of a file.
+
+    Args:
+        given: parameters by name.
+        plan: the file; None: there is none.
+        scenarios: that are run.
+
+    Raises:
+        UsageError: not one scenario that takes a plan, or a plan that cannot be played.
+    """
+    if plan is None:
+        return given
+    able = [each.name for each in catalog().values() if "plan" in each.parameters.__struct_fields__]
+    if len(scenarios) != 1 or scenarios[0].name not in able:
+        raise UsageError(f"--plan is for {', '.join(able)}: name exactly one scenario that takes it")
+    try:
+        return {**given, "plan": plan_text(plan)}
+    except PlanError as error:
+        raise UsageError(str(error)) from error
+
+
 NamesArgument = Annotated[
     list[str] | None,
     typer.Argument(help="Names of scenarios. Default: all of them.", autocompletion=completed),
@@ -160,6 +183,10 @@ ServerFileOption = Annotated[
 ProfileOption = Annotated[str, typer.Option(help="Length and size of the run: smoke, quick, standard or full.")]
 ParamOption = Annotated[
     list[str] | None, typer.Option("--param", "-p", help="NAME=VALUE: sets a parameter. May be repeated.")
+]
+PlanOption = Annotated[
+    Path | None,
+    typer.Option(help="A TOML file of faults, for random_faults, in the place of those that are drawn."),
 ]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn at random.")]
 SystemOption = Annotated[

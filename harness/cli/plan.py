@@ -62,6 +62,7 @@ def plan_of(chosen: Sequence[tuple[Any, Any]], how: Mapping[str, str]) -> Iterat
             else f"{scenario.name}: {duration(scheduled_s(parameters))} of load"
         )
         for name in parameters.__struct_fields__:
-            yield f"{_INDENT}{name}={told(getattr(parameters, name)).replace(',', '')}"
+            value = getattr(parameters, name)
+            yield f"{_INDENT}{name}={value if isinstance(value, str) else told(value).replace(',', '')}"
     yield ", ".join(f"{name}={value}" for name, value in how.items() if value)
     yield "nothing was started: this was a dry run"

@@ -18,6 +18,7 @@ from harness.cli.options import (
     HistoryOption,
     NamesArgument,
     ParamOption,
+    PlanOption,
     ProbeOption,
     ProfileOption,
     PromiseOption,
@@ -35,6 +36,7 @@ from harness.cli.options import (
     chosen,
     given_parameters,
     taking,
+    with_plan,
 )
 from harness.cli.plan import check_server, plan_of
 from harness.cli.recorded import budgets_of, check_history, command_line, conclude, held_to, new_directory
@@ -67,6 +69,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     server_file: ServerFileOption = None
     profile: ProfileOption = "quick"
     param: ParamOption = None
+    plan: PlanOption = None
     seed: SeedOption = 1
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port of the server that the run starts.")] = (
         None
@@ -117,7 +120,7 @@ def run_command(asked: Asked) -> int:
     which = server_named(asked.server, asked.server_file, os.environ)
     if not asked.names and "kill" not in kind_of(which).can:
         scenarios = _without_own_server(scenarios)
-    given = given_parameters(asked.param or [])
+    given = with_plan(given_parameters(asked.param or []), asked.plan, scenarios)
     if given and len(scenarios) > 1:
         raise UsageError("-p sets a parameter of one scenario: name exactly one scenario")
     with_parameters = [(scenario, parameters_of(scenario, asked.profile, given)) for scenario in scenarios]

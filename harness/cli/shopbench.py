@@ -1,10 +1,11 @@
-"""The command line: `shopbench run | list | report | check | compare | index | web | gate | history | selfcheck`.
+"""The command line: `shopbench run | list | report | check | consumer check | compare | index | web | gate ...`.
 
     shopbench run                        every scenario, on an embedded server, then a report
     shopbench run append --server redis://127.0.0.1:6379/15 --param rate_per_s=5000
     shopbench list                       scenarios, their parameters and their profiles
     shopbench report runs/20261123-141502-append
     shopbench check runs/20261123-141502-append     the same run, judged again
+    shopbench consumer check --consumer 'node app.js'    what does a consumer lose when it is killed?
     shopbench compare runs/20261123-141502-append runs/20261124-090114-append
     shopbench index runs
     shopbench web lag                    server, shop and Locust's web UI: start runs, watch them, kill the CRM
@@ -36,6 +37,7 @@ from harness.check.budgets import BudgetError
 from harness.check.checkers import EXIT_INVALID, EXIT_USAGE
 from harness.cli.check import check_command
 from harness.cli.compare import compare_command
+from harness.cli.consumer import consumer_app
 from harness.cli.doctor import UnfitError, doctor_command
 from harness.cli.gate import gate_command
 from harness.cli.gate_errors import gate_errors_command
@@ -82,6 +84,7 @@ app = typer.Typer(
 )
 for _name, _command in COMMANDS.items():
     app.command(_name)(_command)
+app.add_typer(consumer_app, name="consumer")
 
 
 def _show_version(is_wanted: bool) -> None:

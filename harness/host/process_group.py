@@ -105,6 +105,11 @@ class ProcessGroup:
         if self._first.poll() is None:
             self._first.send_signal(number)
 
+    def others(self) -> int:
+        """How many processes work in its directory, or have its mark, besides the one that was started."""
+        there = found(str(self._directory), self._mark)
+        return sum(process.pid != self._first.pid for process in there)
+
     def strays(self) -> list[int]:
         """The processes that have its mark and are in its process group no more, such as a daemon."""
         if not self._mark:

@@ -181,6 +181,27 @@ def shaped(shape: Shape, rate_per_s: float, duration_s: float) -> Pacer:
     return constant(rate_per_s, duration_s)
 
 
+class Silence:
+    """A part of a schedule in which nothing is due.
+
+    Args:
+        duration_s: how long.
+
+    Raises:
+        PacingError: a duration that is not above 0.
+    """
+
+    total = 0
+
+    def __init__(self, duration_s: float) -> None:
+        _check(duration_s, 1.0)
+        self.duration_ns = round(duration_s * SECOND_NS)
+
+    def due_ns(self, first: int, count: int) -> Int64s:  # noqa: ARG002 - as every pacer has it
+        """Nothing is due."""
+        return np.zeros(0, np.int64)
+
+
 class ClosedLoop:
     """No schedule: whoever is done begins again, until the time is over.
 

@@ -45,7 +45,7 @@ PROFILE, SERVER, SEED = "Run: profile", "Run: server", "Run: seed"
 _GROUPS = {
     "Judged by": r".*_budget_ms|unharmed_.*|.*_timeout_s|expect|at_most_s",
     "Server": r"durability|policy|keep|maxlen|trim_.*",
-    "Fault": r"fault|link|delay_ms|outages?(_s)?|every_s|away_s|how|settle_s",
+    "Fault": r"fault|link|delay_ms|outages?(_s)?|every_s|plan|away_s|how|settle_s",
     "Consumers": r"delivery|consumers|page|mail_delay_ms|claim_after_ms|idempotent",
 }
 _ORDER = ("Load", "Fault", "Consumers", "Server", "Judged by")

@@ -16,12 +16,15 @@ before:
 from __future__ import annotations
 
 import sys
+from argparse import ArgumentTypeError
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from harness.conduct.plan_file import PlanError, plan_text
 from harness.conduct.scenario import LoadScenario, flags_of, parameters_of
 from harness.load.settings import SPIN_SHARE, SPIN_VARIABLE
 from harness.locust.form import LOCUSTS_OWN
@@ -128,10 +131,20 @@ def _add_parameters(parser: Any, scenario: LoadScenario) -> None:
             f"--{flag}",
             dest=name,
             default="",
-            type=partial(renamed, scenario.parameters, name),
+            type=_plan if name == "plan" else partial(renamed, scenario.parameters, name),
             choices=["", *parameters[name].choices] if parameters[name].kind == "choice" else None,
             help=f"{_unit_of(name)}; quick: {defaults[name]}",
         )
+
+
+def _plan(value: str) -> str:
+    """A plan of faults as a parameter has it, of the file that a command line names; the form sends the text."""
+    if not value or value.startswith("["):
+        return value
+    try:
+        return plan_text(Path(value))
+    except PlanError as error:
+        raise ArgumentTypeError(str(error)) from error
 
 
 def _unit_of(name: str) -> str:

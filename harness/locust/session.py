@@ -291,8 +291,9 @@ def consumer_of(options: Any) -> ConsumerSystem | None:
     Raises:
         ParameterError: something that cannot be.
     """
+    # A scenario that is not for consumers has no such options.
     names = {name: name.replace("-", "_") for name in OF_CONSUMER if hasattr(options, name.replace("-", "_"))}
-    given = {name.removeprefix("event-"): getattr(options, option) or "" for name, option in names.items()}
+    given = {name: getattr(options, option) or "" for name, option in names.items()}
     for option in names.values():
         setattr(options, option, "")
     command = given.pop("consumer", "")
@@ -300,8 +301,9 @@ def consumer_of(options: Any) -> ConsumerSystem | None:
         if said := [name for name, value in given.items() if value]:
             raise ParameterError(f"--{said[0]} says something of a consumer: give it with --consumer")
         return None
+    of_consumer = {name.removeprefix("event-"): value for name, value in given.items()}
     try:
-        return ConsumerSystem(consumer_command(command, **given))
+        return ConsumerSystem(consumer_command(command, **of_consumer))
     except ValueError as error:
         raise ParameterError(str(error)) from error
 

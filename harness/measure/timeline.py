@@ -41,6 +41,7 @@ class FaultWindow(msgspec.Struct, frozen=True, kw_only=True, tag="fault", omit_d
     Attributes:
         end_ns: None where it never healed.
         by_hand: whether somebody has done it meanwhile, as with a button, where no plan had it.
+        seen: what was seen as it was done and healed, such as how many events its target had in hand.
     """
 
     name: str
@@ -48,6 +49,7 @@ class FaultWindow(msgspec.Struct, frozen=True, kw_only=True, tag="fault", omit_d
     start_ns: int
     end_ns: int | None
     by_hand: bool = False
+    seen: dict[str, float] = {}
 
 
 class Phase(msgspec.Struct, frozen=True, kw_only=True, tag="phase"):

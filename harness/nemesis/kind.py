@@ -44,8 +44,10 @@ class FaultKind(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         name: that it is chosen by.
         needs: what its target must be able to do.
-        inject: does it to what has these abilities, with all of its options by name.
-        heal: undoes it; may be called after an injection that has failed half-way, and more than once.
+        inject: does it to what has these abilities, with all of its options by name. Numbers that it answers by
+            name are kept beside the fault's window: what was seen as it was done.
+        heal: undoes it; may be called after an injection that has failed half-way, and more than once. It may
+            answer numbers, too.
         options: how it can be done, as a struct with bounds and defaults; a name ends in its unit.
         preset: options that it always has.
         ms_option: the option that a scenario's one number of milliseconds sets; empty: none.
@@ -53,10 +55,14 @@ class FaultKind(msgspec.Struct, frozen=True, kw_only=True):
             circumstances; empty: itself.
         place: where it stands among the others in lists; what has none comes after those that have.
         comes_back: whether healing means that its target comes back; then the timeline gets a mark.
+        is_healed: whether there is anything to heal, so that it lasts for a time that can be told.
         ends_by_itself: whether `inject` must be told, as `for_ns`, for how long, and `heal` waits for its end.
         in_hand: what its target has in hand is `hit` by it, so there has to be something; or `kept` by it, so
             others should claim it; or `finished` before.
         loses_data: whether its target comes back without its data.
+        load: what the load does: `goes_on`; `ends` as the fault begins, and nothing comes any more; `by_stream`:
+            while the fault lasts only the first stream gets events, and afterwards only the others; or `is_over`,
+            and everything has drained, before the fault is done.
         is_drawn: whether it comes up among faults at random; what a seed draws depends on all that do.
         headline: what happened to a `{target}`, before "for 3 s"; `{ms:g}` is `ms_option`'s value.
         participle: what a target was, such as "killed".
@@ -77,9 +83,11 @@ class FaultKind(msgspec.Struct, frozen=True, kw_only=True):
     variant_of: str = ""
     place: float = float("inf")
     comes_back: bool = False
+    is_healed: bool = True
     ends_by_itself: bool = False
     in_hand: Literal["", "hit", "kept", "finished"] = ""
     loses_data: bool = False
+    load: Literal["goes_on", "ends", "by_stream", "is_over"] = "goes_on"
     is_drawn: bool = False
     open_words: str = ""
     button: str = ""
@@ -104,8 +112,10 @@ class FaultKind(msgspec.Struct, frozen=True, kw_only=True):
         for name in options:
             if name not in {field.encode_name for field in known}:
                 raise ValueError(f"got an unexpected keyword argument {name!r}")
+        # Where all numbers are told as floats, a whole one is meant where a whole one is wanted.
+        given = {name: int(v) if isinstance(v, float) and v.is_integer() else v for name, v in options.items()}
         try:
-            chosen = msgspec.convert(dict(options), self.options)
+            chosen = msgspec.convert(given, self.options)
         except msgspec.ValidationError as error:
             raise ValueError(str(error)) from error
         return {field.name: getattr(chosen, field.name) for field in known}

@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -89,9 +89,10 @@ class _Patient:
             self.open = opened
             kind = self.faults[fault.name]
             try:
-                kind.inject(self._can, _arguments(kind, fault))
+                found = kind.inject(self._can, _arguments(kind, fault))
             except Exception as error:  # whatever a target raises is told in its name
                 raise FaultError(f"{fault.name} could not be applied to {self.name}: {error}") from error
+            opened = self.open = _with_seen(opened, found)
         finally:
             self._lock.release()
         return opened
@@ -127,7 +128,7 @@ class _Patient:
         end_ns = self._now_ns()
         kind = self.faults[current.name]
         try:
-            kind.heal(self._can)
+            current = _with_seen(current, kind.heal(self._can))
         except Exception as error:  # whatever a target raises is told in its name
             raise FaultError(f"{self.name} did not come back after {kind.name}: {error}") from error
         if kind.ends_by_itself:
@@ -150,6 +151,13 @@ class _Patient:
 def _arguments(kind: FaultKind, fault: Fault) -> dict[str, Any]:
     lasting = {"for_ns": fault.for_ns} if kind.ends_by_itself and fault.for_ns else {}
     return kind.arguments({**lasting, **fault.options})
+
+
+def _with_seen(window: FaultWindow, found: object) -> FaultWindow:
+    """A window with what was seen as its fault was done or healed: numbers by name, where a kind answers some."""
+    if not isinstance(found, Mapping) or not found:
+        return window
+    return msgspec.structs.replace(window, seen={**window.seen, **found})
 
 
 class Nemesis:
@@ -190,6 +198,7 @@ class Nemesis:
             self._checked(fault).plan.append(fault)
         for patient in self._patients.values():
             refuse_overlap(patient.plan)
+        self._played = {name: threading.Event() for name in self._patients}
         self._threads = {
             name: threading.Thread(target=self._play, args=(patient,), name=f"nemesis-{name}", daemon=True)
             for name, patient in self._patients.items()
@@ -224,6 +233,11 @@ class Nemesis:
     def open_faults(self) -> list[FaultWindow]:
         """What is broken at this moment; the windows have no end yet."""
         return [patient.open for patient in self._patients.values() if patient.open is not None]
+
+    def wait_until_played(self) -> None:
+        """Wait until each fault of the plan was done and healed, or refused."""
+        for played in self._played.values():
+            played.wait()
 
     def inject_now(self, name: str, target: str = "", *, by_hand: bool = True, **options: Option) -> None:
         """Do a fault by hand; it stays open until it is healed by hand or the nemesis is left.
@@ -280,6 +294,7 @@ class Nemesis:
                 if self._wait_until(fault.at_ns) or not self._play_one(patient, fault):
                     break
         finally:
+            self._played[patient.name].set()
             self._stop.wait()
             self._tell(patient.leave)
 

@@ -98,6 +98,11 @@ class CommandProcess:
         """How the process that was started last has ended, below 0 by a signal; None: it runs, or never did."""
         return None if self._group is None else self._group.exit_status
 
+    @property
+    def others(self) -> int:
+        """How many processes of it there are besides the one that was started."""
+        return 0 if self._group is None else self._group.others()
+
     def start(self) -> None:
         """Start it, or start it again as it was started before.
 

@@ -171,6 +171,22 @@ class ConsumerSystem:
             reply=bytes,
         )
 
+    def sources_by_stream(self, server: Server, operation: str, producer: int) -> list[Source]:
+        """The same for each stream by itself."""
+        shape = self.chosen.shape
+        entry = shape.entry(placeholder(producer), entity_placeholder(producer))
+        count = shape.events_an_entity
+        return [
+            MixedCommands(
+                operation,
+                [[["XADD", stream, "*", *entry]] * count],
+                producer,
+                Cycle(sizes=count),
+                reply=bytes,
+            )
+            for stream in self.streams(server)
+        ]
+
     def streams(self, server: Server) -> list[str]:
         """As many as the shape wants."""
         return list(streams_named(server.namespace, self.chosen.shape.streams))

@@ -69,6 +69,11 @@ class KeptCommand:
         """How many processes that it had started had left its process group when they were ended."""
         return self._command.strays
 
+    @property
+    def others(self) -> int:
+        """How many processes of it there are besides the one that was started."""
+        return self._command.others
+
     def look(self) -> None:
         """Note its end, and start it again when it has been gone for long enough."""
         if not self._lock.acquire(blocking=False):

@@ -6,11 +6,14 @@ The command is run again and again, and prints every ID that it finds each time;
 new. So its order is that of the looks. An ID that it prints twice has had its effect twice. One that it prints
 once may have had its effect twice all the same: behind a unique key nobody can tell.
 
-So that it disturbs little, it rests for four times as long as it takes, and for a second at the least.
+What it prints before the consumers are started is of earlier runs, and left out. So that it disturbs little, it
+rests for four times as long as it takes, and for a second at the least; where it fails, nobody can tell of effects
+until it has been run again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from array import array
@@ -52,11 +55,18 @@ class ProbedEffects:
         self._environment = {**os.environ, **environment}
         self._directory = directory
         self._next_ns = clock.now_ns()
+        self._why_not = ""
         # An event's number, or, below 0, the place of what is no event's ID among those.
         self._order = array("q")
         self._known = array("I")
         self._others: list[str] = []
         self._known_others: Counter[str] = Counter()
+
+    def skip(self) -> None:
+        """Leave out what is printed now: of earlier runs. A command that cannot print yet has nothing of these."""
+        with contextlib.suppress(OSError):
+            self.effects(0)
+        del self._order[:]
 
     def effects(self, after: int) -> list[str]:
         """The IDs that were printed so far, but for the first ones.
@@ -66,11 +76,16 @@ class ProbedEffects:
         """
         if self._clock.now_ns() >= self._next_ns:
             begun_ns = self._clock.now_ns()
+            self._why_not = ""
             try:
                 self._note(self._printed().split())
+            except OSError as error:
+                self._why_not = str(error)
             finally:
                 now_ns = self._clock.now_ns()
                 self._next_ns = now_ns + max(LEAST_PAUSE_NS, PAUSE_SHARE * (now_ns - begun_ns))
+        if self._why_not:
+            raise OSError(self._why_not)
         return [
             event_id(self._producer, number) if number >= 0 else self._others[-1 - number]
             for number in self._order[after:]
@@ -92,8 +107,9 @@ class ProbedEffects:
             raise OSError(f"the probe {name} has not ended after {TIMEOUT_S:.0f} s") from error
         if done.returncode:
             said = done.stderr.decode("utf-8", "replace").split("\n")
-            last = next((without_secrets(line.strip()) for line in reversed(said) if line.strip()), "")
-            raise OSError(f"the probe {name} has ended with {done.returncode}: {last}")
+            last = next((line for line in reversed(said) if line.strip()), "")
+            told = " ".join(map(without_secrets, last.split()))
+            raise OSError(f"the probe {name} has ended with {done.returncode}: {told}")
         return done.stdout.decode("utf-8", "replace")
 
     def _note(self, ids: Sequence[str]) -> None:

@@ -56,6 +56,7 @@ class Readiness:
         self._sent: dict[str, str] = {}
         self._waiting = set(self._streams)
         self._seen = 0
+        self._blind = ""
         self.strange = ""
 
     def wait(
@@ -84,7 +85,9 @@ class Readiness:
                 refuse_ended()
                 now_ns = clock.now_ns()
                 if now_ns - begun_ns > within_s * 1e9:
-                    raise NotStartedError(f"{self._lacking(client)} within {within_s:g} s{self._strange_said()}")
+                    raise NotStartedError(
+                        f"{self._lacking(client)} within {within_s:g} s{self._told_of_effects()}"
+                    )
                 if not has_groups and not self._without_group(client):
                     has_groups, asked_ns = True, now_ns - AGAIN_NS
                 if now_ns - asked_ns >= AGAIN_NS:
@@ -115,13 +118,18 @@ class Readiness:
                 client.execute_command("XADD", stream, "*", *self._shape.entry(event_id, event_id))
 
     def _look(self, effects: Callable[[int], Sequence[str]]) -> None:
-        with contextlib.suppress(OSError):
-            for event_id in effects(self._seen):
-                self._seen += 1
-                if event_id in self._sent:
-                    self._waiting.discard(self._sent[event_id])
-                elif not self.strange:
-                    self.strange = event_id
+        try:
+            found = effects(self._seen)
+        except OSError as error:
+            self._blind = f"; nobody can tell of effects: {error}"
+            return
+        self._blind = ""
+        self._seen += len(found)
+        for event_id in found:
+            if event_id in self._sent:
+                self._waiting.discard(self._sent[event_id])
+            elif not self.strange:
+                self.strange = event_id
 
     def _lacking(self, client: Any) -> str:
         if lacking := self._without_group(client):
@@ -129,5 +137,6 @@ class Readiness:
         without = " and ".join(stream for stream in self._streams if stream in self._waiting)
         return f"it has had no effect for an event of {without}"
 
-    def _strange_said(self) -> str:
-        return f"; it had an effect for {self.strange[:60]!r}, which nobody has sent" if self.strange else ""
+    def _told_of_effects(self) -> str:
+        said = f"; it had an effect for {self.strange[:60]!r}, which nobody has sent" if self.strange else ""
+        return f"{said}{self._blind}"

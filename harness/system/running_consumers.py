@@ -77,6 +77,7 @@ class RunningConsumers:
         self._poisoned: list[str] = []
         self._counting = threading.Lock()
         self._ready_s = 0.0
+        self._nudged = 0
         self.targets: list[Target] = []
 
     def __enter__(self) -> Self:
@@ -136,9 +137,11 @@ class RunningConsumers:
             "SHOPBENCH_STREAMS": " ".join(self._streams),
             "SHOPBENCH_GROUP": GROUP,
         }
-        return ProbedEffects(
+        probed = ProbedEffects(
             arguments, self._place.producer, self._clock, environment=environment, directory=self._directory
         )
+        probed.skip()
+        return probed
 
     def _environment(self, name: str) -> dict[str, str]:
         place = self._place
@@ -182,6 +185,7 @@ class RunningConsumers:
             before_back=self._outages.end,
         )
         can: dict[str, Callable[..., object]] = {**process_can(kept), "leader_kill": kept.kill_leader}
+        can["survivors"] = lambda: kept.others
         if not self._kept:
             can["poison"] = self._plant
         self._kept = {**self._kept, name: kept}
@@ -285,9 +289,33 @@ class RunningConsumers:
         event_id = f"poison-{self._place.producer:x}-{len(self._poisoned) + 1}"
         self.sink.poison(event_id)
         self._poisoned.append(event_id)
+        self._append(self._streams[0], event_id)
+
+    def nudge(self) -> None:
+        """Append one event to each stream that is nobody's account, for who waits until something comes.
+
+        Raises:
+            OSError: the server is away.
+        """
+        self._nudged += 1
+        try:
+            for stream in self._streams:
+                self._append(stream, f"{self._hidden}nudge-{self._nudged}")
+        except redis.RedisError as error:
+            raise OSError(str(error)) from error
+
+    def _append(self, stream: str, event_id: str) -> None:
         entry = self._chosen.shape.entry(event_id, event_id)
         with contextlib.closing(self._place.server.client(timeout_s=5.0)) as client:
-            client.execute_command("XADD", self._streams[0], "*", *entry)
+            client.execute_command("XADD", stream, "*", *entry)
+
+    def attempts_since(self, epoch_s: float, event_ids: Sequence[str]) -> dict[str, int] | None:
+        """How many attempts there were at the effect of some events since a moment; None: a probe tells.
+
+        Raises:
+            OSError: nobody can tell at the moment.
+        """
+        return self.attempts.since(epoch_s, event_ids) if self._probed is None else None
 
     def trim(self, keep: int) -> int:
         """Remove from each stream's front what every group has acknowledged; answer how many entries.

@@ -7,28 +7,29 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 from msgspec import Struct
-from pyroaring import AbstractBitMap, BitMap
+from pyroaring import AbstractBitMap, BitMap, FrozenBitMap
 
 from harness.account.ledger import Account, account_of, set_of
 from harness.account.losses import Losses, classify_losses
 from harness.account.order import Order, order_of_effects
 from harness.arrays import Int64s
-from harness.check import checkers
 from harness.check.arrival import ArrivalRule, arrival_checker
 from harness.check.judge import Checker
 from harness.check.load_reached import Seconds
 from harness.check.loads import answered_checker, named, send_lag_checker
 from harness.conduct.findings import Findings
 from harness.measure.outcomes import OK
-from harness.measure.timeline import History, Mark
+from harness.measure.timeline import History
 from harness.record.evidence import FILE, Evidence, EvidenceError
 from harness.record.load_report import section_of
 from harness.record.run import Record, Verdict
 from harness.record.sections import Sections
-from harness.system.port import ConsumerFacts
 from harness.system.promise import Promise
 from scenarios.arrival import add_arrival
+from scenarios.line import judgements
+from scenarios.line.beside import SPARED, Beside, add_beside, beside_of
 from scenarios.line.evidence import NOTED, LineFacts
+from scenarios.line.figures import OF_OTHERS_FIGURES, add_observed, add_promised
 from scenarios.line.followed import SHOWN, FollowsGroups, GroupTold, seen_in
 from scenarios.line.line import Line
 from scenarios.told import has_command
@@ -75,6 +76,8 @@ def applied_at_ns(seen: Int64s, applied: Sequence[tuple[int, int]], events: Int6
     return next((t_ns for t_ns, count in applied if count > last), None)
 
 
+_NONE = FrozenBitMap()
+
 # What `add_lag` and `add_account` add, for `figure_names`.
 ACCOUNT = """
     events  events.max attempted acknowledged applied lost duplicated unexpected recovered
@@ -82,12 +85,8 @@ ACCOUNT = """
     s       seconds.max still_s
     cores   probes.core_share
     share   probes.server_share
-    exits   exits
-    outages outages_seen
-    s       ready_s
-    events  attempts_while_down
-    processes left_session
 """
+ACCOUNT += OF_OTHERS_FIGURES
 
 
 def add_line_arrival(findings: Findings, line: Line, *, budget_ms: float, until_ns: int | None = None) -> Seconds:
@@ -115,7 +114,8 @@ class Accounted(Struct, frozen=True, kw_only=True):
         gone: those that were acknowledged and are in no stream.
         unknown_stored: how many without an answer are in the streams all the same.
         facts: of the line.
-        promise: of consumers that somebody else has written; None: they are ours.
+        without_effect: those that were acknowledged and have had none, lost or not.
+        beside: what is known beside it: the promise, and why events have had no effect.
     """
 
     account: Account
@@ -125,7 +125,18 @@ class Accounted(Struct, frozen=True, kw_only=True):
     gone: AbstractBitMap
     unknown_stored: int
     facts: LineFacts
-    promise: Promise | None
+    without_effect: AbstractBitMap = _NONE
+    beside: Beside = Beside()
+
+    @property
+    def promise(self) -> Promise | None:
+        """Of consumers that somebody else has written; None: they are ours."""
+        return self.beside.promise
+
+    @property
+    def spared_said(self) -> dict[str, int]:
+        """How many acknowledged events have had no effect and are not lost, by the reason, in words."""
+        return {SPARED[name]: len(events & self.without_effect) for name, events in self.beside.spared.items()}
 
     @property
     def stuck(self) -> int:
@@ -156,10 +167,12 @@ def accounted(evidence: Sections | Evidence, line: str = "") -> Accounted:
         raise EvidenceError(f"{FILE}: {section_of('effects', line)} and applied contradict each other")
     places = np.full(facts.capacity, -1, np.int64)
     places[stored] = np.arange(stored.size)
+    beside, without_effect = beside_of(evidence, line), noted["acknowledged"] - noted["applied"]
+    spared = BitMap.union(*beside.spared.values())
     return Accounted(
-        account=account_of(**noted, effects=seen.size, foreign=facts.foreign),
+        account=account_of(**noted, spared=spared, effects=seen.size, foreign=facts.foreign),
         losses=classify_losses(
-            noted["acknowledged"] - noted["applied"],
+            without_effect - spared,
             in_stream=in_stream,
             delivered=evidence.events(delivered) if has_group else None,
             pending=evidence.events(pending) if has_group else None,
@@ -168,15 +181,26 @@ def accounted(evidence: Sections | Evidence, line: str = "") -> Accounted:
         ),
         order=order_of_effects(
             seen.astype(np.int64),
-            entities=np.arange(facts.capacity, dtype=np.int64) // facts.events_an_entity,
+            entities=_ordered_by(evidence, line, facts, beside.promise),
             places=places,
         ),
         stored=len(in_stream),
+        without_effect=without_effect,
         gone=noted["acknowledged"] - in_stream,
         unknown_stored=noted["unknown"].intersection_cardinality(in_stream),
         facts=facts,
-        promise=evidence.value(promise, Promise) if evidence.has(promise := section_of("promise", line)) else None,
+        beside=beside,
     )
+
+
+def _ordered_by(evidence: Sections | Evidence, line: str, facts: LineFacts, promise: Promise | None) -> Int64s:
+    """Of what each event has an order with others: its entity, or, where that is promised, its stream."""
+    if promise is None or promise.order != "stream":
+        return np.arange(facts.capacity, dtype=np.int64) // facts.events_an_entity
+    streams = np.full(facts.capacity, -1, np.int64)
+    for number in range(1, len(facts.groups) + 1):
+        streams[evidence.events(section_of(f"in_stream_{number}", line)).to_array()] = number
+    return streams
 
 
 def add_account(findings: Findings, line: Line, *, timeout_s: float) -> Accounted:
@@ -186,6 +210,7 @@ def add_account(findings: Findings, line: Line, *, timeout_s: float) -> Accounte
         timeout_s: for how long the drain might take; where it took longer, the account is not closed.
     """
     line.gather(findings.evidence, waited_s=timeout_s)
+    add_beside(findings, line)
     told = group_told(line)
     if told is not None:
         told.gather(findings.evidence, lost_in(findings.evidence))
@@ -204,21 +229,23 @@ def add_account(findings: Findings, line: Line, *, timeout_s: float) -> Accounte
         findings.figure("stuck", found.stuck, "events")
         findings.figure("still_s", found.facts.still_s, "s")
     findings.figure("stored", found.stored, "events")
-    findings.figure("parked", found.facts.parked, "events")
+    findings.figure("parked", found.facts.parked + len(found.beside.parked), "events")
     findings.figure("disordered", found.order.disordered, "events")
-    _add_observed(findings, found.facts.consumer)
+    add_observed(findings, found.facts.consumer)
+    add_promised(findings, found)
     _add_cost_of_probes(findings, line)
     findings.concluded()
     return found
 
 
 def lost_in(evidence: Sections | Evidence, line: str = "") -> AbstractBitMap:
-    """The events that were acknowledged and have had no effect.
+    """The events that were acknowledged, have had no effect, and are not spared.
 
     Raises:
         EvidenceError: a section is not there, or cannot be read.
     """
-    return evidence.events(section_of("acknowledged", line)) - evidence.events(section_of("applied", line))
+    without = evidence.events(section_of("acknowledged", line)) - evidence.events(section_of("applied", line))
+    return without - BitMap.union(*beside_of(evidence, line).spared.values())
 
 
 def group_told(line: Line) -> GroupTold | None:
@@ -233,82 +260,24 @@ def group_told(line: Line) -> GroupTold | None:
     return GroupTold(running.followers, running.consumers, line.streams, line.system, line.origin_ns)
 
 
-def _add_observed(findings: Findings, seen: ConsumerFacts | None) -> None:
-    """What was seen of consumers that somebody else has written: figures, and a mark for each exit."""
-    if seen is None:
-        return
-    for each in seen.exits:
-        findings.history.add(Mark(t_ns=each.at_ns, name=f"{each.consumer} exited with {each.status}"))
-    findings.figure("ready_s", seen.ready_s, "s")
-    findings.figure("exits", len(seen.exits), "exits")
-    findings.figure("outages_seen", seen.downs, "outages")
-    findings.figure("attempts_while_down", seen.attempts_while_down if seen.downs else None, "events")
-    findings.figure("left_session", seen.strays, "processes")
-
-
 # Verdicts ---------------------------------------------------------------------------------------------------
 
 Judgement = Callable[[str, Accounted], Verdict | None]
 
 
-def _drained(name: str, found: Accounted) -> Verdict:
-    facts = found.facts
-    return checkers.drained(
-        name, ending=facts.ending, waited_s=facts.waited_s, still_s=facts.still_s, stuck=found.losses.waiting
-    )
-
-
-def _nothing_lost(name: str, found: Accounted) -> Verdict:
-    facts = found.facts
-    return checkers.nothing_lost(
-        name, found.account, ending=facts.ending, losses=found.losses, still_s=facts.still_s
-    )
-
-
-def _nothing_twice(name: str, found: Accounted) -> Verdict | None:
-    # Who promises at least once may repeat; how often is a figure.
-    if found.promise is not None and found.promise.delivery == "at_least_once":
-        return None
-    if not found.facts.sees_repeats and not found.account.duplicated:
-        detail = "no effect was seen twice; one that comes again behind a unique key is not seen"
-        return Verdict(name=name, status="UNKNOWN", detail=detail)
-    return checkers.nothing_twice(name, found.account, ending=found.facts.ending)
-
-
-def _nothing_unexpected(name: str, found: Accounted) -> Verdict:
-    return checkers.nothing_unexpected(name, found.account, ending=found.facts.ending)
-
-
-def _in_order(name: str, found: Accounted) -> Verdict | None:
-    if found.promise is not None and found.promise.order == "none":
-        return None
-    # Several consumers share a group's events, and promise no order among them.
-    return checkers.in_order(name, found.order) if found.facts.consumers == 1 else None
-
-
-def _outage_happened(name: str, found: Accounted) -> Verdict | None:
-    """Whether consumers that were down had no effects; None where none were, or nobody could look."""
-    seen = found.facts.consumer
-    if seen is None or not seen.downs:
-        return None
-    if seen.attempts_while_down:
-        detail = (
-            f"{seen.attempts_while_down:,} effects were tried while all consumers were down: something that they "
-            "have started lives on, so they were not away"
-        )
-        return Verdict(name=name, status="UNKNOWN", detail=detail)
-    return Verdict(name=name, status="PASS", detail="nothing had an effect while all consumers were down")
-
-
 JUDGEMENTS: Mapping[str, Judgement] = {
-    "drained": _drained,
-    "nothing_lost": _nothing_lost,
-    "nothing_twice": _nothing_twice,
-    "nothing_unexpected": _nothing_unexpected,
-    "in_order": _in_order,
+    "drained": judgements.drained,
+    "nothing_lost": judgements.nothing_lost,
+    "nothing_twice": judgements.nothing_twice,
+    "nothing_unexpected": judgements.nothing_unexpected,
+    "in_order": judgements.in_order,
 }
 # Of consumers that somebody else has written.
-OF_OTHERS: Mapping[str, Judgement] = {"outage_happened": _outage_happened}
+OF_OTHERS: Mapping[str, Judgement] = {
+    "outage_happened": judgements.outage_happened,
+    "recovered_within": judgements.recovered_within,
+    "poison_passed_over": judgements.poison_passed_over,
+}
 
 
 def account_checkers(

@@ -134,10 +134,9 @@ def looked(line: Line, before: Look) -> Look:
         before: the look before; groups that cannot be seen now are as they were.
     """
     telling = telling_of(line.running)
-    poisoned = poisoned_of(line, telling)
-    line.ledger.spare(poisoned)
+    line.ledger.spare(poisoned_of(line, telling))
     try:
-        groups = line.streams.looked(frozenset(poisoned.tolist()))
+        groups = line.streams.looked(telling.poisoned)
     except redis.RedisError:
         groups = before.groups
     return Look(

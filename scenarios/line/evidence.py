@@ -32,7 +32,7 @@ from pyroaring import BitMap
 
 from harness.account.entry_keys import EntryKeys
 from harness.account.event_ids import sequences_of
-from harness.account.ledger import Noted
+from harness.account.ledger import Noted, set_of
 from harness.arrays import Int32s, Int64s
 from harness.check.checkers import Ending
 from harness.record.sections import Sections
@@ -76,6 +76,7 @@ class LineFacts(Struct, frozen=True, kw_only=True):
         quiet_s: for how long there had been no effect.
         patience_s: for how long nothing may move before a line is still.
         attempts: at effects, by outcome (`harness.system.telling.Telling`); empty: nobody counts them.
+        poisoned: how many events are refused for ever, those that are not the producer's included.
         sees_repeats: whether an effect that was had twice would have been seen twice.
         is_drained: of older records: whether everything that waited was handled.
         consumer: what was seen of consumers that somebody else has written; None: they are ours.
@@ -93,6 +94,7 @@ class LineFacts(Struct, frozen=True, kw_only=True):
     quiet_s: float = 0.0
     patience_s: float = 0.0
     attempts: Mapping[str, int] = {}
+    poisoned: int = 0
     sees_repeats: bool = True
     is_drained: bool | None = None
     consumer: ConsumerFacts | None = None
@@ -167,17 +169,26 @@ class Streams:
                 return False
         return True
 
-    def looked(self, poisoned: Collection[int]) -> tuple[GroupLook, ...]:
+    def numbers_by_stream(self) -> dict[str, list[int]]:
+        """The numbers of this producer's events in each stream."""
+        return {stream: [number for _, number in self._stored(stream)] for stream in self.names}
+
+    def numbers_of(self, entries: Mapping[str, Collection[bytes]]) -> list[int]:
+        """The numbers of this producer's events in some entries, by stream; those of others are left out."""
+        wanted = {stream: frozenset(ids) for stream, ids in entries.items()}
+        return [number for stream in wanted for raw, number in self._stored(stream) if raw in wanted[stream]]
+
+    def looked(self, poisoned: Collection[str]) -> tuple[GroupLook, ...]:
         """What can be seen to move in the group, stream by stream.
 
         Args:
-            poisoned: the events that are refused for ever: what is tried of them moves nothing.
+            poisoned: the `event_id` of each event that is refused for ever: what is tried of it moves nothing.
         """
         if not self.has_group:
             return ()
         return tuple(self._looked(stream, group, poisoned) for stream, group in self._groups())
 
-    def _looked(self, stream: str, group: Mapping[str, Any] | None, poisoned: Collection[int]) -> GroupLook:
+    def _looked(self, stream: str, group: Mapping[str, Any] | None, poisoned: Collection[str]) -> GroupLook:
         if group is None:
             return GroupLook()
         last, read = group["last-delivered-id"].decode(), group.get("entries-read")
@@ -190,7 +201,7 @@ class Streams:
         ]
         if poisoned:
             # Who has these changes with each attempt, and says nothing of the others.
-            held = [each for each in held if self._number(stream, each.entry) not in poisoned]
+            held = [each for each in held if self._event_id(stream, each.entry) not in poisoned]
             pending = [("", group["pending"])]
         else:
             consumers = self._client.xpending(stream, name)["consumers"]
@@ -199,11 +210,9 @@ class Streams:
             last_delivered=last, entries_read=read, pending=tuple(sorted(pending)), oldest=tuple(held)
         )
 
-    def _number(self, stream: str, entry: str) -> int:
-        """The number of the event in an entry; below 0: it is gone, or not this producer's."""
-        for _, fields in self._client.xrange(stream, entry, entry):
-            return int(sequences_of(self._producer, [self._system.event_id(fields)])[0])
-        return -1
+    def _event_id(self, stream: str, entry: str) -> str | None:
+        """The `event_id` in an entry; None: it is gone."""
+        return next((self._system.event_id(f) for _, f in self._client.xrange(stream, entry, entry)), None)
 
     def gather(self, sections: Sections, noted: Noted, effects: Sequence[Int32s], facts: LineFacts) -> None:
         """Put what is known of the events into the evidence; to be asked after the drain.
@@ -253,8 +262,8 @@ class Streams:
             groups = self._client.xinfo_groups(stream) if self._client.exists(stream) else []
             yield stream, next((g for g in groups if g["name"] == self._system.group.encode()), None)
 
-    def _stored(self, stream: str, keys: list[Int64s]) -> Iterator[tuple[bytes, int]]:
-        """This producer's events in a stream: the entry's ID and the sequence number; the keys go into a list."""
+    def _stored(self, stream: str, keys: list[Int64s] | None = None) -> Iterator[tuple[bytes, int]]:
+        """This producer's events in a stream: the entry's ID and the sequence number; keys go into a list."""
         start = "-"
         while entries := self._client.xrange(stream, start, "+", count=PAGE):
             sequences = sequences_of(self._producer, [self._system.event_id(fields) for _, fields in entries])
@@ -263,9 +272,15 @@ class Streams:
                 for (raw, _), sequence in zip(entries, sequences.tolist(), strict=True)
                 if 0 <= sequence < self._capacity
             ]
-            keys.append(self.keys.of_text(b",".join([raw for raw, _ in ours])))
+            if keys is not None:
+                keys.append(self.keys.of_text(b",".join([raw for raw, _ in ours])))
             yield from ours
             start = "(" + entries[-1][0].decode()
+
+    def in_each(self) -> Iterator[BitMap]:
+        """This producer's events that are in each stream, as `gather` has found them."""
+        for stream in self.names:
+            yield set_of(self.placed[stream].sequences)
 
     def _pending(self, stream: str) -> frozenset[bytes]:
         """The IDs of the entries that consumers have and have not acknowledged."""

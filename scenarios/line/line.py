@@ -38,13 +38,16 @@ from harness.record.sections import Sections
 from harness.server.own import OwnServer
 from harness.server.url import ServerUrl
 from harness.system.address import address_behind
+from harness.system.group import ConsumerGroup
 from harness.system.port import ConsumerFacts, NotStartedError, Observed, Place
 from harness.system.telling import telling_of
 from scenarios.arrival import Arriving
+from scenarios.line.breakable import breakable, check_possible
 from scenarios.line.draining import Ended, waited_out
 from scenarios.line.effects import Effects
 from scenarios.line.evidence import PLAN, LineFacts, Streams
 from scenarios.line.settings import LineSettings
+from scenarios.line.source import source_of
 from scenarios.line.targets import server_target
 from scenarios.ordershop_system import ORDERSHOP
 from scenarios.shop.shop import floor_before, producer_of, server_for
@@ -83,6 +86,8 @@ class Line:
         self._load: UnderLoad | None = None
         self._has_ended = False
         self.ended: Ended | None = None
+        # Of what told whether consumers are ready.
+        self._attempts_before: Mapping[str, int] = {}
         self.arriving: Arriving | None = None
 
     def __enter__(self) -> Self:
@@ -128,10 +133,11 @@ class Line:
             raise ScenarioError(str(error)) from error
         if isinstance(self.server, OwnServer):
             self._servers.append(server_target(self.server, self.system.scripts))
+        self.group = ConsumerGroup(self._client, self.streams.names, self.system.group)
         clock = self.stage.clock
         self.effects = enter(Effects(self.running.effects, self.ledger, clock.now_ns, self._note_applied))
         self._wait_for_consumers()
-        source = self.system.source(self.server, "append", self.producer)
+        source = source_of(self.system, self.server, self.producer, self.settings.by_stream)
         settings = PumpSettings(
             url=self.server.url,
             connections=self.settings.connections,
@@ -158,7 +164,8 @@ class Line:
     @property
     def targets(self) -> list[Target]:
         """What can be broken: the system's own, and a server of ours."""
-        return [*self.running.targets, *self._servers]
+        group = self.group if self.streams.has_group else None
+        return breakable(self.running, self._servers, group, self.stage.clock)
 
     # Load ----------------------------------------------------------------------------------------------
 
@@ -261,6 +268,7 @@ class Line:
         )
 
         findings.account = self.ledger.account
+        self._attempts_before = telling_of(self.running).attempts
         asked_us = self._asked_us()
         with nemesis, beside() if beside is not None else contextlib.nullcontext():
             findings.nemesis = nemesis
@@ -272,11 +280,21 @@ class Line:
                     lambda share: self.stage.progress(share * 0.9, f"{self.unapplied:,} events behind"),
                     then=self._close_attempts,
                 )
+                if self.settings.outlasts:
+                    nemesis.wait_until_played()
             finally:
                 findings.nemesis = None
         if errors:
             raise ScenarioError(errors[0])
         self._note_cost_of_probes(asked_us)
+
+    def check(self, fault: Fault) -> None:
+        """See to it that a fault can be done here.
+
+        Raises:
+            ScenarioError: it cannot.
+        """
+        self._here(fault)
 
     def _here(self, fault: Fault) -> Fault:
         """A fault of a plan on what this system calls its target; the plan calls the first consumer `crm`.
@@ -285,8 +303,7 @@ class Line:
             ScenarioError: there is no such thing here.
         """
         there = replace(fault, target=self.running.roles.get(fault.target, fault.target))
-        if there.target not in [target.name for target in self.targets]:
-            raise ScenarioError(f"the {self.system.name} has no {there.target} that can be broken")
+        check_possible(self.targets, there, self.system.name)
         return there
 
     def stop_load(self) -> None:
@@ -350,7 +367,7 @@ class Line:
             waited_s: for how long the drain might take.
         """
         noted, effects = self.effects.noted()
-        telling, ended = telling_of(self.running), self.ended or Ended()
+        telling, ended, before = telling_of(self.running), self.ended or Ended(), self._attempts_before
         facts = LineFacts(
             capacity=self.ledger.capacity,
             events_an_entity=self.system.events_an_entity,
@@ -363,7 +380,8 @@ class Line:
             still_s=ended.still_s,
             quiet_s=ended.quiet_s,
             patience_s=ended.patience_s,
-            attempts=telling.attempts,
+            attempts={outcome: count - before.get(outcome, 0) for outcome, count in telling.attempts.items()},
+            poisoned=len(telling.poisoned),
             sees_repeats=telling.sees_repeats,
             consumer=self.observed(),
         )

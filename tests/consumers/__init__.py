@@ -16,11 +16,11 @@ from harness.system.consumer import ConsumerSystem, consumer_command
 HERE = Path(__file__).parent
 
 
-def command(name: str) -> str:
+def command(name: str, *arguments: str) -> str:
     """The command line of a program of this directory."""
-    return shlex.join([sys.executable, str(HERE / f"{name}.py")])
+    return shlex.join([sys.executable, str(HERE / f"{name}.py"), *arguments])
 
 
-def system(name: str, *, ready_s: float = 20.0, **options: str) -> ConsumerSystem:
+def system(name: str, *arguments: str, ready_s: float = 20.0, **options: str) -> ConsumerSystem:
     """A program of this directory as a system under test."""
-    return ConsumerSystem(consumer_command(command(name), **options), ready_s=ready_s)
+    return ConsumerSystem(consumer_command(command(name, *arguments), **options), ready_s=ready_s)

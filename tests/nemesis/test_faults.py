@@ -19,7 +19,16 @@ from harness.nemesis.kind import FaultKind
 from harness.nemesis.targets import LINE, PROCESS, SERVER
 from harness.record.run import load
 
-TARGETS = {"process": PROCESS, "line": LINE, "server": SERVER, "service": ("slow",), "consumer": ("poison",)}
+TARGETS = {
+    "process": PROCESS,
+    "line": LINE,
+    "server": SERVER,
+    "service": ("slow", "refuse"),
+    "consumer": ("poison",),
+    "command": (*PROCESS, "leader_kill", "survivors"),
+    "consumer of a line": ("stop", "start", "sink_away", "sink_back", "replace"),
+    "group": ("set_back",),
+}
 
 
 def test_each_file_has_the_fault_of_its_name() -> None:
@@ -31,7 +40,8 @@ def test_each_file_has_the_fault_of_its_name() -> None:
 def test_faults_are_listed_in_the_order_of_their_places() -> None:
     """Whatever the names of their files."""
     assert list(fault_kinds()) == [
-        "kill", "kill_in_batch", "stop", "freeze", "cut", "cut_half_open", "delay", "slow", "poison", "pause",
+        "kill", "kill_in_batch", "kill_then_quiet", "kill_leader", "stop", "one_backlog", "stop_while_away",
+        "rolling", "freeze", "cut", "cut_half_open", "delay", "slow", "refuse", "poison", "redeliver", "pause",
         "restart_empty",
     ]  # fmt: skip
 
@@ -42,8 +52,11 @@ def test_faults_are_listed_in_the_order_of_their_places() -> None:
         ("process", ["stop", "kill", "freeze"]),
         ("line", ["cut", "delay"]),
         ("server", ["kill", "freeze", "pause", "restart_empty"]),
-        ("service", ["slow"]),
+        ("service", ["slow", "refuse"]),
         ("consumer", ["poison"]),
+        ("command", ["stop", "kill", "freeze", "kill_leader"]),
+        ("consumer of a line", ["stop", "stop_while_away", "rolling"]),
+        ("group", ["redeliver"]),
     ],
 )
 def test_a_target_knows_the_faults_that_it_can_suffer(target: str, names: list[str]) -> None:
@@ -234,6 +247,15 @@ def test_variants_are_done_as_what_they_are_variants_of() -> None:
     kinds = fault_kinds()
     assert {name: kind.done_as for name, kind in kinds.items() if kind.variant_of} == {
         "kill_in_batch": "kill",
+        "kill_then_quiet": "kill",
+        "one_backlog": "stop",
         "cut_half_open": "cut",
     }
     assert kinds["cut_half_open"].preset == {"variant": "half_open"}
+
+
+def test_whole_numbers_are_wanted_whole() -> None:
+    """Where all numbers are floats, as in a plan, a whole one is taken; another is not."""
+    assert fault_kinds()["redeliver"].arguments({"entries": 7.0}) == {"entries": 7}
+    with pytest.raises(ValueError, match="Expected `int`, got `float`"):
+        fault_kinds()["redeliver"].arguments({"entries": 7.5})

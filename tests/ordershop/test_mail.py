@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from harness.host.clock import SystemClock
 from ordershop.services.mail import Mail, Outbox
 from ordershop.supervisor import Service, Supervisor, free_port
+from tests.full_disk import room_for
 from tests.shop import Client
 
 ADA = {"to": "ada@example.org", "msg": "Welcome."}
@@ -42,19 +42,6 @@ def test_an_outbox_knows_what_it_has_sent(tmp_path: Path) -> None:
         assert second.send([Mail("a", "1", "x"), Mail("a", "2", "y")]) == 1
         assert len(second) == 2
     assert path.read_bytes().count(b"\n") == 2
-
-
-@contextlib.contextmanager
-def room_for(size: int, pid: int = 0) -> Iterator[None]:
-    """No file of a process, by default this one, grows beyond a size: as on a full disk."""
-    if not hasattr(resource, "prlimit"):
-        pytest.skip("no limit can be set for another process here")
-    soft, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("room", [0, 1, 30, 60])

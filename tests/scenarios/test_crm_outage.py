@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
+from harness.check.faults_done import Parted
 from harness.conduct.findings import Findings
 from harness.conduct.scenario import ScenarioError, parameters_of
 from harness.measure.timeline import FaultWindow, History, Reading
@@ -14,6 +15,7 @@ from harness.nemesis.plan import Fault
 from harness.record.run import Run, Status
 from scenarios.crm_outage import OutageParameters, Way, scenario
 from scenarios.operations.shares import claimed_s
+from scenarios.outage.done import parted, taken_over
 from scenarios.outage.fault import in_hand
 from tests.lines import stage_in
 from tests.verdicts import judged, settled
@@ -31,7 +33,14 @@ def parameters(profile: str = "quick", **given: Any) -> OutageParameters:
     ("given", "name", "target", "options"),
     [
         ({"fault": "kill"}, "kill", "crm", {}),
-        ({"fault": "kill_in_batch"}, "kill", "crm", {}),
+        ({"fault": "kill_in_batch"}, "kill", "crm", {"within_s": 2.0}),
+        ({"fault": "kill_then_quiet"}, "kill", "crm", {"within_s": 2.0}),
+        ({"fault": "kill_leader"}, "kill_leader", "crm", {}),
+        ({"fault": "one_backlog"}, "stop", "crm", {}),
+        ({"fault": "stop_while_away"}, "stop_while_away", "crm", {}),
+        ({"fault": "rolling"}, "rolling", "crm", {}),
+        ({"fault": "refuse"}, "refuse", "mail", {}),
+        ({"fault": "redeliver"}, "redeliver", "group", {}),
         ({"fault": "stop"}, "stop", "crm", {}),
         ({"fault": "freeze"}, "freeze", "crm", {}),
         ({"fault": "cut"}, "cut", "crm-redis", {"variant": "reset"}),
@@ -55,8 +64,43 @@ def test_the_line_has_what_the_fault_needs(fault: Way) -> None:
     """Links for what is done to links, slow mail for a kill in a batch, an early claim for a freeze; no more."""
     settings = parameters(fault=fault, outage_s=6).settings()
     assert settings.has_links == (fault in {"cut", "cut_half_open", "delay"})
-    assert settings.mail_delay_ms == (100 if fault == "kill_in_batch" else 0)
-    assert settings.claim_after_ms == (2_000 if fault == "freeze" else 30_000)
+    assert settings.mail_delay_ms == (100 if fault in {"kill_in_batch", "kill_then_quiet"} else 0)
+    assert settings.claim_after_ms == (2_000 if fault in {"freeze", "rolling"} else 30_000)
+    assert settings.outlasts == (fault == "kill_then_quiet")
+    assert (settings.by_stream is not None) == (fault == "one_backlog")
+
+
+def test_a_kill_of_another_systems_consumer_is_to_hit() -> None:
+    """There is no other way to know that it had something in hand than to look; the shop has `kill_in_batch`."""
+    chosen = parameters(fault="kill")
+    assert chosen.planned(has_command=True).options == {"within_s": 2.0}
+    assert (chosen.has_to_hit(has_command=True), chosen.has_to_hit(has_command=False)) == (True, False)
+    assert parameters(fault="kill_in_batch").has_to_hit(has_command=False)
+    assert not parameters(fault="stop").has_to_hit(has_command=True)
+
+
+def test_the_load_ends_as_the_fault_begins() -> None:
+    """Then nothing is due any more when it is done."""
+    chosen = parameters(fault="kill_then_quiet", before_s=2, outage_s=3, rate_per_s=100)
+    pacer = chosen.staged().pacer
+    assert (pacer.total, pacer.duration_ns) == (200, 2 * S)
+    assert pacer.due_ns(199, 1)[0] < chosen.planned().at_ns
+
+
+def test_one_stream_gets_a_backlog_and_the_others_the_news() -> None:
+    """The numbers of the events in the outage, a pause after it, and then the news."""
+    chosen = parameters(fault="one_backlog", before_s=2, outage_s=3, after_s=4, rate_per_s=100)
+    staged = chosen.staged()
+    assert staged.by_stream == (200, 500)
+    due_s = staged.pacer.due_ns(0, staged.pacer.total) / 1e9
+    assert (due_s[200], due_s[500], staged.pacer.duration_ns / 1e9) == (2.0, 7.0, 9.0)
+    assert chosen.settings().by_stream == (200, 500)
+
+
+def test_what_each_stream_got() -> None:
+    """While a consumer was away, and afterwards; what came before counts for nothing."""
+    streams = {"a": [0, 2, 4, 5, 6], "b": [1, 3, 7, 8]}
+    assert parted(streams, 4, 7) == {"a": Parted(away=3, news=0), "b": Parted(away=0, news=2)}
 
 
 def test_what_is_given_goes_before_what_the_fault_needs() -> None:
@@ -103,6 +147,18 @@ def test_in_hand_is_what_the_dead_one_had(readings: list[Reading], expected: flo
     """It is read while it is away, and what the others of the group have in hand is not its own."""
     fault = FaultWindow(name="kill", target="crm", start_ns=3 * S, end_ns=5 * S)
     assert expected == in_hand(History(readings), fault)
+
+
+def test_what_was_taken_over() -> None:
+    """From the fault until nothing was pending for those who had been in the group before it."""
+    fault = FaultWindow(name="rolling", target="crm", start_ns=3 * S, end_ns=5 * S)
+    old = pending((1, 9), (3.5, 7), (4, 7), (5, 0), (6, 0))
+    new = pending((3.5, 2), (5, 3), (6, 4), consumer="2")
+    assert taken_over(History([*old, *new]), fault) == (2.0, 0)
+    assert taken_over(History([*pending((1, 9), (3.5, 7), (6, 5)), *new]), fault) == (None, 5)
+    assert taken_over(History(pending((1, 9), (3.5, 0))), fault) == (0.0, 0)
+    # Of whom nobody knows that he was there before, nothing is said.
+    assert taken_over(History(new), fault) == (None, None)
 
 
 def outage(directory: Path, **given: Any) -> tuple[Findings, Run]:
@@ -161,3 +217,47 @@ def test_poison_is_parked(tmp_path: Path) -> None:
     bad, figures, _ = said(outage(tmp_path, fault="poison")[1])
     assert bad == {}
     assert (figures["parked"], figures["lost"]) == (1, 0)
+
+
+# Faults that want more than an outage --------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("given", "verdict", "words"),
+    [
+        ({"fault": "kill_then_quiet"}, "went_quiet", "no event was due after the kill"),
+        ({"fault": "one_backlog"}, "one_backlog", "the others got 150 events afterwards"),
+        ({"fault": "stop_while_away"}, "stopped_while_away", "while what it calls was away, and had ended"),
+        ({"fault": "rolling"}, "rolled", "pending for the old"),
+    ],
+    ids=lambda value: value.get("fault") if isinstance(value, dict) else None,
+)
+def test_a_fault_was_what_it_says(tmp_path: Path, given: dict[str, str], verdict: str, words: str) -> None:
+    """It is seen in the record that it was, and the shop loses nothing by it, and does nothing twice."""
+    _, run = outage(tmp_path, **given)
+    bad, figures, _ = said(run)
+    assert bad == {}
+    assert (figures["lost"], figures["duplicated"]) == (0, 0)
+    found = next(each for each in run.verdicts if each.name == f"crm_outage.{verdict}")
+    assert found.status == "PASS"
+    assert words in found.detail
+
+
+@pytest.mark.slow
+def test_a_group_that_is_set_back(tmp_path: Path) -> None:
+    """What comes again is attempted again: mail that knows no IDs sends it twice."""
+    _, run = outage(tmp_path, fault="redeliver", idempotent="false")
+    bad, figures, headline = said(run)
+    assert bad == {"nothing_twice": "FAIL"}
+    assert (figures["set_back"], figures["tried_again"], figures["duplicated"]) == (100, 100, 100)
+    assert headline.startswith(
+        "The group was set back when all had drained, by 100 events; 100 of them were attempted once more; "
+    )
+
+
+@pytest.mark.slow
+def test_a_fault_that_a_system_cannot_suffer(tmp_path: Path) -> None:
+    """It is said which, and why, before there is any load."""
+    with pytest.raises(ScenarioError, match="kill_leader cannot be done to crm of the ordershop: it lacks leader"):
+        outage(tmp_path, fault="kill_leader")

@@ -39,7 +39,7 @@ def parameters(profile: str = "smoke", **given: Any) -> RandomFaultsParameters:
 def test_a_hundred_outages_have_room(seed: int) -> None:
     """Of each seed the plan has a hundred faults, each kind on each target, as long and as far apart as said."""
     chosen = parameters("standard")
-    plan = chosen.plan(seed)
+    plan = chosen.faults(seed)
     assert len(plan) == 100
     assert {(f.target, f.name) for f in plan} == {
         (t, name) for t, names in chosen.targets().items() for name in names
@@ -57,8 +57,8 @@ def test_a_hundred_outages_have_room(seed: int) -> None:
 def test_the_plan_does_not_depend_on_the_delivery() -> None:
     """The same faults are played to each policy; another seed has others."""
     ours, tutorials = parameters(outages=20), parameters(outages=20, delivery="from_now", expect="loss")
-    assert ours.plan(7) == tutorials.plan(7)
-    assert ours.plan(7) != ours.plan(8)
+    assert ours.faults(7) == tutorials.faults(7)
+    assert ours.faults(7) != ours.faults(8)
 
 
 @pytest.mark.parametrize("consumers", [1, 3])
@@ -73,7 +73,57 @@ def test_every_consumer_is_a_target(consumers: int) -> None:
 def test_a_plan_without_room_is_refused() -> None:
     """Faults that could not lie one after the other are an error that says what to change."""
     with pytest.raises(ParameterError, match=r"100 faults have no room.*every_s"):
-        parameters(outages=100, every_s=0.5).plan(1)
+        parameters(outages=100, every_s=0.5).faults(1)
+
+
+def test_a_command_is_broken_in_more_ways() -> None:
+    """It may have processes of its own, and what has its effects can refuse."""
+    targets = parameters(consumers=2).targets(has_command=True)
+    assert targets["crm"] == targets["crm-2"] == ["kill", "kill_leader", "stop", "freeze"]
+    assert targets["mail"] == ["kill", "stop", "freeze", "refuse"]
+    plan = parameters("standard").faults(3, has_command=True)
+    assert {"kill_leader", "refuse"} <= {fault.name for fault in plan}
+
+
+PLAN = """[{"name": "refuse", "at_s": 9, "for_s": 4}, {"name": "kill", "at_s": 1, "for_s": 2},
+{"name": "cut_half_open", "at_s": 1.5, "for_s": 1, "target": "crm-mail"}, {"name": "redeliver", "at_s": 20}]"""
+
+
+def test_a_plan_of_ones_own_is_played() -> None:
+    """In the order of time, each on its target or on the first that can suffer it; the load goes on after it."""
+    chosen = parameters(plan=PLAN)
+    plan = chosen.faults(7)
+    assert plan == chosen.faults(8)
+    assert [(fault.name, fault.target, fault.at_ns / 1e9) for fault in plan] == [
+        ("kill", "crm", 1.0),
+        ("cut", "crm-mail", 1.5),
+        ("refuse", "mail", 9.0),
+        ("redeliver", "group", 20.0),
+    ]
+    assert scenario.scheduled_s(chosen) == 20 + LEAD_S
+    with pytest.raises(ParameterError, match=r"no room for a plan of 20 s and 1\.5 s more in 21 s"):
+        scenario.lasting(chosen, 21.0, "")  # type: ignore[attr-defined]
+    assert scenario.scheduled_s(scenario.lasting(chosen, 40.0, "")) <= 40  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        (
+            '[{"name": "kil", "at_s": 1}]',
+            r"random_faults: fault 1 \(kil\): there is no such fault; did you mean",
+        ),
+        (
+            '[{"name": "kill", "at_s": 1, "for_s": 2}, {"name": "stop", "at_s": 2}]',
+            "random_faults: crm: the fault at 2.0 s begins before the one before it has healed",
+        ),
+        ("plan.toml", "random_faults: a plan is given as a file, with --plan"),
+    ],
+)
+def test_a_plan_that_cannot_be_played(plan: str, message: str) -> None:
+    """One line that names the entry, or the target on which two overlap."""
+    with pytest.raises(ParameterError, match=message):
+        parameters(plan=plan)
 
 
 def test_lasting_is_as_many_outages_as_there_is_time_for() -> None:
@@ -123,6 +173,17 @@ def test_a_handful_of_outages(tmp_path: Path) -> None:
     assert sum(figures[f"outages.{name}"] or 0 for name in NAMES) == 5
     assert (figures["excess_lag_event_s"] or 0) > 0
     assert figures["acknowledged"] == figures["applied"] == 300 * 8
+
+
+@pytest.mark.slow
+def test_a_plan_of_ones_own_stands_in_the_record(tmp_path: Path) -> None:
+    """What was planned is done, judged by what was planned, and told as such."""
+    kill = '{"name": "kill", "at_s": 1, "for_s": 0.5}'
+    slow = '{"name": "slow", "at_s": 1.2, "for_s": 0.5, "options": {"ms": 30}}'
+    bad, figures = found_by(tmp_path / "planned", 1, outages=1, plan=f"[{kill}, {slow}]")
+    assert bad == {}
+    assert (figures["outages"], figures["outages.kill"], figures["outages.slow"]) == (2, 1, 1)
+    assert (figures["lost"], figures["duplicated"]) == (0, 0)
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from harness.account.event_ids import event_id
 from harness.system.sink.attempts import Attempt, Attempts
-from harness.system.sink.log import AttemptLog, Digests, digest_of
+from harness.system.sink.log import AttemptLog, Known
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_of_no_log_nothing_is_told(log: Path) -> None:
 def test_what_has_come_since_the_last_time(log: Path) -> None:
     """Each attempt is counted once; each effect is told in its place, however often it is asked for."""
     attempts = Attempts(log)
-    log.write_bytes(b"1 A a 0123456789abcdef\n2 R b\n3 D a\n")
+    log.write_bytes(b"1 A a key%20A\n2 R b\n3 D a\n")
     assert attempts.poll() == 3
     assert attempts.effects(0) == ["a"]
     with log.open("ab") as file:
@@ -62,7 +62,7 @@ def test_a_sink_that_starts_cuts_off_what_was_torn(log: Path) -> None:
     attempts = Attempts(log)
     attempts.poll()
     again = AttemptLog(log, 1_000)
-    assert again.append(3, [("A", "c")])
+    assert again.append(3, ["A c"])
     again.close()
     assert attempts.poll() == 1
     assert attempts.effects(0) == ["a", "c"]
@@ -70,7 +70,7 @@ def test_a_sink_that_starts_cuts_off_what_was_torn(log: Path) -> None:
 
 def test_the_attempts_at_one_event(log: Path) -> None:
     """All of them with their times, and none of an event whose ID begins alike, or is a pattern."""
-    log.write_bytes(b"1 R a.c\n2 A a.c\n3 A a.cc\n4 A abc\n5 D a.c\n6 A a.c 0123456789abcdef\n7 P a.c\n8 F -\n")
+    log.write_bytes(b"1 R a.c\n2 A a.c\n3 A a.cc\n4 A abc\n5 D a.c\n6 A a.c key\n7 P a.c\n8 F -\n")
     expected = [Attempt(1, "R"), Attempt(2, "A"), Attempt(5, "D"), Attempt(6, "A"), Attempt(7, "P")]
     assert Attempts(log).attempts_of("a.c") == expected
     assert Attempts(log).attempts_of("-") == []
@@ -79,9 +79,9 @@ def test_the_attempts_at_one_event(log: Path) -> None:
 def test_the_bound_is_told(log: Path) -> None:
     """A full log says so at its end, and that is no attempt."""
     full = AttemptLog(log, 20)
-    assert full.append(1, [("A", "a")])
-    assert not full.append(2, [("A", "b" * 20)])
-    assert not full.append(3, [("A", "c")])
+    assert full.append(1, ["A a"])
+    assert not full.append(2, ["A " + "b" * 20])
+    assert not full.append(3, ["A c"])
     full.close()
     attempts = Attempts(log)
     assert attempts.poll() == 1
@@ -141,11 +141,12 @@ def _bytes_of(values: Iterable[object]) -> int:
 
 
 def test_what_the_sink_knows_of_keys_takes_little_memory() -> None:
-    """A digest is known when it was added and not before, in at most 16 bytes."""
-    known = Digests()
-    digests = [digest_of("key", f"{number}") for number in range(400_000)]
-    for digest in digests[::2]:
-        known.add(digest)
-        known.add(digest)
-    assert [digest in known for digest in digests[:1_000]] == [True, False] * 500
-    assert _bytes_of(vars(known).values()) < 16 * 200_000
+    """What was added is known, and what was forgotten is not, in at most 16 bytes each."""
+    known = Known()
+    ids = [event_id(7, number) for number in range(200_000)]
+    assert all(known.add("key", ids))
+    assert _bytes_of(vars(known).values()) < 16 * len(ids)
+    assert not any(known.add("key", ids[:1_000]))
+    known.forget("key", ids[7:8])
+    assert known.add("key", [*ids[6:9], *ids[6:9]]) == [False, True, False, False, False, False]
+    assert known.add("other", ids[7:8]) == [True]

@@ -18,6 +18,7 @@ import pytest
 
 from harness.nemesis.targets import abilities_of
 from harness.system.sink import Attempts, Sink, SinkError
+from tests.full_disk import room_for
 from tests.processes import is_alive
 from tests.sinks import Client, Said, logged
 from tests.waiting import in_threads, until
@@ -62,6 +63,35 @@ def test_a_repeat_under_the_same_key_is_no_second_effect(client: Client, log: Pa
     client.post("a")
     expected = [("A", "a"), ("A", "b"), ("D", "a"), ("D", "b"), ("A", "c"), ("A", "a"), ("A", "a")]
     assert logged(log) == expected
+
+
+def test_a_key_is_any_header(sink: Sink, client: Client, log: Path) -> None:
+    """Whatever is in it, it stands in the log as one word, and is known after a restart."""
+    key = "a key / \xe9%20"
+    client.post('["a", "b"]', Idempotency_Key=key)
+    sink.kill()
+    sink.start()
+    client.close()
+    assert client.post('["b", "c"]', Idempotency_Key=key) == Said(200, "accepted 1, repeated 1\n")
+    assert client.post("b", Idempotency_Key="a").text == "accepted 1, repeated 0\n"
+    assert (
+        client.post("b", Idempotency_Key="k" * 257).text == "the Idempotency-Key is longer than 256 characters\n"
+    )
+    assert [len(line.split()) for line in log.read_text().splitlines()] == [4, 4, 3, 4, 4]
+
+
+def test_a_full_disk(sink: Sink, client: Client, log: Path) -> None:
+    """What there is no room for is not accepted, and leaves nothing behind; it is when there is room."""
+    client.post("a")
+    before = log.read_bytes()
+    batch = "\n".join(f"id-{number}" for number in range(1_000))
+    with room_for(len(before) + 10_000, sink.pid or 0):
+        answer = client.post(batch, Idempotency_Key="k")
+        assert (answer.status, answer.text.startswith("the log cannot be written: ")) == (507, True)
+        assert log.read_bytes() == before
+        assert client.post("b", Idempotency_Key="k").status == 200
+    assert client.post(batch, Idempotency_Key="k") == Said(200, "accepted 1000, repeated 0\n")
+    assert len(logged(log)) == 1_002
 
 
 def test_a_refusing_sink_accepts_nothing(sink: Sink, client: Client, log: Path) -> None:

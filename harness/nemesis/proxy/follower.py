@@ -25,8 +25,9 @@ from typing import Any
 
 from harness.account.told_log import Noted
 from harness.host.clock import Clock
+from harness.nemesis.proxy.fast import FastCommands, FastReplies
 from harness.nemesis.proxy.noting import WRITES_NS, ToldWriter
-from harness.nemesis.proxy.resp import Commands, LostTrackError, Refusal, Replies, Status
+from harness.nemesis.proxy.resp import LostTrackError, Refusal
 from harness.nemesis.proxy.words import ASKED, Asked, OnGroup, Words, asked
 
 # More of what passed is not kept unread.
@@ -54,8 +55,8 @@ class _Connection:
     def __init__(self, number: int, writer: ToldWriter) -> None:
         self._number = number
         self._writer = writer
-        self._commands = Commands(_WANTED, self._asks)
-        self._replies = Replies(self._level_of_next, self._answers)
+        self._commands = FastCommands(_WANTED, self._asks)
+        self._replies = FastReplies(self._level_of_next, self._answers)
         # None: a command that tells nothing.
         self._asked: collections.deque[Asked | None] = collections.deque()
         self._words = 0
@@ -141,7 +142,7 @@ class _Connection:
         self._words -= 1 if first is None else first.size
         if isinstance(first, _State):
             self._change(first, reply)
-        elif self._queued is not None and isinstance(reply, Status) and reply == b"QUEUED":
+        elif self._queued is not None and reply == b"QUEUED":
             self._queued.append(first)
         elif first is not None:
             self._tell(first, reply)

@@ -50,8 +50,7 @@ class ToldWriter:
     def __init__(self, path: Path, clock: Clock) -> None:
         self._clock = clock
         self._file = path.open("wb", buffering=0)
-        self._file.write(MAGIC)
-        self._size = len(MAGIC)
+        self._size = 0
         self._tick = self._base = clock.now_ns() // TICK_NS
         self._columns: dict[tuple[Kind, int, bytes, bytes, bytes], _Column] = {}
         self._held = 0
@@ -145,7 +144,7 @@ class ToldWriter:
         if self.untold:
             return
         try:
-            self._file.write(frame)
+            self._file.write(frame if self._size else MAGIC + frame)
             self._size += len(frame)
         except OSError as error:
             self._is_full, self.untold = True, error.strerror or "it cannot be written"

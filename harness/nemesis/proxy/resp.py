@@ -9,10 +9,8 @@ chunks is that of one such word, and of what is kept of one command or reply.
 
 Nothing is guessed: what does not follow the protocol raises `LostTrackError`, and nobody should ask again.
 
-An entry of a stream is what comes most, thousands a second: `*2 $15 1690000000000-0 *10 ...`. Its head is one
-regular expression, and its fields are stepped over in one loop, at about 0.4 µs each. hiredis, which makes objects
-of them all, takes about a third of that, but holds a page of large events in memory twice, reads no inline
-command, and does not say where a reply ends.
+It is exact, whatever comes, and takes about a microsecond for a word or value. What comes as a rule is left to
+hiredis: `fast`.
 """
 
 from __future__ import annotations
@@ -46,6 +44,11 @@ class Status(bytes):
 
 class Refusal(bytes):
     """A reply that is an error."""
+
+    @classmethod
+    def of_text(cls, text: str) -> Refusal:
+        """An error that was read as text."""
+        return cls(text.encode())
 
 
 def _number(text: bytes) -> int:
@@ -99,6 +102,11 @@ class Commands:
             at = after
         self._skip = at - size
 
+    @property
+    def is_clean(self) -> bool:
+        """Whether it stands between two commands."""
+        return not (self._rest or self._skip or self._left)
+
     def _begin(self, data: bytes, at: int) -> int:
         end = data.find(b"\r\n", at)
         if end < 0:
@@ -142,14 +150,14 @@ class Commands:
         return name in self._wanted
 
     def _take_line(self, data: bytes, at: int) -> int:
+        if data[at] == 0x16:
+            raise LostTrackError("it is encrypted")
         end = data.find(b"\n", at)
         if end < 0:
             if len(data) - at > _LONGEST_LINE:
                 raise LostTrackError("what was sent is no command")
             return ~at
         line = data[at:end]
-        if line[:1] == b"\x16":
-            raise LostTrackError("it is encrypted")
         words: list[bytes | None] = [*line.split()]
         if words:
             self._words = words
@@ -206,6 +214,11 @@ class Replies:
                 return
             at = after
         self._skip = at - size
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether it stands between two replies."""
+        return not (self._rest or self._skip or self._stack or self._deep or self._then is not None)
 
     def _step_over(self, data: bytes, at: int) -> int:
         """Step over values; the place after them, or ~place where more has to come."""

@@ -132,6 +132,7 @@ class _Read(Asked):
         self._group, self._consumer = _name(words[at + 1]), _name(words[at + 2])
         begin = _option(words, b"STREAMS", at + 3)
         options = [_upper(each) for each in words[at + 3 : begin]]
+        self._claims = b"CLAIM" in options
         count = (len(words) - begin - 1) // 2
         ids = words[begin + 1 + count :]
         self._kinds: dict[bytes, Kind] = {
@@ -142,11 +143,14 @@ class _Read(Asked):
     def told(self, reply: Any) -> Iterator[Told]:
         for stream, entries in _by_stream(reply):
             kind = self._kinds.get(stream, "new")
-            # An entry that it claimed says for how long it was idle, and how often it was delivered before.
-            claimed = [each[0] for each in entries if len(each) > 3 and each[3]]
-            fresh = [each[0] for each in entries if not (len(each) > 3 and each[3])]
-            yield Told(kind, stream, self._group, self._consumer, fresh)
-            yield Told("claimed", stream, self._group, self._consumer, claimed)
+            if self._claims:
+                # An entry that it claimed says for how long it was idle, and how often it was delivered before.
+                claimed = [each for each in entries if len(each) > 3 and each[3]]
+                yield Told("claimed", stream, self._group, self._consumer, [each[0] for each in claimed])
+                fresh = [each for each in entries if len(each) < 4 or not each[3]]
+                yield Told(kind, stream, self._group, self._consumer, [each[0] for each in fresh])
+            else:
+                yield Told(kind, stream, self._group, self._consumer, [each[0] for each in entries])
 
 
 class _Claim(Asked):
@@ -219,11 +223,14 @@ def _option(words: Words, name: bytes, start: int) -> int:
 
 def _by_stream(reply: Any) -> Iterator[tuple[bytes, list[list[Any]]]]:
     """Streams and their entries, as RESP2 (a list of pairs) or RESP3 (a map) has them."""
+    if isinstance(reply, dict):
+        yield from reply.items()
+        return
     if not isinstance(reply, list) or not reply:
         return
-    pairs = reply if isinstance(reply[0], list) else [*zip(reply[::2], reply[1::2], strict=False)]
-    for stream, entries in pairs:
-        yield stream or _TOO_LONG, [each for each in entries or () if each and isinstance(each[0], bytes)]
+    is_map = not isinstance(reply[0], list)
+    for stream, entries in zip(reply[::2], reply[1::2], strict=False) if is_map else reply:
+        yield stream or _TOO_LONG, entries or []
 
 
 def _ids_of(reply: Any) -> list[bytes]:

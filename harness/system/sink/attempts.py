@@ -7,7 +7,7 @@ ten million attempts take the memory of one. A question about a single event rea
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import msgspec
@@ -18,6 +18,7 @@ CHUNK_BYTES = 1 << 18
 # How many effects are told at once, about: whoever asks is to go on in between.
 PAGE = 10_000
 _EFFECT = re.compile(rb"^\d+ A (\S+)", re.MULTILINE)
+_ATTEMPT = re.compile(rb"^(\d+) [ADRP] (\S+)", re.MULTILINE)
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -101,6 +102,24 @@ class Attempts:
             for lines in self._lines(0)
             for at_us, outcome in pattern.findall(lines)
         ]
+
+    def since(self, epoch_s: float, event_ids: Collection[str]) -> dict[str, int]:
+        """How many attempts there were at each of some events since a moment; this reads the whole log.
+
+        Args:
+            epoch_s: the moment, in seconds since 1970.
+            event_ids: of the events; those without an attempt are left out.
+
+        Raises:
+            OSError: the log cannot be read.
+        """
+        wanted, since_us = {each.encode() for each in event_ids}, epoch_s * 1e6
+        found: dict[str, int] = {}
+        for lines in self._lines(0):
+            for at_us, event_id in _ATTEMPT.findall(lines):
+                if event_id in wanted and int(at_us) >= since_us:
+                    found[event_id.decode()] = found.get(event_id.decode(), 0) + 1
+        return found
 
     def _lines(self, at_bytes: int) -> Iterator[bytes]:
         """The whole lines from a place on, some at a time."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from http import HTTPStatus
+from urllib.parse import quote
 
 import msgspec
 
 from harness.host.clock import Clock
 from harness.system.sink.body import UnreadableError, ids_in
-from harness.system.sink.log import ACCEPTED, POISON, REFUSED, REPEATED, AttemptLog, digest_of
+from harness.system.sink.log import ACCEPTED, POISON, REFUSED, REPEATED, AttemptLog
 from harness.system.sink.messages import Counts, Modes
 
+MAX_KEY = 256
 ABOUT = (
     "This is the effects sink of ordershop-bench: a consumer under test posts the IDs of the events it has handled"
     " here, as a JSON array, or one a line.\n"
@@ -99,6 +102,8 @@ class Decisions:
             ids = ids_in(asked.body, asked.content_type)
         except UnreadableError as error:
             return self._reject(400, str(error))
+        if len(asked.key) > MAX_KEY:
+            return self._reject(400, f"the Idempotency-Key is longer than {MAX_KEY} characters")
         return self._post(ids, asked.key)
 
     def _reject(self, status: int, why: str, headers: str = "") -> Answer:
@@ -108,35 +113,33 @@ class Decisions:
 
     def _post(self, ids: list[str], key: str) -> Answer:
         if status := self.modes.refuse:
-            return self._logged([(REFUSED, each) for each in ids], Answer(status, "the sink is told to refuse\n"))
+            return self._logged(
+                [f"{REFUSED} {each}" for each in ids], Answer(status, "the sink is told to refuse\n")
+            )
         if self._poison and (found := self._poison.intersection(ids)):
             # All of a request is accepted or nothing: what came with poison has no effect either.
-            attempts = [(POISON if each in found else REFUSED, each) for each in ids]
+            attempts = [f"{POISON if each in found else REFUSED} {each}" for each in ids]
             text = f"poison: {', '.join(sorted(found))}; nothing of this request was accepted\n"
             return self._logged(attempts, Answer(422, text))
         if not key:
-            attempts = [(ACCEPTED, each) for each in ids]
-            return self._logged(attempts, Answer(200, f"accepted {len(ids)}\n"))
+            return self._logged([f"{ACCEPTED} {each}" for each in ids], Answer(200, f"accepted {len(ids)}\n"))
         return self._under_key(ids, key)
 
     def _under_key(self, ids: list[str], key: str) -> Answer:
-        known = self._log.known
-        fresh: set[int] = set()
-        attempts = []
-        for each in ids:
-            digest = digest_of(key, each)
-            if digest in known or digest in fresh:
-                attempts.append((REPEATED, each))
-            else:
-                fresh.add(digest)
-                attempts.append((ACCEPTED, f"{each} {digest:016x}"))
-        answer = self._logged(attempts, Answer(200, f"accepted {len(fresh)}, repeated {len(ids) - len(fresh)}\n"))
-        if answer.status == 200:
-            for digest in fresh:
-                known.add(digest)
+        # A header is text of any kind, and the log has words.
+        key = quote(key)
+        are_new = self._log.known.add(key, ids)
+        attempts = [
+            f"{ACCEPTED} {each} {key}" if is_new else f"{REPEATED} {each}"
+            for each, is_new in zip(ids, are_new, strict=True)
+        ]
+        count = sum(are_new)
+        answer = self._logged(attempts, Answer(200, f"accepted {count}, repeated {len(ids) - count}\n"))
+        if answer.status != 200:
+            self._log.known.forget(key, itertools.compress(ids, are_new))
         return answer
 
-    def _logged(self, attempts: list[tuple[str, str]], answer: Answer) -> Answer:
+    def _logged(self, attempts: list[str], answer: Answer) -> Answer:
         try:
             has_room = self._log.append(self._clock.wall_ns() // 1000, attempts)
         except OSError as error:

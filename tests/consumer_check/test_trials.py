@@ -1,0 +1,79 @@
+"""The list of trials, what is chosen of it, and how long it takes."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.consumer_check.trials import NOT_ASKED, TRIALS, Trial, chosen, expected_s, most_s, whole_s
+from scenarios.catalog import SCENARIOS
+
+
+def names(trials: tuple[Trial, ...]) -> list[str]:
+    return [trial.name for trial in trials]
+
+
+def choose(**changed: object) -> tuple[list[str], dict[str, str]]:
+    """The names of what is played, and why the rest is not."""
+    found = chosen(SCENARIOS, **({"only": (), "skip": (), "lacking": {}} | changed))  # type: ignore[arg-type]
+    return names(found.trials), {each.trial: each.why for each in found.left_out}
+
+
+def test_the_first_trial_does_nothing() -> None:
+    """What fails there no fault has caused; and each trial has a name and words of its own."""
+    assert TRIALS[0].name == "undisturbed"
+    for attribute in ("name", "title", "did"):
+        assert len({getattr(trial, attribute) for trial in TRIALS}) == len(TRIALS)
+
+
+def test_every_trial_is_played_or_named() -> None:
+    """None is left out in silence."""
+    able, left_out = choose()
+    assert sorted([*able, *left_out]) == sorted(names(TRIALS))
+    assert {"undisturbed", "kill", "stop", "freeze", "cut", "half_open", "restart_empty"} <= set(able)
+
+
+def test_what_is_asked_for() -> None:
+    """`only` and `skip`, in the order of the list."""
+    assert choose(only={"stop", "kill"})[0] == ["kill", "stop"]
+    able, left_out = choose(skip={"kill"})
+    assert "kill" not in able
+    assert left_out["kill"] == NOT_ASKED
+
+
+def test_what_there_is_not() -> None:
+    """A trial that wants a server of ours says so where there is none."""
+    able, left_out = choose(lacking={"own server": "the server is somebody's"})
+    assert "restart_empty" not in able
+    assert left_out["restart_empty"] == "the server is somebody's"
+
+
+def test_what_this_version_does_not_offer() -> None:
+    """A kind of fault that there is not, and a scenario that there is not."""
+    strange = [
+        Trial(name="hiccup", title="a", did="b", parameters={"fault": "hiccup"}),
+        Trial(name="elsewhere", title="c", did="d", scenario="elsewhere", parameters={}),
+    ]
+    found = chosen(SCENARIOS, only=(), skip=(), lacking={}, trials=strange)
+    assert found.trials == ()
+    assert [each.why for each in found.left_out] == [
+        "this version does not offer it",
+        "this version has no scenario elsewhere",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("each_s", "at_once", "whole"),
+    [([], 2, 0), ([5], 2, 5), ([4, 4, 4], 1, 12), ([6, 3, 3], 2, 6), ([3, 3, 6], 2, 9)],
+)
+def test_how_long_trials_take_together(each_s: list[float], at_once: int, whole: float) -> None:
+    """Whoever is free takes the next one."""
+    assert whole_s(each_s, at_once) == whole
+
+
+def test_the_whole_list_takes_three_minutes() -> None:
+    """Once, two trials at a time; three times it takes ten."""
+    able = chosen(SCENARIOS, only=(), skip=(), lacking={}).trials
+    each_s = [expected_s(SCENARIOS, trial) for trial in able]
+    assert whole_s(each_s, 2) <= 180
+    assert whole_s(each_s * 3, 2) <= 600
+    assert all(most_s(SCENARIOS, trial) > expected_s(SCENARIOS, trial) for trial in able)

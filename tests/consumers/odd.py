@@ -1,0 +1,97 @@
+"""Commands that are no good consumers, each in a way of its own: `odd.py WAY`."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import runpy
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+GOOD = str(Path(__file__).with_name("good.py"))
+STREAMS = os.environ.get("SHOPBENCH_STREAMS", "").split()
+
+
+def exits() -> None:
+    """It ends at once, and has said why."""
+    sys.stderr.write("connecting to redis://:secret@localhost/0\nno such\ttable\n")
+    sys.exit(3)
+
+
+def idles(streams: list[str] = STREAMS) -> None:
+    """It makes its groups, and never reads."""
+    import redis
+
+    client = redis.Redis.from_url(os.environ["SHOPBENCH_REDIS_URL"])
+    for stream in streams:
+        with contextlib.suppress(redis.ResponseError):
+            client.xgroup_create(stream, os.environ["SHOPBENCH_GROUP"], id="0", mkstream=True)
+    while True:
+        time.sleep(0.1)
+
+
+def elsewhere() -> None:
+    """It reads a stream that nobody has told it of."""
+    idles(["elsewhere"])
+
+
+def makes_up() -> None:
+    """It posts IDs that nobody has sent."""
+    threading.Thread(target=idles, daemon=True).start()
+    while True:
+        connection = http.client.HTTPConnection(urlsplit(os.environ["SHOPBENCH_EFFECTS"]).netloc, timeout=5)
+        connection.request("POST", "/", b"made-up\n", {"Content-Type": "text/plain"})
+        connection.getresponse().read()
+        connection.close()
+        time.sleep(0.05)
+
+
+def forks() -> None:
+    """A daemon does its work: in a session of its own, which keeps its environment."""
+    subprocess.Popen([sys.executable, GOOD], start_new_session=True).wait()
+
+
+def hides() -> None:
+    """A daemon does its work that has taken our mark out of its environment."""
+    clean = {name: value for name, value in os.environ.items() if name != "SHOPBENCH_MARK"}
+    child = subprocess.Popen([sys.executable, GOOD], start_new_session=True, env=clean)
+    Path("hidden.pid").write_text(str(child.pid))
+    child.wait()
+
+
+def wraps() -> None:
+    """A child does its work; what it wraps it in does not pass on signals."""
+    subprocess.Popen([sys.executable, GOOD]).wait()
+
+
+def tires() -> None:
+    """It works for a second, and ends."""
+    threading.Timer(1.0, lambda: os._exit(4)).start()
+    runpy.run_path(GOOD, run_name="__main__")
+
+
+def only_first() -> None:
+    """It reads one of its two streams."""
+    os.environ["SHOPBENCH_STREAMS"] = STREAMS[0]
+    runpy.run_path(GOOD, run_name="__main__")
+
+
+def from_now() -> None:
+    """Its groups begin at the end of what is there, a second after it has begun."""
+    import redis
+
+    time.sleep(1.0)
+    client = redis.Redis.from_url(os.environ["SHOPBENCH_REDIS_URL"])
+    for stream in STREAMS:
+        with contextlib.suppress(redis.ResponseError):
+            client.xgroup_create(stream, os.environ["SHOPBENCH_GROUP"], id="$", mkstream=True)
+    runpy.run_path(GOOD, run_name="__main__")
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]]()
