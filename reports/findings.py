@@ -79,6 +79,11 @@ _ADVICE = tuple(
             r"\.drained$|nothing_|in_order|kept_applied",
             "Give it time to drain (drain_timeout_s), or a lower rate.",
         ),
+        (r"outage_happened", "See what it has started that goes on; a shell may have to `exec` the consumer."),
+        (
+            r"poison_passed_over|recovered_within",
+            "Repeat it with a longer load, or more time to drain (drain_timeout_s).",
+        ),
         (r"producers_unharmed", "Repeat it with a longer load, so that there are seconds to compare."),
         (r"", "Repeat it."),
     )

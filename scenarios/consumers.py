@@ -211,10 +211,9 @@ class Consumers:
 
     def checkers(self, parameters: ConsumersParameters, record: Record) -> list[Checker]:
         """What finds its verdicts in a record of a run."""
-        # Consumers that share a group's events promise no order.
         has_shares = not told_of(record).has_command
         return [
-            *line_checkers("consumers", record=record, leave_out={"in_order"}),
+            *line_checkers("consumers", record=record),
             *_operator_checkers(parameters, has_shares=has_shares),
         ]
 

@@ -59,7 +59,7 @@ from scenarios.line.line import Line
 from scenarios.line.settings import Delivery, LineSettings
 from scenarios.operations.trimmer import Policy, Trimmer, Trimming
 from scenarios.outage.fault import planned_fault
-from scenarios.told import Told, add_by_hand, arrived_said, by_hand_said, lost_said, told_of
+from scenarios.told import Told, add_by_hand, arrived_said, by_hand_said, has_command, lost_said, told_of
 
 BOUND_TRIMS = 4
 # A stream drops whole nodes where it is told `~`, and has so many entries in one.
@@ -195,7 +195,9 @@ class Retention:
 
     def checkers(self, parameters: RetentionParameters, record: Record) -> list[Checker]:
         """What finds its verdicts in a record of a run."""
-        return [*line_checkers("retention", record=record, leave_out={"in_order"}), _bounded_checker(parameters)]
+        # What was trimmed has no place; somebody else's consumers may promise an order of the rest.
+        leave_out = () if has_command(record) else {"in_order"}
+        return [*line_checkers("retention", record=record, leave_out=leave_out), _bounded_checker(parameters)]
 
     def headline(self, parameters: RetentionParameters, record: Record) -> str:
         """What came out of a run with these parameters, in a sentence, from its record.

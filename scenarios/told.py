@@ -145,13 +145,24 @@ def lost_said(told: Told) -> str:
         return "whether any was lost is not known, since not all waiting events were handled"
     stuck = told.value("stuck")
     if not lost or not stuck:
-        return f"{lost:,.0f} were lost" if lost else "none was lost"
+        return (f"{lost:,.0f} were lost" if lost else "none was lost") + _spared_said(told)
     still = f"nothing had moved for {told.value('still_s') or 0:,.0f} s"
     return (
         f"{stuck:,.0f} are stuck: {still}"
         if stuck == lost
         else f"{lost:,.0f} were lost, {stuck:,.0f} of them stuck: {still}"
     )
+
+
+def _spared_said(told: Told) -> str:
+    """A part of a sentence on events that have had no effect and are not lost; empty where there are none."""
+    said = {
+        "poisoned": "refused for ever",
+        "parked": "parked by the consumer",
+        "emptied": "gone with the server's data",
+    }
+    there = [f"{count:,.0f} {words}" for name, words in said.items() if (count := told.value(name))]
+    return f" ({', '.join(there)})" if told.has_command and there else ""
 
 
 def never_caught_up_said(told: Told) -> str:
@@ -164,6 +175,8 @@ def never_caught_up_said(told: Told) -> str:
 def twice_said(told: Told) -> str:
     """What happened twice, as far as was seen."""
     duplicated = told.value("duplicated")
+    if told.has_command and duplicated is None:
+        return "whether any had its effect twice was not seen"
     if told.value("lost") is None and not duplicated:
         return "no effect had happened twice until then"
     return f"{duplicated:,.0f} effects happened twice" if duplicated else "none had its effect twice"

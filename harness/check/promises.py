@@ -59,9 +59,7 @@ def still_at_it(name: str, *, waited_s: float, quiet_s: float) -> Verdict:
     )
     if quiet_s >= _TOLD_S:
         detail += f", though no effect had come for {quiet_s:.0f} s"
-    return Verdict(
-        name=name, status="UNKNOWN", detail=f"{detail}: give it time (drain_timeout_s), or a lower rate"
-    )
+    return Verdict(name=name, status="UNKNOWN", detail=detail)
 
 
 def nothing_twice_after_keys(
@@ -118,7 +116,10 @@ def _once(name: str, account: Account, *, ending: Ending, sees_repeats: bool, pa
     if ending == "time_up":
         return Verdict(name=name, status="UNKNOWN", detail="not drained, so the account is not closed")
     if not sees_repeats:
-        detail = "no effect was seen twice, and none could be: behind a unique key a probe sees each but once"
+        detail = (
+            "no effect was seen twice, and none could be: behind a unique key a probe sees each but once; let the "
+            "consumer post its effects, too"
+        )
         return Verdict(name=name, status="UNKNOWN", detail=detail)
     return Verdict(name=name, status="PASS", detail=passed)
 

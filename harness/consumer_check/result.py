@@ -32,7 +32,8 @@ HAPPENED = frozenset({"outage_happened", *(name for trial in TRIALS for name in 
 MEASURED = frozenset({"answered", "evictions", "left_nothing", "alone", "ended", "finished", "evidence"})
 INSTRUMENT = frozenset({"send_lag", "load_reached", "probes", "workers"})
 _PRODUCERS = "producers_unharmed"
-NEEDED = "nothing_lost"
+# One of these has every run of which an account was made; who promises at most once may lose.
+NEEDED = frozenset({"nothing_lost", "nothing_twice"})
 # The classes of what is lost that can still be handed over: the group has them, or has them before it.
 STUCK = ("pending", "never_delivered")
 _RECOVERED = ("recovered_s.max", "caught_up_s", "drained_s")
@@ -152,6 +153,10 @@ class Played(Struct, frozen=True, kw_only=True):
     faults: list[Done] = []
     server: dict[str, Any] = {}
     log: list[str] = []
+
+    def figure(self, name: str) -> float | None:
+        """A figure by the end of its name; None where it is missing, or could not be measured."""
+        return next((value for each, value in self.figures.items() if each.partition(".")[2] == name), None)
 
     @property
     def is_finished(self) -> bool:
@@ -286,7 +291,7 @@ def judged(verdicts: Sequence[Verdict], happened: Sequence[str], *, is_complete:
     if worst == "FAIL":
         return worst, not_tried
     is_measured = all(v.status == "PASS" for name, v in by_name.items() if name in MEASURED)
-    if not_tried or not is_complete or not is_measured or NEEDED not in by_name:
+    if not_tried or not is_complete or not is_measured or not NEEDED & by_name.keys():
         return "UNKNOWN", not_tried
     return worst, ""
 

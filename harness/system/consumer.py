@@ -14,7 +14,7 @@ What a consumer is told, it is told by its environment:
     SHOPBENCH_CLAIM_MS    when what a consumer that died has in hand is to be taken by another
     SHOPBENCH_PAGE        how many events it should read at once
     SHOPBENCH_EFFECTS     where it posts the ID of each event that it has handled
-    SHOPBENCH_FACTS       a file for lines of its own, if it wants to say more
+    SHOPBENCH_FACTS       a file for lines of its own, if it wants to say more (`harness.account.facts`)
 
 It works in the directory that the run was started in. Nothing is asked of it but that it does its work: what it
 writes to its output is its log, and its exit is not the run's.

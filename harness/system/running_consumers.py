@@ -336,7 +336,7 @@ class RunningConsumers:
         return Telling(
             promise=self._chosen.promise,
             attempts=dict(self._counted.counts),
-            poisoned=list(self._poisoned),
+            poisoned=self.sink.poisoned,
             sees_repeats=self._probed is None,
             facts=[self._facts(name) for name in self._kept],
         )

@@ -222,6 +222,9 @@ def add_account(findings: Findings, line: Line, *, timeout_s: float) -> Accounte
     for name in ("attempted", "acknowledged", "applied", "lost", "duplicated", "unexpected", "recovered"):
         # What waits is not lost: as long as things move, nobody knows.
         is_known = is_closed or not name.startswith("lost")
+        if name == "duplicated":
+            # Behind a unique key none is seen twice, though it may have been.
+            is_known = found.facts.sees_repeats or found.account.duplicated > 0
         findings.figure(name, getattr(found.account, name) if is_known else None, "events")
     for where, count in found.losses.counts.items():
         findings.figure(f"lost.{where}", count if is_closed else None, "events")

@@ -72,7 +72,7 @@ def waited_out(line: Line, *, timeout_s: float, quiet_s: float | None) -> Ended:
         now_ns = clock.now_ns()
         if now_ns - watched.at_ns >= LOOK_NS:
             watched = watched.then(looked(line, watched.look), now_ns)
-        is_drained = quiet.has_come()
+        is_drained = quiet.has_come() or (watched.still_ns >= after_ns and quiet.is_nothing_left())
         how = ending(watched, is_drained=is_drained, after_ns=after_ns, deadline_ns=deadline_ns)
         if how is not None:
             return Ended(
@@ -125,6 +125,10 @@ class _Quiet:
             else:
                 return line.effects.nothing_new_ns > self._idle_since_ns
         return False
+
+    def is_nothing_left(self) -> bool:
+        """Whether nobody waits for an effect, or the group for nothing: where nothing moves, that is as good."""
+        return not self._line.ledger.lost().size or self._line.streams.nothing_waits()
 
 
 def looked(line: Line, before: Look) -> Look:

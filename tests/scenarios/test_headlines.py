@@ -181,6 +181,27 @@ def test_what_a_headline_says(
     assert said(module, figures, **more) == sentence
 
 
+COMMAND: dict[str, Any] = {"system": "node app.js", "has_command": True}
+
+
+@pytest.mark.parametrize(
+    ("figures", "words"),
+    [
+        ({"lost": 0.0}, "none was lost, none had its effect twice; "),
+        (
+            {"lost": 0.0, "emptied": 412.0, "parked": 2.0},
+            "none was lost (2 parked by the consumer, 412 gone with the ",
+        ),
+        ({"lost": 1.0, "poisoned": 1.0}, "1 were lost (1 refused for ever), none had its effect twice; "),
+        ({"lost": 0.0, "duplicated": None}, "none was lost, whether any had its effect twice was not seen; "),
+        ({"lost": 0.0, "duplicated": 3.0}, "none was lost, 3 effects happened twice; "),
+    ],
+)
+def test_what_is_said_of_a_command(figures: dict[str, float | None], words: str) -> None:
+    """What is not lost and had no effect is told with its reason; what nobody could see is not said to be none."""
+    assert words in said(crm_outage, OUTAGE | figures, told=COMMAND)
+
+
 NUMBER = re.compile(r"(?<![\w.,])\d[\d,]*(?:\.\d+)?(?![\w])|(?<![\w.,])\d[\d,]*(?:\.\d+)?(?=/s)")
 # Names of quantiles hold numbers, too.
 NAMES = re.compile(r"\bp\d+(?:\.\d+)?\b")

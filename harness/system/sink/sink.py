@@ -118,6 +118,11 @@ class Sink:
         with self._lock:
             self._change(poison=(*self._modes.poison, event_id))
 
+    @property
+    def poisoned(self) -> tuple[str, ...]:
+        """The IDs that are refused for ever."""
+        return self._modes.poison
+
     def counts(self) -> Counts:
         """What it has done since it was started.
 
