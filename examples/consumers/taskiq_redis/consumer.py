@@ -3,10 +3,10 @@
     python -m pip install -r requirements.txt
     taskiq worker --workers 1 --app-dir DIRECTORY-OF-THIS-FILE consumer:broker
 
-https://pypi.org/project/taskiq-redis/1.2.4/: `RedisStreamBroker`, of which the README says: "This broker supports acknowledgements and therefore is fine to use
-in cases when data durability is required." Of its program only the names, the server, the time after which it
-claims (`idle_timeout`; 10 minutes if it is not said), and what the task does are ours. A task is JSON in a field of
-its own: `shape.toml` beside this file says how it looks.
+https://pypi.org/project/taskiq-redis/1.2.4/: `RedisStreamBroker`, of which it says: "This broker supports
+acknowledgements and therefore is fine to use in cases when data durability is required." Of its program only the
+names, the server, the time after which it claims (`idle_timeout`; 10 minutes if it is not said), and what the task
+does are ours. A task is JSON in a field of its own: `shape.toml` beside this file says how it looks.
 """
 
 from __future__ import annotations

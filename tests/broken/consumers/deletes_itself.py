@@ -1,6 +1,7 @@
 """On SIGTERM it ends at once and deletes its consumer, and so what that one had pending: a graceful stop, it says.
 
-Shown by `stop`, as long as the sink is slow, and by `stop_while_away`. Named by `nothing_lost`: dropped with its consumer.
+Shown by `stop_while_away`, and by a `stop` that hits in the middle. Named by `nothing_lost`:
+dropped with its consumer.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Reads with NOACK, which is faster: what it has in hand when it is killed nobody knows of.
 
-Shown by `kill`, as long as the sink is slow. Named by `nothing_lost`: delivered, not pending, and without an effect.
+Shown by `refuse`, and by a `kill` that hits in the middle. Named by `nothing_lost`:
+read without being kept.
 """
 
 from __future__ import annotations
