@@ -184,7 +184,7 @@ class OutageParameters(Struct, frozen=True, forbid_unknown_fields=True):
         """
         mail_delay_ms, claim_after_ms = self.mail_delay_ms, self.claim_after_ms or CLAIM_AFTER_MS
         if self.kind.in_hand == "hit":
-            mail_delay_ms = max(mail_delay_ms, IN_BATCH_MAIL_MS)
+            mail_delay_ms = mail_delay_ms or IN_BATCH_MAIL_MS
         if self.kind.in_hand == "kept" and not self.claim_after_ms:
             claim_after_ms = math.ceil(self.outage_s * 1000 / 3)
         return LineSettings(
