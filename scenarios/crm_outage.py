@@ -11,10 +11,10 @@ for a while, heals, and the CRM drains what waits. Then every event is accounted
     fault             done to          and what goes with it
     kill, stop        the CRM          it is started again; a kill of a command's consumer waits, for 2 s at most,
                                        until it has something in hand
-    kill_in_batch     the CRM          mail takes 100 ms a request, or `mail_delay_ms`, so that the CRM waits for one
-                                       and dies with events in hand; a verdict says whether it had any, whatever
-                                       others of the group had. Mail still sends what it was asked for, and is
-                                       asked for it again
+    kill_in_batch     the CRM          mail takes 100 ms a request, or `mail_delay_ms`, so that the CRM waits for
+                                       one and dies with events in hand; a verdict says whether it had any,
+                                       whatever others of the group had. Mail still sends what it was asked
+                                       for, and is asked for it again
     freeze            the CRM          its events may be claimed after a third of the outage: with two consumers
                                        the other one takes them, and the frozen one comes back as a zombie
     cut, cut_half_open, delay          the line to Redis or, `link=crm-mail`, to the mail service; through proxies

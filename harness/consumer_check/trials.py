@@ -176,8 +176,8 @@ TRIALS: tuple[Trial, ...] = (
     Trial(
         name="rolling",
         title="deployed under new names",
-        did="The sink takes 100 ms for each answer. A consumer is started under a name that the group does not know; "
-        "then the first one gets SIGTERM, and does not come back.",
+        did="The sink takes 100 ms for each answer. A consumer is started under a name that the group does not "
+        "know; then the first one gets SIGTERM, and does not come back.",
         parameters=_outage("rolling", rate_per_s="40", mail_delay_ms="100", drain_timeout_s="40"),
         happened=("rolled",),
         may_not_apply=True,
