@@ -1,6 +1,7 @@
 """Acknowledges a page, and then has its effects: what it has in hand when it is killed is gone.
 
-Shown by `refuse`, and by a `kill` that hits in the middle. Named by `nothing_lost`: acknowledged without an effect.
+Shown by `refuse`, and by a `kill` that hits in the middle. Named by `nothing_lost`:
+acknowledged without an effect.
 """
 
 from __future__ import annotations

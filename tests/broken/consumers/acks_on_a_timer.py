@@ -1,6 +1,7 @@
 """Acknowledges what it has read each 50 ms, by a timer, however far it is: auto-commit.
 
-Shown by `refuse`, and by a `kill` that hits in the middle. Named by `nothing_lost`: acknowledged without an effect.
+Shown by `refuse`, and by a `kill` that hits in the middle. Named by `nothing_lost`:
+acknowledged without an effect.
 """
 
 from __future__ import annotations
