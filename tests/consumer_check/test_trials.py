@@ -88,13 +88,13 @@ def test_the_whole_list_takes_three_minutes() -> None:
     assert all(most_s(SCENARIOS, trial) > expected_s(SCENARIOS, trial) for trial in able)
 
 
-def test_another_claim_time() -> None:
+def test_a_longer_claim_time() -> None:
     """It goes to the runs; who is frozen is frozen for three of them, and a still account is watched as long."""
     for trial in TRIALS:
-        other = trial.claiming_after(6_000)
-        assert other.parameters.get("claim_after_ms", "6000") == "6000"
+        later = trial.claiming_after(6_000)
+        assert later.parameters.get("claim_after_ms", "6000") == "6000"
         assert trial.claiming_after(CLAIM_MS) == trial
-        assert other.parameters.keys() == trial.parameters.keys()
+        assert later.parameters.keys() == trial.parameters.keys()
     freeze = next(trial for trial in TRIALS if trial.name == "freeze").claiming_after(6_000)
     assert freeze.parameters["outage_s"] == "18"
     assert freeze.still_s == 20

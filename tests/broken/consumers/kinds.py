@@ -28,9 +28,8 @@ class Kind:
             are named here. Empty: it loses nothing.
         verdicts: the first has to fail. The others may, and nothing else.
         promise: by which it is judged.
-        others: faults that show it as well.
-        is_slow: whether the sink has to take its time, and the fault to come a bit later, for it to hit in the
-            middle of a page.
+        others: faults that show it as well, if they hit it in the right moment.
+        is_slow: whether the sink has to take its time for the fault to hit in the middle of a page.
         claim_ms: after which others may claim.
     """
 
@@ -46,7 +45,7 @@ class Kind:
     @property
     def parameters(self) -> dict[str, str]:
         """Of `crm_outage`, by their names."""
-        slow = {"mail_delay_ms": "100", "before_s": "1.5"} if self.is_slow else {}
+        slow = {"mail_delay_ms": "100"} if self.is_slow else {}
         return {"fault": self.fault, "claim_after_ms": str(self.claim_ms), **slow}
 
     @property
@@ -73,10 +72,10 @@ KINDS = (
     Kind("drops.py", "kill", ("without_effect",), others=("stop", "freeze", "cut")),
     Kind("forgets_pending.py", "kill_in_batch", ("pending",), (LOST, STUCK)),
     Kind("never_claims.py", "rolling", ("pending",), (LOST, STUCK), is_slow=True),
-    Kind("claims_with_traffic.py", "kill_then_quiet", ("pending",), (LOST, STUCK), claim_ms=6_000),
+    Kind("claims_with_traffic.py", "kill_then_quiet", ("pending",), (LOST, STUCK), is_slow=True, claim_ms=6_000),
     Kind("loses_its_batch.py", "cut", ("pending",), (LOST, STUCK)),
     Kind("first_stream_only.py", "kill", ("pending",), (LOST, STUCK), others=("one_backlog",)),
-    Kind("stuck_on_poison.py", "poison", ("never_delivered", "pending"), (LOST, STUCK)),
+    Kind("stuck_on_poison.py", "poison", ("never_delivered", "pending"), (LOST, STUCK, "poison_passed_over")),
     Kind("stays_in_the_past.py", "kill", ("never_delivered", "pending"), (LOST, STUCK), others=("stop",)),
     Kind("never_comes_back.py", "refuse", ("never_delivered", "pending"), (LOST, STUCK), others=("kill",)),
     Kind("begins_at_end.py", "restart_empty", ("skipped_by_group", "never_delivered")),
@@ -89,6 +88,6 @@ KINDS = (
     Kind("acks_failures.mjs", "refuse", ("without_effect",)),
     Kind("forgets_pending.mjs", "kill_in_batch", ("pending",), (LOST, STUCK)),
     Kind("anew_at_end.mjs", "cut", ("skipped_by_group", "dropped_with_group")),
-    Kind("stuck_on_poison.mjs", "poison", ("never_delivered", "pending"), (LOST, STUCK)),
+    Kind("stuck_on_poison.mjs", "poison", ("never_delivered", "pending"), (LOST, STUCK, "poison_passed_over")),
 )
 CONTROLS = (Kind("healthy.py", "kill_in_batch", (), ()), Kind("healthy.mjs", "kill_in_batch", (), ()))

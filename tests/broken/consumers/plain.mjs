@@ -5,7 +5,7 @@ import net from "node:net";
 const env = process.env;
 export const group = env.SHOPBENCH_GROUP, me = env.SHOPBENCH_CONSUMER, page = env.SHOPBENCH_PAGE;
 export const streams = env.SHOPBENCH_STREAMS.split(" "), claimMs = env.SHOPBENCH_CLAIM_MS;
-const TIMEOUT_MS = 5000, BLOCK_MS = "200", REQUESTS_A_PAGE = 5;
+const TIMEOUT_MS = 5000, BLOCK_MS = "200", REQUESTS_A_PAGE = 4;
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 // One reply from `at` on: [what it says, where it ends]; null where it is not all there yet.

@@ -24,7 +24,7 @@ from redis.retry import Retry
 STREAMS = os.environ["SHOPBENCH_STREAMS"].split()
 GROUP, CONSUMER = os.environ["SHOPBENCH_GROUP"], os.environ["SHOPBENCH_CONSUMER"]
 CLAIM_MS, PAGE = int(os.environ["SHOPBENCH_CLAIM_MS"]), int(os.environ["SHOPBENCH_PAGE"])
-REQUESTS_A_PAGE, TIMEOUT_S, BLOCK_MS, LONGEST_PAUSE_S = 5, 5, 200, 1.0
+REQUESTS_A_PAGE, TIMEOUT_S, BLOCK_MS, LONGEST_PAUSE_S = 4, 5, 200, 1.0
 
 # What an entry is here: its ID, and its fields.
 Entry = tuple[str, dict[str, str]]
