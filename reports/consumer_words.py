@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from harness.consumer_check.result import Check, Counts, Played, told_verdicts
 from harness.consumer_check.rows import Row, is_tried, rows_of, side_status
-from harness.consumer_check.trials import NOT_ASKED
+from harness.consumer_check.trials import NOT_ASKED, UNDISTURBED, Trial
 from reports.quantities import quantity
 from reports.summaries import STYLES, Console, Options, one_line
 
@@ -133,7 +133,11 @@ def seen_said(played: Played) -> list[str]:
         about = [verdict for verdict in about if not verdict.name.endswith(_DRAINED)]
     notable = [verdict.detail for verdict in about if verdict.status != "PASS"]
     said = [f"not tried: {played.not_tried}"] if played.not_tried else []
-    return [*said, *notable] if said or notable else [verdict.detail for verdict in about]
+    seen = [*said, *notable] if said or notable else [verdict.detail for verdict in about]
+    exits = played.figure("exits")
+    if exits:
+        seen.append(f"the consumer ended by itself {'once' if exits == 1 else f'{exits:,.0f} times'}")
+    return seen
 
 
 # The sentence ----------------------------------------------------------------------------------------------------
@@ -151,6 +155,10 @@ def sentence(check: Check, side: int) -> str:
         parts.append(f"In {_of(failed, rows)} the promise {promise} was not kept: {named}.")
     elif passed:
         parts.append(f"In {_of(passed, rows)} the promise {promise} was kept.")
+    if any(row.trial.name == UNDISTURBED for row in failed) and len(failed) > 1:
+        parts.append(
+            "It was not kept where nothing was done either: what else fails need not be due to its fault."
+        )
     undecided = [row for row in rows if row.status == "UNKNOWN" and row.tried]
     if undecided:
         parts.append(f"Not decided: {'; '.join(row.trial.title for row in undecided)}.")
@@ -212,6 +220,16 @@ def trial_line(check: Check, played: Played, total: int) -> str:
     said = ", ".join(f"{NOT_KNOWN if number is None else f'{number:,}'} {word}" for word, number in told)
     why = f": {one_line(played.not_tried)}" if outcome == "not tried" else ""
     return f"{', '.join(names)}: {outcome}{why} ({said}; {played.duration_s:.0f} s)"
+
+
+def waiting_line(at_work: Sequence[tuple[Trial, float]]) -> str:
+    """What is told when no trial has ended for a while.
+
+    Args:
+        at_work: the trials that are being played, and for how many seconds they have been.
+    """
+    named = ", ".join(f"{one_line(trial.title)} ({took_s:.0f} s)" for trial, took_s in at_work)
+    return f"still at it: {named}"
 
 
 class CheckSummary:

@@ -64,7 +64,7 @@ from harness.server.named import server_named
 from harness.server.open import kind_of
 from harness.server.url import ServerUrl
 from reports.consumer_page import PAGE, write_check
-from reports.consumer_words import CheckSummary, trial_line
+from reports.consumer_words import CheckSummary, trial_line, waiting_line
 from reports.summaries import one_line
 
 MOST_REPEATS = 1_000
@@ -307,6 +307,7 @@ def _played(check: Check, directory: Path, at_once: int, clock: Clock, *, undeci
         most_s=lambda trial: most_s(catalog(), trial),
         clock=clock,
         told=told,
+        waits=lambda at_work: say(waiting_line([(job.trial, took_s) for job, took_s in at_work])),
     )
     result.save(directory, check)
     status = "interrupted"

@@ -53,7 +53,7 @@ from harness.load.settings import SPIN_SHARE, SPIN_VARIABLE
 from harness.record.run import Record
 from harness.server.named import server_named
 from harness.server.open import kind_of
-from harness.server.url import ServerUrl
+from harness.server.url import ServerUrl, without_secrets
 from harness.system.named import system_named
 from harness.system.port import NotStartedError, SystemUnderTest
 
@@ -177,6 +177,7 @@ def _how(asked: Asked, which: ServerUrl | str) -> dict[str, str]:
         "profile": asked.profile,
         "seed": str(asked.seed),
         "server": str(which),
+        "consumer": " ".join(map(without_secrets, (asked.consumer or "").split())),
         "cores": asked.cores,
         "runs": str(asked.runs),
         "budget": str(asked.budget or ""),

@@ -35,6 +35,8 @@ from harness.record.alive import settled
 from harness.record.run import Record, RunError
 
 LOOK_NS = 50_000_000
+# After so long a silence somebody who looks on is told what is at work.
+SILENT_NS = 20_000_000_000
 # For so long a trial may end what it has begun.
 STOP_S = 30.0
 LOG = "shopbench.log"
@@ -75,6 +77,7 @@ class Work(Struct, frozen=True, kw_only=True):
         most_s: how long a trial may take, in seconds.
         clock: that says so.
         told: is told of the check after each trial, and what has ended.
+        waits: is told, when nothing has ended for a while, what is at work and for how many seconds it has been.
     """
 
     directory: Path
@@ -83,6 +86,7 @@ class Work(Struct, frozen=True, kw_only=True):
     most_s: Callable[[Trial], float]
     clock: Clock
     told: Callable[[Check, Played], None]
+    waits: Callable[[Sequence[tuple[Job, float]]], None] = lambda _: None
 
 
 class AtWork:
@@ -114,6 +118,11 @@ class AtWork:
             str(self._directory / LOG),
             {"PYTHONHASHSEED": str(job.repeat)},
         )
+
+    @property
+    def took_s(self) -> float:
+        """For how many seconds it has been played."""
+        return (self._clock.now_ns() - self._begun_ns) / 1e9
 
     def is_over(self) -> bool:
         """Whether it has ended; one whose time is up is ended."""
@@ -147,7 +156,7 @@ class AtWork:
 
     def played(self) -> Played:
         """What has come of it."""
-        job, took_s = self.job, (self._clock.now_ns() - self._begun_ns) / 1e9
+        job, took_s = self.job, self.took_s
         known = Played(
             trial=job.trial.name,
             side=job.side,
@@ -197,6 +206,7 @@ def play(check: Check, work: Work) -> Check:
         The check with all of them; its status stays what it was.
     """
     waiting, at_work = jobs_of(check), list[AtWork]()
+    told_ns = work.clock.now_ns()
     try:
         while waiting or at_work:
             # The first trials by themselves: what they find may be the end of it.
@@ -211,6 +221,10 @@ def play(check: Check, work: Work) -> Check:
                 waiting = [job for job in waiting if job.side not in check.ended_early]
                 result.save(work.directory, check)
                 work.told(check, check.played[-1])
+                told_ns = work.clock.now_ns()
+            if at_work and work.clock.now_ns() - told_ns > SILENT_NS:
+                told_ns = work.clock.now_ns()
+                work.waits([(each.job, each.took_s) for each in at_work])
             work.clock.sleep_ns(LOOK_NS)
     finally:
         _stop_all(at_work)
@@ -253,15 +267,19 @@ def reason_to_end(check: Check, played: Played) -> str:
         if is_first or (len(last) == 2 and not any(map(_was_carried_out, last))):
             return played.reason or "its trials were not carried out"
         return ""
-    counts = played.counts
-    unexpected = played.figures.get(f"{check.trials[0].scenario}.unexpected")
-    if played.trial == check.trials[0].name and counts.acknowledged:
-        applied = played.figures.get(f"{check.trials[0].scenario}.applied")
-        if not applied:
-            return (
-                f"none of {counts.acknowledged:,} events had an effect, though nothing was done to the consumer"
-                + (f"; {unexpected:,.0f} effects came from events that nobody sent" if unexpected else "")
-            )
+    return _does_nothing_right(played) if played.trial == check.trials[0].name else ""
+
+
+def _does_nothing_right(played: Played) -> str:
+    """What is so wrong in a first trial that the others would say no more; empty: nothing is."""
+    acknowledged = played.counts.acknowledged or 0
+    applied, unexpected = (played.figure(name) or 0 for name in ("applied", "unexpected"))
+    strange = f"{unexpected:,.0f} effects came from events that nobody sent"
+    if acknowledged and not applied:
+        none = f"none of {acknowledged:,} events had an effect, though nothing was done to the consumer"
+        return f"{none}; {strange}" if unexpected else none
+    if unexpected > acknowledged:
+        return f"{strange}, and only {acknowledged:,} were sent"
     return ""
 
 

@@ -154,6 +154,10 @@ class Played(Struct, frozen=True, kw_only=True):
     server: dict[str, Any] = {}
     log: list[str] = []
 
+    def figure(self, name: str) -> float | None:
+        """A figure by the end of its name; None where it is missing, or could not be measured."""
+        return next((value for each, value in self.figures.items() if each.partition(".")[2] == name), None)
+
     @property
     def is_finished(self) -> bool:
         """Whether it need not be played again when a check is resumed."""

@@ -24,6 +24,8 @@ from harness.conduct.scenario import ParameterError, Scenario, parameters_of
 PROFILE = "smoke"
 # Why a trial is not played that somebody has left out.
 NOT_ASKED = "not asked for"
+# The trial in which nothing is done.
+UNDISTURBED = "undisturbed"
 CLAIM_S = 1.0
 # Python, a server, the sink and a consumer that connects; and, at the end, evidence and report.
 START_S, CONSUMER_S, END_S = 2.0, 2.5, 1.5
@@ -71,7 +73,7 @@ def _outage(fault: str, **also: str) -> dict[str, str]:
 
 TRIALS: tuple[Trial, ...] = (
     Trial(
-        name="undisturbed",
+        name=UNDISTURBED,
         title="nothing was done to it",
         did="Events come for three seconds, and nothing is done to the consumer.",
         recovers=False,

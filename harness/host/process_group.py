@@ -91,14 +91,16 @@ class ProcessGroup:
         except (ProcessLookupError, psutil.NoSuchProcess, psutil.AccessDenied):
             return False
 
-    def signal(self, number: signal.Signals) -> None:
-        """Signal the whole group, and what has left it and is found by its mark."""
+    def signal(self, number: signal.Signals) -> int:
+        """Signal the whole group, and what has left it and is found by its mark; answer how many those are."""
         if self._first.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._first.pid, number)
-        for pid in self.strays():
+        strays = self._strays()
+        for pid in strays:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
+        return len(strays)
 
     def signal_first(self, number: int) -> None:
         """Signal the process that was started, and nothing that it has started."""
@@ -110,7 +112,7 @@ class ProcessGroup:
         there = found(str(self._directory), self._mark)
         return sum(process.pid != self._first.pid for process in there)
 
-    def strays(self) -> list[int]:
+    def _strays(self) -> list[int]:
         """The processes that have its mark and are in its process group no more, such as a daemon."""
         if not self._mark:
             return []
@@ -122,15 +124,17 @@ class ProcessGroup:
                     strays.append(process.pid)
         return strays
 
-    def stop(self, timeout_s: float, *, first_only: bool = False) -> None:
+    def stop(self, timeout_s: float, *, first_only: bool = False) -> int:
         """SIGTERM to all of it, also where it is frozen, and SIGKILL to what is left when the first has ended.
+
+        Answers how many had left the group.
 
         Args:
             timeout_s: how long that may take.
             first_only: whether SIGTERM is for the process that was started alone, as a supervisor of services
                 sends it.
         """
-        self.signal(signal.SIGCONT)
+        strays = self.signal(signal.SIGCONT)
         if first_only:
             self.signal_first(signal.SIGTERM)
         else:
@@ -138,14 +142,16 @@ class ProcessGroup:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._first.wait(timeout_s)
         self.kill()
+        return strays
 
-    def kill(self) -> None:
-        """SIGKILL to all of it, and wait until nothing of it is left."""
-        self.signal(signal.SIGKILL)
+    def kill(self) -> int:
+        """SIGKILL to all of it, and wait until nothing of it is left; answer how many had left the group."""
+        strays = self.signal(signal.SIGKILL)
         self._first.wait()
         for _ in range(MOST_SWEEPS):
             if not sweep(str(self._directory), self._mark):
                 break
+        return strays
 
     def kill_first(self) -> None:
         """SIGKILL to the process that was started, and wait for its end; what it has started goes on."""

@@ -127,14 +127,15 @@ class CommandProcess:
     def stop(self) -> None:
         """SIGTERM to the process that was started; SIGKILL to what is left when it has ended, or time is up."""
         if self._group is not None:
-            self._note_strays()
-            self._group.stop(STOP_TIMEOUT_S, first_only=True)
+            # Of one that has ended already nobody knows who had left its group.
+            is_running = self.is_running
+            self.strays += self._group.stop(STOP_TIMEOUT_S, first_only=True) * is_running
 
     def kill(self) -> None:
         """SIGKILL to all of it, and wait for its end."""
         if self._group is not None:
-            self._note_strays()
-            self._group.kill()
+            is_running = self.is_running
+            self.strays += self._group.kill() * is_running
 
     def kill_first(self) -> None:
         """SIGKILL to the process that was started, and wait for its end; what that has started goes on."""
@@ -152,7 +153,3 @@ class CommandProcess:
     def _signal(self, number: signal.Signals) -> None:
         if self._group is not None:
             self._group.signal(number)
-
-    def _note_strays(self) -> None:
-        if self._group is not None and self.is_running:
-            self.strays += len(self._group.strays())

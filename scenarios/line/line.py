@@ -154,7 +154,7 @@ class Line:
         running, deadline_ns = self.running, self.stage.clock.now_ns() + 20_000_000_000
         while self.stage.clock.now_ns() < deadline_ns:
             for name in running.consumers:
-                if not running.is_running(name):
+                if not running.is_running(name) and not isinstance(running, Observed):
                     raise ScenarioError(f"{name} has ended before the load began; see services.log")
             if running.listens():
                 return

@@ -11,15 +11,18 @@ from xml.etree import ElementTree
 
 import psutil
 import pytest
+from playwright.sync_api import Browser
 
 from harness.consumer_check import result
 from harness.consumer_check.result import Check
 from harness.host.own_python import own_environment
+from tests.browser import browser, watched
 from tests.consumer_checks import check_of, played
 from tests.forks import ROOT, shopbench
 from tests.processes import Ended, is_alive
 from tests.waiting import until
 
+__all__ = ["browser"]
 pytestmark = pytest.mark.slow
 
 GOOD = shlex.join([sys.executable, str(ROOT / "examples" / "consumers" / "python" / "consumer.py")])
@@ -107,7 +110,7 @@ def test_a_consumer_that_does_not_start(tmp_path: Path, consumer: str, said: str
     assert done.out.splitlines()[-1] == f"runs/{directory.name}/report.html"
 
 
-def test_a_fault_is_found_beside_a_consumer_that_does_not_have_it(tmp_path: Path) -> None:
+def test_a_fault_is_found_beside_a_consumer_that_does_not_have_it(tmp_path: Path, browser: Browser) -> None:
     """Killed with events in hand, one leaves them pending for ever, one does not; all is said, and repeatable."""
     (tmp_path / "forgetful.py").write_text(FORGETFUL)
     bad = f"{sys.executable} forgetful.py"
@@ -124,6 +127,10 @@ def test_a_fault_is_found_beside_a_consumer_that_does_not_have_it(tmp_path: Path
     assert f"{of_bad.counts.stuck} stuck" in " ".join(done.out.split())
     page = (directory / "report.html").read_text()
     assert of_bad.command.replace("'", "&#39;") in page
+    with watched(browser) as opened:
+        opened.goto((directory / "report.html").as_uri())
+        assert opened.complaints == []
+        assert opened.locator("#kill-0 .example").count() == 1
     root = ElementTree.parse(directory / "junit.xml").getroot()  # noqa: S314 - our own XML
     assert len(root.findall("testsuite/testcase/failure")) == 1
     # The command that repeats a row is understood, as it stands there.

@@ -124,7 +124,8 @@ def as_here(line: str, where: tuple[Path, str]) -> list[str]:
     """The arguments of a command of `shopbench`, with this machine's server, files and runs in it."""
     directory, url = where
     line = line.replace("redis://127.0.0.1:6379", url).replace("/usr/bin/redis-server", str(get_binary_path()))
-    line = line.replace("slo.toml", str(ROOT / "slo.toml"))
+    for name in ("slo.toml", "examples/plan.toml"):
+        line = line.replace(name, str(ROOT / name))
     known = itertools.cycle(str(record.directory) for record in find_runs(directory / "runs"))
     line = re.sub(r"runs/\S+", lambda _: next(known), line)
     return shlex.split(line)[1:]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.conduct.plan_file import PlanError, plan_text, planned
+from harness.host.own_python import ROOT
 from harness.nemesis.plan import Fault
 
 S = 1_000_000_000
@@ -90,3 +91,11 @@ def test_a_text_that_is_no_plan(text: str) -> None:
     """A plan is given as a file."""
     with pytest.raises(PlanError):
         planned(text)
+
+
+def test_the_example_is_a_plan() -> None:
+    """It is the one that the documentation shows."""
+    text = (ROOT / "examples" / "plan.toml").read_text()
+    assert text.partition("\n\n")[2] in (ROOT / "docs" / "command-line.md").read_text()
+    faults = planned(plan_text(ROOT / "examples" / "plan.toml"))
+    assert [(fault.name, fault.target) for fault in faults] == [("kill", "crm"), ("cut", "crm-redis")]

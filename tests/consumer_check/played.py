@@ -1,8 +1,8 @@
 """Stands for `shopbench run` where a check plays trials: leaves a record at once, or none, as its consumer says.
 
-The name of the consumer says what becomes of its trials: `good`, `stuck`, `deaf` (no effect at all), `refused`
-(the run cannot be carried out), `silent` (no record, a line in the log), `killed` (it dies), `slow` (it works
-until it is told to end, and then leaves an interrupted record).
+The name of the consumer says what becomes of its trials: `good`, `stuck`, `deaf` (no effect at all), `floods`
+(with effects of what nobody sent), `refused` (the run cannot be carried out), `silent` (no record, a line in the
+log), `killed` (it dies), `slow` (it works until it is told to end, and then leaves an interrupted record).
 """
 
 from __future__ import annotations
@@ -44,7 +44,15 @@ def play(channel: Channel, words: Sequence[str], log: str, variables: Mapping[st
 def run_of(consumer: str, scenario: str) -> Run:
     """The record of a run of such a consumer."""
     lost = {"stuck": 32, "deaf": 600}.get(consumer, 0)
-    figures = {"acknowledged": 600, "applied": 600 - lost, "lost": lost, "lost.pending": lost, "duplicated": 0}
+    strange = 10_000 if consumer == "floods" else 0
+    figures = {
+        "unexpected": strange,
+        "acknowledged": 600,
+        "applied": 600 - lost,
+        "lost": lost,
+        "lost.pending": lost,
+        "duplicated": 0,
+    }
     return Run(
         schema=SCHEMA,
         scenario=scenario,

@@ -13,6 +13,7 @@ from harness.conduct.interrupt import Interrupted
 from harness.consumer_check.playing import Work, jobs_of, play
 from harness.consumer_check.result import Check, Played, Settings, Side, load
 from harness.host.clock import Clock, SystemClock
+from reports.consumer_words import waiting_line
 from tests.consumer_check.played import ENTRY
 from tests.consumer_checks import check_of, played, trial
 from tests.waiting import until
@@ -99,6 +100,7 @@ def test_repeats_that_a_probe_does_not_see_are_not_none(tmp_path: Path) -> None:
         ("refused", "it has ended 3 times"),
         ("silent", "there is no such server"),
         ("killed", "it left no record; its log ends with: {'PYTHONHASHSEED': '1'}"),
+        ("floods", "10,000 effects came from events that nobody sent, and only 600 were sent"),
         ("deaf", "none of 600 events had an effect, though nothing was done to the consumer"),
     ],
 )
@@ -166,8 +168,16 @@ class Watching(SystemClock):
 
 def test_one_that_hangs_is_ended(tmp_path: Path) -> None:
     """When its time is up; it may write what it has."""
-    clock = Watching(tmp_path, 1, lambda: setattr(clock, "ahead_ns", 61_000_000_000))
-    check = play(asked("slow", names=("undisturbed",)), work(tmp_path, clock=clock))
+    clock = Watching(tmp_path, 1, lambda: setattr(clock, "ahead_ns", clock.ahead_ns + 25_000_000_000))
+    waited: list[str] = []
+    how = replace(
+        work(tmp_path, clock=clock),
+        waits=lambda at_work: waited.extend(
+            waiting_line([(job.trial, round(s)) for job, s in at_work]).split(" (")
+        ),
+    )
+    check = play(asked("slow", names=("undisturbed",)), how)
+    assert waited[0] == "still at it: nothing was done to it"
     [each] = check.played
     assert (each.status, each.outcome) == ("interrupted", "UNKNOWN")
     assert each.reason == "it was ended after 60 s, in which it had not come to its end"

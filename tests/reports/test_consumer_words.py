@@ -81,6 +81,12 @@ def test_what_was_not_tried_has_no_numbers() -> None:
             "In 1 of 2 trials the promise at_least_once was not kept: killed with events in hand (32 stuck).",
         ),
         (
+            check_of(played("undisturbed", "FAIL", stuck=1), played("kill", "FAIL", stuck=2)),
+            "In 2 of 2 trials the promise at_least_once was not kept: nothing was done to it (1 stuck); killed "
+            "with events in hand (2 stuck). It was not kept where nothing was done either: what else fails need "
+            "not be due to its fault.",
+        ),
+        (
             check_of(played("kill", "UNKNOWN"), played("stop")),
             "In 1 of 2 trials the promise at_least_once was kept. Not decided: killed with events in hand.",
         ),
@@ -202,6 +208,12 @@ def test_a_loss_is_said_once() -> None:
     drained = verdict("drained", "FAIL", "32 events are stuck")
     assert seen_said(played("kill", "FAIL", verdicts=[drained, lost])) == ["32 of 1,000 are stuck"]
     assert seen_said(played("kill", "FAIL", verdicts=[drained])) == ["32 events are stuck"]
+
+
+def test_exits_are_told() -> None:
+    """A consumer that ended by itself was started again: whoever reads the numbers should know."""
+    said = seen_said(played("kill", figures={"crm_outage.exits": 3.0}))
+    assert said[-1] == "the consumer ended by itself 3 times"
 
 
 def test_all_files_of_a_check(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +27,8 @@ from harness.system.shape import streams_named
 from tests.consumers import command, system
 from tests.processes import is_alive
 from tests.waiting import until
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
@@ -327,6 +331,36 @@ def test_only_what_all_have_acknowledged_is_trimmed(place: Place) -> None:
         assert running.trim(0) == 3
         client.xack("events:1", "other", client.xrange("events:1", count=1)[0][0])
         assert running.trim(0) == 1
+
+
+@pytest.mark.slow
+def test_all_of_it_ends_with_whoever_has_started_it(place: Place) -> None:
+    """The harness is killed: its consumers, what has left their session, the sink and the links end."""
+    code = f"""
+import time
+from pathlib import Path
+
+from harness.host.clock import SystemClock
+from harness.server.open import open_server
+from harness.system.port import Place, Wanted
+from tests.consumers import system
+
+with open_server("embedded", SystemClock()) as server:
+    place = Place(server=server, directory=Path({str(place.directory)!r}), producer=3, wanted=Wanted())
+    with system("odd", "forks").started(place):
+        Path("ready").touch()
+        time.sleep(600)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    starter = subprocess.Popen([sys.executable, "-c", code], cwd=place.directory, env=environment)
+    try:
+        until((place.directory / "ready").exists, "the consumers are ready")
+        family = psutil.Process(starter.pid).children(recursive=True)
+        assert len(family) >= 5
+    finally:
+        starter.kill()
+        starter.wait()
+    until(lambda: not any(map(is_alive, family)), "all have ended")
 
 
 @pytest.mark.slow

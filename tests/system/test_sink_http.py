@@ -10,9 +10,13 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness.system.sink import Attempts, Sink
+from harness.system.sink.body import MAX_ID_BYTES, UnreadableError, ids_in
 from harness.system.sink.connection import MAX_BODY_BYTES
 from tests.sinks import Client, Said, raw
 from tests.waiting import until
@@ -176,6 +180,7 @@ def test_a_client_that_does_not_read(sink: Sink, client: Client) -> None:
     """It is not read from any more, and others are served; what it has asked is answered when it reads again."""
     request = _HEAD + b"Content-Length: 1\r\n\r\n?"
     with socket.create_connection(("127.0.0.1", sink.port), timeout=0.5) as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)
         sent = _until_it_is_blocked(deaf, request * 1_000)
         assert client.post("other").status == 200
         deaf.settimeout(20)
@@ -189,7 +194,7 @@ def test_a_client_that_does_not_read(sink: Sink, client: Client) -> None:
 def _until_it_is_blocked(connection: socket.socket, lump: bytes) -> int:
     """Send without an end; how many bytes went out before nobody took any more."""
     sent = 0
-    while sent < 200_000_000:
+    while sent < 20_000_000:
         try:
             # A lump goes out in pieces: it begins where the one before was cut.
             begin = sent % len(lump)
@@ -314,3 +319,26 @@ def test_java(sink: Sink, seen: Seen, tmp_path: Path) -> None:
     done = subprocess.run(["java", str(program), sink.url], capture_output=True, check=True, timeout=120)
     assert done.stdout.split() == [b"200"] * 3
     assert seen() == ["java-0", "java-1", "java-2"]
+
+
+_texts = st.lists(
+    st.text(st.sampled_from('aZ09-_.:é\u00a0\u2028\x7f \t\n"\\😀'), max_size=4) | st.just("é" * 129), max_size=4
+)
+
+
+@given(_texts)
+def test_an_id_is_taken_or_not_whatever_it_comes_with(texts: list[str]) -> None:
+    """A list of IDs is taken just when each of them is by itself, and comes out as it was."""
+
+    def is_taken(ids: list[str]) -> bool:
+        try:
+            return ids_in(msgspec.json.encode(ids)) == ids
+        except UnreadableError:
+            return False
+
+    plain = [
+        0 < len(text.encode()) <= MAX_ID_BYTES and text.isprintable() and not any(map(str.isspace, text))
+        for text in texts
+    ]
+    assert [is_taken([text]) for text in texts] == plain
+    assert is_taken(texts) == all(plain)

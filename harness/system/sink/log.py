@@ -88,7 +88,9 @@ class AttemptLog:
         while chunk := os.pread(self._file, _CHUNK_BYTES, size + len(rest)):
             rest += chunk
             whole = rest[: rest.rfind(b"\n") + 1]
-            for event_id, key in _KEYED.findall(whole):
+            # A line without a key has two spaces; where there are no more, nothing is looked for.
+            has_keys = whole.count(b" ") > 2 * whole.count(b"\n")
+            for event_id, key in _KEYED.findall(whole) if has_keys else ():
                 self.known.add(key.decode(), (event_id.decode(),))
             size += len(whole)
             rest = rest[len(whole) :]
