@@ -47,6 +47,15 @@ def environment_of(consumer: Consumer, cache: Path) -> str:
     return f"{path}/"
 
 
+def ended(command: Sequence[str]) -> int:
+    """Run a command to its end, also where Ctrl-C asks both of us to end: it ends what it has begun first."""
+    with subprocess.Popen(command, cwd=ROOT) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            return process.wait(60)
+
+
 class Table:
     """Plays checks, or finds those that were played.
 
@@ -83,7 +92,7 @@ class Table:
         runs.mkdir(parents=True, exist_ok=True)
         say(f"{consumer.title}: {', '.join(trials)}, {repeat} times")
         shopbench = [sys.executable, "-m", "harness", "consumer", "check", *words, "--repeat", str(repeat)]
-        code = subprocess.run(shopbench, cwd=ROOT, check=False).returncode
+        code = ended(shopbench)
         begun = sorted(path.parent for path in runs.glob(f"*/{result.FILE}"))
         if not begun:
             return None
@@ -155,4 +164,7 @@ def main(words: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit("interrupted; the same command goes on")

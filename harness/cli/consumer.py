@@ -91,7 +91,9 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     repeat: Annotated[int, typer.Option(min=1, max=MOST_REPEATS, help="How often each trial is played.")] = 1
     claim_ms: Annotated[
         int,
-        typer.Option(min=CLAIM_MS, max=600_000, help="After so long it claims what others left; some trials: later."),
+        typer.Option(
+            min=CLAIM_MS, max=600_000, help="After so long it claims what others left; some trials: later."
+        ),
     ] = CLAIM_MS
     only: Annotated[list[str] | None, typer.Option(help="Only these trials, with commas between them.")] = None
     skip: Annotated[list[str] | None, typer.Option(help="Not these trials.")] = None
