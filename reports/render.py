@@ -24,6 +24,7 @@ from reports.charts import charts
 from reports.charts.view import Chart, Section, label_of
 from reports.gates import GateRow, gate_rows
 from reports.latencies import operations
+from reports.losses import lost_examples
 from reports.page import chart_script, drawing, libraries, page
 from reports.quantities import quantity
 from reports.trust import Trust, trust
@@ -82,6 +83,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     micro: list[MicroRow]
     gate: list[GateRow]
     faults: list[list[str]]
+    lost: list[list[str]]
     slowest: list[list[str]]
     meanwhile: list[list[str]]
     stalls: list[str]
@@ -162,6 +164,7 @@ def _view(record: Record, identity: str, intervals: int) -> View:
         micro=micro,
         gate=gate_rows(record.run),
         faults=_faults(record.history),
+        lost=lost_examples(record),
         slowest=_slowest(record),
         meanwhile=_meanwhile(record.history),
         stalls=[str(stall) for stall in stalls(record.history.slowest, record.history.server_events)],

@@ -2,8 +2,9 @@
 
     logs --epochs, in the order of time--> one `GroupHistory` a stream --> `Told`
 
-A log has columns of entries (`harness.account.told_log`), and is read as such: about half a second for a million
-entries. What is kept is 8 bytes for an entry that was handed out, and 8 for one that was acknowledged.
+A log has columns of entries (`harness.account.told_log`), and is read as such: in about 0.8 s of CPU time for a
+million that were handed out and acknowledged one by one. What is kept is 8 bytes for an entry that was handed out,
+and 8 for one that was acknowledged; together with what reading takes, 20. One that stays pending takes 80 more.
 
 What no proxy has passed was not seen: other clients, and what scripts do. So `Told` says where it has gaps, and
 only without any can it be said that something has not happened.

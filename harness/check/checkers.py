@@ -154,6 +154,11 @@ _WHERE = {
 }
 
 
+def where_lost(name: str) -> str:
+    """What became of lost events of a class, in words that follow `they`."""
+    return _WHERE.get(name, "stopped somewhere that this version does not know")
+
+
 def nothing_lost(
     name: str,
     account: Account,

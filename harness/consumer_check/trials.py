@@ -32,6 +32,8 @@ START_S, CONSUMER_S, END_S = 2.0, 2.5, 1.5
 # Longest time in which a consumer has to become ready.
 READY_S = 60.0
 DRAIN_S = 20.0
+# So much that a consumer which has one effect after the other is behind, and has pages in hand; and catches up.
+_BUSY = {"rate_per_s": "60", "mail_delay_ms": "20"}
 _OUTAGE = {"claim_after_ms": f"{CLAIM_S * 1000:.0f}", "after_s": "2", "drain_timeout_s": f"{DRAIN_S:.0f}"}
 
 
@@ -68,7 +70,7 @@ class Trial(Struct, frozen=True, kw_only=True):
 
 
 def _outage(fault: str, **also: str) -> dict[str, str]:
-    return {"fault": fault, **_OUTAGE, **also}
+    return {"fault": fault, **(_OUTAGE | also)}
 
 
 TRIALS: tuple[Trial, ...] = (
@@ -91,20 +93,27 @@ TRIALS: tuple[Trial, ...] = (
         name="kill",
         title="killed with events in hand",
         did="The consumer and all that it started get SIGKILL while it has events in hand; it is started again.",
-        parameters=_outage("kill_in_batch"),
+        parameters=_outage("kill_in_batch", **_BUSY),
         happened=("hit_in_batch",),
+    ),
+    Trial(
+        name="kill_busy",
+        title="killed while the sink is slow",
+        did="The sink takes 100 ms for each answer. The consumer and all that it started get SIGKILL, whatever it "
+        "has in hand; it is started again.",
+        parameters=_outage("kill", rate_per_s="40", mail_delay_ms="100", drain_timeout_s="40"),
     ),
     Trial(
         name="stop",
         title="stopped, as a deploy does",
         did="The consumer gets SIGTERM, may finish what it has in hand, and is started again.",
-        parameters=_outage("stop"),
+        parameters=_outage("stop", **_BUSY),
     ),
     Trial(
         name="freeze",
         title="frozen beyond the claim",
         did="One of two consumers is frozen (SIGSTOP) for three times the claim time, and goes on afterwards.",
-        parameters=_outage("freeze", consumers="2", outage_s="3"),
+        parameters=_outage("freeze", consumers="2", outage_s="3", **_BUSY),
     ),
     Trial(
         name="cut",
@@ -137,7 +146,8 @@ TRIALS: tuple[Trial, ...] = (
         name="kill_then_quiet",
         title="killed, then no new events",
         did="The consumer is killed and started again, and from then on nothing is published.",
-        parameters=_outage("kill_then_quiet"),
+        # Longer than a consumer needs to come back: what it claims at its start is not what is asked here.
+        parameters=_outage("kill_then_quiet", **_BUSY, outage_s="1", claim_after_ms="4000"),
         happened=("went_quiet",),
     ),
     Trial(
@@ -151,7 +161,7 @@ TRIALS: tuple[Trial, ...] = (
         name="kill_leader",
         title="only its first process killed",
         did="Only the process that was started gets SIGKILL; what it has started itself lives on.",
-        parameters=_outage("kill_leader"),
+        parameters=_outage("kill_leader", **_BUSY),
         happened=("others_lived_on",),
         may_not_apply=True,
     ),
@@ -166,8 +176,9 @@ TRIALS: tuple[Trial, ...] = (
     Trial(
         name="rolling",
         title="deployed under new names",
-        did="The consumers are stopped one by one, and each comes back under a name that the group does not know.",
-        parameters=_outage("rolling", consumers="2"),
+        did="The sink takes 100 ms for each answer. A consumer is started under a name that the group does not "
+        "know; then the first one gets SIGTERM, and does not come back.",
+        parameters=_outage("rolling", rate_per_s="40", mail_delay_ms="100", drain_timeout_s="40"),
         happened=("rolled",),
         may_not_apply=True,
     ),

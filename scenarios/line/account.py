@@ -9,6 +9,7 @@ import numpy as np
 from msgspec import Struct
 from pyroaring import AbstractBitMap, BitMap, FrozenBitMap
 
+from harness.account.examples import SECTION as EXAMPLES
 from harness.account.ledger import Account, account_of, set_of
 from harness.account.losses import Losses, classify_losses
 from harness.account.order import Order, order_of_effects
@@ -30,7 +31,7 @@ from scenarios.line import judgements
 from scenarios.line.beside import SPARED, Beside, add_beside, beside_of
 from scenarios.line.evidence import NOTED, LineFacts
 from scenarios.line.figures import OF_OTHERS_FIGURES, add_observed, add_promised
-from scenarios.line.followed import SHOWN, FollowsGroups, GroupTold, seen_in
+from scenarios.line.followed import FollowsGroups, GroupTold, seen_in
 from scenarios.line.line import Line
 from scenarios.told import has_command
 
@@ -218,7 +219,7 @@ def add_account(findings: Findings, line: Line, *, timeout_s: float) -> Accounte
     is_closed = found.facts.is_closed
     findings.closed.append(is_closed)
     if told is not None and is_closed:
-        findings.evidence.add_json(SHOWN, told.examples(found.losses, line.producer))
+        findings.evidence.add_json(EXAMPLES, told.examples(found.losses, line.producer))
     for name in ("attempted", "acknowledged", "applied", "lost", "duplicated", "unexpected", "recovered"):
         # What waits is not lost: as long as things move, nobody knows.
         is_known = is_closed or not name.startswith("lost")

@@ -8,7 +8,7 @@
     unkept                  events that were read with NOACK
     group_commands          the commands on the group, with time, connection and reply
     followed                `Followed`: which consumers, and what was not seen
-    examples                for one lost event of each class, `Example`: where it is, and what was told of it
+    examples                for one lost event of each class, where it is, and what was told of it
 
 Times are in seconds since the load began. None of these sections is there where no consumer is followed.
 """
@@ -24,6 +24,7 @@ from pyroaring import AbstractBitMap, BitMap
 
 from harness.account.entry_keys import among
 from harness.account.event_ids import event_id
+from harness.account.examples import CommandRow, Example
 from harness.account.group_history import GroupHistory
 from harness.account.ledger import set_of
 from harness.account.losses import Losses, Seen
@@ -36,7 +37,7 @@ from harness.record.sections import Sections
 from harness.system.port import SystemUnderTest
 from scenarios.line.evidence import Placed, Streams
 
-FOLLOWED, COMMANDS, SHOWN = "followed", "group_commands", "examples"
+FOLLOWED, COMMANDS = "followed", "group_commands"
 _SETS = Seen.__struct_fields__
 # As many commands on groups are kept, and shown beside an example.
 _MOST_KEPT, _MOST_SHOWN = 200, 12
@@ -86,41 +87,6 @@ class Followed(Struct, frozen=True, kw_only=True):
     def is_whole(self) -> bool:
         """Whether what was not seen has not happened."""
         return not self.others and not self.gaps and not self.scripts and self.is_certain
-
-
-class CommandRow(Struct, frozen=True, kw_only=True):
-    """One command, as it is shown.
-
-    Attributes:
-        t_s: when, in seconds since the load began.
-        connection: which.
-        what: the command, or what it did to an entry.
-        reply: as text; empty: there was none.
-    """
-
-    t_s: float
-    connection: str
-    what: str
-    reply: str = ""
-
-
-class Example(Struct, frozen=True, kw_only=True):
-    """One lost event, for whoever wants to know why.
-
-    Attributes:
-        where: the class of its loss.
-        event_id: of the event.
-        stream, entry_id: where its entry is; empty: it is in no stream.
-        entry: what was told of the entry.
-        group: the commands on the group of its stream.
-    """
-
-    where: str
-    event_id: str
-    stream: str = ""
-    entry_id: str = ""
-    entry: list[CommandRow] = []
-    group: list[CommandRow] = []
 
 
 def seen_in(evidence: Sections | Evidence, line: str = "") -> Seen | None:

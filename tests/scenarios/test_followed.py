@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from harness.account.event_ids import event_id
+from harness.account.examples import Example
 from harness.account.ledger import Ledger
 from harness.check import checkers
 from harness.nemesis.proxy import Proxy
@@ -19,7 +20,7 @@ from harness.record.sections import Sections
 from harness.server.own import OwnServer
 from scenarios.line.account import Accounted, accounted, lost_in
 from scenarios.line.evidence import LineFacts, Streams
-from scenarios.line.followed import COMMANDS, FOLLOWED, Example, Followed, GroupTold
+from scenarios.line.followed import COMMANDS, FOLLOWED, Followed, GroupTold
 
 PRODUCER, GROUP = 7, "g"
 ONE, TWO = "events:1", "events:2"

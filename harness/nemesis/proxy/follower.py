@@ -1,11 +1,12 @@
 """Follows what clients ask of Redis, and what they are answered, from the bytes that a proxy has passed.
 
-    bytes, as they pass --hear--> waiting --work--> Commands --asked--> queue --\\
-                                                    Replies --- values --------- matched in order --> log
+    bytes, as they pass --hear--> waiting --work--> commands --asked--> queue --\\
+                                                    replies --- values --------- matched in order --> log
 
-Passing comes first: `hear` keeps a reference to a chunk and its time, and `work` reads one chunk, when nothing
-waits to be passed. Replies come in the order of their commands, connection by connection, so the first that was
-asked is the first that is answered. In a transaction the answers to its commands come with that of EXEC.
+Passing comes first: `hear` keeps a reference to a chunk and its time. They are read in lots, when nothing waits to
+be passed: looking for that between any two chunks would take longer than reading them. Replies come in the order
+of their commands, connection by connection, so the first that was asked is the first that is answered. In a
+transaction the answers to its commands come with that of EXEC.
 
 A connection is followed as long as that is certain. From then on it is noted as not followed, with the reason:
 it is encrypted, breaks the protocol, asks for no replies, listens to channels and then asks for something else, or
@@ -30,8 +31,11 @@ from harness.nemesis.proxy.noting import WRITES_NS, ToldWriter
 from harness.nemesis.proxy.resp import LostTrackError, Refusal
 from harness.nemesis.proxy.words import ASKED, Asked, OnGroup, Words, asked
 
-# More of what passed is not kept unread.
+# What passed is read in lots: so old or so large. More is not kept unread.
+_LOT_NS, _LOT_BYTES = 20_000_000, 256 << 10
 HOLDS_BYTES = 4 << 20
+# Who reads looks after so long whether something waits to be passed.
+_SLICE_NS = 200_000
 # Of one connection no more commands are under way, and no more of their words are kept.
 _MOST_ASKED = 1 << 20
 
@@ -231,6 +235,8 @@ class Follower:
     @property
     def writes_within_s(self) -> float | None:
         """When it wants to be asked to work, at the latest, in seconds; None: when something has passed."""
+        if self._waiting:
+            return _LOT_NS / 1e9
         return WRITES_NS / 1e9 if self._writer.holds else None
 
     def hear(self, connection: int, data: bytes | None, *, is_reply: bool) -> None:
@@ -248,12 +254,20 @@ class Follower:
         """Read what waits, and write from time to time.
 
         Args:
-            is_idle: whether nothing waits to be passed; asked before each chunk, but for those that are too many.
+            is_idle: whether nothing waits to be passed; asked every `_SLICE_NS`, as long as not too much waits.
         """
-        while self._waiting and (self._waiting_bytes > HOLDS_BYTES or is_idle()):
-            self._work()
-        if self._writer.is_due(self._clock.now_ns()):
+        now_ns = self._clock.now_ns()
+        if self._waiting and (self._waiting_bytes > _LOT_BYTES or now_ns - self._waiting[0][2] > _LOT_NS):
+            while self._waiting and (self._waiting_bytes > HOLDS_BYTES or is_idle()):
+                self._work_until(self._clock.now_ns() + _SLICE_NS)
+        if self._writer.is_due(now_ns):
             self._writer.write()
+
+    def _work_until(self, end_ns: int) -> None:
+        while self._waiting:
+            self._work()
+            if self._clock.now_ns() > end_ns:
+                return
 
     def _work(self) -> None:
         number, is_reply, t_ns, data = self._waiting.popleft()
