@@ -211,10 +211,12 @@ class Consumers:
 
     def checkers(self, parameters: ConsumersParameters, record: Record) -> list[Checker]:
         """What finds its verdicts in a record of a run."""
-        has_shares = not told_of(record).has_command
+        has_command = told_of(record).has_command
+        # Of ours none promises an order that several keep.
+        leave_out = () if has_command else {"in_order"}
         return [
-            *line_checkers("consumers", record=record),
-            *_operator_checkers(parameters, has_shares=has_shares),
+            *line_checkers("consumers", record=record, leave_out=leave_out),
+            *_operator_checkers(parameters, has_shares=not has_command),
         ]
 
     def headline(self, parameters: ConsumersParameters, record: Record) -> str:
