@@ -10,8 +10,8 @@
     claiming    Redis Stream Message Claiming, https://faststream.ag2.ai/latest/redis/streams/claiming/,
                 "Pattern 1: Dedicated Claiming Worker": a second subscriber with `min_idle_time`
 
-Of those programs only the names, the server, and what the handler does are ours. An event is an entry with a field
-`event_id`, which FastStream hands to the argument of that name: it needs no shape of its own.
+Of those programs only the names, the server, and what the handler does are ours. FastStream makes a model of the
+fields of an entry, so it needs no shape of its own.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import sys
 import aiohttp
 from faststream import FastStream
 from faststream.redis import RedisBroker, StreamSub
+from pydantic import BaseModel
 
 GROUP, CONSUMER = os.environ["SHOPBENCH_GROUP"], os.environ["SHOPBENCH_CONSUMER"]
 EFFECTS, CLAIM_MS = os.environ["SHOPBENCH_EFFECTS"], int(os.environ["SHOPBENCH_CLAIM_MS"])
@@ -41,10 +42,16 @@ def subscriptions(stream: str, kind: str) -> list[StreamSub]:
     return [main]
 
 
-async def handle(event_id: str) -> None:
+class Event(BaseModel):
+    """An event; its other fields are not read."""
+
+    event_id: str
+
+
+async def handle(event: Event) -> None:
     """Have an effect; what is raised here is FastStream's to deal with."""
     session: aiohttp.ClientSession = app.context.get("session")
-    async with session.post(EFFECTS, json=[event_id]) as answer:
+    async with session.post(EFFECTS, json=[event.event_id]) as answer:
         answer.raise_for_status()
 
 
