@@ -11,10 +11,10 @@ for a while, heals, and the CRM drains what waits. Then every event is accounted
     fault             done to          and what goes with it
     kill, stop        the CRM          it is started again; a kill of a command's consumer waits, for 2 s at most,
                                        until it has something in hand
-    kill_in_batch     the CRM          mail takes 100 ms a request, so that the CRM nearly always waits for one and
-                                       dies with events in hand; a verdict says whether it had any, whatever
-                                       others of the group had. Mail still sends what it was asked for, and is
-                                       asked for it again
+    kill_in_batch     the CRM          mail takes 100 ms a request, or `mail_delay_ms`, so that the CRM waits for
+                                       one and dies with events in hand; a verdict says whether it had any,
+                                       whatever others of the group had. Mail still sends what it was asked
+                                       for, and is asked for it again
     freeze            the CRM          its events may be claimed after a third of the outage: with two consumers
                                        the other one takes them, and the frozen one comes back as a zombie
     cut, cut_half_open, delay          the line to Redis or, `link=crm-mail`, to the mail service; through proxies
@@ -184,7 +184,7 @@ class OutageParameters(Struct, frozen=True, forbid_unknown_fields=True):
         """
         mail_delay_ms, claim_after_ms = self.mail_delay_ms, self.claim_after_ms or CLAIM_AFTER_MS
         if self.kind.in_hand == "hit":
-            mail_delay_ms = max(mail_delay_ms, IN_BATCH_MAIL_MS)
+            mail_delay_ms = mail_delay_ms or IN_BATCH_MAIL_MS
         if self.kind.in_hand == "kept" and not self.claim_after_ms:
             claim_after_ms = math.ceil(self.outage_s * 1000 / 3)
         return LineSettings(
@@ -297,10 +297,7 @@ class CrmOutage:
             between.append(in_hand_checker())
         between += done_checkers(parameters.kind, counts_attempts=of_command)
         # Without a server there is no answer; with an empty one, no script.
-        leave_out = {"answered"} if parameters.kind.loses_data else set()
-        if parameters.kind.name == "kill_leader":
-            # That something lives on is what it is about, and has a verdict of its own.
-            leave_out |= {"outage_happened"}
+        leave_out = {"answered"} if parameters.kind.loses_data else ()
         return line_checkers("crm_outage", record=record, between=between, leave_out=leave_out)
 
     def headline(self, parameters: OutageParameters, record: Record) -> str:
