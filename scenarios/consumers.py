@@ -211,12 +211,11 @@ class Consumers:
 
     def checkers(self, parameters: ConsumersParameters, record: Record) -> list[Checker]:
         """What finds its verdicts in a record of a run."""
-        has_command = told_of(record).has_command
-        # Of ours none promises an order that several keep.
-        leave_out = () if has_command else {"in_order"}
+        has_shares = not told_of(record).has_command
         return [
-            *line_checkers("consumers", record=record, leave_out=leave_out),
-            *_operator_checkers(parameters, has_shares=not has_command),
+            # The shop's group promises no order among its consumers.
+            *line_checkers("consumers", record=record, leave_out={"in_order"} if has_shares else ()),
+            *_operator_checkers(parameters, has_shares=has_shares),
         ]
 
     def headline(self, parameters: ConsumersParameters, record: Record) -> str:

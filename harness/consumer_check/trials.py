@@ -8,7 +8,7 @@ there, no fault has caused.
 
 Short spans and a claim time of a second keep a trial near ten seconds. They change what is found in one way: a
 consumer that claims after more than a second of its own choice is not waited for; it is judged by what is still
-pending when nothing has moved for three claim times and two seconds.
+pending when nothing has moved for three claim times and two seconds. Who has such a consumer says its claim time.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from harness.conduct.scenario import ParameterError, Scenario, parameters_of
 
@@ -26,7 +27,7 @@ PROFILE = "smoke"
 NOT_ASKED = "not asked for"
 # The trial in which nothing is done.
 UNDISTURBED = "undisturbed"
-CLAIM_S = 1.0
+CLAIM_MS = 1_000
 # Python, a server, the sink and a consumer that connects; and, at the end, evidence and report.
 START_S, CONSUMER_S, END_S = 2.0, 2.5, 1.5
 # Longest time in which a consumer has to become ready.
@@ -34,7 +35,7 @@ READY_S = 60.0
 DRAIN_S = 20.0
 # So much that a consumer which has one effect after the other is behind, and has pages in hand; and catches up.
 _BUSY = {"rate_per_s": "60", "mail_delay_ms": "20"}
-_OUTAGE = {"claim_after_ms": f"{CLAIM_S * 1000:.0f}", "after_s": "2", "drain_timeout_s": f"{DRAIN_S:.0f}"}
+_OUTAGE = {"claim_after_ms": str(CLAIM_MS), "after_s": "2", "drain_timeout_s": f"{DRAIN_S:.0f}"}
 
 
 class Trial(Struct, frozen=True, kw_only=True):
@@ -50,7 +51,9 @@ class Trial(Struct, frozen=True, kw_only=True):
         may_not_apply: whether there are good consumers to which it cannot be done, as they have but one process,
             or leave nothing in hand; then that it was not tried leaves the check decided.
         recovers: whether there is something to recover from.
-        wants: what it takes: `own server`, one that we start; `sink`, effects that go to our sink.
+        wants: what it takes: `own server`, one that we start; `sink`, effects that go to our sink; `refusals`, a
+            sink that can refuse; `attempts`, one that tells of effects that it was asked for again; `leader`, a
+            consumer whose first process can be killed by itself.
     """
 
     name: str
@@ -67,6 +70,20 @@ class Trial(Struct, frozen=True, kw_only=True):
         """The words of `shopbench run` for it."""
         given = [word for name, value in self.parameters.items() for word in ("-p", f"{name}={value}")]
         return [self.scenario, "--profile", PROFILE, *given]
+
+    @property
+    def still_s(self) -> float:
+        """For how long nothing may move before its account is closed."""
+        return 3 * int(self.parameters.get("claim_after_ms", CLAIM_MS)) / 1000 + 2
+
+    def claiming_after(self, claim_ms: int) -> Trial:
+        """The same for a consumer that claims later; who is frozen is frozen for three times as long."""
+        if int(self.parameters.get("claim_after_ms", claim_ms)) >= claim_ms:
+            return self
+        own = {"claim_after_ms": str(claim_ms)}
+        if self.parameters["fault"] == "freeze":
+            own["outage_s"] = f"{3 * claim_ms / 1000:g}"
+        return replace(self, parameters={**self.parameters, **own})
 
 
 def _outage(fault: str, **also: str) -> dict[str, str]:
@@ -164,6 +181,7 @@ TRIALS: tuple[Trial, ...] = (
         parameters=_outage("kill_leader", **_BUSY),
         happened=("others_lived_on",),
         may_not_apply=True,
+        wants=("leader",),
     ),
     Trial(
         name="redeliver",
@@ -172,6 +190,7 @@ TRIALS: tuple[Trial, ...] = (
         parameters=_outage("redeliver"),
         happened=("redelivered",),
         recovers=False,
+        wants=("attempts",),
     ),
     Trial(
         name="rolling",
@@ -195,7 +214,7 @@ TRIALS: tuple[Trial, ...] = (
         did="The sink answers 503 for a while.",
         parameters=_outage("refuse"),
         happened=("was_refused",),
-        wants=("sink",),
+        wants=("sink", "refusals"),
     ),
     Trial(
         name="poison",
@@ -204,7 +223,7 @@ TRIALS: tuple[Trial, ...] = (
         parameters=_outage("poison"),
         happened=("was_poisoned",),
         recovers=False,
-        wants=("sink",),
+        wants=("sink", "refusals"),
     ),
 )
 
@@ -272,17 +291,12 @@ def expected_s(catalog: Mapping[str, Any], trial: Trial) -> float:
 
     Half of the time in which nothing may move stands for the end: a consumer with nothing in hand ends at once.
     """
-    return START_S + CONSUMER_S + _load_s(catalog, trial) + still_s() / 2 + END_S
+    return START_S + CONSUMER_S + _load_s(catalog, trial) + trial.still_s / 2 + END_S
 
 
 def most_s(catalog: Mapping[str, Any], trial: Trial) -> float:
     """How long a trial may take before it is ended, in seconds."""
-    return READY_S + _load_s(catalog, trial) + DRAIN_S + still_s() + 60
-
-
-def still_s() -> float:
-    """For how long nothing may move before an account is closed."""
-    return 3 * CLAIM_S + 2
+    return READY_S + _load_s(catalog, trial) + DRAIN_S + trial.still_s + 60
 
 
 def _load_s(catalog: Mapping[str, Any], trial: Trial) -> float:

@@ -243,7 +243,7 @@ def is_served(port: int, path: str) -> bool:
 
 def test_the_web_ui(tmp_path: Path) -> None:
     """The README's web UI is served where it says, until Ctrl-C."""
-    [line] = [c for c in commands() if c.startswith("shopbench web")]
+    line = next(c for c in commands() if c.startswith("shopbench web"))
     port = free_port()
     with subprocess.Popen(
         [*program(line), "--port", str(port)], cwd=tmp_path, env=ENVIRONMENT, start_new_session=True
