@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from examples.consumers.tried import Consumer, Said
 from harness.consumer_check.result import Check, Played
 from harness.consumer_check.rows import Row, rows_of
-from harness.consumer_check.trials import CLAIM_MS, TRIALS
+from harness.consumer_check.trials import CLAIM_MS, NOT_ASKED, TRIALS
 from reports.consumer_words import WHERE
 
 BEGINS, ENDS = "<!-- results: written by examples/consumers/table.py -->", "<!-- end of the results -->"
@@ -132,6 +132,8 @@ def details(number: int, each: Tried) -> list[str]:
         lines += [f"The check is not complete ({check.status}).", ""]
     lines += ["| fault | what was seen |", "|---|---|"]
     lines += [f"| {row.trial.title} (`{row.trial.name}`) | {row_words(row)} |" for row in rows_of(check)]
+    away = [each for each in check.left_out if each.why != NOT_ASKED]
+    lines += [f"| {each.title} (`{each.trial}`) | not tried: {each.why} |" for each in away]
     return [*lines, ""]
 
 
@@ -153,17 +155,30 @@ def written(page: str, text: str) -> str:
 
 
 def verdict(said: Said, check: Check | None) -> tuple[bool, str]:
-    """Whether a sentence is borne out in each repeat of each trial that it is about, and in how many."""
-    rows = [] if check is None else [row for row in rows_of(check) if row.trial.name in said.trials]
-    parts = []
-    is_so = bool(rows) and {row.trial.name for row in rows} == {*said.trials}
-    for row in rows:
-        good = sum(map(said.holds, row.tried))
-        missing = not row.tried and not row.trial.may_not_apply
-        is_so = is_so and good == len(row.tried) and not missing
-        if good < len(row.tried) or missing or len(rows) < 3:
-            parts.append(f"{row.trial.name}: {good} of {len(row.tried)} as said; {row_words(row)}")
-    return is_so, "; ".join(parts) or (f"each of {len(rows)} trials as said" if rows else "nothing was played")
+    """Whether a sentence is borne out in each repeat of each trial that it is about, and in how many.
+
+    A trial that could not be done to this consumer is named; the others decide.
+    """
+    if check is None:
+        return False, "nothing was played"
+    rows = [row for row in rows_of(check) if row.trial.name in said.trials]
+    left_out = [each.trial for each in check.left_out if each.trial in said.trials and each.why != NOT_ASKED]
+    away = [row.trial.name for row in rows if row.does_not_apply]
+    rows = [row for row in rows if not row.does_not_apply]
+    good = {row.trial.name: sum(map(said.holds, row.tried)) for row in rows}
+    wrong = [row for row in rows if not row.tried or good[row.trial.name] < len(row.tried)]
+    missing = sorted({*said.trials} - {*good, *left_out, *away})
+    shown = rows if len(rows) <= 2 else wrong
+    parts = [
+        f"{row.trial.name}: {good[row.trial.name]} of {len(row.tried)} as said; {row_words(row)}" for row in shown
+    ]
+    if len(rows) > 2:
+        parts.insert(0, f"{len(rows) - len(wrong)} of {len(rows)} trials as said")
+    if not_tried := [*left_out, *away]:
+        parts.append(f"not tried: {', '.join(not_tried)}")
+    if missing:
+        parts.append(f"not played: {', '.join(missing)}")
+    return bool(rows) and not wrong and not missing, "; ".join(parts)
 
 
 def accepted_row(consumer: Consumer, said: Said, seen: str, *, is_so: bool) -> str:

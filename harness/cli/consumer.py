@@ -69,6 +69,11 @@ from reports.consumer_words import CheckSummary, trial_line, waiting_line
 from reports.summaries import one_line
 
 MOST_REPEATS = 1_000
+SHOP_LACKS = {
+    "refusals": "the mail service of the shop refuses nothing",
+    "attempts": "the mail service of the shop tells of mails, and not of attempts",
+    "leader": "the CRM of the shop is one process",
+}
 # In a reason that has the end of the log in it.
 LOG_SAID = "its log"
 consumer_app = typer.Typer(no_args_is_help=True, help="Check a consumer of Redis Streams, in any language.")
@@ -215,7 +220,7 @@ def _trials(asked: Asked, settings: Settings, which: ServerUrl | str) -> Chosen:
     if settings.probe:
         lacking["sink"] = "effects are seen by a probe command, and the sink takes none"
     if asked.consumer == ORDERSHOP:
-        lacking["refusals"] = "the mail service of the shop refuses nothing"
+        lacking |= SHOP_LACKS
     found = chosen(catalog(), only=only, skip=skip, lacking=lacking)
     if not found.trials:
         others = [f"{each.trial}: {each.why}" for each in found.left_out if each.why != NOT_ASKED]

@@ -52,7 +52,8 @@ class Trial(Struct, frozen=True, kw_only=True):
             or leave nothing in hand; then that it was not tried leaves the check decided.
         recovers: whether there is something to recover from.
         wants: what it takes: `own server`, one that we start; `sink`, effects that go to our sink; `refusals`, a
-            sink that can refuse.
+            sink that can refuse; `attempts`, one that tells of effects that it was asked for again; `leader`, a
+            consumer whose first process can be killed by itself.
     """
 
     name: str
@@ -180,6 +181,7 @@ TRIALS: tuple[Trial, ...] = (
         parameters=_outage("kill_leader", **_BUSY),
         happened=("others_lived_on",),
         may_not_apply=True,
+        wants=("leader",),
     ),
     Trial(
         name="redeliver",
@@ -188,6 +190,7 @@ TRIALS: tuple[Trial, ...] = (
         parameters=_outage("redeliver"),
         happened=("redelivered",),
         recovers=False,
+        wants=("attempts",),
     ),
     Trial(
         name="rolling",

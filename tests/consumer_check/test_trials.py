@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
+from harness.consumer_check.commands import check_words
+from harness.consumer_check.result import Settings, Side
 from harness.consumer_check.trials import (
     CLAIM_MS,
     NOT_ASKED,
@@ -98,3 +101,11 @@ def test_a_longer_claim_time() -> None:
     freeze = next(trial for trial in TRIALS if trial.name == "freeze").claiming_after(6_000)
     assert freeze.parameters["outage_s"] == "18"
     assert freeze.still_s == 20
+
+
+def test_a_check_is_repeated_with_its_claim_time() -> None:
+    """The command that makes it again names a claim time of one's own, and only that."""
+    settings = Settings(sides=(Side(consumer="node app.js", label="node app.js"),))
+    assert "--claim-ms" not in check_words(settings)
+    words = check_words(replace(settings, claim_ms=6_000))
+    assert words[words.index("--claim-ms") + 1] == "6000"

@@ -101,12 +101,17 @@ def test_what_is_not_known_bears_nothing_out(holds: Any) -> None:
     assert not holds(unknown)
 
 
-def test_what_does_not_apply_to_a_consumer_does_not_count() -> None:
-    """A consumer of one process has no other that could live on: all else is enough."""
-    said = Said("good", ("kill", "kill_leader"), "nothing is lost or stuck", is_exact)
+def test_what_could_not_be_done_to_a_consumer_is_named() -> None:
+    """Whether it does not apply to it, or is not offered: all else is enough, and has to be played."""
+    said = Said("good", ("kill", "kill_leader", "refuse"), "nothing is lost or stuck", is_exact)
     away = played("kill_leader", "UNKNOWN", not_tried="it was a plain kill")
     assert trial("kill_leader").may_not_apply
-    assert verdict(said, check_of(*kills(0), away))[0]
+    is_so, seen = verdict(said, check_of(*kills(0), away))
+    assert is_so
+    assert seen.endswith("; not tried: refuse, kill_leader")
+    is_so, seen = verdict(said, check_of(away))
+    assert not is_so
+    assert "not played: kill" in seen
 
 
 def test_results_go_between_the_two_lines() -> None:
