@@ -166,7 +166,7 @@ def verdict(said: Said, check: Check | None) -> tuple[bool, str]:
     away = [row.trial.name for row in rows if row.does_not_apply]
     rows = [row for row in rows if not row.does_not_apply]
     good = {row.trial.name: sum(map(said.holds, row.tried)) for row in rows}
-    wrong = [row for row in rows if not row.tried or good[row.trial.name] < len(row.tried)]
+    wrong = [row for row in rows if not row.tried or good[row.trial.name] < said.share * len(row.tried)]
     missing = sorted({*said.trials} - {*good, *left_out, *away})
     shown = rows if len(rows) <= 2 else wrong
     parts = [

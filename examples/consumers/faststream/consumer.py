@@ -10,7 +10,7 @@
     claiming    Redis Stream Message Claiming, https://faststream.ag2.ai/latest/redis/streams/claiming/,
                 "Pattern 1: Dedicated Claiming Worker": a second subscriber with `min_idle_time`
 
-Of those programs only the names, the server, and what the handler does are ours: it works for 20 ms before it has
+Of those programs only the names, the server, and what the handler does are ours: it works for 30 ms before it has
 its effect, so that it has events in hand most of the time. FastStream makes one object of the fields of an entry,
 which a model of pydantic checks, as its pages show it: events need no shape of their own.
 """
@@ -29,7 +29,7 @@ from pydantic import BaseModel
 GROUP, CONSUMER = os.environ["SHOPBENCH_GROUP"], os.environ["SHOPBENCH_CONSUMER"]
 EFFECTS, CLAIM_MS = os.environ["SHOPBENCH_EFFECTS"], int(os.environ["SHOPBENCH_CLAIM_MS"])
 
-WORK_S = 0.02
+WORK_S = 0.03
 
 broker = RedisBroker(os.environ["SHOPBENCH_REDIS_URL"])
 app = FastStream(broker)

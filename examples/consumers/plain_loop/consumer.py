@@ -47,7 +47,7 @@ def main() -> None:
         try:
             consume(client)
         except (redis.RedisError, OSError):
-            time.sleep(0.2)
+            time.sleep(1)
 
 
 if __name__ == "__main__":
