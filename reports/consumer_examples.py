@@ -23,6 +23,14 @@ from harness.consumer_check.result import Played
 from reports.consumer_words import WHERE
 
 
+# How what an example tells of its entry begins where somebody got it: first from `>`, then from what is pending.
+HANDED = ("handed out to", "handed out again to", "claimed by")
+NOBODY_CAME = (
+    "After that nobody was given it again: no reading of pending entries (XREADGROUP with an ID in place of >) "
+    "and no claim (XAUTOCLAIM, XCLAIM) was answered with it."
+)
+
+
 class ExampleView(Struct, frozen=True, kw_only=True):
     """One lost event.
 
@@ -31,12 +39,14 @@ class ExampleView(Struct, frozen=True, kw_only=True):
         event_id: of the event.
         entry: where its entry is, in words.
         lines: what was told, in time.
+        not_seen: what would have handed it over once more, and did not; empty: not all was seen, or it is lost.
     """
 
     where: str
     event_id: str
     entry: str
     lines: list[str]
+    not_seen: str = ""
 
 
 def examples_of(played: Played) -> list[ExampleView]:
@@ -54,7 +64,15 @@ def _view(example: Mapping[str, Any], played: Played) -> ExampleView:
         event_id=str(example.get("event_id", "")),
         entry=f"entry {entry} of {stream}" if entry and stream else "in no stream",
         lines=[line for _, line in sorted(rows, key=lambda row: row[0])],
+        not_seen=NOBODY_CAME if played.is_followed and _was_left(where, example.get("entry")) else "",
     )
+
+
+def _was_left(where: str, told: Any) -> bool:
+    """Whether an entry is pending that was handed out once, and to nobody after that."""
+    said = [str(each.get("what", "")) for each in told] if isinstance(told, list) else []
+    handed = [what for what in said if what.startswith(HANDED)]
+    return where == "pending" and len(handed) == 1 and handed[0].startswith(HANDED[0])
 
 
 def _rows(commands: Any) -> Iterator[tuple[float, str]]:

@@ -9,13 +9,14 @@ seen in a trial, and no more: what passes has passed in these trials, and what w
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from msgspec import Struct
 
-from harness.consumer_check.result import Check, Counts, Played, told_verdicts
+from harness.consumer_check.result import Check, Counts, Played, told_verdicts, undecided_by
 from harness.consumer_check.rows import Row, is_tried, rows_of, side_status
 from harness.consumer_check.trials import NOT_ASKED, UNDISTURBED, Trial
 from reports.quantities import quantity
@@ -24,14 +25,21 @@ from reports.summaries import STYLES, Console, Options, one_line
 COLUMNS = ("lost", "stuck", "repeated", "out of order", "recovered after")
 # What each column counts.
 MEANINGS = {
-    "lost": "acknowledged events without an effect, which nobody has in hand and which wait for nobody",
+    "lost": "acknowledged events without an effect that nobody will be given again: neither pending nor still to "
+    "be delivered",
     "stuck": "acknowledged events without an effect that are still pending, or were never delivered, "
     "when nothing had moved any more",
     "repeated": "effects beyond the first one of an event",
     "out of order": "effects that came after the effect of a later event of the same entity",
     "recovered after": "from the end of the fault until all that had waited was handled",
 }
+# Of a consumer that ends with 0, and is started again, and ends.
+FOREGROUND = (
+    ", and was started again: if it goes into the background by itself, have it stay in the foreground, "
+    "or what it leaves behind is ended with each start"
+)
 _LOST, _DRAINED = ".nothing_lost", ".drained"
+_OF = re.compile(r"(\d+) of (\d+)")
 NOT_KNOWN, NOT_SEEN, NONE = "?", "not seen", "–"
 WHERE = {
     "not_in_stream": "no longer in the stream",
@@ -89,14 +97,15 @@ def _recovered_said(counts: Sequence[Counts]) -> str:
 
 
 def _range(values: Sequence[float | None], said: Callable[[float], str]) -> str:
-    """Values of repeats: the one that all have, or the lowest and the highest; `?` where one is not known."""
+    """Values of repeats: the one that all have, or the lowest and the highest; and `?` where one is not known."""
     known = [value for value in values if value is not None]
     if not values:
         return NONE
-    if len(known) < len(values):
+    if not known:
         return NOT_KNOWN
     low, high = said(min(known)), said(max(known))
-    return low if low == high else f"{low} to {high}"
+    also = f", {NOT_KNOWN}" if len(known) < len(values) else ""
+    return (low if low == high else f"{low} to {high}") + also
 
 
 def verdict_said(row: Row) -> str:
@@ -126,18 +135,48 @@ def where_said(played: Played) -> str:
 def seen_said(played: Played) -> list[str]:
     """What was seen in a trial: each verdict on the consumer that does not pass; else what passes."""
     if played.status != "complete":
-        return [played.reason or f"the run did not come to its end ({played.status})"]
-    about = told_verdicts(played)
+        return [_unfinished(played)]
+    measured = [verdict for verdict in undecided_by(played) if verdict not in told_verdicts(played)]
+    about = [*measured, *told_verdicts(played)]
     if any(verdict.status == "FAIL" and verdict.name.endswith(_LOST) for verdict in about):
         # It says the same, of fewer events.
         about = [verdict for verdict in about if not verdict.name.endswith(_DRAINED)]
     notable = [verdict.detail for verdict in about if verdict.status != "PASS"]
     said = [f"not tried: {played.not_tried}"] if played.not_tried else []
+    if said and is_tried(played):
+        said = [f"it fails, though its fault was not what this trial is meant for: {played.not_tried}"]
     seen = [*said, *notable] if said or notable else [verdict.detail for verdict in about]
-    exits = played.figure("exits")
-    if exits:
-        seen.append(f"the consumer ended by itself {'once' if exits == 1 else f'{exits:,.0f} times'}")
+    if exits := exits_said(played):
+        seen.append(f"the consumer {exits}{FOREGROUND if ends_in_peace(played) else ''}")
     return seen
+
+
+def undecided_said(played: Played) -> str:
+    """The first reason why a trial decides nothing; empty: it decides, or was not tried."""
+    if played.outcome != "UNKNOWN" or not is_tried(played):
+        return ""
+    if played.status != "complete":
+        return _unfinished(played)
+    return next((each.detail for each in undecided_by(played)), "")
+
+
+def _unfinished(played: Played) -> str:
+    return played.reason or f"the run did not come to its end ({played.status})"
+
+
+def exits_said(played: Played) -> str:
+    """How often a consumer has ended by itself, and with which codes; empty: it has not."""
+    exits = played.figure("exits")
+    if not exits:
+        return ""
+    codes = ", ".join(str(code) for code in dict.fromkeys(played.exit_codes))
+    with_codes = f" (code {codes})" if codes else ""
+    return f"ended by itself {'once' if exits == 1 else f'{exits:,.0f} times'}{with_codes}"
+
+
+def ends_in_peace(played: Played) -> bool:
+    """Whether a consumer ended again and again, each time with 0: as one that goes into the background does."""
+    return (played.figure("exits") or 0) > 1 and bool(played.exit_codes) and not any(played.exit_codes)
 
 
 # The sentence ----------------------------------------------------------------------------------------------------
@@ -161,12 +200,26 @@ def sentence(check: Check, side: int) -> str:
         )
     undecided = [row for row in rows if row.status == "UNKNOWN" and row.tried]
     if undecided:
-        parts.append(f"Not decided: {'; '.join(row.trial.title for row in undecided)}.")
+        has_ended = side in check.ended_early
+        parts.append(f"Not decided: {'; '.join(_undecided(row, has_ended=has_ended) for row in undecided)}.")
     untried = [row for row in rows if not row.tried]
     if untried:
         named = "; ".join(f"{row.trial.title} ({row.played[0].not_tried})" for row in untried)
         parts.append(f"Not tried: {named}.")
+    if any(ends_in_peace(each) for row in rows for each in row.played):
+        parts.append(f"The consumer ended by itself again and again (code 0){FOREGROUND}.")
     return " ".join(filter(None, parts)) or "Nothing was tried."
+
+
+def _undecided(row: Row, *, has_ended: bool) -> str:
+    """What was not decided, and why, by the first repeat that says so.
+
+    Args:
+        has_ended: whether the check ended early; why one was not carried out is said with that.
+    """
+    asked = (each for each in row.tried if each.status == "complete" or not has_ended)
+    why = next(filter(None, map(undecided_said, asked)), "")
+    return f"{row.trial.title} ({why})" if why else row.trial.title
 
 
 def _interrupted(check: Check, side: int) -> str:
@@ -214,12 +267,15 @@ def trial_line(check: Check, played: Played, total: int) -> str:
         names.append(labels_of(check)[played.side])
     outcome = played.outcome if is_tried(played) else "not tried"
     if played.status != "complete":
-        return f"{', '.join(names)}: {outcome}: {one_line(played.reason)}"
+        # Why a check ends is said at its end.
+        why = "not carried out" if played.side in check.ended_early else one_line(played.reason)
+        return f"{', '.join(names)}: {outcome}: {why}"
     counts = played.counts
     told = [("lost", counts.lost), ("stuck", counts.stuck), ("repeated", counts.repeated)]
     said = ", ".join(f"{NOT_KNOWN if number is None else f'{number:,}'} {word}" for word, number in told)
-    why = f": {one_line(played.not_tried)}" if outcome == "not tried" else ""
-    return f"{', '.join(names)}: {outcome}{why} ({said}; {played.duration_s:.0f} s)"
+    why = one_line(played.not_tried if outcome == "not tried" else undecided_said(played))
+    exits = f"; the consumer {exits_said(played)}" if exits_said(played) else ""
+    return f"{', '.join(names)}: {outcome}{f': {why}' if why else ''} ({said}; {played.duration_s:.0f} s{exits})"
 
 
 def waiting_line(at_work: Sequence[tuple[Trial, float]]) -> str:
@@ -263,26 +319,44 @@ def table(check: Check, width: int) -> Iterator[tuple[str, str]]:
         return
     yield "", ""
     found = list(_lines(check, rows, lambda row: row.trial.title))
-    if max(len(text) for _, text in found) > width:
+    if not _fit(found, width):
         found = list(_lines(check, rows, lambda row: row.trial.name))
+    for gap in ("  ", " "):
+        if not _fit(found, width):
+            found = list(_lines(check, rows, lambda row: row.trial.name, gap, is_short=True))
     yield from found
     for told in left_out_said(check):
         for text in textwrap.wrap(one_line(told), width):
             yield "", text
 
 
-def _lines(check: Check, rows: Sequence[Row], title: Callable[[Row], str]) -> Iterator[tuple[str, str]]:
+def _fit(lines: Sequence[tuple[str, str]], width: int) -> bool:
+    return all(len(text) <= width for _, text in lines)
+
+
+def _lines(
+    check: Check, rows: Sequence[Row], title: Callable[[Row], str], gap: str = "  ", *, is_short: bool = False
+) -> Iterator[tuple[str, str]]:
+    """The table.
+
+    Args:
+        title: what to call a row.
+        gap: between two columns.
+        is_short: whether verdicts are `FAIL 2/3`.
+    """
     has_sides = len(check.settings.sides) > 1
     titles = [f"{title(row)} ({'ab'[row.side]})" if has_sides else title(row) for row in rows]
     cells = [cells_of(row) for row in rows]
     first = max(map(len, titles))
     heads = [name.removesuffix(" after") for name in COLUMNS]
     widths = [max(len(name), *(len(each.counts[at]) for each in cells)) for at, name in enumerate(heads)]
-    head = "  ".join(name.rjust(width) for name, width in zip(heads, widths, strict=True))
-    yield "bold", f"  {'':{first}}  {head}  verdict"
+    head = gap.join(name.rjust(width) for name, width in zip(heads, widths, strict=True))
+    yield "bold", f"{gap}{'':{first}}{gap}{head}{gap}verdict"
     for row, named, each in zip(rows, titles, cells, strict=True):
-        counts = "  ".join(cell.rjust(width) for cell, width in zip(each.counts, widths, strict=True))
-        yield "" if row.status == "PASS" else STYLES[row.status], f"  {named:{first}}  {counts}  {each.verdict}"
+        counts = gap.join(cell.rjust(width) for cell, width in zip(each.counts, widths, strict=True))
+        verdict = _OF.sub(r"\1/\2", each.verdict) if is_short else each.verdict
+        style = "" if row.status == "PASS" else STYLES[row.status]
+        yield style, f"{gap}{named:{first}}{gap}{counts}{gap}{verdict}"
 
 
 def left_out_said(check: Check) -> list[str]:

@@ -230,7 +230,7 @@ def _trials(asked: Asked, settings: Settings, which: ServerUrl | str) -> Chosen:
 
 def _words(given: Sequence[str] | None) -> list[str]:
     """Names that were given one by one, or with commas between them."""
-    return [word for each in given or () for word in filter(None, each.split(","))]
+    return [word for each in given or () for word in filter(None, map(str.strip, each.split(",")))]
 
 
 def _resumed(asked: Asked) -> tuple[Path, Check]:

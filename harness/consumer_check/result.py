@@ -13,6 +13,7 @@ A trial is judged by the verdicts of its run, and by nothing else:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -37,6 +38,8 @@ NEEDED = frozenset({"nothing_lost", "nothing_twice"})
 # The classes of what is lost that can still be handed over: the group has them, or has them before it.
 STUCK = ("pending", "never_delivered")
 _RECOVERED = ("recovered_s.max", "caught_up_s", "drained_s")
+# The mark of a consumer's end (`scenarios.line.figures`).
+EXITED = re.compile(r" exited with (-?\d+)$")
 RANK: dict[Status, int] = {"PASS": 0, "UNKNOWN": 1, "FAIL": 2}
 
 
@@ -131,6 +134,8 @@ class Played(Struct, frozen=True, kw_only=True):
         counts: of its events.
         verdicts: of its run, all of them.
         figures: of its run, by name.
+        exit_codes: with which the consumer ended by itself, in their order; of very many the first.
+        is_followed: whether all was seen that the group was told.
         examples: what the run says of one lost event of each class.
         faults: that were done.
         server: what the record says of the server.
@@ -151,6 +156,8 @@ class Played(Struct, frozen=True, kw_only=True):
     counts: Counts = Counts()
     verdicts: list[Verdict] = []
     figures: dict[str, float | None] = {}
+    exit_codes: list[int] = []
+    is_followed: bool = False
     examples: Any = None
     faults: list[Done] = []
     server: dict[str, Any] = {}
@@ -247,6 +254,8 @@ def seen(record: Record, trial: Trial, played: Played, *, sees_repeats: bool) ->
         counts=counts,
         verdicts=list(run.verdicts),
         figures={figure.name: figure.value for figure in run.figures},
+        exit_codes=_exit_codes(record),
+        is_followed=_is_followed(_section(record, "followed")),
         examples=_section(record, "examples"),
         faults=_done(record),
         server=dict(run.environment.get("server") or {}),
@@ -259,6 +268,26 @@ def _section(record: Record, name: str) -> Any:
         return record.evidence.value(name, object) if record.evidence.has(name) else None
     except EvidenceError:
         return None
+
+
+def _is_followed(told: Any) -> bool:
+    """Whether each connection was followed, without a gap, so that what was not seen has not happened."""
+    return (
+        isinstance(told, Mapping)
+        and bool(told.get("consumers"))
+        and not any(told.get(name) for name in ("others", "gaps", "scripts"))
+        and told.get("is_certain") is True
+    )
+
+
+def _exit_codes(record: Record) -> list[int]:
+    """With which the consumer has ended by itself; none where the timeline cannot be read."""
+    try:
+        marks = record.history.marks
+    except RunError:
+        return []
+    found = (EXITED.search(mark.name) for mark in marks)
+    return [int(each[1]) for each in found if each]
 
 
 def _done(record: Record) -> list[Done]:
@@ -311,6 +340,15 @@ def _not_tried(by_name: Mapping[str, Verdict], happened: Sequence[str]) -> str:
 def told_verdicts(played: Played) -> list[Verdict]:
     """The verdicts of a trial that are about the consumer."""
     return [v for v in played.verdicts if _is_about_the_consumer(v.name.rpartition(".")[2])]
+
+
+def undecided_by(played: Played) -> list[Verdict]:
+    """The verdicts because of which a trial decides nothing: on what was measured, then on the consumer."""
+    if played.outcome != "UNKNOWN":
+        return []
+    named = [(v.name.rpartition(".")[2], v) for v in played.verdicts if v.status != "PASS"]
+    measured = [v for name, v in named if name in MEASURED]
+    return [*measured, *(v for name, v in named if _is_about_the_consumer(name))]
 
 
 def _is_about_the_consumer(name: str) -> bool:

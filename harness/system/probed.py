@@ -13,7 +13,6 @@ until it has been run again.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 from array import array
@@ -56,6 +55,7 @@ class ProbedEffects:
         self._directory = directory
         self._next_ns = clock.now_ns()
         self._why_not = ""
+        self._cannot_be_run = False
         # An event's number, or, below 0, the place of what is no event's ID among those.
         self._order = array("q")
         self._known = array("I")
@@ -63,9 +63,16 @@ class ProbedEffects:
         self._known_others: Counter[str] = Counter()
 
     def skip(self) -> None:
-        """Leave out what is printed now: of earlier runs. A command that cannot print yet has nothing of these."""
-        with contextlib.suppress(OSError):
+        """Leave out what is printed now: of earlier runs. A command that cannot print yet has nothing of these.
+
+        Raises:
+            OSError: there is no such program.
+        """
+        try:
             self.effects(0)
+        except OSError:
+            if self._cannot_be_run:
+                raise
         del self._order[:]
 
     def effects(self, after: int) -> list[str]:
@@ -105,11 +112,14 @@ class ProbedEffects:
             )
         except subprocess.TimeoutExpired as error:
             raise OSError(f"the probe {name} has not ended after {TIMEOUT_S:.0f} s") from error
+        except OSError as error:
+            self._cannot_be_run = True
+            raise OSError(f"the probe {name} cannot be run ({error.strerror})") from error
         if done.returncode:
             said = done.stderr.decode("utf-8", "replace").split("\n")
             last = next((line for line in reversed(said) if line.strip()), "")
             told = " ".join(map(without_secrets, last.split()))
-            raise OSError(f"the probe {name} has ended with {done.returncode}: {told}")
+            raise OSError(f"the probe {name} has ended with {done.returncode}: {told or 'it has written no error'}")
         return done.stdout.decode("utf-8", "replace")
 
     def _note(self, ids: Sequence[str]) -> None:

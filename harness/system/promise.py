@@ -21,8 +21,8 @@ from msgspec import Struct
 Delivery = Literal["at_least_once", "effectively_once", "at_most_once"]
 Order = Literal["none", "entity", "stream"]
 
-_UNITS = {"ms": 1e-3, "s": 1.0, "": 1.0, "m": 60.0}
-_TIME = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|)")
+_UNITS = {"ms": 1e-3, "s": 1.0, "m": 60.0}
+_TIME = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)")
 
 
 class Promise(Struct, frozen=True, kw_only=True):
@@ -72,5 +72,5 @@ def _seconds(text: str) -> float:
     found = _TIME.fullmatch(text)
     seconds = float(found[1]) * _UNITS[found[2]] if found else 0.0
     if seconds <= 0:
-        raise ValueError(f"recovers_within is a time above 0 such as 10s, 500ms or 2m, not {text!r}")
+        raise ValueError(f"recovers_within is a time above 0 with its unit such as 10s, 500ms or 2m, not {text!r}")
     return seconds

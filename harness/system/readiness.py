@@ -12,6 +12,7 @@ that does not get ready is what was seen: no group, no effect, effects of what n
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ AGAIN_NS = 5_000_000_000
 POLL_NS = 20_000_000
 # A consumer that has ended so often before it was ready will not be.
 MOST_EXITS = 3
+_ENTRY_ID = re.compile(r"\d{1,20}-\d{1,20}")
 
 
 def ready_prefix(producer: int) -> str:
@@ -139,4 +141,6 @@ class Readiness:
 
     def _told_of_effects(self) -> str:
         said = f"; it had an effect for {self.strange[:60]!r}, which nobody has sent" if self.strange else ""
+        if _ENTRY_ID.fullmatch(self.strange):
+            said += ": that is the ID of an entry; post the event's, by default its field event_id"
         return f"{said}{self._blind}"

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 GROUP = "shopbench"
 CONSUMER = "consumer"
 WATCH_S = 0.02
+# Of one whose every end was with 0.
+_IN_PEACE = " (if it goes into the background by itself, have it stay in the foreground)"
 
 
 class RunningConsumers:
@@ -140,7 +142,10 @@ class RunningConsumers:
         probed = ProbedEffects(
             arguments, self._place.producer, self._clock, environment=environment, directory=self._directory
         )
-        probed.skip()
+        try:
+            probed.skip()
+        except OSError as error:
+            raise NotStartedError(str(error)) from error
         return probed
 
     def _environment(self, name: str) -> dict[str, str]:
@@ -154,6 +159,8 @@ class RunningConsumers:
             "SHOPBENCH_PAGE": str(place.wanted.page),
             "SHOPBENCH_EFFECTS": f"http://{LOOPBACK}:{self.effects_link.port}/",
             "SHOPBENCH_FACTS": str(self._facts(name)),
+            # What one in Python prints is in its log, also when it is killed.
+            "PYTHONUNBUFFERED": "1",
         }
 
     def _facts(self, name: str) -> Path:
@@ -205,7 +212,10 @@ class RunningConsumers:
             exits = each.exits
             if len(exits) >= MOST_EXITS or (exits and not each.is_running):
                 times = "once" if len(exits) == 1 else f"{len(exits)} times"
-                raise NotStartedError(f"{each.name} has ended {times}, the last time with {exits[-1].status}")
+                raise NotStartedError(
+                    f"{each.name} has ended {times}, the last time with {exits[-1].status}"
+                    f"{_IN_PEACE if not any(exit_.status for exit_ in exits) else ''}"
+                )
 
     def _log_said(self) -> str:
         said = next(filter(None, (each.last_lines() for each in self._kept.values())), "")

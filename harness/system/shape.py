@@ -21,10 +21,11 @@ group does not read.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
@@ -32,6 +33,8 @@ from msgspec import Meta, Struct
 from harness.account.event_ids import ID_LENGTH
 
 EVENT_ID, ENTITY = "{event_id}", "{entity}"
+# JSON has a quote after its brace, or a space.
+_PLACEHOLDER = re.compile(r"\{[A-Za-z_]\w*\}")
 
 
 class Latin1(Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,7 +60,7 @@ class Shape(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         events_an_entity: so many events, one after the other, are about one entity.
 
     Raises:
-        ValueError: no value has a place for the event's ID.
+        ValueError: no value has a place for the event's ID, or one has a place for something else.
     """
 
     fields: dict[str, str | Latin1] = msgspec.field(default_factory=_plain)
@@ -68,6 +71,9 @@ class Shape(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if not any(EVENT_ID in _text(value) for value in self.fields.values()):
             raise ValueError(f"no field has a place for the event's ID: write {EVENT_ID} where it belongs")
         for name, value in self.fields.items():
+            strange = [each for each in _PLACEHOLDER.findall(_text(value)) if each not in {EVENT_ID, ENTITY}]
+            if strange:
+                raise ValueError(f"{name}: nothing is written for {strange[0]}; there are {EVENT_ID} and {ENTITY}")
             if isinstance(value, Latin1) and not value.latin1.isascii() and max(map(ord, value.latin1)) > 255:
                 raise ValueError(f"{name}: latin1 has characters up to \\u00ff only")
 
@@ -137,9 +143,27 @@ def shape_in(path: Path) -> Shape:
             f"{path}: cannot be read ({getattr(error, 'strerror', None) or 'it is no UTF-8'})"
         ) from error
     try:
-        return msgspec.convert(tomllib.loads(text), Shape)
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        return msgspec.convert(_of_known_kinds(tomllib.loads(text)), Shape)
+    except ValueError as error:  # TOML's and msgspec's, too
         raise ValueError(f"{path}: {error}") from error
+
+
+def _of_known_kinds(told: dict[str, Any]) -> dict[str, Any]:
+    """What a file says.
+
+    Raises:
+        ValueError: it has something else than a shape, or a field of another kind.
+    """
+    for name in told:
+        if name not in Shape.__struct_fields__:
+            raise ValueError(f"a shape has no {name!r}; it has a table [fields], streams and events_an_entity")
+    fields = told.get("fields", {})
+    if not isinstance(fields, dict):
+        raise ValueError("fields is a table: begin it with [fields]")
+    for name, value in fields.items():
+        if not isinstance(value, str) and (not isinstance(value, dict) or [*value] != ["latin1"]):
+            raise ValueError(f'{name}: a value is a text in quotes, or {{ latin1 = "..." }}')
+    return told
 
 
 def _text(value: str | Latin1) -> str:
