@@ -31,10 +31,17 @@ CLAIM_S = 1.0
 START_S, CONSUMER_S, END_S = 2.0, 2.5, 1.5
 # Longest time in which a consumer has to become ready.
 READY_S = 60.0
-DRAIN_S = 20.0
-# So much that a consumer which has one effect after the other is behind, and has pages in hand; and catches up.
+DRAIN_S = 30.0
+# That a consumer which has one effect after the other bears, also on a busy machine.
+RATE_PER_S = "100"
+# So much that it is behind, and has pages in hand; and catches up.
 _BUSY = {"rate_per_s": "60", "mail_delay_ms": "20"}
-_OUTAGE = {"claim_after_ms": f"{CLAIM_S * 1000:.0f}", "after_s": "2", "drain_timeout_s": f"{DRAIN_S:.0f}"}
+_OUTAGE = {
+    "rate_per_s": RATE_PER_S,
+    "claim_after_ms": f"{CLAIM_S * 1000:.0f}",
+    "after_s": "2",
+    "drain_timeout_s": f"{DRAIN_S:.0f}",
+}
 
 
 class Trial(Struct, frozen=True, kw_only=True):
@@ -82,7 +89,7 @@ TRIALS: tuple[Trial, ...] = (
         scenario="lag",
         parameters={
             "shape": "steady",
-            "base_per_s": "200",
+            "base_per_s": RATE_PER_S,
             "before_s": "1",
             "peak_s": "1",
             "after_s": "1",
