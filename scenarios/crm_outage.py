@@ -297,10 +297,7 @@ class CrmOutage:
             between.append(in_hand_checker())
         between += done_checkers(parameters.kind, counts_attempts=of_command)
         # Without a server there is no answer; with an empty one, no script.
-        leave_out = {"answered"} if parameters.kind.loses_data else set()
-        if parameters.kind.name == "kill_leader":
-            # That something lives on is what it is about, and has a verdict of its own.
-            leave_out |= {"outage_happened"}
+        leave_out = {"answered"} if parameters.kind.loses_data else ()
         return line_checkers("crm_outage", record=record, between=between, leave_out=leave_out)
 
     def headline(self, parameters: OutageParameters, record: Record) -> str:

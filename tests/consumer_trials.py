@@ -15,15 +15,19 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import shutil
+import subprocess
+import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import pytest
 import redis
 
 from harness.server.own import OwnServer
@@ -31,6 +35,7 @@ from harness.system.command import CommandProcess
 from tests.waiting import until
 
 GROUP = "shopbench"
+PLAIN = {"event_id": "{event_id}"}
 CLAIM_MS = 300
 _NUMBERS = itertools.count(1)
 
@@ -97,15 +102,25 @@ class Trial:
         server: that its streams are on.
         command: its command line.
         page: that it reads at once.
+        shape: the fields of an event, with `{event_id}` in one of them.
     """
 
-    def __init__(self, directory: Path, server: OwnServer, command: Sequence[str], *, page: int = 20) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        server: OwnServer,
+        command: Sequence[str],
+        *,
+        page: int = 20,
+        shape: Mapping[str, str] = PLAIN,
+    ) -> None:
         self.client: redis.Redis = redis.Redis.from_url(str(server.url), protocol=2, decode_responses=True)
         self.streams = [f"trial{next(_NUMBERS)}:events:{number}" for number in (1, 2)]
         self.sink = Sink()
         self.log = directory / "consumer.log"
         self._command = command
         self._page = page
+        self._shape = shape
         self._url = str(server.url)
         self.published: list[str] = []
         self._stack = contextlib.ExitStack()
@@ -158,7 +173,8 @@ class Trial:
         ids = [f"e{len(self.published) + number}" for number in range(count)]
         with self.client.pipeline(transaction=False) as together:
             for number, event_id in enumerate(ids):
-                together.xadd(self.streams[number % 2], {"event_id": event_id})
+                fields = {name: value.replace("{event_id}", event_id) for name, value in self._shape.items()}
+                together.xadd(self.streams[number % 2], fields)
             together.execute()
         self.published += ids
         return ids
@@ -184,3 +200,33 @@ class Trial:
         """Wait until each event has had its effect, and nothing is in hand any more."""
         self.until(lambda: not self.lost, "every event has had its effect")
         self.until(lambda: not self.pending(), "everything is acknowledged")
+
+
+def program_of(name: str) -> str:
+    """Where a program is; skips the test where it is not."""
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"no {name} here")
+    return found
+
+
+def made_in(what: str, command: Sequence[str], kept: Path, *files: Path) -> Path:
+    """A directory in which a command has made or fetched something; skips the test where that does not succeed.
+
+    Args:
+        what: is said when it does not succeed.
+        command: its command line; it works in a copy of `files`.
+        kept: the directory, which is there from then on; several tests may ask for it at once.
+    """
+    if not kept.exists():
+        with tempfile.TemporaryDirectory(dir=kept.parent) as fresh:
+            made = Path(fresh, "made")
+            made.mkdir()
+            for file in files:
+                shutil.copy(file, made)
+            ended = subprocess.run(command, cwd=made, capture_output=True, text=True, timeout=240, check=False)
+            if ended.returncode:
+                pytest.skip(f"{what}: {(ended.stderr or ended.stdout).strip()[-500:]}")
+            with contextlib.suppress(OSError):  # somebody else was first
+                made.rename(kept)
+    return kept

@@ -77,7 +77,7 @@ def add_events(
     of_streams = {f"in_stream_{number}": events for number, events in enumerate(in_stream, 1)}
     for name, events in {**of_streams, **(spared or {})}.items():
         sections.add_set(section_of(name, line), BitMap(events))
-    given = {"promise": promise, section_of("recoveries", line): recoveries or None}
+    given = {section_of("promise", line): promise, section_of("recoveries", line): recoveries or None}
     for name, value in given.items():
         if value is not None:
             sections.add_json(name, value)

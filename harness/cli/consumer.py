@@ -46,6 +46,7 @@ from harness.consumer_check.playing import Work, jobs_of, play
 from harness.consumer_check.result import Check, Played, Settings, Side
 from harness.consumer_check.rows import status_of
 from harness.consumer_check.trials import (
+    CLAIM_MS,
     NOT_ASKED,
     TRIALS,
     Chosen,
@@ -68,6 +69,11 @@ from reports.consumer_words import CheckSummary, trial_line, waiting_line
 from reports.summaries import one_line
 
 MOST_REPEATS = 1_000
+SHOP_LACKS = {
+    "refusals": "the mail service of the shop refuses nothing",
+    "attempts": "the mail service of the shop tells of mails, and not of attempts",
+    "leader": "the CRM of the shop is one process",
+}
 # In a reason that has the end of the log in it.
 LOG_SAID = "its log"
 consumer_app = typer.Typer(no_args_is_help=True, help="Check a consumer of Redis Streams, in any language.")
@@ -88,6 +94,12 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     probe: ProbeOption = ""
     restart: RestartOption = ""
     repeat: Annotated[int, typer.Option(min=1, max=MOST_REPEATS, help="How often each trial is played.")] = 1
+    claim_ms: Annotated[
+        int,
+        typer.Option(
+            min=CLAIM_MS, max=600_000, help="After so long it claims what others left; some trials: later."
+        ),
+    ] = CLAIM_MS
     only: Annotated[list[str] | None, typer.Option(help="Only these trials, with commas between them.")] = None
     skip: Annotated[list[str] | None, typer.Option(help="Not these trials.")] = None
     at_once: Annotated[
@@ -153,6 +165,7 @@ def _begun(asked: Asked, clock: Clock) -> Check:
         server=asked.server or "",
         server_file=str(asked.server_file or ""),
         repeat=asked.repeat,
+        claim_ms=asked.claim_ms,
         shape_digest=_digest(asked.shape),
     )
     which = server_named(asked.server, asked.server_file, os.environ)
@@ -206,11 +219,13 @@ def _trials(asked: Asked, settings: Settings, which: ServerUrl | str) -> Chosen:
         lacking["own server"] = "it is done only to a server that the check starts"
     if settings.probe:
         lacking["sink"] = "effects are seen by a probe command, and the sink takes none"
+    if asked.consumer == ORDERSHOP:
+        lacking |= SHOP_LACKS
     found = chosen(catalog(), only=only, skip=skip, lacking=lacking)
     if not found.trials:
         others = [f"{each.trial}: {each.why}" for each in found.left_out if each.why != NOT_ASKED]
         raise UsageError("; ".join(["no trial is left", *others]))
-    return found
+    return replace(found, trials=tuple(trial.claiming_after(asked.claim_ms) for trial in found.trials))
 
 
 def _words(given: Sequence[str] | None) -> list[str]:

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 
 from harness.consumer_check.result import Settings
-from harness.consumer_check.trials import Trial
+from harness.consumer_check.trials import CLAIM_MS, Trial
 from harness.server.url import without_secrets
 
 # In the place of a command: the CRM of the shop of this repository, which needs none.
@@ -44,6 +44,8 @@ def check_words(settings: Settings, only: Sequence[str] = ()) -> list[str]:
     if first.consumer != ORDERSHOP:
         words += _about_the_consumer(settings)
     words += _about_the_server(settings)
+    if settings.claim_ms != CLAIM_MS:
+        words += ["--claim-ms", str(settings.claim_ms)]
     if only:
         words += ["--only", ",".join(only)]
     return [*words, "--repeat", str(settings.repeat)] if settings.repeat > 1 else words

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from harness.consumer_check.trials import TRIALS, LeftOut, Trial
+from harness.consumer_check.trials import CLAIM_MS, TRIALS, LeftOut, Trial
 from harness.record.evidence import EvidenceError
 from harness.record.run import Record, RunError, Status, Verdict, write_atomically
 
@@ -59,6 +59,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         sides: the consumer, and perhaps another one that it is set against.
         promise, shape, probe, restart, server, server_file: as `shopbench run` takes them; empty: not given.
         repeat: how often each trial is played.
+        claim_ms: after which the consumer is told to claim, in milliseconds.
         shape_digest: of the file of the shape, as it was when the check began.
     """
 
@@ -70,6 +71,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     server: str = ""
     server_file: str = ""
     repeat: int = 1
+    claim_ms: int = CLAIM_MS
     shape_digest: str = ""
 
 

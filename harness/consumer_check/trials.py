@@ -8,7 +8,7 @@ there, no fault has caused.
 
 Short spans and a claim time of a second keep a trial near ten seconds. They change what is found in one way: a
 consumer that claims after more than a second of its own choice is not waited for; it is judged by what is still
-pending when nothing has moved for three claim times and two seconds.
+pending when nothing has moved for three claim times and two seconds. Who has such a consumer says its claim time.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from harness.conduct.scenario import ParameterError, Scenario, parameters_of
 
@@ -26,19 +27,20 @@ PROFILE = "smoke"
 NOT_ASKED = "not asked for"
 # The trial in which nothing is done.
 UNDISTURBED = "undisturbed"
-CLAIM_S = 1.0
+CLAIM_MS = 1_000
 # Python, a server, the sink and a consumer that connects; and, at the end, evidence and report.
 START_S, CONSUMER_S, END_S = 2.0, 2.5, 1.5
 # Longest time in which a consumer has to become ready.
 READY_S = 60.0
-DRAIN_S = 30.0
+# Who is stuck is not waited for; who works on has so long.
+DRAIN_S = 60.0
 # That a consumer which has one effect after the other bears, also on a busy machine.
 RATE_PER_S = "100"
 # So much that it is behind, and has pages in hand; and catches up.
 _BUSY = {"rate_per_s": "60", "mail_delay_ms": "20"}
 _OUTAGE = {
     "rate_per_s": RATE_PER_S,
-    "claim_after_ms": f"{CLAIM_S * 1000:.0f}",
+    "claim_after_ms": str(CLAIM_MS),
     "after_s": "2",
     "drain_timeout_s": f"{DRAIN_S:.0f}",
 }
@@ -57,7 +59,9 @@ class Trial(Struct, frozen=True, kw_only=True):
         may_not_apply: whether there are good consumers to which it cannot be done, as they have but one process,
             or leave nothing in hand; then that it was not tried leaves the check decided.
         recovers: whether there is something to recover from.
-        wants: what it takes: `own server`, one that we start; `sink`, effects that go to our sink.
+        wants: what it takes: `own server`, one that we start; `sink`, effects that go to our sink; `refusals`, a
+            sink that can refuse; `attempts`, one that tells of effects that it was asked for again; `leader`, a
+            consumer whose first process can be killed by itself.
     """
 
     name: str
@@ -74,6 +78,20 @@ class Trial(Struct, frozen=True, kw_only=True):
         """The words of `shopbench run` for it."""
         given = [word for name, value in self.parameters.items() for word in ("-p", f"{name}={value}")]
         return [self.scenario, "--profile", PROFILE, *given]
+
+    @property
+    def still_s(self) -> float:
+        """For how long nothing may move before its account is closed."""
+        return 3 * int(self.parameters.get("claim_after_ms", CLAIM_MS)) / 1000 + 2
+
+    def claiming_after(self, claim_ms: int) -> Trial:
+        """The same for a consumer that claims later; who is frozen is frozen for three times as long."""
+        if int(self.parameters.get("claim_after_ms", claim_ms)) >= claim_ms:
+            return self
+        own = {"claim_after_ms": str(claim_ms)}
+        if self.parameters["fault"] == "freeze":
+            own["outage_s"] = f"{3 * claim_ms / 1000:g}"
+        return replace(self, parameters={**self.parameters, **own})
 
 
 def _outage(fault: str, **also: str) -> dict[str, str]:
@@ -108,7 +126,7 @@ TRIALS: tuple[Trial, ...] = (
         title="killed while the sink is slow",
         did="The sink takes 100 ms for each answer. The consumer and all that it started get SIGKILL, whatever it "
         "has in hand; it is started again.",
-        parameters=_outage("kill", rate_per_s="40", mail_delay_ms="100", drain_timeout_s="40"),
+        parameters=_outage("kill", rate_per_s="40", mail_delay_ms="100"),
     ),
     Trial(
         name="stop",
@@ -171,6 +189,7 @@ TRIALS: tuple[Trial, ...] = (
         parameters=_outage("kill_leader", **_BUSY),
         happened=("others_lived_on",),
         may_not_apply=True,
+        wants=("leader",),
     ),
     Trial(
         name="redeliver",
@@ -179,13 +198,14 @@ TRIALS: tuple[Trial, ...] = (
         parameters=_outage("redeliver"),
         happened=("redelivered",),
         recovers=False,
+        wants=("attempts",),
     ),
     Trial(
         name="rolling",
         title="deployed under new names",
         did="The sink takes 100 ms for each answer. A consumer is started under a name that the group does not "
         "know; then the first one gets SIGTERM, and does not come back.",
-        parameters=_outage("rolling", rate_per_s="40", mail_delay_ms="100", drain_timeout_s="40"),
+        parameters=_outage("rolling", rate_per_s="40", mail_delay_ms="100"),
         happened=("rolled",),
         may_not_apply=True,
     ),
@@ -202,7 +222,7 @@ TRIALS: tuple[Trial, ...] = (
         did="The sink answers 503 for a while.",
         parameters=_outage("refuse"),
         happened=("was_refused",),
-        wants=("sink",),
+        wants=("sink", "refusals"),
     ),
     Trial(
         name="poison",
@@ -211,7 +231,7 @@ TRIALS: tuple[Trial, ...] = (
         parameters=_outage("poison"),
         happened=("was_poisoned",),
         recovers=False,
-        wants=("sink",),
+        wants=("sink", "refusals"),
     ),
 )
 
@@ -279,17 +299,12 @@ def expected_s(catalog: Mapping[str, Any], trial: Trial) -> float:
 
     Half of the time in which nothing may move stands for the end: a consumer with nothing in hand ends at once.
     """
-    return START_S + CONSUMER_S + _load_s(catalog, trial) + still_s() / 2 + END_S
+    return START_S + CONSUMER_S + _load_s(catalog, trial) + trial.still_s / 2 + END_S
 
 
 def most_s(catalog: Mapping[str, Any], trial: Trial) -> float:
     """How long a trial may take before it is ended, in seconds."""
-    return READY_S + _load_s(catalog, trial) + DRAIN_S + still_s() + 60
-
-
-def still_s() -> float:
-    """For how long nothing may move before an account is closed."""
-    return 3 * CLAIM_S + 2
+    return READY_S + _load_s(catalog, trial) + DRAIN_S + trial.still_s + 60
 
 
 def _load_s(catalog: Mapping[str, Any], trial: Trial) -> float:

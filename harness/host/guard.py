@@ -21,6 +21,7 @@ import contextlib
 import os
 import shutil
 import sys
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -46,31 +47,36 @@ def main(directory: str, mark: str = "") -> None:
     shutil.rmtree(directory, ignore_errors=True)
 
 
-def found(directory: str, mark: str = "") -> list[psutil.Process]:
-    """The processes that work in a directory, or have a mark in their environment.
+def found(directory: str, mark: str = "", sessions: Collection[int] = ()) -> list[psutil.Process]:
+    """The processes that work in a directory, have a mark in their environment, or are in a session.
 
     Args:
         directory: as the kernel tells it.
         mark: the value of `SHOPBENCH_MARK`; empty: none is looked for.
+        sessions: by the process that began each.
     """
     # Only here: it takes longer to load than everything else that a guard does, and most guards are dismissed.
     import psutil
 
     there = []
-    for process in psutil.process_iter():
+    # Not `process_iter`: it keeps what it has found. A number that was given to another process since then stands
+    # for the old one there, which is gone, and which nobody can kill.
+    for pid in psutil.pids():
         try:
-            if process.cwd() == directory or (mark and process.environ().get(MARK) == mark):
+            process = psutil.Process(pid)
+            is_ours = process.cwd() == directory or (mark and process.environ().get(MARK) == mark)
+            if is_ours or (sessions and os.getsid(process.pid) in sessions):
                 there.append(process)
         except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):
             continue  # it has ended by itself, or is somebody else's
     return there
 
 
-def sweep(directory: str, mark: str = "") -> int:
-    """Kill the processes that work in a directory or have a mark; how many there were."""
+def sweep(directory: str, mark: str = "", sessions: Collection[int] = ()) -> int:
+    """Kill the processes that `found` finds; how many there were."""
     import psutil
 
-    there = found(directory, mark)
+    there = found(directory, mark, sessions)
     for process in there:
         with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
             process.kill()

@@ -13,7 +13,8 @@ A command of somebody else's works in its user's directory, where others work, t
 environment instead, and what it starts inherits that.
 
 A group's number is safe to signal as long as its first process has not been waited for: until then the kernel
-gives it to nobody else. Afterwards the directory, or the mark, alone says what is left.
+gives it to nobody else. Afterwards the directory, or the mark, says what is left; and of a command of somebody
+else's, the number of its session, which nobody else gets either as long as anybody is in it.
 """
 
 from __future__ import annotations
@@ -24,10 +25,13 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from harness.host.guard import MARK, MOST_SWEEPS, found, sweep
 from harness.host.own_python import own_environment, own_module
+
+if TYPE_CHECKING:
+    import psutil
 
 
 class ProcessGroup:
@@ -39,6 +43,7 @@ class ProcessGroup:
         output: the open file that it writes to; None: nobody reads it.
         environment: of it; None: ours.
         mark: that its environment gets, and that nothing else has; empty: none.
+        before: the first processes of groups that had this mark before it.
         works_in: the working directory in the place of its own, where it has a mark.
 
     Raises:
@@ -54,9 +59,11 @@ class ProcessGroup:
         environment: Mapping[str, str] | None = None,
         mark: str = "",
         works_in: Path | None = None,
+        before: Sequence[int] = (),
     ) -> None:
         self._directory = directory
         self._mark = mark
+        self._before = before
         if mark:
             environment = {**(os.environ if environment is None else environment), MARK: mark}
         written_to = subprocess.DEVNULL if output is None else output
@@ -91,16 +98,16 @@ class ProcessGroup:
         except (ProcessLookupError, psutil.NoSuchProcess, psutil.AccessDenied):
             return False
 
-    def signal(self, number: signal.Signals) -> int:
-        """Signal the whole group, and what has left it and is found by its mark; answer how many those are."""
+    def signal(self, number: signal.Signals) -> list[psutil.Process]:
+        """Signal the whole group, and what has left it and is found all the same; answer the latter."""
         if self._first.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._first.pid, number)
         strays = self._strays()
-        for pid in strays:
+        for process in strays:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-        return len(strays)
+                os.kill(process.pid, number)
+        return strays
 
     def signal_first(self, number: int) -> None:
         """Signal the process that was started, and nothing that it has started."""
@@ -112,17 +119,26 @@ class ProcessGroup:
         there = found(str(self._directory), self._mark)
         return sum(process.pid != self._first.pid for process in there)
 
-    def _strays(self) -> list[int]:
+    def _strays(self) -> list[psutil.Process]:
         """The processes that have its mark and are in its process group no more, such as a daemon."""
         if not self._mark:
             return []
         group = self._first.pid if self._first.returncode is None else None
         strays = []
-        for process in found(str(self._directory), self._mark):
+        for process in found(str(self._directory), self._mark, self._sessions()):
             with contextlib.suppress(ProcessLookupError):
                 if os.getpgid(process.pid) != group:
-                    strays.append(process.pid)
+                    strays.append(process)
         return strays
+
+    def _sessions(self) -> list[int]:
+        """The sessions that are its own: where a process has the number, that is somebody else by now."""
+        import psutil
+
+        if not self._mark:
+            return []
+        own = [self._first.pid] if self._first.returncode is None else []
+        return own + [pid for pid in (self._first.pid, *self._before) if not psutil.pid_exists(pid)]
 
     def stop(self, timeout_s: float, *, first_only: bool = False) -> int:
         """SIGTERM to all of it, also where it is frozen, and SIGKILL to what is left when the first has ended.
@@ -142,16 +158,20 @@ class ProcessGroup:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._first.wait(timeout_s)
         self.kill()
-        return strays
+        return len(strays)
 
     def kill(self) -> int:
         """SIGKILL to all of it, and wait until nothing of it is left; answer how many had left the group."""
         strays = self.signal(signal.SIGKILL)
         self._first.wait()
+        if strays:
+            import psutil
+
+            psutil.wait_procs(strays, timeout=5.0)
         for _ in range(MOST_SWEEPS):
-            if not sweep(str(self._directory), self._mark):
+            if not sweep(str(self._directory), self._mark, self._sessions()):
                 break
-        return strays
+        return len(strays)
 
     def kill_first(self) -> None:
         """SIGKILL to the process that was started, and wait for its end; what it has started goes on."""

@@ -162,7 +162,8 @@ def fields_of(scenario: LoadScenario, named: Named) -> list[Field]:
         Field(option="seed", label=SEED),
     ]
     hints = typing.get_type_hints(scenario.parameters, include_extras=False)
-    own = [name for name in hints if name not in LOCUSTS_OWN]
+    # No text: what is not a number or one of some words is the starter's to say, on the command line.
+    own = [name for name in hints if name not in LOCUSTS_OWN and hints[name] is not str]
     for group in _ORDER:
         fields += [
             Field(option=name, label=f"{group}: {words_of(name)}", choices=choices_of(hints[name]))

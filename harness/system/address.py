@@ -21,7 +21,7 @@ def address_behind(url: ServerUrl) -> tuple[str, int]:
     """
     if url.path:
         raise NotStartedError(
-            f"{url}: consumers reach Redis through a TCP proxy here, and this server is at a Unix socket; "
+            f"{url}: what can be cut goes through a TCP proxy, and this server is at a Unix socket; "
             "give its TCP address"
         )
     try:

@@ -64,6 +64,8 @@ class CommandProcess:
         self._environment = {**os.environ, **(environment or {})}
         self._directory = directory
         self._mark = uuid.uuid4().hex
+        # Of all that were started: what one has left behind is in its session.
+        self._pids: list[int] = []
         self._stack = contextlib.ExitStack()
         self._group: ProcessGroup | None = None
 
@@ -120,7 +122,9 @@ class CommandProcess:
                     environment=self._environment,
                     mark=self._mark,
                     works_in=self._directory,
+                    before=tuple(self._pids),
                 )
+                self._pids.append(self._group.pid)
             except OSError as error:
                 raise NotStartedError(f"{self._arguments[0]}: cannot be run ({error.strerror})") from error
 

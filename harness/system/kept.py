@@ -35,6 +35,7 @@ class KeptCommand:
     Attributes:
         exits: that nobody had asked for, in their order.
         is_down: whether a fault has it: it was stopped, killed or frozen, and is not back.
+        lives_on: whether that was meant for its first process alone, so that the others may be at work.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class KeptCommand:
         self._gone_ns: int | None = None
         self._why_not = ""
         self.exits: list[Exit] = []
-        self.is_down = False
+        self.is_down = self.lives_on = False
 
     @property
     def is_running(self) -> bool:
@@ -114,7 +115,7 @@ class KeptCommand:
     def kill_leader(self) -> None:
         """SIGKILL to the process that was started; what that has started goes on."""
         with self._lock:
-            self.is_down = True
+            self.is_down = self.lives_on = True
             self._command.kill_first()
 
     def freeze(self) -> None:
@@ -128,7 +129,7 @@ class KeptCommand:
         with self._lock:
             self._before_back()
             self._command.thaw()
-            self.is_down = False
+            self.is_down = self.lives_on = False
 
     def start(self) -> None:
         """Start it again.
@@ -140,7 +141,7 @@ class KeptCommand:
             self._before_back()
             self._gone_ns = None
             self._command.start()
-            self.is_down = False
+            self.is_down = self.lives_on = False
 
     def last_lines(self) -> str:
         """How its log ends, in one line, without secrets; empty where it has written nothing."""

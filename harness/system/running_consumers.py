@@ -219,7 +219,7 @@ class RunningConsumers:
             for each in kept:
                 each.look()
             # What a probe finds came at a time that nobody knows.
-            is_all_down = self._probed is None and all(each.is_down for each in kept)
+            is_all_down = self._probed is None and all(each.is_down and not each.lives_on for each in kept)
             self._outages.look(is_all_down=is_all_down)
 
     def _count_attempts(self) -> int:

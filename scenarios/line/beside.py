@@ -2,7 +2,7 @@
 
     poisoned   its effect is refused for ever: that is nobody's loss
     parked     a consumer has put it aside, by its own word (`harness.account.facts`)
-    emptied    due before a server came back without its data, and in no stream: nobody's consumer has lost it
+    emptied    due before a server came back, and in no stream: what it has not kept, no consumer has lost
 
 These are spared: they are not lost, and each is counted. Of OrderShop, which promises nothing in words, none is
 known but what it parks in a stream of its own; and what its server loses is for `redis_crash` to say.
@@ -35,6 +35,8 @@ from scenarios.line.line import Line
 from scenarios.line.recovered import first_effects_ns, recoveries
 
 PROMISE = "promise"
+# What a server of ours is called in plans of faults.
+SERVER_TARGET = "server"
 _NONE = FrozenBitMap()
 # As the sentence on what is lost has it: "but for those of which 3 ...".
 SPARED = {
@@ -84,9 +86,9 @@ def beside_of(evidence: Sections | Evidence, line: str = "") -> Beside:
         section = section_of(name, line)
         return evidence.events(section) if evidence.has(section) else _NONE
 
-    said, recovered = section_of("said", line), section_of("recoveries", line)
+    promise, said, recovered = (section_of(name, line) for name in (PROMISE, "said", "recoveries"))
     return Beside(
-        promise=evidence.value(PROMISE, Promise) if evidence.has(PROMISE) else None,
+        promise=evidence.value(promise, Promise) if evidence.has(promise) else None,
         poisoned=events("poisoned"),
         parked=events("parked"),
         emptied=events("emptied"),
@@ -128,9 +130,11 @@ def _kills(faults: Sequence[FaultWindow]) -> int:
 
 
 def _emptied(line: Line, faults: Sequence[FaultWindow], sections: Sections) -> AbstractBitMap:
-    """The events that are in no stream, and were due before the server came back without its data."""
-    kinds = fault_kinds()
-    back_ns = [f.end_ns for f in faults if f.end_ns is not None and f.name in kinds and kinds[f.name].loses_data]
+    """The events that are in no stream, and were due before the server was last away and came back."""
+    # A server that was frozen has lost nothing.
+    ended = {name for name, kind in fault_kinds().items() if {"kill", "empty"}.intersection(kind.needs)}
+    of_server = [fault for fault in faults if fault.target == SERVER_TARGET and fault.name in ended]
+    back_ns = [fault.end_ns for fault in of_server if fault.end_ns is not None]
     if not back_ns:
         return BitMap()
     due_ns = line.pacer.due_ns(0, line.pacer.total)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from harness.conduct.scenario import ScenarioError
 from harness.host.clock import Clock
-from harness.nemesis.faults import fault_kinds
+from harness.nemesis.faults import fault_kinds, faults_of
 from harness.nemesis.plan import Fault
 from harness.nemesis.targets import Part, Target, abilities_of
 from harness.system.group import ConsumerGroup
@@ -41,10 +41,10 @@ def check_possible(targets: Sequence[Target], fault: Fault, whose: str) -> None:
     if target is None:
         there_are = ", ".join(each.name for each in targets)
         raise ScenarioError(f"the {whose} has no {fault.target} that can be broken; it has {there_are}")
-    kind = fault_kinds()[fault.name]
-    if not kind.is_possible(abilities_of(target)):
-        lacking = ", ".join(need for need in kind.needs if need not in abilities_of(target))
-        raise ScenarioError(f"{fault.name} cannot be done to {fault.target} of the {whose}: it lacks {lacking}")
+    can = abilities_of(target)
+    if not fault_kinds()[fault.name].is_possible(can):
+        suffers = ", ".join(faults_of(can)) or "nothing"
+        raise ScenarioError(f"{fault.name} cannot be done to {fault.target}, which can suffer {suffers}")
 
 
 def breakable(

@@ -10,7 +10,7 @@
     acked ...   what the group was told: `scenarios.line.followed`             only where consumers were followed
     poisoned    the events whose effect is refused for ever                            only where there are any
     parked      those that consumers have put aside, by their own word                 only where there are any
-    emptied     those that were due before a server came back without its data         only where it did
+    emptied     those that were due before a server came back, and are in no stream    only where it did
     line        a few facts: `LineFacts`
     recoveries  what waited when a fault had healed: `Recovered`, fault by fault       only where there was one
     promise     what the consumers promise                                             only where they do

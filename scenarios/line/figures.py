@@ -12,6 +12,9 @@ from harness.system.port import ConsumerFacts
 if TYPE_CHECKING:
     from scenarios.line.account import Accounted
 
+# Of a consumer that ends again and again the first exits are marked, and all are counted.
+MOST_MARKS = 100
+
 # What is added here, for `figure_names`.
 OF_OTHERS_FIGURES = """
     exits   exits
@@ -28,7 +31,7 @@ def add_observed(findings: Findings, seen: ConsumerFacts | None) -> None:
     """What was seen of consumers that somebody else has written: figures, and a mark for each exit."""
     if seen is None:
         return
-    for each in seen.exits:
+    for each in seen.exits[:MOST_MARKS]:
         findings.history.add(Mark(t_ns=each.at_ns, name=f"{each.consumer} exited with {each.status}"))
     findings.figure("ready_s", seen.ready_s, "s")
     findings.figure("exits", len(seen.exits), "exits")

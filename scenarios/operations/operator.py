@@ -18,7 +18,7 @@ from harness.measure.timeline import Mark
 from harness.nemesis.nemesis import FaultError, Nemesis
 from harness.nemesis.targets import abilities_of
 from harness.record.run import Verdict
-from harness.system.port import Growing, NotStartedError
+from harness.system.port import Growing, NotStartedError, Observed
 from scenarios.line.line import Line
 
 POLL_S = 0.02
@@ -143,7 +143,7 @@ class Operator:
         self._wait_s(self._steps.away_s)
         before_ns = self._now_ns()
         nemesis.heal_now(name)
-        self._until(lambda: self._is_there(number, before_ns), f"{name} is back")
+        self._until(lambda: self._is_there(number, before_ns), f"{name} is back{self._by_name()}")
         self.back_s.append((self._now_ns() - before_ns) / 1e9)
         self._wait_s(self._steps.settle_s)
 
@@ -168,7 +168,7 @@ class Operator:
         since_ns = self._now_ns()
         self._running.add_consumer(name)
         self._numbers.append(number)
-        self._until(lambda: self._is_there(number, since_ns), f"{name} has joined the group")
+        self._until(lambda: self._is_there(number, since_ns), f"{name} has joined the group{self._by_name()}")
         self._mark(f"{name} added")
 
     # Looking and waiting -------------------------------------------------------------------------------
@@ -176,6 +176,10 @@ class Operator:
     def _here(self, number: int) -> str:
         """The process of a consumer; a plan calls the first `crm`, the second `crm-2`."""
         return name_of(number, self._running.consumers[0])
+
+    def _by_name(self) -> str:
+        """What has to be said of names, where somebody else's consumers say how they are called."""
+        return ", by the name that SHOPBENCH_CONSUMER told it" if isinstance(self._running, Observed) else ""
 
     def _called(self, number: int) -> str:
         """What the group calls it."""

@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
-from harness.consumer_check.trials import NOT_ASKED, TRIALS, Trial, chosen, expected_s, most_s, whole_s
+from harness.consumer_check.commands import check_words
+from harness.consumer_check.result import Settings, Side
+from harness.consumer_check.trials import (
+    CLAIM_MS,
+    NOT_ASKED,
+    TRIALS,
+    Trial,
+    chosen,
+    expected_s,
+    most_s,
+    whole_s,
+)
 from scenarios.catalog import SCENARIOS
 
 
@@ -77,3 +89,23 @@ def test_the_whole_list_takes_three_minutes() -> None:
     assert whole_s(each_s, 2) <= 180
     assert whole_s(each_s * 3, 2) <= 600
     assert all(most_s(SCENARIOS, trial) > expected_s(SCENARIOS, trial) for trial in able)
+
+
+def test_a_longer_claim_time() -> None:
+    """It goes to the runs; who is frozen is frozen for three of them, and a still account is watched as long."""
+    for trial in TRIALS:
+        later = trial.claiming_after(6_000)
+        assert later.parameters.get("claim_after_ms", "6000") == "6000"
+        assert trial.claiming_after(CLAIM_MS) == trial
+        assert later.parameters.keys() == trial.parameters.keys()
+    freeze = next(trial for trial in TRIALS if trial.name == "freeze").claiming_after(6_000)
+    assert freeze.parameters["outage_s"] == "18"
+    assert freeze.still_s == 20
+
+
+def test_a_check_is_repeated_with_its_claim_time() -> None:
+    """The command that makes it again names a claim time of one's own, and only that."""
+    settings = Settings(sides=(Side(consumer="node app.js", label="node app.js"),))
+    assert "--claim-ms" not in check_words(settings)
+    words = check_words(replace(settings, claim_ms=6_000))
+    assert words[words.index("--claim-ms") + 1] == "6000"

@@ -7,6 +7,7 @@ forgets_backlog     sets its group to the end of its first stream when it starts
 never_claims        looks for its own pending entries only
 same_name           calls itself as all others do
 forks               its first process does nothing: a child does the work
+waits_for_ever      asks once for what is new, and waits until something comes
 one_effect_a_key    none, and each event has an Idempotency-Key, so that it has no second effect
 """
 
@@ -31,6 +32,7 @@ STREAMS = os.environ["SHOPBENCH_STREAMS"].split()
 GROUP = os.environ["SHOPBENCH_GROUP"]
 ME = "all" if FLAW == "same_name" else os.environ["SHOPBENCH_CONSUMER"]
 CLAIM_MS, PAGE = int(os.environ["SHOPBENCH_CLAIM_MS"]), int(os.environ["SHOPBENCH_PAGE"])
+BLOCK_MS = 0 if FLAW == "waits_for_ever" else 100
 EFFECTS = urlsplit(os.environ["SHOPBENCH_EFFECTS"])
 in_hand: list[tuple[str, str]] = []
 
@@ -89,7 +91,7 @@ def work(client: Any) -> None:
         pending(client)
     look_at = time.monotonic() + CLAIM_MS / 2000
     while True:
-        news = client.xreadgroup(GROUP, ME, dict.fromkeys(STREAMS, ">"), PAGE, 100) or []
+        news = client.xreadgroup(GROUP, ME, dict.fromkeys(STREAMS, ">"), PAGE, BLOCK_MS) or []
         for stream, entries in news:
             had(client, stream, entries)
         if time.monotonic() > look_at and (news or FLAW != "claims_with_news"):
@@ -108,7 +110,10 @@ def main() -> None:
         sys.exit(subprocess.call([sys.executable, __file__, "none"]))
     signal.signal(signal.SIGTERM, stop)
     client = redis.Redis.from_url(
-        os.environ["SHOPBENCH_REDIS_URL"], decode_responses=True, socket_timeout=5, retry=Retry(NoBackoff(), 0)
+        os.environ["SHOPBENCH_REDIS_URL"],
+        decode_responses=True,
+        socket_timeout=5 if BLOCK_MS else None,
+        retry=Retry(NoBackoff(), 0),
     )
     try:
         while True:

@@ -64,6 +64,16 @@ def hides() -> None:
     child.wait()
 
 
+def hides_here() -> None:
+    """A child without our mark does its work, and its parent leaves it behind."""
+    clean = {name: value for name, value in os.environ.items() if name != "SHOPBENCH_MARK"}
+    child = subprocess.Popen([sys.executable, GOOD], env=clean)
+    Path("hidden.pid").write_text(str(child.pid))
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(2.0)
+    os._exit(5)
+
+
 def wraps() -> None:
     """A child does its work; what it wraps it in does not pass on signals."""
     subprocess.Popen([sys.executable, GOOD]).wait()

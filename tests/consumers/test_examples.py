@@ -5,51 +5,18 @@ The one in Node needs a package of npm, and the one in Go its compiler: where th
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import shutil
-import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from harness.server.own import OwnServer
-from tests.consumer_trials import Trial
+from tests.consumer_trials import Trial, made_in, program_of
 from tests.stores import open_own
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "consumers"
-
-
-def _program(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        pytest.skip(f"no {name} here")
-    return found
-
-
-def _made(what: str, command: Sequence[str], kept: Path, *files: Path) -> Path:
-    """A directory in which a command has made or fetched something; skips the test where that does not succeed.
-
-    Args:
-        what: is said when it does not succeed.
-        command: its command line; it works in a copy of `files`.
-        kept: the directory, which is there from then on; several tests may ask for it at once.
-    """
-    if not kept.exists():
-        with tempfile.TemporaryDirectory(dir=kept.parent) as fresh:
-            made = Path(fresh, "made")
-            made.mkdir()
-            for file in files:
-                shutil.copy(file, made)
-            ended = subprocess.run(command, cwd=made, capture_output=True, text=True, timeout=240, check=False)
-            if ended.returncode:
-                pytest.skip(f"{what}: {(ended.stderr or ended.stdout).strip()[-500:]}")
-            with contextlib.suppress(OSError):  # somebody else was first
-                made.rename(kept)
-    return kept
 
 
 def command_of(name: str, cache: Path) -> list[str]:
@@ -63,17 +30,17 @@ def command_of(name: str, cache: Path) -> list[str]:
     if name == "python":
         return [sys.executable, str(directory / "consumer.py")]
     if name == "java":
-        return [_program("java"), str(directory / "Consumer.java")]
+        return [program_of("java"), str(directory / "Consumer.java")]
     source = directory / f"consumer.{'go' if name == 'go' else 'js'}"
     key = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(directory.iterdir()))).hexdigest()[:12]
     if name == "go":
-        build = [_program("go"), "build", "-o", "consumer", source.name]
-        return [str(_made("it cannot be built", build, cache / f"go-{key}", source) / "consumer")]
-    install = [_program("npm"), "install", "--no-audit", "--no-fund"]
+        build = [program_of("go"), "build", "-o", "consumer", source.name]
+        return [str(made_in("it cannot be built", build, cache / f"go-{key}", source) / "consumer")]
+    install = [program_of("npm"), "install", "--no-audit", "--no-fund"]
     files = (source, directory / "package.json")
     return [
-        _program("node"),
-        str(_made("npm cannot install", install, cache / f"node-{key}", *files) / source.name),
+        program_of("node"),
+        str(made_in("npm cannot install", install, cache / f"node-{key}", *files) / source.name),
     ]
 
 

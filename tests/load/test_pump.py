@@ -944,7 +944,8 @@ def test_tls_with_a_certificate_that_is_trusted(tls: ssl.SSLContext, certificate
 def test_tls_writes_more_than_the_kernel_takes(tls: ssl.SSLContext) -> None:
     """Commands larger than every buffer arrive whole through TLS."""
     with Oracle(answering, tls=tls) as oracle:
-        assert pumped(f"{oracle.url}?ssl_cert_reqs=none", at_once(3), Echo(b"x" * 4_000_000)).ok == 3
+        url, patient = f"{oracle.url}?ssl_cert_reqs=none", {"timeout_ns": 60_000 * MS, "drain_ns": 60_000 * MS}
+        assert pumped(url, at_once(3), Echo(b"x" * 4_000_000), **patient).ok == 3
         assert numbers(oracle) == [0, 1, 2]
 
 

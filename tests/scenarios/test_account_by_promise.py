@@ -197,6 +197,12 @@ def test_poison(given: dict[str, Any], status: Status) -> None:
     assert found["poison_passed_over"].status == status
 
 
+def test_lines_of_one_run_promise_for_themselves() -> None:
+    """Where a run has several lines, each has the sections of its own, the promise among them."""
+    sections = add_events(add_events(Sections(), "always", promise=MOST), "none", promise=LEAST)
+    assert [accounted(sections, line).promise for line in ("always", "none")] == [MOST, LEAST]
+
+
 def test_what_consumers_say_is_kept() -> None:
     """It is read as it was written; where nothing was said, there is nothing."""
     evidence = events()

@@ -102,6 +102,15 @@ def test_who_asks_for_it_has_nothing_stuck(tmp_path: Path) -> None:
     assert "stuck" not in run.figures
 
 
+def test_what_was_gone_with_the_server_is_not_the_consumer_s_loss(tmp_path: Path) -> None:
+    """A backlog waits when the server comes back empty: that is told, and lost by nobody; the rest is handled."""
+    empty = [Fault(name="restart_empty", target="server", at_ns=300 * MS, for_ns=150 * MS)]
+    run = ended(tmp_path, "slow", "own", plan=empty)
+    assert run.statuses["nothing_lost"] == "PASS"
+    assert (run.figures["lost"], run.found.facts.ending) == (0, "drained")
+    assert run.figures["emptied"]
+
+
 def test_at_most_once_may_lose_and_may_not_repeat(tmp_path: Path) -> None:
     """What is stuck is a figure; that what was in hand came again is a breach."""
     run = ended(tmp_path, "slow", promise="at_most_once", plan=KILL)

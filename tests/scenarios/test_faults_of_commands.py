@@ -88,9 +88,8 @@ def test_who_looks_for_what_is_pending_only_with_news(tmp_path: Path) -> None:
 
 
 def test_who_acknowledges_what_it_cannot_finish(tmp_path: Path) -> None:
-    """A stop alone is survived; told to stop while the sink is away, it throws away what it has in hand."""
-    assert outage(tmp_path / "stop", "acks_on_stop", "stop").bad == {}
-    found = outage(tmp_path / "away", "acks_on_stop", "stop_while_away")
+    """Told to stop while the sink is away it throws away what it has in hand; that is lost, every time."""
+    found = outage(tmp_path, "acks_on_stop", "stop_while_away")
     assert found.bad["nothing_lost"] == "FAIL"
     assert found.said["stopped_while_away"].startswith("it was told to stop with ")
 
@@ -141,6 +140,13 @@ def test_what_is_delivered_again_has_its_effect_twice(tmp_path: Path) -> None:
     found = outage(tmp_path / "with", "one_effect_a_key", "redeliver", promise="effectively_once")
     assert found.bad == {}
     assert (found.figures["tried_again"], found.figures["duplicated"]) == (100, 0)
+
+
+def test_who_waits_for_ever_is_woken(tmp_path: Path) -> None:
+    """A group that is set back wakes nobody; an event that is nobody's account does."""
+    found = outage(tmp_path, "waits_for_ever", "redeliver")
+    assert found.bad == {}
+    assert found.figures["tried_again"] == 100
 
 
 def test_one_poisoned_event_stops_who_does_not_park_it(tmp_path: Path) -> None:

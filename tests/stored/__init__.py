@@ -75,6 +75,10 @@ BREACHES = {
         {**_OUTAGE, "fault": "cut"},
         {},
     ),
+    # What `skips` is called since its consumer is followed: the group's commands say what became of its events.
+    "skips_followed": Breach(
+        "skips", "crm_outage", "nothing_lost", "were skipped by the group", {**_OUTAGE, "fault": "cut"}, {}
+    ),
     "from_now": Breach(
         "healthy",
         "crm_outage",

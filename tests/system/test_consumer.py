@@ -205,6 +205,18 @@ def test_what_hides_is_seen_by_its_effects(place: Place) -> None:
 
 
 @pytest.mark.slow
+def test_what_is_left_behind_is_in_a_session_of_before(place: Place) -> None:
+    """A child without our mark, whose parent has ended, ends before the next one starts, and at the end."""
+    path = place.directory / "hidden.pid"
+    with started(place, "odd", "hides_here") as running:
+        first = psutil.Process(int(path.read_text()))
+        until(lambda: int(path.read_text() or first.pid) != first.pid, "it was started again")
+        assert not is_alive(first)
+        assert running.facts(0).exits[0].status == 5
+    until(lambda: not psutil.pid_exists(int(path.read_text())), "nothing is left")
+
+
+@pytest.mark.slow
 def test_of_a_consumer_that_is_down_nobody_hears(place: Place) -> None:
     """Killed, with events in hand or without: no attempt while it is away."""
     with started(place, "good") as running:

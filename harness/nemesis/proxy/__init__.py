@@ -24,6 +24,13 @@ What it costs, beside a direct connection to the same server, in twice 120 inter
 values of 1 MB at 0.74 to 0.78 of it. A delayed chunk comes 0.1 to 0.5 ms after it is due, by the kernel's timers.
 So what was measured through a proxy is compared only with what was also measured through one.
 
+Asked to (`told`), it also follows what passes, and notes what consumer groups are told, replies included
+(`follower`). At 5,000 events a second, beside a proxy that does not, in twice 8 interleaved rounds on two crowded
+cores: the server's time was 1.03 times as long where a page is acknowledged at once, 0.88 times where each event
+is (both within what rounds differ by, 0.5 to 1.2), the delay until an event is read 1.06 and 1.08 times. The proxy
+itself took 19 in place of 13 µs an event, and 18 in place of 9: 3 to 4 % of a core. The log takes 5 to 10 bytes an
+event that is handed out and acknowledged.
+
 Limits: the kernel accepts a connection before the proxy hears of it, so connecting is not delayed; and it
 acknowledges what the proxy has read, so a half-open cut shows as silence, not as retransmissions.
 
