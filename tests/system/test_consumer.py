@@ -250,6 +250,7 @@ def test_the_leader_alone_is_killed(place: Place) -> None:
 def test_a_consumer_that_ends_by_itself_is_started_again(place: Place) -> None:
     """That is no error; when it was, and with what, is told."""
     with started(place, "odd", "tires") as running:
+        (place.directory / "tired").touch()
         until(lambda: len(running.facts(0).exits) >= 1, "it has ended")
         append(place, 0, 4)
         until(lambda: len(running.effects(0)) == 4, "it is back")
@@ -262,6 +263,7 @@ def test_a_consumer_that_ends_by_itself_is_started_again(place: Place) -> None:
 def test_a_consumer_that_ends_and_stays_away(place: Place) -> None:
     """It is not running, and that is told as well."""
     with started(place, "odd", "tires", restart="never") as running:
+        (place.directory / "tired").touch()
         until(lambda: not running.is_running("consumer"), "it has ended")
         until(lambda: len(running.facts(0).exits) == 1, "it is noted")
 
