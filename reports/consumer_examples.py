@@ -22,7 +22,6 @@ from msgspec import Struct
 from harness.consumer_check.result import Played
 from reports.consumer_words import WHERE
 
-
 # How what an example tells of its entry begins where somebody got it: first from `>`, then from what is pending.
 HANDED = ("handed out to", "handed out again to", "claimed by")
 NOBODY_CAME = (

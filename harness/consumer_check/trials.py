@@ -137,8 +137,8 @@ TRIALS: tuple[Trial, ...] = (
     Trial(
         name="freeze",
         title="frozen beyond the claim",
-        did="One of two consumers is frozen (SIGSTOP) for three times the claim time, and goes on afterwards. What "
-        "the other one has taken over by then is handled, and nothing recovers from that.",
+        did="One of two consumers is frozen (SIGSTOP) for three times the claim time, and goes on afterwards. "
+        "Where the other one has taken over and handled all by then, it has recovered at once.",
         parameters=_outage("freeze", consumers="2", outage_s="3", **_BUSY),
     ),
     Trial(

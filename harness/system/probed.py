@@ -119,7 +119,9 @@ class ProbedEffects:
             said = done.stderr.decode("utf-8", "replace").split("\n")
             last = next((line for line in reversed(said) if line.strip()), "")
             told = " ".join(map(without_secrets, last.split()))
-            raise OSError(f"the probe {name} has ended with {done.returncode}: {told or 'it has written no error'}")
+            raise OSError(
+                f"the probe {name} has ended with {done.returncode}: {told or 'it has written no error'}"
+            )
         return done.stdout.decode("utf-8", "replace")
 
     def _note(self, ids: Sequence[str]) -> None:

@@ -159,7 +159,7 @@ def _of_known_kinds(told: dict[str, Any]) -> dict[str, Any]:
             raise ValueError(f"a shape has no {name!r}; it has a table [fields], streams and events_an_entity")
     fields = told.get("fields", {})
     if not isinstance(fields, dict):
-        raise ValueError("fields is a table: begin it with [fields]")
+        raise ValueError("fields is a table: begin it with [fields]")  # noqa: TRY004 - a file is wrong
     for name, value in fields.items():
         if not isinstance(value, str) and (not isinstance(value, dict) or [*value] != ["latin1"]):
             raise ValueError(f'{name}: a value is a text in quotes, or {{ latin1 = "..." }}')

@@ -6,10 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from harness.consumer_check.result import FILE, SCHEMA, Check, counts_of, judged, load, save
+from harness.conduct.findings import Findings
+from harness.consumer_check.result import FILE, SCHEMA, Check, counts_of, judged, load, save, seen, undecided_by
 from harness.consumer_check.rows import row_status, rows_of, side_status, status_of
-from harness.record.run import RunError, Status, Verdict
-from tests.consumer_checks import check_of, failing_check, played, verdict
+from harness.measure.timeline import Mark
+from harness.record.run import Record, RunError, Status, Verdict
+from harness.record.sections import Sections
+from scenarios.line.followed import Followed
+from tests.consumer_checks import check_of, failing_check, played, trial, verdict
+from tests.verdicts import record_of
 
 FINE = [
     verdict("send_lag", "PASS", "in time"),
@@ -72,6 +77,45 @@ def test_no_evidence_is_unknown() -> None:
     assert judged([], (), is_complete=True) == ("UNKNOWN", "")
     assert judged(FINE[:-1], (), is_complete=True) == ("UNKNOWN", "")
     assert judge(is_complete=False) == ("UNKNOWN", "")
+
+
+def test_why_nothing_is_decided() -> None:
+    """What was measured first, then what is about the consumer; lateness, and what passes, are no reasons."""
+    verdicts = [
+        *FINE[:2],
+        verdict("nothing_lost", "UNKNOWN", "the account is open"),
+        verdict("send_lag", "UNKNOWN", "late"),
+        verdict("evictions", "FAIL", "3 were evicted"),
+    ]
+    undecided = played("kill", "UNKNOWN", verdicts=verdicts)
+    assert [each.detail for each in undecided_by(undecided)] == ["3 were evicted", "the account is open"]
+    assert undecided_by(played("kill", "FAIL", verdicts=verdicts)) == []
+
+
+@pytest.mark.parametrize(
+    ("told", "is_followed"),
+    [
+        (Followed(consumers=["consumer"]), True),
+        (Followed(consumers=[]), False),
+        (Followed(consumers=["consumer"], gaps=["connection 3 is followed no more"]), False),
+        (Followed(consumers=["consumer"], scripts=1), False),
+        (Followed(consumers=["consumer"], others=["consumer-2"]), False),
+        (Followed(consumers=["consumer"], is_certain=False), False),
+        (None, False),
+    ],
+)
+def test_what_the_record_has_beside_its_verdicts(told: Followed | None, is_followed: bool) -> None:
+    """With which codes the consumer has ended, and whether all was seen that its group was told."""
+    record = record_of("crm_outage", None, Findings("crm_outage"))
+    sections, history = Sections(), record.history
+    if told is not None:
+        sections.add_json("followed", told)
+    history.add(Mark(t_ns=1, name="consumer exited with -9"))
+    history.add(Mark(t_ns=2, name="crm ready"))
+    history.add(Mark(t_ns=3, name="consumer exited with 0"))
+    record = Record(record.directory, record.run, history=history, evidence=sections)
+    found = seen(record, trial("kill"), played("kill"), sees_repeats=True)
+    assert (found.exit_codes, found.is_followed) == ([-9, 0], is_followed)
 
 
 def test_stuck_is_what_the_group_could_still_hand_over() -> None:

@@ -23,6 +23,16 @@ def exits() -> None:
     sys.exit(3)
 
 
+def leaves() -> None:
+    """It ends at once, as one that has gone into the background."""
+
+
+def prints() -> None:
+    """It says its version, does not flush that, and idles."""
+    sys.stdout.write("7.1 of my library\n")
+    idles()
+
+
 def idles(streams: list[str] = STREAMS) -> None:
     """It makes its groups, and never reads."""
     import redis
@@ -42,10 +52,11 @@ def elsewhere() -> None:
 
 def makes_up() -> None:
     """It posts IDs that nobody has sent."""
+    made_up = (sys.argv[2:] or ["made-up"])[0].encode()
     threading.Thread(target=idles, daemon=True).start()
     while True:
         connection = http.client.HTTPConnection(urlsplit(os.environ["SHOPBENCH_EFFECTS"]).netloc, timeout=5)
-        connection.request("POST", "/", b"made-up\n", {"Content-Type": "text/plain"})
+        connection.request("POST", "/", made_up + b"\n", {"Content-Type": "text/plain"})
         connection.getresponse().read()
         connection.close()
         time.sleep(0.05)

@@ -16,8 +16,16 @@ from harness.consumer_check.result import Check, Counts
 from harness.consumer_check.rows import rows_of
 from reports.consumer_examples import examples_of
 from reports.consumer_page import check_junit, check_markdown, check_page, write_check
-from reports.consumer_words import CheckSummary, cells_of, seen_said, sentence, trial_line, verdict_said
-from tests.consumer_checks import HOSTILE, check_of, failing_check, hostile_check, played, verdict
+from reports.consumer_words import (
+    CheckSummary,
+    cells_of,
+    counts_said,
+    seen_said,
+    sentence,
+    trial_line,
+    verdict_said,
+)
+from tests.consumer_checks import EXAMPLES, HOSTILE, check_of, failing_check, hostile_check, played, verdict
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -56,6 +64,26 @@ def test_the_table_fits_a_terminal(width: int) -> None:
     assert ("killed with events in hand" in line) == (width > 80)
 
 
+def test_a_wide_table_fits_a_narrow_terminal() -> None:
+    """Of repeats the verdict is shorter there, and no line is broken."""
+    both = (played("kill_then_quiet", "FAIL", repeat=n, stuck=stuck) for n, stuck in ((1, 1_200), (2, 1_400)))
+    console = Console(file=StringIO(), width=80, force_terminal=False)
+    console.print(CheckSummary(check_of(*both)))
+    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    [line] = [line for line in printed.splitlines() if "1,200 to 1,400" in line]
+    assert line.endswith("FAIL 2/2")
+
+
+def test_what_one_repeat_does_not_know_hides_no_other() -> None:
+    """The lowest and the highest of those that know, and that there is one that does not."""
+    unknown = played("kill", "UNKNOWN", repeat=3, counts=Counts())
+    [row] = rows_of(
+        check_of(played("kill", "FAIL", stuck=12), played("kill", "FAIL", repeat=2, stuck=14), unknown)
+    )
+    assert cells_of(row).counts[:2] == ("0, ?", "12 to 14, ?")
+    assert counts_said([Counts()])[1] == "?"
+
+
 def test_cells_of_repeats() -> None:
     """What all have is said once; else the lowest and the highest; and what one does not know is not known."""
     [row] = rows_of(check_of(played("kill", "FAIL", stuck=32), played("kill", "FAIL", repeat=2, stuck=8)))
@@ -91,6 +119,27 @@ def test_what_was_not_tried_has_no_numbers() -> None:
             "In 1 of 2 trials the promise at_least_once was kept. Not decided: killed with events in hand.",
         ),
         (
+            check_of(played("kill", "UNKNOWN", verdicts=[verdict("drained", "UNKNOWN", "its time was up")])),
+            "Not decided: killed with events in hand (its time was up).",
+        ),
+        (
+            check_of(played("kill", "UNKNOWN", status="failed", reason="the server is away")),
+            "Not decided: killed with events in hand (the server is away).",
+        ),
+        (
+            check_of(
+                played("undisturbed", "UNKNOWN", status="failed", reason="no program"),
+                ended_early={0: "no program"},
+            ),
+            "The check ended early: no program. Not decided: nothing was done to it.",
+        ),
+        (
+            check_of(played("kill", figures={"crm_outage.exits": 9.0}, exit_codes=[0, 0])),
+            "In the one trial that was played the promise at_least_once was kept. The consumer ended by itself "
+            "again and again (code 0), and was started again: if it goes into the background by itself, have it "
+            "stay in the foreground, or what it leaves behind is ended with each start.",
+        ),
+        (
             check_of(played("stop"), played("rolling", "UNKNOWN", not_tried="it left nothing")),
             "In 1 of 2 trials the promise at_least_once was kept. "
             "Not tried: deployed under new names (it left nothing).",
@@ -114,8 +163,15 @@ def test_a_trial_that_has_ended_is_told() -> None:
     assert said == "1 of 5, killed with events in hand: FAIL (0 lost, 32 stuck, 0 repeated; 10 s)"
     unknown = played("kill", "UNKNOWN", counts=Counts())
     assert "(? lost, ? stuck, ? repeated;" in trial_line(check, unknown, 5)
+    unknown = played("kill", "UNKNOWN", verdicts=[verdict("drained", "UNKNOWN", "its time was up")])
+    assert ": UNKNOWN: its time was up (0 lost," in trial_line(check, unknown, 5)
+    exited = played("kill", figures={"crm_outage.exits": 2.0}, exit_codes=[3, 3])
+    assert trial_line(check, exited, 5).endswith("; 10 s; the consumer ended by itself 2 times (code 3))")
     failed = played("kill", "UNKNOWN", status="failed", reason="it does not listen")
     assert trial_line(check, failed, 5).endswith("UNKNOWN: it does not listen")
+    # With it the check ends, and says why.
+    ended = check_of(failed, ended_early={0: "it does not listen"})
+    assert trial_line(ended, failed, 5).endswith("UNKNOWN: not carried out")
 
 
 def test_junit_has_a_case_for_each_time() -> None:
@@ -192,6 +248,41 @@ def test_an_example_is_told_in_time() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("also", "is_followed", "is_said"),
+    [
+        ([], True, True),
+        ([], False, False),
+        (["handed out again to consumer"], True, False),
+        (["claimed by consumer-2"], True, False),
+        (["XACK, never answered"], True, True),
+    ],
+)
+def test_a_pending_entry_that_nobody_was_given_again(also: list[str], is_followed: bool, is_said: bool) -> None:
+    """That is said where all that passed was seen, and nothing else."""
+    [told] = EXAMPLES
+    entry = [*told["entry"], *({"t_s": 4.0, "what": what} for what in also)]
+    check = check_of(played("kill", "FAIL", stuck=1, examples=[{**told, "entry": entry}], is_followed=is_followed))
+    assert ("no claim (XAUTOCLAIM, XCLAIM) was answered with it" in check_page(check)) == is_said
+
+
+def test_a_fault_that_was_another_one_and_fails() -> None:
+    """The page does not say that what fails was not tried."""
+    lost = verdict("nothing_lost", "FAIL", "1 is stuck")
+    said = seen_said(played("kill_leader", "FAIL", not_tried="it was a plain kill", verdicts=[lost]))
+    assert said == [
+        "it fails, though its fault was not what this trial is meant for: it was a plain kill",
+        "1 is stuck",
+    ]
+
+
+def test_what_was_not_measured_is_seen() -> None:
+    """What keeps a trial from being decided stands on the page, also where it is not about the consumer."""
+    evicted = verdict("evictions", "FAIL", "3 were evicted")
+    lost = verdict("nothing_lost", "PASS", "none was lost")
+    assert seen_said(played("kill", "UNKNOWN", verdicts=[evicted, lost])) == ["3 were evicted"]
+
+
 @pytest.mark.parametrize("told", [None, [], "words", {"a": 1}, [1], [{}], [{"entry": 1, "group": [{}]}]])
 def test_what_is_no_example_is_not_shown(told: Any) -> None:
     """A record may be of another version, or somebody's: it breaks no page."""
@@ -214,6 +305,8 @@ def test_exits_are_told() -> None:
     """A consumer that ended by itself was started again: whoever reads the numbers should know."""
     said = seen_said(played("kill", figures={"crm_outage.exits": 3.0}))
     assert said[-1] == "the consumer ended by itself 3 times"
+    said = seen_said(played("kill", figures={"crm_outage.exits": 2.0}, exit_codes=[0, 0]))
+    assert said[-1].startswith("the consumer ended by itself 2 times (code 0), and was started again: if it goes")
 
 
 def test_all_files_of_a_check(tmp_path: Path) -> None:

@@ -268,11 +268,40 @@ def test_a_consumer_that_ends_and_stays_away(place: Place) -> None:
         until(lambda: len(running.facts(0).exits) == 1, "it is noted")
 
 
+def test_a_probe_that_there_is_not(place: Place) -> None:
+    """Nothing is waited for."""
+    said = refused(place, "idles", probe="no-such-probe", ready_s=60)
+    assert said == "the probe no-such-probe cannot be run (No such file or directory)"
+
+
+def test_what_is_printed_is_in_the_log_at_once(place: Place) -> None:
+    """Also of a consumer in Python that does not flush, and never ends by itself."""
+    assert refused(place, "prints").endswith("; its log ends with: 7.1 of my library")
+
+
+def test_an_entry_s_id_that_is_posted_is_known(place: Place) -> None:
+    """It is a common mistake, and what has to be posted is said."""
+    assert "'1795871390717-0', which nobody has sent: that is the ID of an entry; post the event's" in refused(
+        place, "makes_up", "1795871390717-0"
+    )
+
+
+@pytest.mark.slow
+def test_a_command_that_goes_into_the_background(place: Place) -> None:
+    """It ends with 0 again and again; what to do is said."""
+    said = refused(place, "leaves", ready_s=60)
+    assert (
+        "the last time with 0 (if it goes into the background by itself, have it stay in the foreground)" in said
+    )
+
+
 @pytest.mark.slow
 def test_a_probe_that_fails(place: Place) -> None:
     """Where nobody can tell of effects, that is said, and why."""
     said = refused(place, "idles", probe="false")
-    assert said.endswith("; nobody can tell of effects: the probe false has ended with 1: ; its log is empty")
+    assert said.endswith(
+        "; nobody can tell of effects: the probe false has ended with 1: it has written no error; its log is empty"
+    )
 
 
 @pytest.mark.slow

@@ -67,7 +67,7 @@ def test_it_rests(tmp_path: Path) -> None:
             "import sys; sys.exit('no table\\nredis://:secret@h/0 is away')",
             r"has ended with 1: redis://\*\*\*@h:6379/0 is away",
         ),
-        ("print(4); raise SystemExit(5)", "has ended with 5: $"),
+        ("print(4); raise SystemExit(5)", "has ended with 5: it has written no error$"),
     ],
 )
 def test_a_command_that_fails(tmp_path: Path, code: str, says: str) -> None:
@@ -82,3 +82,11 @@ def test_a_command_that_there_is_not(tmp_path: Path) -> None:
     probe = ProbedEffects(shlex.split("no-such-probe"), 7, VirtualClock(), environment={}, directory=tmp_path)
     with pytest.raises(OSError, match="no-such-probe"):
         probe.effects(0)
+
+
+def test_what_cannot_be_run_is_told_at_once(tmp_path: Path) -> None:
+    """A program that there is not will not come; one that fails may have nothing to tell yet."""
+    nowhere = ProbedEffects(["no-such-probe"], 7, VirtualClock(), environment={}, directory=tmp_path)
+    with pytest.raises(OSError, match=r"^the probe no-such-probe cannot be run \(No such file or directory\)$"):
+        nowhere.skip()
+    probed(tmp_path, "raise SystemExit(5)")[0].skip()

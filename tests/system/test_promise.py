@@ -35,7 +35,8 @@ def test_a_promise_is_read(text: str, promise: Promise) -> None:
         ("at_least_once,at_most_once", "a promise says delivery once, and not twice"),
         ("at_least_once,within=3s", "a promise has no 'within'"),
         ("order=none,order=entity", "a promise says order once, and not twice"),
-        ("recovers_within=soon", "recovers_within is a time above 0 such as 10s"),
+        ("recovers_within=soon", "recovers_within is a time above 0 with its unit such as 10s"),
+        ("recovers_within=10", "with its unit such as 10s, 500ms or 2m, not '10'"),
         ("recovers_within=0s", "recovers_within is a time above 0"),
     ],
 )

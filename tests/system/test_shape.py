@@ -89,10 +89,12 @@ def test_an_entity_that_stands_before_the_id_moves_it(tmp_path: Path) -> None:
     [
         ("[fields]\na = 'x'", "no field has a place for the event's ID: write {event_id} where it belongs"),
         ("streams = 0", "Expected `int` >= 1 - at `$.streams`"),
-        ("stream = 2", "Object contains unknown field `stream`"),
+        ("stream = 2", "a shape has no 'stream'; it has a table [fields], streams and events_an_entity"),
         ("[fields", "Expected ']' at the end of a table declaration"),
         ('[fields]\na = { latin1 = "{event_id}\\u20ac" }', "a: latin1 has characters up to \\u00ff only"),
-        ("[fields]\na = 3", "Expected `str | object`, got `int`"),
+        ("[fields]\na = 3", "a: a value is a text in quotes, or { latin1 = "),
+        ("fields = 'x'", "fields is a table: begin it with [fields]"),
+        ("[fields]\na = '{event_id} {nam}'", "a: nothing is written for {nam}; there are {event_id} and {entity}"),
     ],
 )
 def test_a_shape_that_cannot_be(tmp_path: Path, text: str, says: str) -> None:
