@@ -211,7 +211,7 @@ def trial_line(check: Check, played: Played, total: int) -> str:
     if check.settings.repeat > 1:
         names.append(f"time {played.repeat}")
     if len(check.settings.sides) > 1:
-        names.append(labels_of(check)[played.side])
+        names.append("ab"[played.side])
     outcome = played.outcome if is_tried(played) else "not tried"
     if played.status != "complete":
         return f"{', '.join(names)}: {outcome}: {one_line(played.reason)}"

@@ -6,7 +6,8 @@
 For each consumer a virtual environment is made from its `requirements.txt`, once, in the cache. Then its trials
 are played by `shopbench consumer check`, which keeps a `check.json` and the record of every run below the results.
 What has been played is not played again: whoever ends this with Ctrl-C goes on with the same command. A consumer
-whose files have changed begins anew. Have nothing else run meanwhile.
+whose files have changed begins anew; after a change of shopbench itself take another directory for the results.
+Have nothing else run meanwhile.
 
 `--acceptance` plays what is said of these consumers, and no more, and says of each sentence whether it is so.
 The table is written between two lines of the page that stand there already; without `--write` it is printed.

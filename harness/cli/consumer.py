@@ -283,7 +283,8 @@ def _plan(check: Check, at_once: int) -> list[str]:
     done = sum(each.is_finished for each in check.played)
     played = f", {done} of {done + len(jobs)} played already" if done else ""
     takes_s = whole_s([expected_s(catalog(), job.trial) for job in jobs], at_once)
-    commands = " against ".join(each.consumer for each in check.settings.sides)
+    sides = [each.consumer for each in check.settings.sides]
+    commands = sides[0] if len(sides) == 1 else f"(a) {sides[0]} against (b) {sides[1]}"
     lines = [
         f"{commands}: {_many(len(check.trials), 'trial')}{_times(check)}, {at_once} at a time{played}",
         f"about {_minutes(takes_s)}; longer where a consumer takes long to start, or stops before all is handled",

@@ -34,9 +34,16 @@ START_S, CONSUMER_S, END_S = 2.0, 2.5, 1.5
 READY_S = 60.0
 # Who is stuck is not waited for; who works on has so long.
 DRAIN_S = 60.0
-# So much that a consumer which has one effect after the other is behind, and has pages in hand; and catches up.
+# That a consumer which has one effect after the other bears, also on a busy machine.
+RATE_PER_S = "100"
+# So much that it is behind, and has pages in hand; and catches up.
 _BUSY = {"rate_per_s": "60", "mail_delay_ms": "20"}
-_OUTAGE = {"claim_after_ms": str(CLAIM_MS), "after_s": "2", "drain_timeout_s": f"{DRAIN_S:.0f}"}
+_OUTAGE = {
+    "rate_per_s": RATE_PER_S,
+    "claim_after_ms": str(CLAIM_MS),
+    "after_s": "2",
+    "drain_timeout_s": f"{DRAIN_S:.0f}",
+}
 
 
 class Trial(Struct, frozen=True, kw_only=True):
@@ -100,7 +107,7 @@ TRIALS: tuple[Trial, ...] = (
         scenario="lag",
         parameters={
             "shape": "steady",
-            "base_per_s": "200",
+            "base_per_s": RATE_PER_S,
             "before_s": "1",
             "peak_s": "1",
             "after_s": "1",
@@ -119,7 +126,7 @@ TRIALS: tuple[Trial, ...] = (
         title="killed while the sink is slow",
         did="The sink takes 100 ms for each answer. The consumer and all that it started get SIGKILL, whatever it "
         "has in hand; it is started again.",
-        parameters=_outage("kill", rate_per_s="40", mail_delay_ms="100", drain_timeout_s="40"),
+        parameters=_outage("kill", rate_per_s="40", mail_delay_ms="100"),
     ),
     Trial(
         name="stop",
@@ -198,7 +205,7 @@ TRIALS: tuple[Trial, ...] = (
         title="deployed under new names",
         did="The sink takes 100 ms for each answer. A consumer is started under a name that the group does not "
         "know; then the first one gets SIGTERM, and does not come back.",
-        parameters=_outage("rolling", rate_per_s="40", mail_delay_ms="100", drain_timeout_s="40"),
+        parameters=_outage("rolling", rate_per_s="40", mail_delay_ms="100"),
         happened=("rolled",),
         may_not_apply=True,
     ),

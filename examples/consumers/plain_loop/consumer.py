@@ -35,9 +35,10 @@ def consume(client: redis.Redis) -> None:
                 raise
     while True:
         for stream, entries in client.xreadgroup(GROUP, CONSUMER, dict.fromkeys(STREAMS, ">"), 100, 200) or []:
-            body = json.dumps([fields["event_id"] for _, fields in entries]).encode()
-            with urllib.request.urlopen(EFFECTS, body, timeout=5):  # noqa: S310 - of our own
-                client.xack(stream, GROUP, *(entry_id for entry_id, _ in entries))
+            for entry_id, fields in entries:
+                body = json.dumps([fields["event_id"]]).encode()
+                with urllib.request.urlopen(EFFECTS, body, timeout=5):  # noqa: S310 - of our own
+                    client.xack(stream, GROUP, entry_id)
 
 
 def main() -> None:
