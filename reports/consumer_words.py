@@ -25,9 +25,8 @@ from reports.summaries import STYLES, Console, Options, one_line
 COLUMNS = ("lost", "stuck", "repeated", "out of order", "recovered after")
 # What each column counts.
 MEANINGS = {
-    "lost": "acknowledged events without an effect that nobody will be given again: neither pending nor still to "
-    "be delivered",
-    "stuck": "acknowledged events without an effect that are still pending, or were never delivered, "
+    "lost": "appended events without an effect that no consumer will be given any more",
+    "stuck": "appended events without an effect that are still pending, or were never delivered, "
     "when nothing had moved any more",
     "repeated": "effects beyond the first one of an event",
     "out of order": "effects that came after the effect of a later event of the same entity",

@@ -30,9 +30,12 @@ import msgspec
 
 from harness.check import trend
 from harness.check.change_points import Change, change_points
+from harness.consumer_check import result as checks
+from harness.consumer_check.rows import status_of
 from harness.record.run import Record, Run, RunError, Status, load, write_atomically
 from reports import findings
 from reports.compare import listed
+from reports.consumer_words import sentence
 from reports.differences import question, server_of, spoken_name
 from reports.findings import printable
 from reports.page import page, static
@@ -47,7 +50,12 @@ _WIDTH, _HEIGHT, _EDGE = 180, 40, 4
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """A run of the directory, or what is there in place of one: then `reason` says why it cannot be read."""
+    """A run or a consumer check of the directory, or what is there in place of one.
+
+    Attributes:
+        is_check: whether it is a consumer check.
+        reason: its sentence, of a check; of what cannot be read, why.
+    """
 
     name: str
     stamp: str
@@ -57,6 +65,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     server: str = ""
     link: str = ""
     reason: str = ""
+    is_check: bool = False
 
     @property
     def runs(self) -> list[Run]:
@@ -148,7 +157,10 @@ def entries(root: Path) -> list[Entry]:
 
 
 def _entry(directory: Path) -> Entry:
+    link = quote(f"{directory.name}/report.html") if (directory / "report.html").exists() else ""
     try:
+        if (directory / checks.FILE).exists():
+            return _check_entry(directory, checks.load(directory), link)
         record = load(directory)
         members = [member.run for member in record.members()]
     except RunError as error:
@@ -162,7 +174,19 @@ def _entry(directory: Path) -> Entry:
         members=members,
         status=findings.overall(record.run, members),
         server=server_of(record.run),
-        link=quote(f"{directory.name}/report.html") if (directory / "report.html").exists() else "",
+        link=link,
+    )
+
+
+def _check_entry(directory: Path, check: checks.Check, link: str) -> Entry:
+    sides = enumerate(check.settings.sides)
+    return Entry(
+        name=directory.name,
+        stamp=check.started_at,
+        status=status_of(check),
+        link=link,
+        reason=" ".join(f"{side.label}: {sentence(check, at)}" for at, side in sides),
+        is_check=True,
     )
 
 

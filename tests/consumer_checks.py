@@ -28,9 +28,9 @@ def played(name: str, outcome: Any = "PASS", **changed: Any) -> Played:
     if stuck:
         counts |= {"stuck": stuck, "recovered_s": None, "where": {"pending": stuck}}
     lost = (
-        f"{stuck} of 1,000 acknowledged events were lost: they have had no effect ({stuck} are pending)"
+        f"{stuck} of 1,000 appended events were lost: they have had no effect ({stuck} are pending)"
         if stuck
-        else "each of 1,000 acknowledged events has had its effect"
+        else "each of 1,000 appended events has had its effect"
     )
     usual: dict[str, Any] = {
         "trial": name,

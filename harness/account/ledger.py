@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import threading
 from array import array
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
@@ -27,6 +27,8 @@ from harness.arrays import Int64s
 
 # A Roaring bitmap holds numbers of 32 bits.
 MAX_CAPACITY = 1 << 32
+# Of effects that are nobody's, so many are named, each by so many of its first characters.
+EXAMPLES, LONGEST_EXAMPLE = 3, 64
 _NONE = FrozenBitMap()
 
 
@@ -114,7 +116,11 @@ def account_of(
 
 
 class Noted(msgspec.Struct, frozen=True, kw_only=True):
-    """What a ledger has noted by one moment; each is defined at `account_of`."""
+    """What a ledger has noted by one moment; each is defined at `account_of`.
+
+    Attributes:
+        foreign_examples: what the first effects that were no event of this producer's called their events.
+    """
 
     attempted: FrozenBitMap
     acknowledged: FrozenBitMap
@@ -123,6 +129,7 @@ class Noted(msgspec.Struct, frozen=True, kw_only=True):
     applied: FrozenBitMap
     effects: int
     foreign: int
+    foreign_examples: tuple[str, ...] = ()
 
 
 class Ledger:
@@ -150,6 +157,7 @@ class Ledger:
         self._spared = BitMap()
         self._effects = 0
         self._foreign = 0
+        self._foreign_examples: list[str] = []
         self._lock = threading.Lock()
 
     def _note(self, noted: BitMap, sequences: Int64s) -> None:
@@ -197,20 +205,30 @@ class Ledger:
         """
         self._note(self._spared, sequences)
 
-    def apply(self, event_ids: Iterable[str]) -> Int64s:
+    def apply(self, event_ids: Sequence[str]) -> Int64s:
         """Note effects, in any order and as often as they happened.
 
         Returns:
             The sequence numbers of those that are this producer's, in the same order.
         """
         sequences = sequences_of(self.producer, event_ids)
-        ours = sequences[(sequences >= 0) & (sequences < self.capacity)]
+        is_ours = (sequences >= 0) & (sequences < self.capacity)
+        ours = sequences[is_ours]
         packed = _packed(ours)
         with self._lock:
             self._effects += ours.size
             self._foreign += sequences.size - ours.size
+            if len(self._foreign_examples) < EXAMPLES:
+                others = np.flatnonzero(~is_ours)[: EXAMPLES - len(self._foreign_examples)]
+                self._foreign_examples += [event_ids[at][:LONGEST_EXAMPLE] for at in others]
             self._applied.update(packed)
         return ours
+
+    @property
+    def foreign(self) -> int:
+        """How many effects were of no event of this producer's."""
+        with self._lock:
+            return self._foreign
 
     @property
     def applied(self) -> int:
@@ -243,6 +261,7 @@ class Ledger:
                 applied=FrozenBitMap(self._applied),
                 effects=self._effects,
                 foreign=self._foreign,
+                foreign_examples=tuple(self._foreign_examples),
             )
 
     def account(self) -> Account:

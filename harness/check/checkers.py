@@ -180,12 +180,14 @@ def nothing_lost(
     classed = f" ({where})" if where else ""
     stuck = sum(losses.waiting.values()) if losses and ending == "still" else 0
     still = f"nothing has moved for {still_s:.0f} s"
-    of = f"of {account.acknowledged:,} acknowledged events"
+    of = f"of {account.acknowledged:,} appended events"
     if stuck and stuck == account.lost:
         what = f"{of} are stuck: they have had no effect{classed}, and {still}"
     else:
         what = f"{of} were lost: they have had no effect{classed}"
-        what += f"; {stuck:,} of these are stuck: {still}" if stuck else ""
+    if stuck and stuck < account.lost:
+        parts = f"{account.lost - stuck:,} were lost, {stuck:,} are stuck"
+        what = f"{of} have had no effect: {parts}{classed}; {still}"
     but = ", ".join(f"{count:,} {reason}" for reason, count in (spared or {}).items() if count)
     return _account_verdict(
         name,
@@ -228,8 +230,19 @@ def in_order(name: str, order: Order, of: tuple[str, str] = ("entity", "entities
     return Verdict(name=name, status="PASS", detail=detail)
 
 
-def nothing_unexpected(name: str, account: Account, *, ending: Ending) -> Verdict:
-    """Whether no effect came from an event that nobody attempted."""
+def nothing_unexpected(
+    name: str, account: Account, *, ending: Ending, foreign: int = 0, examples: Sequence[str] = ()
+) -> Verdict:
+    """Whether no effect came from an event that nobody attempted.
+
+    Args:
+        foreign: how many effects were of no event of the producer's; these are known at any time.
+        examples: what the first of them called their events.
+    """
+    named = f", such as {', '.join(map(repr, examples))}" if examples else ""
+    if foreign and account.acknowledged:
+        detail = f"{account.unexpected:,} effects came from events that nobody attempted{named}"
+        return Verdict(name=name, status="FAIL", detail=detail)
     return _account_verdict(
         name,
         account,

@@ -32,7 +32,7 @@ from harness.host.child import Child
 from harness.host.clock import Clock
 from harness.record import run
 from harness.record.alive import settled
-from harness.record.run import Record, RunError
+from harness.record.run import TRIALS, Record, RunError
 
 LOOK_NS = 50_000_000
 # After so long a silence somebody who looks on is told what is at work.
@@ -104,7 +104,7 @@ class AtWork:
         self._clock = work.clock
         self._begun_ns = work.clock.now_ns()
         self._ends_ns = self._begun_ns + int(work.most_s(job.trial) * 1e9)
-        self._directory = work.directory / "trials" / job.name
+        self._directory = work.directory / TRIALS / job.name
         # What an attempt has left that did not come to its end.
         shutil.rmtree(self._directory, ignore_errors=True)
         self._directory.mkdir(parents=True)

@@ -23,11 +23,11 @@ from msgspec import Struct
 
 from harness.consumer_check.trials import CLAIM_MS, TRIALS, LeftOut, Trial
 from harness.record.evidence import EvidenceError
-from harness.record.run import Record, RunError, Status, Verdict, write_atomically
+from harness.record.run import CHECK, Record, RunError, Status, Verdict, write_atomically
 
 # Schema 1, 2026-11-28: the first.
 SCHEMA = 1
-FILE = "check.json"
+FILE = CHECK
 
 HAPPENED = frozenset({"outage_happened", *(name for trial in TRIALS for name in trial.happened)})
 MEASURED = frozenset({"answered", "evictions", "left_nothing", "alone", "ended", "finished", "evidence"})

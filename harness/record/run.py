@@ -42,6 +42,8 @@ from harness.record.sections import Sections
 SCHEMA = 2
 # Before it no run kept any.
 EVIDENCE_SINCE = 2
+# What a consumer check leaves in its directory, where a run has its `run.json`: its own record, and its runs.
+CHECK, TRIALS = "check.json", "trials"
 
 Status = Literal["PASS", "UNKNOWN", "FAIL"]
 P = TypeVar("P", bound=msgspec.Struct)
@@ -310,6 +312,9 @@ def load(directory: Path) -> Record:
     try:
         content = path.read_bytes()
     except OSError as error:
+        if (directory / CHECK).exists():
+            told = f"this is a consumer check: open its report.html, or name one of its runs, below {TRIALS}"
+            raise RunError(f"{directory}: {told}") from error
         raise RunError(f"{directory}: no run record there ({error.strerror or error})") from error
     try:
         schema = msgspec.json.decode(content, type=_SchemaOnly).schema

@@ -348,6 +348,7 @@ class RunningConsumers:
             attempts=dict(self._counted.counts),
             poisoned=self.sink.poisoned,
             sees_repeats=self._probed is None,
+            ready_s=self._ready_s,
             facts=[self._facts(name) for name in self._kept],
         )
 

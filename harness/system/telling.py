@@ -22,6 +22,7 @@ class Telling(Struct, frozen=True, kw_only=True):
             for now, P refused for ever.
         poisoned: the `event_id` of each event that is refused for ever.
         sees_repeats: whether an effect that was had twice would be told twice; behind a unique key it is not.
+        ready_s: how long they took at first to get ready; about as long takes one that comes back.
         facts: the files in which consumers may say what they have done (`harness.account.facts`).
     """
 
@@ -29,6 +30,7 @@ class Telling(Struct, frozen=True, kw_only=True):
     attempts: Mapping[str, int] = {}
     poisoned: Sequence[str] = ()
     sees_repeats: bool = True
+    ready_s: float = 0.0
     facts: Sequence[Path] = ()
 
 

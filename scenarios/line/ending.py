@@ -1,8 +1,9 @@
 """How the drain of a line ends: everything was handled, nothing moves any more, or the time is up.
 
     drained    nothing waits, and no other effect has come for a while
-    still      something waits, and nothing has moved for three claim times and two seconds: nobody will handle
-               it. This closes the account: what waits is stuck, and that is a finding, not a lack of one
+    still      something waits, and nothing has moved for three claim times and two seconds, and twice the time
+               that consumers took to get ready at first: nobody will handle it. This closes the account: what
+               waits is stuck, and that is a finding, not a lack of one
     time_up    things still move when the time is up: of what waits nobody knows what will become of it
 
 What moves is seen from outside, in looks at what effects and groups say:
@@ -12,7 +13,8 @@ What moves is seen from outside, in looks at what effects and groups say:
                are, and who has the oldest of those, delivered for how many times
 
 Three claim times, since whoever claims may look but once in a claim time, and then needs another for what it
-finds; two seconds, for what is on its way. The time that a drain may take does not cut this short: where nothing
+finds; two seconds, for what is on its way; and the time to get ready, since one that comes back at the end of a
+fault is only starting. The time that a drain may take does not cut this short: where nothing
 has moved of late when it is up, the line is watched until it is still, or something moves.
 
     load | drain ....... moved |--- nothing moves ---|still
@@ -32,13 +34,15 @@ CLAIM_TIMES = 3
 ON_ITS_WAY_NS = 2_000_000_000
 
 
-def still_after_ns(claim_after_ms: int) -> int:
+def still_after_ns(claim_after_ms: int, ready_s: float = 0.0) -> int:
     """For how long nothing may move before a line is still.
 
     Args:
         claim_after_ms: after which a consumer takes what another has had in hand.
+        ready_s: how long consumers took to get ready at first. One that comes back may take as long, and longer
+            on a machine that has more to do then: so it is given twice that.
     """
-    return CLAIM_TIMES * claim_after_ms * 1_000_000 + ON_ITS_WAY_NS
+    return CLAIM_TIMES * claim_after_ms * 1_000_000 + ON_ITS_WAY_NS + 2 * round(ready_s * 1e9)
 
 
 class Held(Struct, frozen=True):

@@ -67,6 +67,7 @@ class LineFacts(Struct, frozen=True, kw_only=True):
         capacity: how many events the producer might have attempted; their numbers are below it.
         events_an_entity: so many events, one after the other, are about one entity.
         foreign: effects that came from no event of this producer's.
+        foreign_examples: what the first of them called their events.
         consumers: of the group; among several there is no order.
         groups: by stream.
         parked: how many events were given up, as they failed again and again.
@@ -94,6 +95,7 @@ class LineFacts(Struct, frozen=True, kw_only=True):
     quiet_s: float = 0.0
     patience_s: float = 0.0
     attempts: Mapping[str, int] = {}
+    foreign_examples: tuple[str, ...] = ()
     poisoned: int = 0
     sees_repeats: bool = True
     is_drained: bool | None = None

@@ -70,7 +70,10 @@ def nothing_twice(name: str, found: Accounted) -> Verdict | None:
 
 def nothing_unexpected(name: str, found: Accounted) -> Verdict:
     """Whether no effect came from an event that nobody attempted."""
-    return checkers.nothing_unexpected(name, found.account, ending=found.facts.ending)
+    facts = found.facts
+    return checkers.nothing_unexpected(
+        name, found.account, ending=facts.ending, foreign=facts.foreign, examples=facts.foreign_examples
+    )
 
 
 def in_order(name: str, found: Accounted) -> Verdict | None:

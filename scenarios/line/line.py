@@ -372,6 +372,7 @@ class Line:
             capacity=self.ledger.capacity,
             events_an_entity=self.system.events_an_entity,
             foreign=noted.foreign,
+            foreign_examples=noted.foreign_examples,
             consumers=self.settings.consumers,
             groups={},
             parked=0,

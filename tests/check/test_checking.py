@@ -213,8 +213,8 @@ AccountChecker = Callable[..., Verdict]
         (
             nothing_lost,
             {"lost": 1100},
-            "each of 1,200 acknowledged events has had its effect",
-            "1,100 of 1,200 acknowledged events were lost: they have had no effect",
+            "each of 1,200 appended events has had its effect",
+            "1,100 of 1,200 appended events were lost: they have had no effect",
         ),
         (
             nothing_twice,
@@ -256,14 +256,14 @@ def test_what_is_stuck_is_lost_and_called_stuck() -> None:
     found = nothing_lost("x", account(lost=32), ending="still", losses=stuck, still_s=5.2)
     assert (found.status, found.detail) == (
         "FAIL",
-        "32 of 1,200 acknowledged events are stuck: they have had no effect (2 were never delivered, 30 are "
+        "32 of 1,200 appended events are stuck: they have had no effect (2 were never delivered, 30 are "
         "pending), and nothing has moved for 5 s",
     )
     both = Losses(pending=Stopped(count=30), without_effect=Stopped(count=8))
     found = nothing_lost("x", account(lost=38), ending="still", losses=both, still_s=92.0)
     assert found.detail == (
-        "38 of 1,200 acknowledged events were lost: they have had no effect (30 are pending, 8 were acknowledged "
-        "by the consumer without an effect); 30 of these are stuck: nothing has moved for 92 s"
+        "38 of 1,200 appended events have had no effect: 8 were lost, 30 are stuck (30 are pending, 8 were "
+        "acknowledged by the consumer without an effect); nothing has moved for 92 s"
     )
     found = nothing_lost("x", account(lost=38), ending="drained", losses=both)
     assert "stuck" not in found.detail

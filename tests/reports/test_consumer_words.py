@@ -219,7 +219,7 @@ def test_the_page_says_what_a_library_s_author_needs() -> None:
     page = check_page(failing_check())
     for words in (
         "get SIGKILL",
-        "32 of 1,000 acknowledged events were lost: they have had no effect (32 are pending)",
+        "32 of 1,000 appended events were lost: they have had no effect (32 are pending)",
         "1764331200000-3",
         "entry 1764331200000-3 of events:1",
         "shopbench run crm_outage -p fault=kill",

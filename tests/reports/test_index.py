@@ -11,10 +11,13 @@ import pytest
 import report_runs
 
 from harness.check.trend import entry_of
+from harness.consumer_check import result as checks
 from harness.record.run import Figure, RunError, Verdict, load, save
+from reports.consumer_words import sentence
 from reports.differences import question, server_of
 from reports.findings import printable
 from reports.index import MARK, Group, entries, groups, refresh_index, render_index, write_index
+from tests.consumer_checks import failing_check
 from tests.reports.test_render import Page
 
 PASSED = [Verdict(name="a", status="PASS", detail="")]
@@ -56,6 +59,23 @@ def test_broken_runs_are_listed(tmp_path: Path) -> None:
     found = {entry.name: entry.reason for entry in entries(tmp_path)}
     assert list(found) == ["20261123-141502-lag", "whole", "newer", "empty", "cut"]
     assert [name in words and found[name] in words for name in found] == [True] * 5
+
+
+def test_consumer_checks_are_listed(tmp_path: Path) -> None:
+    """A consumer check stands there with its verdict, its sentence and its page; as a run it is refused."""
+    directory = tmp_path / "20261128-100000-consumer-check"
+    directory.mkdir()
+    check = failing_check()
+    checks.save(directory, check)
+    (directory / "report.html").touch()
+    [entry] = entries(tmp_path)
+    assert (entry.is_check, entry.status, entry.stamp) == (True, "FAIL", check.started_at)
+    assert entry.reason.startswith(f"{check.settings.sides[0].label}: {sentence(check, 0)}")
+    page = write_index(tmp_path).read_text()
+    assert "broken-run" not in page.partition("<tbody>")[2]
+    assert f'href="{directory.name}/report.html"' in page
+    with pytest.raises(RunError, match="this is a consumer check"):
+        load(directory)
 
 
 def test_reason_is_without_the_path(tmp_path: Path) -> None:

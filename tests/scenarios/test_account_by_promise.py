@@ -162,10 +162,10 @@ def test_what_is_spared_is_not_lost(name: str, said: str) -> None:
     evidence = events(effects=[0, 1, 2, 3, 4], spared={name: [5]})
     found = verdicts(evidence)["nothing_lost"]
     assert (found.status, accounted(evidence).account.lost) == ("PASS", 0)
-    assert found.detail == f"each of 6 acknowledged events has had its effect, but for those of which {said}"
+    assert found.detail == f"each of 6 appended events has had its effect, but for those of which {said}"
     # One that had its effect after all is nothing to tell of.
     evidence = events(effects=[0, 1, 2, 3, 4, 5], spared={name: [5]})
-    assert verdicts(evidence)["nothing_lost"].detail == "each of 6 acknowledged events has had its effect"
+    assert verdicts(evidence)["nothing_lost"].detail == "each of 6 appended events has had its effect"
     evidence = events(effects=[0, 1, 2, 3], spared={name: [5]})
     assert verdicts(evidence)["nothing_lost"].status == "FAIL"
     assert accounted(evidence).losses.counts["not_pending"] == 1

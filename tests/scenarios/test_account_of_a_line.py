@@ -52,7 +52,7 @@ def test_all_is_well() -> None:
     found = verdicts(events())
     assert tuple(found) == OF_ACCOUNT
     assert {verdict.status for verdict in found.values()} == {"PASS"}
-    assert found["nothing_lost"].detail == "each of 6 acknowledged events has had its effect"
+    assert found["nothing_lost"].detail == "each of 6 appended events has had its effect"
     assert found["in_order"].detail == "the effects of each of 3 entities came in the order of its events"
 
 
@@ -95,7 +95,7 @@ def test_a_lost_event_is_lost_somewhere(given: dict[str, Any], where: str) -> No
         ),
         "unclassed": "stopped nobody knows where",
     }
-    detail = f"1 of 6 acknowledged events were lost: they have had no effect (1 {told[where]})"
+    detail = f"1 of 6 appended events were lost: they have had no effect (1 {told[where]})"
     assert bad(evidence) == {"nothing_lost": "FAIL"}
     assert verdicts(evidence)["nothing_lost"].detail == detail
     assert accounted(evidence).losses.counts == {name: int(name == where) for name in told}
@@ -169,9 +169,7 @@ def test_what_is_stuck_is_lost(given: dict[str, Any], where: str) -> None:
     found = verdicts(evidence)
     assert bad(evidence) == {"drained": "FAIL", "nothing_lost": "FAIL"}
     assert found["drained"].detail == f"2 events are stuck: {where}, and nothing has moved for 5 s"
-    assert found["nothing_lost"].detail.startswith(
-        "2 of 6 acknowledged events are stuck: they have had no effect (2 "
-    )
+    assert found["nothing_lost"].detail.startswith("2 of 6 appended events are stuck: they have had no effect (2 ")
     assert accounted(evidence).stuck == 2
 
 

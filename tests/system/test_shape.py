@@ -94,7 +94,10 @@ def test_an_entity_that_stands_before_the_id_moves_it(tmp_path: Path) -> None:
         ('[fields]\na = { latin1 = "{event_id}\\u20ac" }', "a: latin1 has characters up to \\u00ff only"),
         ("[fields]\na = 3", "a: a value is a text in quotes, or { latin1 = "),
         ("fields = 'x'", "fields is a table: begin it with [fields]"),
-        ("[fields]\na = '{event_id} {nam}'", "a: nothing is written for {nam}; there are {event_id} and {entity}"),
+        (
+            "[fields]\na = '{event_id} {thing}'",
+            "a: nothing is written for {thing}; there are {event_id} and {entity}",
+        ),
     ],
 )
 def test_a_shape_that_cannot_be(tmp_path: Path, text: str, says: str) -> None:
