@@ -136,6 +136,7 @@ def test_a_fault_is_found_beside_a_consumer_that_does_not_have_it(tmp_path: Path
         opened.goto((directory / "report.html").as_uri())
         assert opened.complaints == []
         assert opened.locator("#stop_while_away-0 .example").count() == 1
+        assert "After that nobody was given it again" in opened.locator("#stop_while_away-0").inner_text()
     root = ElementTree.parse(directory / "junit.xml").getroot()  # noqa: S314 - our own XML
     assert len(root.findall("testsuite/testcase/failure")) == 1
     # The command that repeats a row is understood, as it stands there.

@@ -201,12 +201,16 @@ def test_a_check_of_a_consumer_could_begin(line: str, tmp_path: Path) -> None:
 
 
 def test_the_pages_check_consumers() -> None:
-    """In the README, in the tutorial, and in a workflow of ten lines, which is YAML."""
+    """In the README, in the tutorial, and in a workflow of eleven lines, which is YAML."""
     assert len(consumer_commands()) >= 9
     workflow = block("# .github/workflows/consumer.yml")
-    assert len(workflow.strip().splitlines()) == 10
+    assert len(workflow.strip().splitlines()) == 11
     [job] = yaml.safe_load(workflow)["jobs"].values()
-    assert job["steps"][-1]["if"] == "always()"
+    *_, told, kept = job["steps"]
+    assert [each["if"] for each in (told, kept)] == ["always()"] * 2
+    # The page is kept, and what is undecided is not green.
+    assert kept["with"]["path"] == "runs/"
+    assert "--undecided-is-0" not in workflow
 
 
 def test_the_tutorial_names_every_trial() -> None:
