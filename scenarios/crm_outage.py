@@ -23,6 +23,7 @@ for a while, heals, and the CRM drains what waits. Then every event is accounted
     kill_then_quiet   the CRM          a kill in a batch as the load ends: nobody wakes who waits for something new
     kill_leader       a consumer       its first process only is killed; what it has started is seen to live on
     one_backlog       the CRM          stopped, while one stream gets events; when it is back only the others do
+    kill_while_away   the CRM          killed while the mail service is away: nothing in hand was on its way
     stop_while_away   the CRM          told to stop while the mail service is away, which is back before it
     rolling           the CRM          a consumer of another name comes, and this one is stopped for good
     refuse            what has the effects of a command's consumer answers 503

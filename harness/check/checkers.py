@@ -103,7 +103,7 @@ def drained(
         stuck: how many events waited then: pending, and never_delivered.
     """
     if ending == "drained":
-        return Verdict(name=name, status="PASS", detail="consumers have handled every event that waited for them")
+        return Verdict(name=name, status="PASS", detail="nothing waits for the consumers any more")
     if ending == "time_up":
         detail = f"consumers had not handled every event that waited for them after {waited_s:.0f} s"
         return Verdict(name=name, status="FAIL", detail=detail)

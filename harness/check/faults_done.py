@@ -112,6 +112,17 @@ def stopped_while_away(name: str, fault: FaultWindow | None) -> Verdict:
     return Verdict(name=name, status="PASS", detail=detail)
 
 
+def killed_while_away(name: str, fault: FaultWindow | None) -> Verdict:
+    """Whether a consumer that was killed, while what it calls was away, had events in hand."""
+    in_hand = None if fault is None else fault.seen.get("in_hand")
+    if in_hand is None:
+        return _unknown(name, "the number of events in hand when it was killed was not seen")
+    if not in_hand:
+        return _unknown(name, "it had nothing in hand when it was killed")
+    detail = f"it was killed with {in_hand:,.0f} events in hand, while what it calls was away"
+    return Verdict(name=name, status="PASS", detail=detail)
+
+
 def rolled(name: str, fault: FaultWindow | None, facts: FaultFacts) -> Verdict:
     """Whether a consumer of another name came and the old one ended; and what became of what it left."""
     seen = {} if fault is None else fault.seen

@@ -129,6 +129,15 @@ TRIALS: tuple[Trial, ...] = (
         parameters=_outage("kill", rate_per_s="40", mail_delay_ms="100"),
     ),
     Trial(
+        name="kill_while_away",
+        title="killed while the sink was away",
+        did="The sink is away when the consumer and all that it started get SIGKILL, so that nothing in hand can "
+        "be finished; then both come back.",
+        parameters=_outage("kill_while_away"),
+        happened=("killed_while_away",),
+        wants=("sink",),
+    ),
+    Trial(
         name="stop",
         title="stopped, as a deploy does",
         did="The consumer gets SIGTERM, may finish what it has in hand, and is started again.",

@@ -169,7 +169,7 @@ def test_all_answered(counts: tuple[int, int, int, int, int], status: Status, de
 @pytest.mark.parametrize(
     ("ending", "stuck", "status", "detail"),
     [
-        ("drained", {}, "PASS", "consumers have handled every event that waited for them"),
+        ("drained", {}, "PASS", "nothing waits for the consumers any more"),
         ("time_up", {}, "FAIL", "consumers had not handled every event that waited for them after 30 s"),
         (
             "still",

@@ -92,6 +92,13 @@ def test_a_stop_while_the_sink_is_away() -> None:
     assert seen["stop_took_s"] >= 0
 
 
+def test_a_kill_while_the_sink_is_away() -> None:
+    """The same with SIGKILL, once something is in hand."""
+    busy = Busy(0, 7)
+    assert busy.suffer("kill_while_away") == {"in_hand": 7}
+    assert busy.done == ["sink_away", "kill", "sink_back", "start"]
+
+
 def test_what_is_left_of_a_consumer_without_its_leader_is_ended() -> None:
     """Before it is started again, and it is said how much that was."""
     busy = Busy(1)

@@ -26,7 +26,7 @@ TARGETS = {
     "service": ("slow", "refuse"),
     "consumer": ("poison",),
     "command": (*PROCESS, "leader_kill", "survivors"),
-    "consumer of a line": ("stop", "start", "sink_away", "sink_back", "replace"),
+    "consumer of a line": ("stop", "kill", "start", "sink_away", "sink_back", "replace"),
     "group": ("set_back",),
 }
 
@@ -40,9 +40,9 @@ def test_each_file_has_the_fault_of_its_name() -> None:
 def test_faults_are_listed_in_the_order_of_their_places() -> None:
     """Whatever the names of their files."""
     assert list(fault_kinds()) == [
-        "kill", "kill_in_batch", "kill_then_quiet", "kill_leader", "stop", "one_backlog", "stop_while_away",
-        "rolling", "freeze", "cut", "cut_half_open", "delay", "slow", "refuse", "poison", "redeliver", "pause",
-        "restart_empty",
+        "kill", "kill_in_batch", "kill_while_away", "kill_then_quiet", "kill_leader", "stop", "one_backlog",
+        "stop_while_away", "rolling", "freeze", "cut", "cut_half_open", "delay", "slow", "refuse", "poison",
+        "redeliver", "pause", "restart_empty",
     ]  # fmt: skip
 
 
@@ -55,7 +55,7 @@ def test_faults_are_listed_in_the_order_of_their_places() -> None:
         ("service", ["slow", "refuse"]),
         ("consumer", ["poison"]),
         ("command", ["stop", "kill", "freeze", "kill_leader"]),
-        ("consumer of a line", ["stop", "stop_while_away", "rolling"]),
+        ("consumer of a line", ["stop", "stop_while_away", "kill", "kill_while_away", "rolling"]),
         ("group", ["redeliver"]),
     ],
 )

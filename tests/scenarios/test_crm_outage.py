@@ -38,6 +38,7 @@ def parameters(profile: str = "quick", **given: Any) -> OutageParameters:
         ({"fault": "kill_leader"}, "kill_leader", "crm", {}),
         ({"fault": "one_backlog"}, "stop", "crm", {}),
         ({"fault": "stop_while_away"}, "stop_while_away", "crm", {}),
+        ({"fault": "kill_while_away"}, "kill_while_away", "crm", {}),
         ({"fault": "rolling"}, "rolling", "crm", {}),
         ({"fault": "refuse"}, "refuse", "mail", {}),
         ({"fault": "redeliver"}, "redeliver", "group", {}),

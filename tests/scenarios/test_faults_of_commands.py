@@ -64,6 +64,7 @@ def outage(directory: Path, flaw: str, fault: str, promise: str = "at_least_once
         ("kill_then_quiet", "went_quiet", "no event was due after the kill"),
         ("one_backlog", "one_backlog", "and none while it was away"),
         ("stop_while_away", "stopped_while_away", "events in hand, while what it calls was away"),
+        ("kill_while_away", "killed_while_away", "events in hand, while what it calls was away"),
         ("rolling", "rolled", "for the old"),
         ("refuse", "was_refused", "attempts were refused for now"),
         ("redeliver", "redelivered", "100 events was attempted once more; this does not test claiming"),

@@ -19,11 +19,16 @@ from harness.nemesis.kind import Abilities, FaultKind
 AWAY_NS, WITHIN_S = 500_000_000, 2.0
 
 
+def wait_while_away(can: Abilities) -> None:
+    """Take away what a consumer calls, and wait until it has something in hand, for a while."""
+    can["sink_away"]()
+    SystemClock().sleep_ns(AWAY_NS)
+    wait_until_in_hand(can, WITHIN_S, is_held=False)
+
+
 def _inject(can: Abilities, _: dict[str, Any]) -> dict[str, float]:
     clock = SystemClock()
-    can["sink_away"]()
-    clock.sleep_ns(AWAY_NS)
-    wait_until_in_hand(can, WITHIN_S, is_held=False)
+    wait_while_away(can)
     found = in_hand_of(can)
     before_ns = clock.now_ns()
     can["stop"]()
