@@ -274,8 +274,9 @@ def test_a_probe_that_there_is_not(place: Place) -> None:
     assert said == "the probe no-such-probe cannot be run (No such file or directory)"
 
 
-def test_what_is_printed_is_in_the_log_at_once(place: Place) -> None:
+def test_what_is_printed_is_in_the_log_at_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also of a consumer in Python that does not flush, and never ends by itself."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     assert refused(place, "prints").endswith("; its log ends with: 7.1 of my library")
 
 
