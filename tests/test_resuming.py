@@ -52,6 +52,7 @@ def test_what_takes_long_is_asked_for(project: Path) -> None:
     assert ran(project, "--long") == "1 failed, 3 passed, 1 deselected"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [(), ("-n", "2")])
 def test_it_goes_on_where_it_was_left(project: Path, workers: tuple[str, ...]) -> None:
     """What has passed is not run again, what has failed is; until the code changes."""

@@ -22,6 +22,9 @@ from tests.oracle import Conversation, Oracle
 from tests.stores import open_own
 from tests.waiting import FlakyProxy, flaky_proxy, until
 
+# Each waits for a replica to be in step, which takes seconds.
+pytestmark = pytest.mark.slow
+
 REFUSALS = [b"READONLY You can't write", b"MASTERDOWN Link with MASTER is down", b"LOADING Redis is loading"]
 
 

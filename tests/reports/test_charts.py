@@ -661,6 +661,7 @@ def test_every_axis_has_a_title(runs: dict[str, Record]) -> None:
     assert all(axis["title"] for axis in axes)
 
 
+@pytest.mark.slow
 def test_script_comes_out_of_the_cache(tmp_path: Path) -> None:
     """The script is made once, kept below the user's cache, and then read from there."""
     made = javascript._bundle(tmp_path / "cache")

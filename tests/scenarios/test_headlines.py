@@ -227,7 +227,7 @@ def forms_of(value: float) -> set[str]:
 @pytest.mark.parametrize(
     "module", [append, lag, crm_outage, random_faults, consumers, retention, redis_crash, journey]
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(data=st.data())
 def test_no_number_that_is_not_the_record_s(module: Any, data: st.DataObject) -> None:
     """Whatever was measured or was not, each number in a headline is a figure or a parameter of its record."""
