@@ -262,6 +262,6 @@ def test_a_fault_that_a_system_cannot_suffer(tmp_path: Path) -> None:
     """It is said which, and why, before there is any load."""
     with pytest.raises(
         ScenarioError,
-        match="kill_leader cannot be done to crm, which can suffer stop, stop_while_away, kill, kill_while_away, freeze",
+        match="kill_leader cannot be done to crm, which can suffer stop, stop_while_away, kill, kill_while_away",
     ):
         outage(tmp_path, fault="kill_leader")

@@ -51,7 +51,7 @@ def found_of(line: Line) -> Accounted:
 
 
 def test_its_targets_can_what_they_are_known_for(tmp_path: Path) -> None:
-    """What a fault is chosen by, before there is a line, is what the line has then; commands can more than ours."""
+    """What a fault is chosen by, before there is a line, is what the line has then; a command can more."""
     of_commands = {"crm": {"leader_kill", "survivors"}, "mail": {"refuse"}}
     settings = LineSettings(durability="none", has_links=True)
     with Line(stage_in(tmp_path), constant(RATE_PER_S, LOAD_S), settings) as line:
