@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import socket
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -167,12 +168,18 @@ def test_a_server_that_is_none(said: bytes) -> None:
     asyncio.run(run())
 
 
+def _listens(path: Path) -> bool:
+    """Whether somebody listens there; a server's file is there a moment earlier."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
+
+
 def test_unix_and_tls(tmp_path: Path) -> None:
     """`unix://` and `rediss://` lead to the same server as `redis://`."""
     program, openssl = shutil.which("redis-server"), shutil.which("openssl")
     if program is None or openssl is None:
         pytest.skip("needs a redis-server with TLS, and openssl")
-    key, certificate, socket = tmp_path / "key.pem", tmp_path / "cert.pem", tmp_path / "s"
+    key, certificate, path = tmp_path / "key.pem", tmp_path / "cert.pem", tmp_path / "s"
     subprocess.run(
         [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-addext",
          "subjectAltName=IP:127.0.0.1", "-days", "1", "-keyout", str(key), "-out", str(certificate)],
@@ -182,7 +189,7 @@ def test_unix_and_tls(tmp_path: Path) -> None:
     port = free_port()
     server = subprocess.Popen(
         [program, "--port", "0", "--tls-port", str(port), "--tls-cert-file", str(certificate), "--tls-key-file",
-         str(key), "--tls-auth-clients", "no", "--unixsocket", str(socket), "--save", "", "--dir", str(tmp_path)],
+         str(key), "--tls-auth-clients", "no", "--unixsocket", str(path), "--save", "", "--dir", str(tmp_path)],
         stdout=subprocess.DEVNULL,
     )  # fmt: skip
 
@@ -194,10 +201,10 @@ def test_unix_and_tls(tmp_path: Path) -> None:
             await resp.call("PING")
 
     try:
-        until(lambda: socket.exists() or server.poll() is not None, "the server listens")
+        until(lambda: _listens(path) or server.poll() is not None, "the server listens")
         if server.poll() is not None:
             pytest.skip("this redis-server has no TLS")
-        _with(f"unix://{socket}", ping)
+        _with(f"unix://{path}", ping)
         _with(f"rediss://127.0.0.1:{port}?ssl_ca_certs={certificate}", ping)
         _with(f"rediss://127.0.0.1:{port}?ssl_cert_reqs=none", ping)
         _with(f"rediss://127.0.0.1:{port}", refused)
