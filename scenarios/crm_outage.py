@@ -298,7 +298,10 @@ class CrmOutage:
             between.append(in_hand_checker())
         between += done_checkers(parameters.kind, counts_attempts=of_command)
         # Without a server there is no answer; with an empty one, no script.
-        leave_out = {"answered"} if parameters.kind.loses_data else ()
+        leave_out = {"answered"} if parameters.kind.loses_data else set()
+        # For a while a roll has two, whatever their number is; of ours none promises an order that two keep.
+        if "replace" in parameters.kind.needs and not of_command:
+            leave_out.add("in_order")
         return line_checkers("crm_outage", record=record, between=between, leave_out=leave_out)
 
     def headline(self, parameters: OutageParameters, record: Record) -> str:
