@@ -14,15 +14,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import shutil
 import subprocess
 import tempfile
-import threading
-import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -32,66 +27,13 @@ import redis
 
 from harness.server.own import OwnServer
 from harness.system.command import CommandProcess
+from harness.system.sink import Attempts, Sink
 from tests.waiting import until
 
 GROUP = "shopbench"
 PLAIN = {"event_id": "{event_id}"}
 CLAIM_MS = 300
 _NUMBERS = itertools.count(1)
-
-
-class Sink:
-    """Accepts effects by HTTP, and refuses, is slow, or calls an event poison where it is told to.
-
-    Attributes:
-        effects: accepted, in order.
-        refuses_with: the status that everything is answered with; 0: it accepts.
-        slow_s: that each request takes.
-        poison: IDs of events that are refused for ever.
-    """
-
-    def __init__(self) -> None:
-        self.effects: list[str] = []
-        self.attempts: Counter[str] = Counter()
-        self.refuses_with = 0
-        self.slow_s = 0.0
-        self.poison: set[str] = set()
-        sink = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                self.send_response(sink._have(self.rfile.read(int(self.headers["Content-Length"]))))
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}/"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
-        self._thread.start()
-
-    def _have(self, body: bytes) -> int:
-        given = json.loads(body) if body.startswith(b"[") else body.decode().split()
-        ids = [each if isinstance(each, str) else each["event_id"] for each in given]
-        self.attempts.update(ids)
-        time.sleep(self.slow_s)
-        if self.refuses_with:
-            return self.refuses_with
-        if self.poison.intersection(ids):
-            return 422
-        self.effects += ids
-        return 200
-
-    def close(self) -> None:
-        """Accept no more."""
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
 
 
 class Trial:
@@ -116,7 +58,9 @@ class Trial:
     ) -> None:
         self.client: redis.Redis = redis.Redis.from_url(str(server.url), protocol=2, decode_responses=True)
         self.streams = [f"trial{next(_NUMBERS)}:events:{number}" for number in (1, 2)]
-        self.sink = Sink()
+        effects = directory / "effects.log"
+        self.sink, self.attempts = Sink(effects), Attempts(effects)
+        self._had: list[str] = []
         self.log = directory / "consumer.log"
         self._command = command
         self._page = page
@@ -186,7 +130,9 @@ class Trial:
     @property
     def lost(self) -> list[str]:
         """Published, and without an effect so far."""
-        had = set(self.sink.effects)
+        while found := self.attempts.effects(len(self._had)):
+            self._had += found
+        had = set(self._had)
         return [event_id for event_id in self.published if event_id not in had]
 
     def until(self, condition: Any, what: str, within_s: float = 20.0) -> None:

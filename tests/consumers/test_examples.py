@@ -69,12 +69,12 @@ def _tried(*, rest: pytest.MarkDecorator) -> pytest.MarkDecorator:
 @_tried(rest=pytest.mark.slow)
 def test_a_kill_in_the_middle_loses_nothing(trial: Trial) -> None:
     """What it had in hand when it was killed has its effect after its start, though nobody else is there."""
-    trial.sink.slow_s = 0.2
+    trial.sink.slow(200)
     trial.publish(100)
     trial.until(lambda: trial.pending() and len(trial.lost) < 100, "it is in the middle")
     trial.consumer.kill()
     assert trial.lost
-    trial.sink.slow_s = 0
+    trial.sink.slow(0)
     trial.consumer.start()
     trial.wait_for_all()
 
@@ -82,11 +82,11 @@ def test_a_kill_in_the_middle_loses_nothing(trial: Trial) -> None:
 @_tried(rest=pytest.mark.long)
 def test_what_another_one_left_is_taken_over_in_silence(trial: Trial) -> None:
     """What a killed consumer had in hand is claimed by one of another name, while nothing is published."""
-    trial.sink.slow_s = 5
+    trial.sink.slow(5_000)
     trial.publish(30)
     trial.until(trial.pending, "it has something in hand")
     trial.consumer.kill()
-    trial.sink.slow_s = 0
+    trial.sink.slow(0)
     trial.another("consumer-2")
     trial.wait_for_all()
 
@@ -94,12 +94,12 @@ def test_what_another_one_left_is_taken_over_in_silence(trial: Trial) -> None:
 @_tried(rest=pytest.mark.long)
 def test_a_stop_while_the_sink_refuses_loses_nothing(trial: Trial) -> None:
     """It ends by itself when it is told to, though its sink refuses, and has the effects after its start."""
-    trial.sink.refuses_with = 503
+    trial.sink.refuse(503)
     ids = trial.publish(30)
-    trial.until(lambda: trial.sink.attempts[ids[0]] > 1, "it tries again")
+    trial.until(lambda: len(trial.attempts.attempts_of(ids[0])) > 1, "it tries again")
     trial.consumer.stop()
     trial.publish(30)
-    trial.sink.refuses_with = 0
+    trial.sink.refuse(0)
     trial.consumer.start()
     trial.wait_for_all()
 
@@ -107,12 +107,12 @@ def test_a_stop_while_the_sink_refuses_loses_nothing(trial: Trial) -> None:
 @_tried(rest=pytest.mark.long)
 def test_poison_is_parked_and_the_rest_goes_on(trial: Trial) -> None:
     """An event that is refused for ever is parked, and those behind it have their effects."""
-    trial.sink.poison = {f"e{len(trial.published) + 7}"}
+    trial.sink.poison(f"e{len(trial.published) + 7}")
     trial.publish(40)
-    trial.until(lambda: trial.lost == [*trial.sink.poison], "the rest has its effect")
+    trial.until(lambda: trial.lost == [*trial.sink.poisoned], "the rest has its effect")
     trial.until(lambda: not trial.pending(), "it is acknowledged")
     parked = [fields for stream in trial.streams for _, fields in trial.client.xrange(f"{stream}:parked")]
-    assert parked == [{"event_id": event_id} for event_id in trial.sink.poison]
+    assert parked == [{"event_id": event_id} for event_id in trial.sink.poisoned]
 
 
 @_tried(rest=pytest.mark.long)
@@ -136,14 +136,14 @@ def test_it_survives_lost_connections(trial: Trial) -> None:
 @_tried(rest=pytest.mark.long)
 def test_pending_entries_that_were_deleted_do_not_stop_it(trial: Trial) -> None:
     """What it had in hand has been trimmed away by the time it comes back: it goes on with what there is."""
-    trial.sink.refuses_with = 503
+    trial.sink.refuse(503)
     trial.publish(30)
     trial.until(trial.pending, "it has something in hand")
     trial.consumer.kill()
     for stream in trial.streams:
         trial.client.xtrim(stream, maxlen=0, approximate=False)
     trial.published.clear()
-    trial.sink.refuses_with = 0
+    trial.sink.refuse(0)
     trial.publish(30)
     trial.consumer.start()
     trial.wait_for_all()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from io import StringIO
 from pathlib import Path
@@ -26,15 +25,7 @@ from reports.consumer_words import (
     verdict_said,
 )
 from tests.consumer_checks import EXAMPLES, HOSTILE, check_of, failing_check, hostile_check, played, verdict
-
-GOLDEN = Path(__file__).parents[1] / "golden"
-
-
-def assert_golden(name: str, actual: str) -> None:
-    path = GOLDEN / name
-    if os.environ.get("SHOPBENCH_UPDATE_GOLDEN") == "1":
-        path.write_text(actual, encoding="utf-8")
-    assert path.read_text(encoding="utf-8") == actual
+from tests.goldens import assert_golden
 
 
 def test_the_table_of_a_check() -> None:

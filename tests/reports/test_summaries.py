@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from io import StringIO
@@ -27,15 +26,7 @@ from reports.findings import (
     told,
 )
 from reports.findings import load as load_of
-
-GOLDEN = Path(__file__).parents[1] / "golden"
-
-
-def assert_golden(name: str, actual: str) -> None:
-    path = GOLDEN / name
-    if os.environ.get("SHOPBENCH_UPDATE_GOLDEN") == "1":
-        path.write_text(actual, encoding="utf-8")
-    assert path.read_text(encoding="utf-8") == actual
+from tests.goldens import assert_golden
 
 
 @pytest.fixture
