@@ -37,14 +37,22 @@ _ORDER: tuple[Status, ...] = ("PASS", "UNKNOWN", "FAIL")
 
 def worst(verdicts: Sequence[Verdict]) -> Status:
     """The worst status of all; UNKNOWN where there is no verdict at all."""
-    if not verdicts:
-        return "UNKNOWN"
-    return max((verdict.status for verdict in verdicts), key=_ORDER.index)
+    return worst_of([verdict.status for verdict in verdicts])
+
+
+def worst_of(statuses: Sequence[Status]) -> Status:
+    """The worst of some statuses; UNKNOWN where there is none."""
+    return max(statuses, key=_ORDER.index, default="UNKNOWN")
 
 
 def exit_code(verdicts: Sequence[Verdict]) -> int:
     """0 where every verdict passes, 1 where one fails, 3 where the measurement is not valid."""
-    return {"PASS": EXIT_PASS, "UNKNOWN": EXIT_INVALID, "FAIL": EXIT_FAIL}[worst(verdicts)]
+    return code_of(worst(verdicts))
+
+
+def code_of(status: Status) -> int:
+    """The exit code that stands for a status."""
+    return {"PASS": EXIT_PASS, "UNKNOWN": EXIT_INVALID, "FAIL": EXIT_FAIL}[status]
 
 
 def instrument_kept_up(name: str, send_lag: Histogram, budget_us: float) -> Verdict:
@@ -181,13 +189,13 @@ def nothing_lost(
     stuck = sum(losses.waiting.values()) if losses and ending == "still" else 0
     still = f"nothing has moved for {still_s:.0f} s"
     of = f"of {account.acknowledged:,} appended events"
-    if stuck and stuck == account.lost:
-        what = f"{of} are stuck: they have had no effect{classed}, and {still}"
-    else:
+    if not stuck:
         what = f"{of} were lost: they have had no effect{classed}"
-    if stuck and stuck < account.lost:
+    elif stuck < account.lost:
         parts = f"{account.lost - stuck:,} were lost, {stuck:,} are stuck"
         what = f"{of} have had no effect: {parts}{classed}; {still}"
+    else:
+        what = f"{of} are stuck: they have had no effect{classed}, and {still}"
     but = ", ".join(f"{count:,} {reason}" for reason, count in (spared or {}).items() if count)
     return _account_verdict(
         name,

@@ -98,28 +98,22 @@ def others_lived_on(name: str, fault: FaultWindow | None, facts: FaultFacts) -> 
     return Verdict(name=name, status="PASS", detail=detail)
 
 
-def stopped_while_away(name: str, fault: FaultWindow | None) -> Verdict:
-    """Whether a consumer that was told to stop, while what it calls was away, had events in hand."""
-    in_hand = None if fault is None else fault.seen.get("in_hand")
-    if fault is None or in_hand is None:
-        return _unknown(name, "the number of events in hand when it was told to stop was not seen")
+def hit_while_away(name: str, fault: FaultWindow | None, done: str) -> Verdict:
+    """Whether a consumer had events in hand when something was done to it while what it calls was away.
+
+    Args:
+        done: what was done to it, such as "was killed".
+    """
+    seen = {} if fault is None else fault.seen
+    in_hand = seen.get("in_hand")
+    if in_hand is None:
+        return _unknown(name, f"the number of events in hand when it {done} was not seen")
     if not in_hand:
-        return _unknown(name, "it had nothing in hand when it was told to stop")
-    detail = f"it was told to stop with {in_hand:,.0f} events in hand, while what it calls was away"
-    took_s = fault.seen.get("stop_took_s")
+        return _unknown(name, f"it had nothing in hand when it {done}")
+    detail = f"it {done} with {in_hand:,.0f} events in hand, while what it calls was away"
+    took_s = seen.get("stop_took_s")
     if took_s is not None:
         detail += f", and had ended {took_s:.1f} s later"
-    return Verdict(name=name, status="PASS", detail=detail)
-
-
-def killed_while_away(name: str, fault: FaultWindow | None) -> Verdict:
-    """Whether a consumer that was killed, while what it calls was away, had events in hand."""
-    in_hand = None if fault is None else fault.seen.get("in_hand")
-    if in_hand is None:
-        return _unknown(name, "the number of events in hand when it was killed was not seen")
-    if not in_hand:
-        return _unknown(name, "it had nothing in hand when it was killed")
-    detail = f"it was killed with {in_hand:,.0f} events in hand, while what it calls was away"
     return Verdict(name=name, status="PASS", detail=detail)
 
 

@@ -21,7 +21,7 @@ import msgspec
 import typer
 from msgspec.structs import replace
 
-from harness.check.checkers import EXIT_FAIL, EXIT_INVALID, EXIT_PASS, EXIT_USAGE
+from harness.check.checkers import EXIT_INVALID, EXIT_PASS, EXIT_USAGE, code_of
 from harness.cli.options import (
     ProbeOption,
     PromiseOption,
@@ -60,13 +60,10 @@ from harness.consumer_check.trials import (
 from harness.host.clock import Clock, SystemClock
 from harness.record.environment import describe_host
 from harness.record.files import digest_of
-from harness.record.run import RunError, Status
+from harness.record.run import RunError
 from harness.server.named import server_named
 from harness.server.open import kind_of
 from harness.server.url import ServerUrl
-from reports.consumer_page import PAGE, write_check
-from reports.consumer_words import CheckSummary, trial_line, waiting_line
-from reports.summaries import one_line
 
 MOST_REPEATS = 1_000
 SHOP_LACKS = {
@@ -310,6 +307,8 @@ def _minutes(seconds: float) -> str:
 
 def _played(check: Check, directory: Path, at_once: int, clock: Clock, *, undecided_is_0: bool) -> int:
     """Play a check, and answer the exit code."""
+    from reports.consumer_words import trial_line, waiting_line
+
     begun_ns, before_s = clock.now_ns(), check.duration_s
     total = len(check.played) + len(jobs_of(check))
 
@@ -340,6 +339,8 @@ def _played(check: Check, directory: Path, at_once: int, clock: Clock, *, undeci
 
 
 def _write(directory: Path, check: Check) -> None:
+    from reports.consumer_page import write_check
+
     try:
         write_check(check, directory)
     except OSError as error:
@@ -348,6 +349,9 @@ def _write(directory: Path, check: Check) -> None:
 
 def _concluded(check: Check, directory: Path, *, undecided_is_0: bool) -> int:
     """Say what a check has found, and answer the exit code."""
+    from reports.consumer_page import PAGE
+    from reports.consumer_words import CheckSummary
+
     was_carried_out = any(each.status == "complete" for each in check.played)
     if was_carried_out:
         out.print(CheckSummary(check))
@@ -359,13 +363,14 @@ def _concluded(check: Check, directory: Path, *, undecided_is_0: bool) -> int:
         return EXIT_INVALID
     if not was_carried_out:
         return EXIT_USAGE
-    codes: dict[Status, int] = {"PASS": EXIT_PASS, "FAIL": EXIT_FAIL, "UNKNOWN": EXIT_INVALID}
-    code = codes[status_of(check)]
+    code = code_of(status_of(check))
     return EXIT_PASS if code == EXIT_INVALID and undecided_is_0 else code
 
 
 def _say_early(check: Check, side: int, why: str) -> None:
     """Why a consumer's check ended early, in a line, and the end of its log where that does not say it."""
+    from reports.summaries import one_line
+
     label = one_line(check.settings.sides[side].label)
     warn(f"shopbench: {why}" if why.startswith(label) else f"shopbench: {label}: {why}")
     logs = [each.log for each in check.played if each.side == side and each.log]

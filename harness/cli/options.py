@@ -26,7 +26,6 @@ from harness.conduct.plan_file import PlanError, plan_text
 from harness.conduct.scenario import Scenario
 from harness.record.parameters import nearest
 from harness.server.named import VARIABLE
-from harness.system.consumer import ConsumerSystem, consumer_command
 from harness.system.port import SystemUnderTest
 
 A = TypeVar("A", bound=msgspec.Struct)
@@ -123,6 +122,9 @@ def asked_consumer(asked: Any, scenarios: Sequence[Scenario]) -> SystemUnderTest
     unable = [each.name for each in scenarios if each.name not in able]
     if unable:
         raise UsageError(f"--consumer is for {', '.join(able)}, and not for {', '.join(unable)}")
+    # What most commands do not need.
+    from harness.system.consumer import ConsumerSystem, consumer_command
+
     try:
         return ConsumerSystem(consumer_command(asked.consumer, **given))
     except ValueError as error:

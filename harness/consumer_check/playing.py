@@ -25,7 +25,6 @@ from msgspec.structs import replace
 
 from harness.consumer_check import result
 from harness.consumer_check.commands import text_of, words_of
-from harness.consumer_check.logs import HEAD_LINES, LOG_LINES, consumer_log, first_lines, last_lines
 from harness.consumer_check.result import Check, Played
 from harness.consumer_check.trials import Trial
 from harness.host.child import Child
@@ -33,6 +32,7 @@ from harness.host.clock import Clock
 from harness.record import run
 from harness.record.alive import settled
 from harness.record.run import TRIALS, Record, RunError
+from harness.system.logs import HEAD_LINES, LOG_LINES, consumer_log, first_lines, last_lines
 
 LOOK_NS = 50_000_000
 # After so long a silence somebody who looks on is told what is at work.

@@ -21,6 +21,11 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
+from harness.account.examples import SECTION as EXAMPLES
+from harness.account.followed import SECTION as FOLLOWED
+from harness.account.followed import Followed
+from harness.account.losses import Losses
+from harness.check.checkers import worst
 from harness.consumer_check.trials import CLAIM_MS, TRIALS, LeftOut, Trial
 from harness.record.evidence import EvidenceError
 from harness.record.run import CHECK, Record, RunError, Status, Verdict, write_atomically
@@ -35,12 +40,9 @@ INSTRUMENT = frozenset({"send_lag", "load_reached", "probes", "workers"})
 _PRODUCERS = "producers_unharmed"
 # One of these has every run of which an account was made; who promises at most once may lose.
 NEEDED = frozenset({"nothing_lost", "nothing_twice"})
-# The classes of what is lost that can still be handed over: the group has them, or has them before it.
-STUCK = ("pending", "never_delivered")
 _RECOVERED = ("recovered_s.max", "caught_up_s", "drained_s")
 # The mark of a consumer's end (`scenarios.line.figures`).
 EXITED = re.compile(r" exited with (-?\d+)$")
-RANK: dict[Status, int] = {"PASS": 0, "UNKNOWN": 1, "FAIL": 2}
 
 
 class Side(Struct, frozen=True, kw_only=True):
@@ -255,29 +257,28 @@ def seen(record: Record, trial: Trial, played: Played, *, sees_repeats: bool) ->
         verdicts=list(run.verdicts),
         figures={figure.name: figure.value for figure in run.figures},
         exit_codes=_exit_codes(record),
-        is_followed=_is_followed(_section(record, "followed")),
-        examples=_section(record, "examples"),
+        is_followed=_is_followed(record),
+        examples=_examples(record),
         faults=_done(record),
         server=dict(run.environment.get("server") or {}),
     )
 
 
-def _section(record: Record, name: str) -> Any:
-    """A section of the evidence as it is; None where there is none, or it cannot be read."""
+def _examples(record: Record) -> Any:
+    """The examples of lost events as they are; None where there are none, or they cannot be read."""
     try:
-        return record.evidence.value(name, object) if record.evidence.has(name) else None
+        return record.evidence.value(EXAMPLES, object) if record.evidence.has(EXAMPLES) else None
     except EvidenceError:
         return None
 
 
-def _is_followed(told: Any) -> bool:
+def _is_followed(record: Record) -> bool:
     """Whether each connection was followed, without a gap, so that what was not seen has not happened."""
-    return (
-        isinstance(told, Mapping)
-        and bool(told.get("consumers"))
-        and not any(told.get(name) for name in ("others", "gaps", "scripts"))
-        and told.get("is_certain") is True
-    )
+    try:
+        told = record.evidence.value(FOLLOWED, Followed) if record.evidence.has(FOLLOWED) else None
+    except EvidenceError:
+        return False
+    return told is not None and bool(told.consumers) and told.is_whole
 
 
 def _exit_codes(record: Record) -> list[int]:
@@ -317,14 +318,14 @@ def judged(verdicts: Sequence[Verdict], happened: Sequence[str], *, is_complete:
     """
     by_name = {verdict.name.rpartition(".")[2]: verdict for verdict in verdicts}
     about = [v for name, v in by_name.items() if _is_about_the_consumer(name)]
-    worst: Status = max((v.status for v in about), key=RANK.__getitem__, default="UNKNOWN")
+    status = worst(about)
     not_tried = _not_tried(by_name, happened) if is_complete else ""
-    if worst == "FAIL":
-        return worst, not_tried
+    if status == "FAIL":
+        return status, not_tried
     is_measured = all(v.status == "PASS" for name, v in by_name.items() if name in MEASURED)
     if not_tried or not is_complete or not is_measured or not NEEDED & by_name.keys():
         return "UNKNOWN", not_tried
-    return worst, ""
+    return status, ""
 
 
 def _not_tried(by_name: Mapping[str, Verdict], happened: Sequence[str]) -> str:
@@ -373,7 +374,7 @@ def counts_of(figures: Mapping[str, float | None], prefix: str) -> Counts:
     start = f"{prefix}.lost."
     where = {name.removeprefix(start): int(n) for name, n in figures.items() if name.startswith(start) and n}
     without_effect = count("lost")
-    stuck = sum(where.get(name, 0) for name in STUCK)
+    stuck = sum(where.get(name, 0) for name in Losses().waiting)
     return Counts(
         acknowledged=count("acknowledged"),
         lost=None if without_effect is None else without_effect - stuck,

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from harness.consumer_check.result import RANK, Check, Played
+from harness.check.checkers import worst_of
+from harness.consumer_check.result import Check, Played
 from harness.consumer_check.trials import Trial
 from harness.record.run import Status
 
@@ -83,7 +84,7 @@ def side_status(check: Check, side: int) -> Status:
     found: list[Status] = [row.status for row in rows_of(check) if row.side == side and not row.does_not_apply]
     if check.status != "complete" or side in check.ended_early or not found:
         found.append("UNKNOWN")
-    return max(found, key=RANK.__getitem__)
+    return worst_of(found)
 
 
 def status_of(check: Check) -> Status:

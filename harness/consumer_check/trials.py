@@ -8,7 +8,7 @@ there, no fault has caused.
 
 Short spans and a claim time of a second keep a trial near ten seconds. They change what is found in one way: a
 consumer that claims after more than a second of its own choice is not waited for; it is judged by what is still
-pending when nothing has moved for three claim times and two seconds. Who has such a consumer says its claim time.
+pending when nothing has moved for a while (`scenarios.line.ending`). Who has such a consumer says its claim time.
 """
 
 from __future__ import annotations

@@ -202,7 +202,7 @@ class Silence:
         return np.zeros(0, np.int64)
 
 
-class ClosedLoop:
+class ClosedLoop(Silence):
     """No schedule: whoever is done begins again, until the time is over.
 
     Args:
@@ -211,16 +211,6 @@ class ClosedLoop:
     Raises:
         PacingError: a duration that is not above 0.
     """
-
-    total = 0
-
-    def __init__(self, duration_s: float) -> None:
-        _check(duration_s, 1.0)
-        self.duration_ns = round(duration_s * SECOND_NS)
-
-    def due_ns(self, first: int, count: int) -> Int64s:  # noqa: ARG002 - as every pacer has it
-        """Nothing is due."""
-        return np.zeros(0, np.int64)
 
 
 class Poisson:

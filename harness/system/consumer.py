@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from hashlib import sha256
 from pathlib import Path
@@ -160,32 +160,22 @@ class ConsumerSystem:
 
     def source(self, server: Server, operation: str, producer: int) -> Source:
         """XADD of entries of the shape, entity by entity, stream by stream."""
-        shape = self.chosen.shape
-        entry = shape.entry(placeholder(producer), entity_placeholder(producer))
-        heads: list[list[str | bytes]] = [["XADD", stream, "*"] for stream in self.streams(server)]
-        return MixedCommands(
-            operation,
-            [[[*head, *entry]] * shape.events_an_entity for head in heads],
-            producer,
-            Cycle(sizes=shape.events_an_entity, streams=shape.streams),
-            reply=bytes,
-        )
+        return self._appends(self.streams(server), operation, producer)
 
     def sources_by_stream(self, server: Server, operation: str, producer: int) -> list[Source]:
         """The same for each stream by itself."""
+        return [self._appends([stream], operation, producer) for stream in self.streams(server)]
+
+    def _appends(self, streams: Sequence[str], operation: str, producer: int) -> Source:
         shape = self.chosen.shape
         entry = shape.entry(placeholder(producer), entity_placeholder(producer))
-        count = shape.events_an_entity
-        return [
-            MixedCommands(
-                operation,
-                [[["XADD", stream, "*", *entry]] * count],
-                producer,
-                Cycle(sizes=count),
-                reply=bytes,
-            )
-            for stream in self.streams(server)
-        ]
+        return MixedCommands(
+            operation,
+            [[["XADD", stream, "*", *entry]] * shape.events_an_entity for stream in streams],
+            producer,
+            Cycle(sizes=shape.events_an_entity, streams=len(streams)),
+            reply=bytes,
+        )
 
     def streams(self, server: Server) -> list[str]:
         """As many as the shape wants."""

@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
-from harness.server.url import without_secrets
 from harness.system.command import CommandProcess
+from harness.system.logs import last_lines
 from harness.system.port import Exit, NotStartedError
 
 RESTART_AFTER_NS = 500_000_000
 # So much of a log is told where a consumer does not do what it should.
-_LAST_LINES, _LAST_BYTES = 3, 4_000
+_LAST_LINES = 3
 
 
 class KeptCommand:
@@ -145,16 +144,5 @@ class KeptCommand:
 
     def last_lines(self) -> str:
         """How its log ends, in one line, without secrets; empty where it has written nothing."""
-        return last_lines(self._command.log)
-
-
-def last_lines(log: Path) -> str:
-    """The last lines of a log in one line, without secrets; empty where there are none."""
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, file.seek(0, 2) - _LAST_BYTES))
-            lines = file.read().decode("utf-8", "replace").splitlines()
-    except FileNotFoundError:
-        return ""
-    told = [" ".join(map(without_secrets, line.split())) for line in lines if line.strip()]
-    return " | ".join("".join(c if c.isprintable() else "?" for c in line)[:300] for line in told[-_LAST_LINES:])
+        told = (" ".join(line.split()) for line in last_lines(self._command.log, _LAST_LINES))
+        return " | ".join("".join(c if c.isprintable() else "?" for c in line) for line in told)

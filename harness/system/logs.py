@@ -1,8 +1,11 @@
-"""What a consumer has written: the first lines of its log, which often have versions, and the last."""
+"""What a consumer has written: the first lines of its log, which often have versions, and the last; no secrets."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+
+from harness.server.url import without_secrets
 
 HEAD_LINES, LOG_LINES = 12, 12
 # Of the beginning, or the end, of a log: a consumer may write without end.
@@ -35,4 +38,6 @@ def _lines(path: Path, at: int) -> list[str]:
     except OSError:
         return []
     lines = raw.decode("utf-8", "replace").splitlines()
-    return [line.rstrip()[:LONGEST_LINE] for line in lines if line.strip()]
+    # It was told where Redis is, and may have printed that.
+    masked = (re.sub(r"\S+", lambda word: without_secrets(word[0]), line.rstrip()) for line in lines)
+    return [line[:LONGEST_LINE] for line in masked if line]

@@ -109,7 +109,6 @@ class RunningConsumers:
         if place.wanted.effect_ms:
             self.sink.slow(place.wanted.effect_ms)
         self.attempts = Attempts(log)
-        self._counted = Attempts(log)
         self._outages = Outages(
             self._count_attempts, self._clock.now_ns, late_ns=int(place.wanted.effect_ms * 1e6)
         )
@@ -235,8 +234,8 @@ class RunningConsumers:
     def _count_attempts(self) -> int:
         # Both a drain and an outage are looked at.
         with self._counting:
-            self._counted.poll()
-            return sum(self._counted.counts.values())
+            self.attempts.poll()
+            return sum(self.attempts.counts.values())
 
     @property
     def consumers(self) -> list[str]:
@@ -334,18 +333,15 @@ class RunningConsumers:
             OSError: the server is away.
             NotStartedError: it refuses.
         """
-        try:
-            with contextlib.closing(self._place.server.client(timeout_s=5.0)) as client:
-                return sum(trim_acknowledged(client, stream, keep=keep) for stream in self._streams)
-        except redis.RedisError as error:
-            raise OSError(str(error)) from error
+        with contextlib.closing(self._place.server.client(timeout_s=5.0)) as client:
+            return sum(trim_acknowledged(client, stream, keep=keep) for stream in self._streams)
 
     def telling(self) -> Telling:
         """What can be told at this moment."""
         self._count_attempts()
         return Telling(
             promise=self._chosen.promise,
-            attempts=dict(self._counted.counts),
+            attempts=dict(self.attempts.counts),
             poisoned=self.sink.poisoned,
             sees_repeats=self._probed is None,
             ready_s=self._ready_s,

@@ -170,11 +170,6 @@ def _text(value: str | Latin1) -> str:
     return value.latin1 if isinstance(value, Latin1) else value
 
 
-def stream_of(shape: Shape, number: int) -> int:
-    """The stream, from 0, that an event of some number is appended to."""
-    return number // shape.events_an_entity % shape.streams
-
-
 def streams_named(namespace: str, count: int) -> Sequence[str]:
     """The names of so many streams."""
     return [f"{namespace}events:{number}" for number in range(1, count + 1)]

@@ -59,8 +59,9 @@ def waited_out(line: Line, *, timeout_s: float, quiet_s: float | None) -> Ended:
     clock = line.stage.clock
     now_ns = clock.now_ns()
     deadline_ns = now_ns + int(timeout_s * 1e9)
-    after_ns = still_after_ns(line.settings.claim_after_ms, telling_of(line.running).ready_s)
-    is_of_others = telling_of(line.running).promise is not None
+    telling = telling_of(line.running)
+    after_ns = still_after_ns(line.settings.claim_after_ms, telling.ready_s)
+    is_of_others = telling.promise is not None
     quiet = _Quiet(line, quiet_s or (QUIET_OF_OTHERS_S if is_of_others else QUIET_S))
     watched = Watched.first(looked(line, Look()), now_ns)
     while True:
@@ -105,19 +106,14 @@ class _Quiet:
     def __init__(self, line: Line, quiet_s: float) -> None:
         self._line = line
         self._quiet_s = quiet_s
-        self._since_ns, self._count = line.stage.clock.now_ns(), self._own
+        self._since_ns, self._count = line.stage.clock.now_ns(), line.effects.own
         self._idle_since_ns: int | None = None
-
-    @property
-    def _own(self) -> int:
-        """How many effects there were of this run's events."""
-        return self._line.effects.count - self._line.ledger.foreign
 
     def has_come(self) -> bool:
         """Whether nothing waits, as far as is seen now."""
         line, now_ns = self._line, self._line.stage.clock.now_ns()
-        if self._own != self._count:
-            self._since_ns, self._count = now_ns, self._own
+        if line.effects.own != self._count:
+            self._since_ns, self._count = now_ns, line.effects.own
         quiet_ns = now_ns - self._since_ns
         is_all_there = not line.ledger.lost().size
         if is_all_there and quiet_ns > self._quiet_s * 1e9:
@@ -150,7 +146,7 @@ def looked(line: Line, before: Look) -> Look:
         groups = before.groups
     return Look(
         # Effects of what nobody has appended tell nothing of what waits; nor do they count among attempts.
-        effects=line.effects.count - line.ledger.foreign,
+        effects=line.effects.own,
         attempts=sum(count for outcome, count in telling.attempts.items() if outcome not in {"A", "P"}),
         groups=groups,
     )

@@ -71,6 +71,11 @@ class Effects:
         """The sequence number of each effect of this run's events, in the order in which they were seen."""
         return np.concatenate(self.parts).astype(np.int64) if self.parts else np.zeros(0, np.int64)
 
+    @property
+    def own(self) -> int:
+        """How many effects of this run's events there were so far, repeated ones included."""
+        return self.count - self._ledger.foreign
+
     def noted(self) -> tuple[Noted, list[Int32s]]:
         """What the ledger has noted, and the effects in their order, as `parts`; both at one moment."""
         with self._noting:

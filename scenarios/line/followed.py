@@ -19,12 +19,13 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from msgspec import Struct
 from pyroaring import AbstractBitMap, BitMap
 
 from harness.account.entry_keys import among
 from harness.account.event_ids import event_id
 from harness.account.examples import CommandRow, Example
+from harness.account.followed import SECTION as FOLLOWED
+from harness.account.followed import Followed
 from harness.account.group_history import GroupHistory
 from harness.account.ledger import set_of
 from harness.account.losses import Losses, Seen
@@ -37,7 +38,7 @@ from harness.record.sections import Sections
 from harness.system.port import SystemUnderTest
 from scenarios.line.evidence import Placed, Streams
 
-FOLLOWED, COMMANDS = "followed", "group_commands"
+COMMANDS = "group_commands"
 _SETS = Seen.__struct_fields__
 # As many commands on groups are kept, and shown beside an example.
 _MOST_KEPT, _MOST_SHOWN = 200, 12
@@ -64,29 +65,6 @@ class FollowsGroups(Protocol):
     def followers(self) -> Mapping[str, Proxy]:
         """The proxy of each consumer that is followed, by the consumer's name; each was made with `told`."""
         ...
-
-
-class Followed(Struct, frozen=True, kw_only=True):
-    """What was followed of a line's consumers, and what was not.
-
-    Attributes:
-        consumers: that were followed.
-        others: that were not.
-        gaps: what else was not seen, in words.
-        scripts: how many scripts were called; what they did is not seen.
-        is_certain: whether each of the server's own numbers was what was expected.
-    """
-
-    consumers: list[str]
-    others: list[str] = []
-    gaps: list[str] = []
-    scripts: int = 0
-    is_certain: bool = True
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether what was not seen has not happened."""
-        return not self.others and not self.gaps and not self.scripts and self.is_certain
 
 
 def seen_in(evidence: Sections | Evidence, line: str = "") -> Seen | None:
@@ -154,8 +132,7 @@ class GroupTold:
         sections.add_json(FOLLOWED, self._followed)
 
     def _skipped(self, placed: Placed, history: GroupHistory, lost: AbstractBitMap) -> BitMap:
-        chosen = np.array([sequence in lost for sequence in placed.sequences.tolist()], np.bool_)
-        keys = placed.keys[chosen]
+        keys = placed.keys[among(placed.sequences, np.asarray(lost.to_array()).astype(np.int64))]
         appended_ns = np.array(
             [round(self._system.epoch_s(self._streams.keys.text(key)) * 1e9) for key in keys.tolist()], np.int64
         )

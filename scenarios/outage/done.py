@@ -32,8 +32,14 @@ _DONE: Mapping[str, tuple[str, Judgement]] = {
     "kill_then_quiet": ("went_quiet", lambda name, _, facts: faults_done.went_quiet(name, facts)),
     "one_backlog": ("one_backlog", lambda name, _, facts: faults_done.one_backlog(name, facts)),
     "kill_leader": ("others_lived_on", faults_done.others_lived_on),
-    "stop_while_away": ("stopped_while_away", lambda name, fault, _: faults_done.stopped_while_away(name, fault)),
-    "kill_while_away": ("killed_while_away", lambda name, fault, _: faults_done.killed_while_away(name, fault)),
+    "stop_while_away": (
+        "stopped_while_away",
+        lambda name, fault, _: faults_done.hit_while_away(name, fault, "was told to stop"),
+    ),
+    "kill_while_away": (
+        "killed_while_away",
+        lambda name, fault, _: faults_done.hit_while_away(name, fault, "was killed"),
+    ),
     "rolling": ("rolled", faults_done.rolled),
     "refuse": ("was_refused", lambda name, _, facts: faults_done.was_answered(name, "R", facts.attempts)),
     "poison": ("was_poisoned", lambda name, _, facts: faults_done.was_answered(name, "P", facts.attempts)),

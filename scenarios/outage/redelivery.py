@@ -6,7 +6,6 @@ seen: an event whose effect comes twice was attempted again, and of the others n
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
@@ -69,7 +68,7 @@ def redeliver(line: Line, findings: Findings, fault: Fault, timeout_s: float) ->
     """
     findings.evidence.add_json(PLAN, [fault])
     errors: list[str] = []
-    effects_before = Counter(line.effects.sequences.tolist())
+    had = line.effects.sequences.size
     since_s = line.stage.clock.epoch_s()
     nemesis = Nemesis(
         line.targets,
@@ -88,8 +87,8 @@ def redeliver(line: Line, findings: Findings, fault: Fault, timeout_s: float) ->
     numbers = line.streams.numbers_of(line.group.set_back_to)
     again = _attempted_since(line, numbers, since_s)
     if again is None:
-        effects = Counter(line.effects.sequences.tolist())
-        again = [number for number in numbers if effects[number] > effects_before[number]] or None
+        had_since = set(line.effects.sequences[had:].tolist())
+        again = [number for number in numbers if number in had_since] or None
     add_redelivered(findings, numbers, again)
 
 

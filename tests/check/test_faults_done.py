@@ -8,11 +8,11 @@ from pyroaring import BitMap
 from harness.check.faults_done import (
     FaultFacts,
     Parted,
+    hit_while_away,
     one_backlog,
     others_lived_on,
     redelivered,
     rolled,
-    stopped_while_away,
     was_answered,
     went_quiet,
 )
@@ -114,7 +114,17 @@ def test_others_lived_on(fault: FaultWindow | None, meanwhile: int | None, expec
 )
 def test_stopped_while_away(fault: FaultWindow | None, expected: str) -> None:
     """It had something in hand that it could not finish."""
-    assert told(stopped_while_away("it", fault)) == expected
+    assert told(hit_while_away("it", fault, "was told to stop")) == expected
+
+
+def test_killed_while_away() -> None:
+    """The same of a kill, in its own words."""
+    assert told(hit_while_away("it", window(in_hand=7), "was killed")) == (
+        "PASS: it was killed with 7 events in hand, while what it calls was away"
+    )
+    assert told(hit_while_away("it", None, "was killed")) == (
+        "UNKNOWN: the number of events in hand when it was killed was not seen"
+    )
 
 
 @pytest.mark.parametrize(
