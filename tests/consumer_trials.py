@@ -100,11 +100,15 @@ class Trial:
         return self._stack.enter_context(self._process(name))
 
     def begin(self) -> None:
-        """Wait until each stream has the group, and an event of each has had its effect."""
+        """Wait until each stream has the group, and an event of each has had its effect, one after the other.
+
+        Both at once would come in one reply to a consumer that is between two reads, and in two to one that waits.
+        """
         for stream in self.streams:
             self.until(lambda stream=stream: self._has_group(stream), f"{stream} has the group")
-        self.publish(2)
-        self.wait_for_all()
+        for _ in self.streams:
+            self.publish(1)
+            self.wait_for_all()
 
     def _has_group(self, stream: str) -> bool:
         try:
@@ -114,9 +118,10 @@ class Trial:
 
     def publish(self, count: int) -> list[str]:
         """Append events to the streams in turn; their IDs."""
-        ids = [f"e{len(self.published) + number}" for number in range(count)]
+        first = len(self.published)
+        ids = [f"e{number}" for number in range(first, first + count)]
         with self.client.pipeline(transaction=False) as together:
-            for number, event_id in enumerate(ids):
+            for number, event_id in enumerate(ids, first):
                 fields = {name: value.replace("{event_id}", event_id) for name, value in self._shape.items()}
                 together.xadd(self.streams[number % 2], fields)
             together.execute()
