@@ -57,12 +57,20 @@ def _of_all(record: Record) -> tuple[list[Verdict], list[Verdict]]:
 
 
 def _of_one(record: Record) -> tuple[list[Verdict], list[Verdict]]:
-    scenario: object = catalog().get(record.run.scenario)
+    scenario = _judging(record.run.scenario)
     if not isinstance(scenario, Judged):
         raise RunError(f"{record.directory}: this shopbench has no checkers for {record.run.scenario!r}")
     if record.run.status == "running":
         raise RunError(f"{record.directory}: the run has not come to its end yet")
     return record.run.verdicts, [*judged_run(scenario, record).verdicts, *_of_budgets(record)]
+
+
+def _judging(name: str) -> object:
+    """What finds the verdicts of a scenario, or of what is conducted like one; None: nothing does."""
+    from harness.capacity.versus import Versus
+
+    others: dict[str, object] = {Versus.name: Versus()}
+    return catalog().get(name, others.get(name))
 
 
 def _of_budgets(record: Record) -> list[Verdict]:

@@ -68,13 +68,18 @@ def budgets_of(path: Path | None) -> list[budgets.Budget] | None:
 
 
 def offers() -> dict[str, budgets.Offer]:
-    """What budgets may limit, by scenario; the gate is one of them."""
+    """What budgets may limit, by scenario; the gate is one of them, and so is a comparison."""
+    from harness.capacity.versus import Versus
     from harness.gate.loop import Gate, GateParameters
 
     found = {
         name: budgets.Offer(each.parameters, getattr(each, "figures", ())) for name, each in catalog().items()
     }
-    return {**found, "gate": budgets.Offer(GateParameters, Gate.figures)}
+    return {
+        **found,
+        "gate": budgets.Offer(GateParameters, Gate.figures),
+        "versus": budgets.Offer(Versus.parameters, Versus.figures),
+    }
 
 
 def held_to(record: Record, limits: list[budgets.Budget] | None) -> Record:

@@ -38,7 +38,9 @@ import psutil
 from harness.arrays import Int64s
 from harness.gate.controls import Controls
 from harness.gate.metrics import METRICS, background_share, compared, measured
+from harness.gate.setup import Setup
 from harness.gate.side import (
+    OPERATIONS,
     SIDES,
     Between,
     Block,
@@ -95,7 +97,7 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
         first: the side that took the first place.
         ratios: of each metric and control, the natural logarithm of candidate by baseline.
         values_ns: of each metric and control, what the baseline and the candidate took, in nanoseconds.
-        new: what only the candidate can do, and what is therefore not measured.
+        new: what only the candidate can do, or one of two sides that need not do the same; it is not measured.
         background: of each side, `background_share`; empty where nothing can be said of it.
     """
 
@@ -124,6 +126,9 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True):
         seed: of the coin.
         cores: `one` for each round, or `all`.
         metrics: the only ones that are asked for, so that other operations can be left out; all where empty.
+        setups: of each side, what it has of its own in the place of this target, server and durability.
+        only_common: whether what one of the sides cannot do is left out; else the candidate has to do whatever the
+            baseline can.
         scratch: where temporary directories go that somebody else removes in the end; None for the system's place.
             An interrupt between the making of one and the note that it was made leaves it there.
     """
@@ -138,7 +143,26 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 1
     cores: Cores = "one"
     metrics: tuple[str, ...] = ()
+    setups: Mapping[Side, Setup] = {}
+    only_common: bool = False
     scratch: Path | None = None
+
+    def setup_of(self, side: Side) -> Setup:
+        """What a side has of its own."""
+        shared = Setup(target=self.target, server=self.server, durability=self.durability)
+        return self.setups.get(side, shared)
+
+    def common(self, can: Mapping[Side, Collection[str]], wanted: Collection[str]) -> tuple[set[str], set[str]]:
+        """What both sides can do, and so is compared; and what only one can, and is not.
+
+        Raises:
+            SideError: the candidate cannot do something that the baseline can, and that may not be left out.
+        """
+        baseline, candidate = (set(can[side]) for side in SIDES)
+        if self.only_common:
+            return baseline & candidate, baseline ^ candidate
+        both = compared(can["baseline"], can["candidate"], self.names, wanted)
+        return set(both), candidate - baseline
 
 
 def turns(count: int) -> list[int]:
@@ -289,7 +313,7 @@ class Rounds:
         wanted = {METRICS[metric][0] for metric in self._measure.metrics if metric in METRICS}
         with self._open(order, core) as sides:
             can = {side: sides[side].operations for side in SIDES}
-            able = set(compared(can["baseline"], can["candidate"], self._measure.names, wanted))
+            able, alone = self._measure.common(can, wanted)
             if wanted:
                 able &= wanted | {"append"}
             for part in WARM_UP:
@@ -304,7 +328,7 @@ class Rounds:
             first=order[0],
             ratios=ratios,
             values_ns=values_ns,
-            new=tuple(name for name in can["candidate"] if name not in can["baseline"]),
+            new=tuple(name for name in OPERATIONS if name in alone),
             # On more cores than one a side's process and its server may be at work at once.
             background={} if core is None else background,
         )
@@ -340,14 +364,12 @@ class Rounds:
         with contextlib.ExitStack() as stack:
             sides: dict[Side, _OpenSide] = {}
             for side in order:
-                settings = SideSettings(self._overlays[side], measure.packages, measure.target)
+                setup = measure.setup_of(side)
+                settings = SideSettings(self._overlays[side], measure.packages, setup.target, setup.options)
                 child = stack.enter_context(contextlib.closing(Child("harness.gate.side:main", settings)))
                 sides[side] = _OpenSide(child, measure.names[side])
             # They load their code while the servers start.
-            servers = [
-                stack.enter_context(open_server(measure.server, self._clock, durability=measure.durability))
-                for _ in order
-            ]
+            servers = [stack.enter_context(measure.setup_of(side).opened(self._clock)) for side in order]
             self.server = self.server or servers[0].describe()
             # That one does not build is said before that the other cannot be opened, whichever is first.
             for side in SIDES:
