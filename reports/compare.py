@@ -5,8 +5,8 @@
 
 The first run is what the others are set against; what their differences mean for a ratio stands in
 `reports.differences`. An interval is that of one run beside another, and covers variation within these two only
-(`harness.check.ratio`); where runs are of one kind, `reports.run_to_run` says what they differ by. Suites are compared member by member, and a single run with the member of a suite that
-has its scenario.
+(`harness.check.ratio`); where runs are of one kind, `reports.run_to_run` says what they differ by. Suites are
+compared member by member, and a single run with the member of a suite that has its scenario.
 """
 
 from __future__ import annotations

@@ -58,7 +58,9 @@ UNCHECKED = "Nothing was checked: there is no evidence for a verdict."
 OUTCOMES = ("ok", "failed", "unknown", "dropped")
 LEDGER = ("attempted", "acknowledged", "applied", "lost", "duplicated", "unexpected", "recovered")
 
-_ABOUT_THE_INSTRUMENT = re.compile(r"instrument|send_lag|load_reached|steal|\.(probes|evidence)$|^(gate|versus)\.(.\.)?control\.")
+_ABOUT_THE_INSTRUMENT = re.compile(
+    r"instrument|send_lag|load_reached|steal|\.(probes|evidence)$|^(gate|versus)\.(.\.)?control\."
+)
 # What to do about a verdict that could not be decided, by its name; the first that matches.
 _ADVICE = tuple(
     (re.compile(pattern), advice)

@@ -1,11 +1,11 @@
-"""A gate, or a comparison, as a table: what each metric takes on both sides, and where their ratio's interval lies.
+"""A gate, or a comparison, as a table: what each metric takes on both sides, and how sure their ratio is.
 
          1.00    relevant
           |         |
       ----+--<=o=>--+------      the bar is the interval, the circle the ratio; beyond `relevant` it matters
 
 All rows have one scale, so that they can be set beside one another. An end that lies beyond it, or that could not
-be told, reaches to the edge. Of a comparison both directions matter, and so there are two lines at what is relevant.
+be told, reaches to the edge. Of a comparison both directions matter: there are two lines at what is relevant.
 """
 
 from __future__ import annotations
@@ -67,9 +67,9 @@ def gate_table(run: Run) -> GateTable | None:
         rows = _rows(run, ("baseline", "candidate"))
         table = GateTable(
             title="Candidate and baseline",
-            words="A circle shows how many times as long the candidate takes, and a bar shows the interval. At the "
-            "solid line, 1, it takes as long as the baseline. Beyond the dashed line a slowdown matters. Values are "
-            "medians over the rounds. Each ratio is taken within a round.",
+            words="A circle shows how many times as long the candidate takes, and a bar shows the interval. At "
+            "the solid line, 1, it takes as long as the baseline. Beyond the dashed line a slowdown matters. "
+            "Values are medians over the rounds. Each ratio is taken within a round.",
             first="Baseline",
             other="Candidate",
             rows=rows,
@@ -80,10 +80,10 @@ def gate_table(run: Run) -> GateTable | None:
         other = names[1] if len(names) == 2 else "The other side"
         table = GateTable(
             title=f"{', '.join(names[1:])} against {names[0]}" if names else "The sides",
-            words=f"A circle shows how many times as long {'it' if len(names) > 2 else other} takes, and a bar shows "
-            f"the interval. At the solid line, 1, it takes as long as {names[0] if names else 'the first side'}. "
-            "Beyond the dashed lines a difference matters, in either direction. Values are medians over the rounds. "
-            "Each ratio is taken within a round.",
+            words=f"A circle shows how many times as long {'it' if len(names) > 2 else other} takes, and a bar "
+            "shows the interval. At the solid line, 1, it takes as long as "
+            f"{names[0] if names else 'the first side'}. Beyond the dashed lines a difference matters, in either "
+            "direction. Values are medians over the rounds. Each ratio is taken within a round.",
             first=names[0] if names else "The first side",
             other=other,
             rows=rows,
@@ -111,9 +111,7 @@ def _rows(run: Run, labels: tuple[str, str]) -> list[GateRow]:
     units = {figure.name: figure.unit for figure in run.figures}
     statuses = {verdict.name: verdict.status for verdict in run.verdicts}
     prefix = f"{run.scenario}."
-    names = [
-        name.removesuffix(".ratio") for name in values if name.startswith(prefix) and name.endswith(".ratio")
-    ]
+    names = [name.removesuffix(".ratio") for name in values if name.startswith(prefix) and name.endswith(".ratio")]
     limits = {name: _limits(run, values.get(f"{name}.relevant")) for name in names}
     ends = [values.get(f"{name}.{end}") for name in names for end in ("low", "high")]
     ends += [limit for each in limits.values() for limit in each]

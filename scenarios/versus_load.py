@@ -1,7 +1,7 @@
 """What `shopbench versus` sends to a side: OrderShop's appends, and which of it two sides may have otherwise.
 
-    one operation after the other    path, payload_bytes
-    at a rate                        all that `append` can choose of a load, rate_per_s and connections
+one operation after the other    path, payload_bytes
+at a rate                        all that `append` can choose of a load, rate_per_s and connections
 """
 
 from __future__ import annotations

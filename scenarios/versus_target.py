@@ -1,7 +1,7 @@
 """OrderShop's event store as a side of `shopbench versus` opens it, where its load is another than the gate's.
 
-    path=xadd            a bare XADD in the place of the shop's write path: nothing is read back, nothing is found
-    payload_bytes=1000   customers whose JSON has so many bytes
+path=xadd            a bare XADD in the place of the shop's write path: nothing is read back, nothing is found
+payload_bytes=1000   customers whose JSON has so many bytes
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class BareXadd:
     def event(self, number: int) -> dict[str, str]:
         """The fields of an entry."""
         event = self._shop.event(number)
-        return {"event_id": event.event_id, "entity": entity_json(event.entity)}
+        return {"event_id": event.event_id, "entity": entity_json(event.entity).decode()}
 
     def append(self, event: dict[str, str]) -> Any:
         """One XADD."""

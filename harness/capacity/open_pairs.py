@@ -3,8 +3,8 @@
     round    two fresh servers, two fresh pumps; which side comes first is drawn
     turns    A B B A  B A A B ..., a block of half a second or more each; before each turn the controls, as in a
              round of a gate. Neighbouring turns are a pair
-    cores    apart: the pumps, of which one is at work at a time, have a core that is drawn for each round, and both
-             servers the others: a pump that waits awake for what is due must not keep the server from its core
+    cores    apart: the pumps, of which one is at work at a time, have a core that is drawn for each round, and
+             both servers the others: a pump that waits awake for what is due must not keep a server from its core
 
 What is compared is the response: from when an append was due until its answer had arrived. So what a server lets
 wait counts in full, and also in what is due after it.
@@ -148,7 +148,9 @@ class _OpenSide:
             raise SideError(f"{self._name}: {answer}")
         self._next += answer.due
         if not answer.ok:
-            raise SideError(f"{self._name}: none of {answer.due:,} was answered well ({answer.error or 'no answer'})")
+            raise SideError(
+                f"{self._name}: none of {answer.due:,} was answered well ({answer.error or 'no answer'})"
+            )
         return answer
 
 
@@ -297,9 +299,9 @@ def within(histogram: Histogram, q: float) -> float:
     """
     counts = histogram.counts
     cumulated = np.cumsum(counts)
-    rank = q * cumulated[-1]
+    rank = q * int(cumulated[-1])
     at = int(np.searchsorted(cumulated, rank))
     before = int(cumulated[at - 1]) if at else 0
     bucket = np.array([at])
     low, high = float(lowest_at(bucket)[0]) - 0.5, float(highest_at(bucket)[0]) + 0.5
-    return max(0.5, low + (high - low) * (rank - before) / max(1, int(counts[at])))
+    return max(0.5, low + (high - low) * float(rank - before) / max(1, int(counts[at])))

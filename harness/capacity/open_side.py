@@ -98,7 +98,13 @@ def main(channel: Channel, settings: PumpSettings, source: Source) -> None:
 
 def _done(settings: PumpSettings, source: Source, block: OpenBlock, clock: SystemClock) -> OpenTold:
     pump = Pump(
-        settings, block.pacer, Numbered(source, block.first), clock=clock, origin_ns=0, stop=_Never(), progress=None
+        settings,
+        block.pacer,
+        Numbered(source, block.first),
+        clock=clock,
+        origin_ns=0,
+        stop=_Never(),
+        progress=None,
     )
     pump.connect()
     gc.collect()

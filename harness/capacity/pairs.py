@@ -3,11 +3,12 @@
     A B         one pair a round: A and B
     A B C       two pairs a round, A and B, A and C, in an order that is drawn
 
-So with more sides than two the first is measured in each pair anew, and a ratio is always that of two sides that
-were measured beside each other, within seconds. In a round, `baseline` is the first side and `candidate` the other.
+With more sides than two the first is measured in each pair anew, and a ratio is always that of two sides that were
+measured beside each other, within seconds. In a round of a pair, `baseline` is the first side, and `candidate`
+the other.
 
-Rejected: turns of all sides in one round. The more sides take turns, the further apart are those of two of them, and
-the ratio of each pair is then as noisy as the machine is in that time.
+Rejected: turns of all sides in one round. The more sides take turns, the further apart are those of two of them,
+and the ratio of each pair is then as noisy as the machine is in that time.
 """
 
 from __future__ import annotations

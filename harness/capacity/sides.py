@@ -82,9 +82,7 @@ def side_of(
     Raises:
         DirectiveError: one that cannot be given to a server of ours.
     """
-    return Side(
-        server=server, durability=durability, config=directives_of(config), load=dict(load), system=system
-    )
+    return Side(server=server, durability=durability, config=directives_of(config), load=dict(load), system=system)
 
 
 def is_same(one: Side, other: Side) -> bool:

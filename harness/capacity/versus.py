@@ -3,9 +3,9 @@
     pairs.measure(0), (1), ...  --ratios-->  answers at planned looks  --> all decided: the end
                                                                        --> else more rounds
 
-The rounds, the looks, the statistic and the controls are a gate's (`harness.gate`); `harness.capacity.answers` says
-what is asked of them. A verdict is PASS where there is an answer, whichever it is: faster, slower, or the same
-within the size that matters. It is UNKNOWN where there is none. A limit on a ratio is a budget's affair.
+The rounds, the looks, the statistic and the controls are a gate's (`harness.gate`); `harness.capacity.answers`
+The rounds, the looks, the statistic and the controls are those of a gate; `harness.capacity.answers` says what is
+asked of them. A verdict is PASS where there is an answer, whichever it is: faster, slower, or the same
 
 The record keeps every round, and all that it says is found in these: `shopbench check` finds it again.
 """
@@ -39,7 +39,7 @@ from harness.check.judge import Checker
 from harness.conduct.findings import Findings
 from harness.conduct.scenario import ScenarioError, Stage
 from harness.gate.decision import Spending
-from harness.gate.looks import BenchOf, look
+from harness.gate.looks import Asked, BenchOf, look
 from harness.gate.side import SideError
 from harness.record.evidence import EvidenceError
 from harness.record.run import KeyFigure, Record, Verdict
@@ -101,11 +101,13 @@ class Versus:
                     looked = look(
                         bench,
                         functools.partial(_judge, relevant=chosen.relevant),
+                        Asked(
+                            metrics=metrics_for(chosen.metrics, others),
+                            named=metrics_for(list(chosen.relevant), others),
+                            questions=2,
+                        ),
                         clock=stage.clock,
                         limit_s=chosen.minutes * 60,
-                        metrics=metrics_for(chosen.metrics, others),
-                        named=metrics_for(list(chosen.relevant), others),
-                        questions=2,
                         keep=keep,
                         progress=stage.progress,
                     )

@@ -15,7 +15,7 @@ from harness.capacity.answers import Answer, Answers
 from harness.capacity.versus_judged import judged
 from harness.gate.decision import Decision, Finding, Outcome, Spending
 from harness.gate.error_rates import Wording
-from harness.gate.looks import look
+from harness.gate.looks import Asked, look
 from harness.gate.loop import Bench, Gated
 from harness.gate.rounds import Round
 from harness.host.clock import Clock
@@ -57,7 +57,8 @@ def conduct_versus(
     def judge(rounds: Sequence[Round], metrics: Sequence[str], spending: Spending) -> Answers:
         return judged(rounds, metrics, spending, relevant)
 
-    looked = look(bench, judge, clock=clock, limit_s=limit_s, named=relevant, questions=2, keep=keep, progress=progress)
+    asked = Asked(named=relevant, questions=2)
+    looked = look(bench, judge, asked, clock=clock, limit_s=limit_s, keep=keep, progress=progress)
     return Gated(decision_of(looked.judgement), looked.rounds, looked.looks, looked.spent)
 
 

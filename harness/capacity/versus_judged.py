@@ -12,7 +12,7 @@ from statistics import median
 
 from msgspec import Struct
 
-from harness.capacity.answers import Answers, answers
+from harness.capacity.answers import Answer, Answers, answers
 from harness.capacity.pairs import LETTERS, SideLoad, VersusRound, metrics_of
 from harness.capacity.sides import listed
 from harness.capacity.versus_words import (
@@ -26,7 +26,7 @@ from harness.capacity.versus_words import (
 )
 from harness.check.instrument import LEAST_US, MOST_SHARE
 from harness.conduct.findings import Findings
-from harness.gate.decision import ALPHA, Size, Spending
+from harness.gate.decision import ALPHA, Finding, Size, Spending
 from harness.gate.looks import Measured, is_control
 from harness.gate.loop import BACKGROUND, size_of
 from harness.record.run import Record, Verdict
@@ -149,7 +149,8 @@ def _names(parameters: VersusParameters) -> dict[str, str]:
 
 def add_figures(found: Judged, parameters: VersusParameters, findings: Findings) -> None:
     """Put what rounds say into figures."""
-    by_name = {each.metric: each for each in [*found.answers.metrics, *found.answers.controls]}
+    by_name: dict[str, Answer | Finding] = {each.metric: each for each in found.answers.metrics}
+    by_name |= {each.metric: each for each in found.answers.controls}
     for name, letter, metric in metrics_of(found.rounds[0]):
         if name not in by_name:
             continue
@@ -225,9 +226,9 @@ def doubts_of(found: Judged, parameters: VersusParameters) -> list[Verdict]:
         Verdict(
             name=f"versus.background.{letter}",
             status="UNKNOWN",
-            detail=f"{names[letter]} is at work while the other side and the controls have their turn, for at least "
-            f"{share * 100:.0f} % of that time: this slows both sides, and the ratios are nearer to 1 than what "
-            "differs makes them; --cores all gives it a core of its own",
+            detail=f"{names[letter]} is at work while the other side and the controls have their turn, for at "
+            f"least {share * 100:.0f} % of that time: this slows both sides, and the ratios are nearer to 1 "
+            "than what differs makes them; --cores all gives it a core of its own",
         )
         for letter, share in background_of(found.rounds).items()
         if share > BACKGROUND
@@ -244,7 +245,9 @@ def _answered(name: str, side: str, loads: Sequence[SideLoad]) -> Verdict:
     reached = median(each.reached for each in loads)
     told = f"{ok:,} of {due:,} were answered well, at {reached * 100:.1f} % of the rate at which they were due"
     if ok < due:
-        failed, unknown, dropped = (sum(getattr(e, which) for e in loads) for which in ("failed", "unknown", "dropped"))
+        failed, unknown, dropped = (
+            sum(getattr(e, which) for e in loads) for which in ("failed", "unknown", "dropped")
+        )
         told += f"; {failed:,} failed, {unknown:,} unknown, {dropped:,} dropped"
         return Verdict(name=name, status="UNKNOWN", detail=f"{side}: {told}: responses are only of those answered")
     if reached < REACHED:
@@ -286,8 +289,11 @@ def headline(found: Judged, parameters: VersusParameters) -> str:
     moved = [each.metric for each in found.answers.controls if each.status == "UNKNOWN"]
     if moved:
         told.append(f"Too few rounds to say whether {listed(moved)} moved.")
-    told += [f"{names[letter]} works in the background, which slows both sides." for letter, share in
-             background_of(found.rounds).items() if share > BACKGROUND]
+    told += [
+        f"{names[letter]} works in the background, which slows both sides."
+        for letter, share in background_of(found.rounds).items()
+        if share > BACKGROUND
+    ]
     return " ".join(filter(None, [*told, left_out(new), how(found, parameters)]))
 
 

@@ -1,7 +1,7 @@
 """From what was asked for to a comparison that can be conducted: sides, their servers, their loads, their names.
 
-Whatever is wrong is said in one line before anything is measured: each side's server is started once, and asked what
-it is. So what a server says of a directive that it does not know is said then, in its own words.
+Whatever is wrong is said in one line before anything is measured: each side's server is started once, and asked
+what it is. So what a server says of a directive that it does not know is said then, in its own words.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from harness.server.server import Server
 from harness.system.named import system_named
 
 OPEN_METRICS = ("response.p50", "response.p99", "response.p99.9")
+# Of appends, each of which may be synced to a disk: rounds of half a minute would be too few.
+TURN_S = 0.1
 VersusCores = Literal["one", "apart", "all"]
 
 
@@ -166,7 +168,16 @@ def prepared(options: VersusOptions, loads: Loads, clock: Clock) -> tuple[Versus
     def opened(stage: Stage) -> Iterator[BenchOf[VersusRound]]:
         with contextlib.ExitStack() as stack:
             benches = {
-                letter: _pair(options, loads, cores, (sides[0], each), (names[0], name), seed_of(stage.seed, at), stack, stage.clock)
+                letter: _pair(
+                    options,
+                    loads,
+                    cores,
+                    (sides[0], each),
+                    (names[0], name),
+                    seed_of(stage.seed, at),
+                    stack,
+                    stage.clock,
+                )
                 for at, (letter, each, name) in enumerate(zip(LETTERS[1:], sides[1:], names[1:], strict=False))
             }
             yield Pairs(benches, server=described(sides), seed=stage.seed, clock=stage.clock)
@@ -221,6 +232,7 @@ def _pair(
             names=called,
             setups=setups,
             only_common=True,
+            turn_s=TURN_S,
             seed=seed,
             cores="one" if cores == "one" else "all",
             metrics=options.metrics,

@@ -1,6 +1,6 @@
 """What a comparison says, in words: each answer as a sentence, and all of it in a few.
 
-    Valkey 9.1.2 takes 0.931 × (0.912 to 0.950) of Redis 7.0.15's time for an append at the median: faster.
+Valkey 9.1.2 takes 0.931 × (0.912 to 0.950) of Redis 7.0.15's time for an append at the median: faster.
 """
 
 from __future__ import annotations
@@ -76,7 +76,9 @@ def verdict(name: str, answer: Answer, size: Size, said: str, *, is_contaminated
         return Verdict(name=name, status="UNKNOWN", detail=f"contaminated: {CONTAMINATED}: {said} ({rounds})")
     if answer.word == "open":
         why = "too few rounds for an interval" if answer.low is None or answer.high is None else "not decided"
-        return Verdict(name=name, status="UNKNOWN", detail=f"{why}: {said} ({rounds}); {_share(size.relevant)} matters")
+        return Verdict(
+            name=name, status="UNKNOWN", detail=f"{why}: {said} ({rounds}); {_share(size.relevant)} matters"
+        )
     return Verdict(name=name, status="PASS", detail=f"{word(answer, size)}: {said} ({rounds})")
 
 
@@ -113,7 +115,9 @@ def pair_headline(
     for metric, answer, size in others:
         told = f"{metric} {answer.ratio:.3f} × ({interval(answer)})"
         by_word.setdefault(word(answer, size), []).append(told)
-    return " ".join([said, *(f"{words[0].upper()}{words[1:]}: {'; '.join(told)}." for words, told in by_word.items())])
+    return " ".join(
+        [said, *(f"{words[0].upper()}{words[1:]}: {'; '.join(told)}." for words, told in by_word.items())]
+    )
 
 
 def few_rounds(found: Answers, needed: int, seconds_each: float) -> str:
@@ -129,7 +133,8 @@ def few_rounds(found: Answers, needed: int, seconds_each: float) -> str:
     rounds = found.metrics[0].rounds
     minutes = max(1, -(-2 * needed * seconds_each // 60))
     counted = f"{rounds} {'round' if rounds == 1 else 'rounds'}"
-    return f"too few rounds: {counted}, where {needed} are the least that an answer needs; give it --minutes {minutes:.0f}"
+    least = f"{needed} are the least that an answer needs"
+    return f"too few rounds: {counted}, where {least}; give it --minutes {minutes:.0f}"
 
 
 def left_out(new: Mapping[str, Sequence[str]]) -> str:

@@ -56,7 +56,8 @@ def gate_errors_command(asked: Asked) -> int:
             simulated_gates=asked.simulated,
             curve_gates=min(asked.simulated, CURVE_SIMULATED),
             seed=asked.seed,
-            command=f"shopbench gate-errors {'--versus ' if asked.versus else ''}--rounds {rounds} --minutes {asked.minutes:g} "
+            command=f"shopbench gate-errors {'--versus ' if asked.versus else ''}"
+            f"--rounds {rounds} --minutes {asked.minutes:g} "
             f"--simulated {asked.simulated} --seed {asked.seed}",
             conduct=conduct_versus if asked.versus else conduct_rounds,
             words=WORDS if asked.versus else Wording(),
@@ -74,7 +75,7 @@ def _record_rounds(asked: Asked) -> None:
     from harness.gate.loop import conduct_rounds
     from harness.gate.revisions import repository_of, source_of
     from harness.gate.rounds import Measure
-    from harness.gate.slowdowns import KINDS, record
+    from harness.gate.slowdowns import KINDS, Wanted, record
     from harness.record.environment import describe_host
 
     source = source_of(repository_of(Path.cwd()), ["ordershop"], "the work tree")
@@ -85,15 +86,18 @@ def _record_rounds(asked: Asked) -> None:
         names={"baseline": "the baseline", "candidate": "the candidate"},
         seed=asked.seed,
     )
+    wanted = Wanted(
+        kinds=[kind for kind in KINDS if not asked.versus or kind.name in VERSUS_KINDS],
+        gates=asked.gates,
+        minutes=asked.minutes,
+        conduct=conduct_versus if asked.versus else conduct_rounds,
+    )
     with Shown(1) as shown, interruptible():
         record(
             asked.recording,
             measure,
-            kinds=[kind for kind in KINDS if not asked.versus or kind.name in VERSUS_KINDS],
-            gates=asked.gates,
-            minutes=asked.minutes,
+            wanted,
             clock=SystemClock(),
             host=describe_host(),
             progress=shown.begin("versus" if asked.versus else "gate"),
-            conduct=conduct_versus if asked.versus else conduct_rounds,
         )

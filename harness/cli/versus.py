@@ -100,7 +100,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
 @taking(Asked)
 def versus_command(asked: Asked) -> int:
-    """Compare servers, configurations, durabilities, loads or systems, side by side. Faster and slower are answers."""
+    """Compare servers, configurations, durabilities, loads or systems, side by side: which takes less time?"""
     from harness.capacity.versus_prepare import prepared
     from harness.host.clock import SystemClock
 
@@ -162,7 +162,7 @@ def _options(asked: Asked) -> Any:
         UsageError, ParameterError: what cannot be.
     """
     from harness.capacity.pairs import LETTERS
-    from harness.capacity.sides import Side, side_of
+    from harness.capacity.sides import side_of
     from harness.capacity.versus_prepare import VersusOptions
     from harness.gate.prepare import sizes
     from harness.server.directives import DirectiveError
@@ -220,7 +220,9 @@ def _sides(servers: Sequence[str], named: Sequence[str]) -> int:
         return max(2, last)
     if last > len(servers):
         letter = LETTERS[last - 1]
-        raise UsageError(f"--{letter}-... is of a side {letter.upper()}, and only {len(servers)} servers are named")
+        raise UsageError(
+            f"--{letter}-... is of a side {letter.upper()}, and only {len(servers)} servers are named"
+        )
     return len(servers)
 
 

@@ -258,11 +258,9 @@ def told(
         [
             f"Made by `{command}`.",
             f"{len(rounds):,} rounds of {len(real)} real {words.many}, on {', '.join(cpus)}, revision "
-            f"{', '.join(revisions)}; a round took {median(each.took_s for each in unchanged):.1f} s. A {words.one} may "
-            f"take {minutes:g} minutes. Intervals are Wilson's, 95 %.",
-            figures_table(
-                lines, minutes=minutes, gates=simulated_gates, seed=seed, conduct=conduct, words=words
-            ),
+            f"{', '.join(revisions)}; a round took {median(each.took_s for each in unchanged):.1f} s. "
+            f"A {words.one} may take {minutes:g} minutes. Intervals are Wilson's, 95 %.",
+            figures_table(lines, minutes=minutes, gates=simulated_gates, seed=seed, conduct=conduct, words=words),
             "Unchanged code, from round to round:",
             noise_table(lines),
             f"Share of {words.many} that {words.alarm}, for a slowdown put into the ratios of unchanged code:",

@@ -6,8 +6,8 @@
 What decides when a look comes is the clock, and never a ratio: to go on until something shows would find something
 in sides that are the same sooner or later. Each look has its part of the error (`harness.gate.decision`).
 
-What is asked of the rounds is up to whoever judges: a gate asks whether the candidate is slower, `shopbench versus`
-whether one side is faster, slower, or the same.
+What is asked of the rounds is up to whoever judges: a gate asks whether the candidate is slower, `shopbench
+versus` whether one side is faster, slower, or the same.
 """
 
 from __future__ import annotations
@@ -83,15 +83,27 @@ class Looked(NamedTuple, Generic[R, J]):
     spent: list[float]
 
 
+class Asked(NamedTuple):
+    """What is asked of the rounds.
+
+    Attributes:
+        metrics: those that count; all that were measured where empty.
+        named: others that somebody has named, and that have to be measured, too.
+        questions: that are asked of each metric: whether it is slower, or also whether it is faster.
+    """
+
+    metrics: Sequence[str] = ()
+    named: Collection[str] = ()
+    questions: int = 1
+
+
 def look(
     bench: BenchOf[R],
     judge: Callable[[Sequence[R], Sequence[str], Spending], J],
+    asked: Asked,
     *,
     clock: Clock,
     limit_s: float,
-    metrics: Sequence[str] = (),
-    named: Collection[str] = (),
-    questions: int = 1,
     keep: Callable[[R], None] = lambda _: None,
     progress: Callable[[float, str], None] = lambda *_: None,
 ) -> Looked[R, J]:
@@ -100,10 +112,8 @@ def look(
     Args:
         bench: measures them.
         judge: says what rounds say of metrics, with what it may spend.
+        asked: of which metrics, and how much of each.
         limit_s: the time for all of it, in seconds.
-        metrics: those that count; all that were measured where empty.
-        named: others that somebody has named, and that have to be measured, too.
-        questions: that are asked of each metric: whether it is slower, or also whether it is faster.
         keep: gets each round as soon as it is there.
         progress: told how far it is.
 
@@ -121,12 +131,12 @@ def look(
         found = bench.measure(len(rounds))
         rounds.append(found)
         keep(found)
-        counted = counted_in(found, metrics, named, counted)
+        counted = counted_in(found, asked.metrics, asked.named, counted)
         elapsed_s = (clock.now_ns() - began_ns) / 1e9
         is_last = elapsed_s + max(each.took_s for each in rounds[-3:]) > limit_s
         share = 1.0 if is_last else min(elapsed_s / limit_s, 1.0)
         progress(min(share, 1.0), f"round {len(rounds)}")
-        if not is_last and not is_look(len(rounds), share, looked_at, len(counted) * questions):
+        if not is_last and not is_look(len(rounds), share, looked_at, len(counted) * asked.questions):
             continue
         looks.append(len(rounds))
         spent.append(share - looked_at)

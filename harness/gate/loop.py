@@ -3,8 +3,8 @@
     rounds.measure(0), (1), ...  --ratios-->  decide at planned looks  --> pass, fail: the end
                                                                        --> neither: more rounds
 
-`harness.gate.looks` says when it looks, and why. At the end of its time the gate says what it knows: PASS, FAIL, or
-how small a slowdown it could have seen.
+`harness.gate.looks` says when it looks, and why. At the end of its time the gate says what it knows: PASS, FAIL,
+or how small a slowdown it could have seen.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from harness.gate.decision import (
     percent,
     verdict,
 )
-from harness.gate.looks import BenchOf, look
+from harness.gate.looks import Asked, BenchOf, look
 from harness.gate.rounds import Round
 from harness.gate.side import SIDES, Side, SideError
 from harness.host.clock import Clock
@@ -130,10 +130,9 @@ def conduct_rounds(
     found = look(
         bench,
         lambda rounds, counted, spending: judged(rounds, counted, relevant, spending),
+        Asked(metrics=metrics, named=relevant),
         clock=clock,
         limit_s=limit_s,
-        metrics=metrics,
-        named=relevant,
         keep=keep,
         progress=progress,
     )

@@ -38,6 +38,7 @@ import psutil
 from harness.arrays import Int64s
 from harness.gate.controls import Controls
 from harness.gate.metrics import METRICS, background_share, compared, measured
+from harness.gate.parts import WARM_UP, Part, parts_of
 from harness.gate.setup import Setup
 from harness.gate.side import (
     OPERATIONS,
@@ -61,30 +62,6 @@ from harness.server.url import ServerUrl
 
 # How long a side may take to load, and for a block, before it counts as hanging.
 TIMEOUT_S = 60.0
-
-
-class Part(msgspec.Struct, frozen=True):
-    """A part of a round.
-
-    Attributes:
-        operation: what is done.
-        count: as in `harness.gate.side.Block`.
-        blocks: of each side.
-    """
-
-    operation: Operation
-    count: int
-    blocks: int
-
-
-WARM_UP = (Part("append", 300, 1), Part("append_many", 500, 1))
-PARTS = (
-    Part("append", 250, 16),
-    Part("find_one", 125, 8),
-    Part("replay", 1, 8),
-    Part("append_many", 500, 8),
-    Part("drain", 1_000, 8),
-)
 
 
 class Round(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,6 +106,7 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True):
         setups: of each side, what it has of its own in the place of this target, server and durability.
         only_common: whether what one of the sides cannot do is left out; else the candidate has to do whatever the
             baseline can.
+        turn_s: how long a turn of appends may be (`harness.gate.parts`).
         scratch: where temporary directories go that somebody else removes in the end; None for the system's place.
             An interrupt between the making of one and the note that it was made leaves it there.
     """
@@ -145,6 +123,7 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True):
     metrics: tuple[str, ...] = ()
     setups: Mapping[Side, Setup] = {}
     only_common: bool = False
+    turn_s: float = math.inf
     scratch: Path | None = None
 
     def setup_of(self, side: Side) -> Setup:
@@ -316,10 +295,14 @@ class Rounds:
             able, alone = self._measure.common(can, wanted)
             if wanted:
                 able &= wanted | {"append"}
+            slowest_ns = 0.0
             for part in WARM_UP:
                 for side in order if part.operation in able else ():
-                    sides[side].work(part)
-            taken, background = self._in_turns(sides, order, able)
+                    warm = sides[side].work(part)
+                    if part.operation == "append":
+                        slowest_ns = max(slowest_ns, float(np.median(warm)))
+            parts = [part for part in parts_of(slowest_ns, self._measure.turn_s) if part.operation in able]
+            taken, background = self._in_turns(sides, order, parts)
         ratios, values_ns = measured(taken)
         return Round(
             number=number,
@@ -334,7 +317,7 @@ class Rounds:
         )
 
     def _in_turns(
-        self, sides: Mapping[Side, _OpenSide], order: Sequence[Side], able: Collection[str]
+        self, sides: Mapping[Side, _OpenSide], order: Sequence[Side], parts: Sequence[Part]
     ) -> tuple[dict[Side, dict[str, list[Int64s]]], dict[Side, float]]:
         """What each turn has taken, of each side and operation; and of each side its `background_share`."""
         now_ns = self._clock.now_ns
@@ -342,8 +325,8 @@ class Rounds:
         own_ns = dict.fromkeys(SIDES, 0)
         before_ns = {side: sides[side].used_ns() for side in SIDES}
         began_ns = now_ns()
-        for part in PARTS:
-            for turn in turns(part.blocks) if part.operation in able else ():
+        for part in parts:
+            for turn in turns(part.blocks):
                 side = order[turn]
                 for name, values in self._controls.measure().items():
                     taken[side].setdefault(name, []).append(np.array(values, np.int64))

@@ -17,7 +17,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import msgspec
 
@@ -209,34 +209,45 @@ def real_gate(
         return conduct(bench, clock=clock, limit_s=minutes * 60, relevant={}, keep=keep, progress=progress)
 
 
+class Wanted(NamedTuple):
+    """What is to be recorded.
+
+    Attributes:
+        kinds: of comparisons; they take turns, so that each meets the same hours of the machine.
+        gates: of each kind.
+        minutes: that a gate may take.
+        conduct: the gate's loop, or another.
+    """
+
+    kinds: Sequence[Kind]
+    gates: int
+    minutes: float
+    conduct: Conduct = conduct_rounds
+
+
 def record(
     path: Path,
     measure: Measure,
+    wanted: Wanted,
     *,
-    kinds: Sequence[Kind],
-    gates: int,
-    minutes: float,
     clock: Clock,
     host: Mapping[str, Any],
     progress: Callable[[float, str], None],
-    conduct: Conduct = conduct_rounds,
 ) -> None:
     """Record real gates until a file has so many of each kind; what it has already is kept.
 
     Args:
         path: the file, lines of JSON.
         measure: what is measured; its seed is that of the first gate.
-        kinds: of comparisons; they take turns, so that each meets the same hours of the machine.
-        gates: of each kind.
-        minutes: that a gate may take.
+        wanted: what is to be in it.
         clock: for time.
         host: what is known of the machine.
         progress: told how far it is.
-        conduct: the gate's loop, or another.
 
     Raises:
         ErrorRateError: the file has gates of another length or machine, or cannot be written.
     """
+    kinds, gates, minutes, conduct = wanted
     done = _recorded_before(path, minutes, str(host.get("cpu")))
     left = [(number, kind) for number in range(gates) for kind in kinds if (kind.name, number) not in done]
     with _appended_to(path) as file:

@@ -43,7 +43,9 @@ def directive_of(text: str) -> tuple[str, ...]:
     try:
         name, *values = shlex.split(text)
     except ValueError as error:
-        raise DirectiveError(f"a directive is a name and its values, such as 'io-threads 4', not {text!r}") from error
+        raise DirectiveError(
+            f"a directive is a name and its values, such as 'io-threads 4', not {text!r}"
+        ) from error
     name = name.lower()
     if not _NAME.fullmatch(name) or not values or any(value.startswith("--") for value in values):
         raise DirectiveError(f"a directive is a name and its values, such as 'io-threads 4', not {text!r}")

@@ -192,7 +192,9 @@ class OwnServer(Server):
         self._is_starting = True
         try:
             with (self._directory / _SAID).open("ab") as said:
-                self._process = ProcessGroup([str(self._program), *self._arguments()], self._directory, output=said)
+                self._process = ProcessGroup(
+                    [str(self._program), *self._arguments()], self._directory, output=said
+                )
         except OSError as error:
             raise ServerError(f"{self._program}: cannot be started ({error.strerror})") from error
         self._is_starting = False
@@ -232,7 +234,7 @@ class OwnServer(Server):
     def _last_words(self) -> str:
         lines = self.last_lines(1)
         if not lines and (self._directory / _SAID).exists():
-            # Before it has a log it says on its output what it cannot be: the directive, and what is wrong with it.
+            # Before it has a log it says on its output what it cannot be: a directive, and what is wrong with it.
             said = (self._directory / _SAID).read_text(errors="replace").split("\n>>> ")[-1]
             lines = [" ".join(said.split())] if len(said) <= _MOST_SAID else []
         return f": {lines[-1]}" if lines and lines[-1] else ""

@@ -73,7 +73,9 @@ def test_more_pairs_make_each_interval_wider() -> None:
     """Holm's method shares the error out over all metrics of all pairs, but not over those that are told."""
     alone = answers({"b.x": rounds(0.0)}, {"b.x": SIZE}, {}, ALL).metrics[0]
     names = [f"{letter}.{metric}" for letter in "bcd" for metric in "wxyz"]
-    many = answers({name: rounds(0.0, seed=at) for at, name in enumerate(names)}, dict.fromkeys(names, SIZE), {}, ALL)
+    many = answers(
+        {name: rounds(0.0, seed=at) for at, name in enumerate(names)}, dict.fromkeys(names, SIZE), {}, ALL
+    )
     assert (many.metrics[0].high or 0) > (alone.high or 0)
     assert (many.metrics[0].low or 1) < (alone.low or 1)
 
@@ -88,7 +90,7 @@ def test_a_control_that_moved() -> None:
 
 
 def test_sides_that_are_alike_are_seldom_told_apart() -> None:
-    """Of 3,000 comparisons of six metrics without an effect at most as many as alpha allows, and some more by chance."""
+    """Of 3,000 comparisons without an effect at most as many as alpha allows, and some more by chance."""
     drawn = np.random.default_rng(11).standard_t(3, (3_000, 6, 16)) * 0.04
     names = [f"m{at}" for at in range(6)]
     sizes = dict.fromkeys(names, Size(relevant=0.05, margin=0.0))

@@ -61,9 +61,7 @@ def test_bad_input_is_one_line(tmp_path: Path, name: str) -> None:
 def paths(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a comparison of two loads, one of which does far less; with a limit and a history."""
     directory = tmp_path_factory.mktemp("versus")
-    (directory / "slo.toml").write_text(
-        '[[budget]]\nfigure = "versus.append.p50.ratio"\nat_most = "0.9 ×"\n'
-    )
+    (directory / "slo.toml").write_text('[[budget]]\nfigure = "versus.append.p50.ratio"\nat_most = "0.9 ×"\n')
     ended = shopbench(
         *("versus", "embedded", "--b-param", "path=xadd", *QUICK, "--history", "history.jsonl"),
         *("--budget", "slo.toml"),
@@ -90,7 +88,7 @@ def test_an_answer(paths: Path) -> None:
 
 
 def test_it_is_judged_again(paths: Path) -> None:
-    """`check` finds each verdict again from the rounds, without a server; a limit on a ratio is a budget's affair."""
+    """`check` finds each verdict again from the rounds, without a server, and keeps those of budgets."""
     [directory] = (paths / "runs").glob("*-versus")
     ended = shopbench("check", str(directory))
     assert ended.code == 0, ended
@@ -126,7 +124,9 @@ def test_an_interrupt(tmp_path: Path) -> None:
         text=True,
     )
     try:
-        until(lambda: any(path.stat().st_size for path in tmp_path.glob("*-versus/rounds.jsonl")), "a round is there")
+        until(
+            lambda: any(path.stat().st_size for path in tmp_path.glob("*-versus/rounds.jsonl")), "a round is there"
+        )
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     finally:

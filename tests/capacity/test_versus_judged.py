@@ -31,6 +31,7 @@ VALUES = {
     "control.ping": (20e3, 20e3),
     "control.python": (9e3, 9e3),
 }
+PAIR = "Valkey 9.1.2 against Redis 7.0.15"
 
 
 class Told:
@@ -43,7 +44,13 @@ class Told:
     """
 
     def __init__(
-        self, clock: VirtualClock, effects: dict[str, float], *, spread: float = 0.01, took_s: float = 2.0, **of_each: Any
+        self,
+        clock: VirtualClock,
+        effects: dict[str, float],
+        *,
+        spread: float = 0.01,
+        took_s: float = 2.0,
+        **of_each: Any,
     ) -> None:
         self._clock, self._effects, self._spread, self._took_s = clock, effects, spread, took_s
         self._loads = of_each.pop("loads", None)
@@ -59,7 +66,13 @@ class Told:
         }
         values = {name: VALUES.get(name, (50e3, 55e3)) for name in ratios}
         made = Round(
-            number=number, at_s=0.0, took_s=self._took_s, first="baseline", ratios=ratios, values_ns=values, **self._of_each
+            number=number,
+            at_s=0.0,
+            took_s=self._took_s,
+            first="baseline",
+            ratios=ratios,
+            values_ns=values,
+            **self._of_each,
         )
         return made, self._loads
 
@@ -82,7 +95,9 @@ def conducted(directory: Path, *pairs: Told, clock: VirtualClock, **changed: Any
         clock=clock,
         progress=lambda *_: None,
     )
-    record, ended = conduct(Versus(lambda _: nullcontext(bench)), parameters, stage, command=["shopbench", "versus"])
+    record, ended = conduct(
+        Versus(lambda _: nullcontext(bench)), parameters, stage, command=["shopbench", "versus"]
+    )
     assert ended is None
     return record
 
@@ -118,11 +133,21 @@ def test_a_comparison_in_words(tmp_path: Path) -> None:
         ({"append.p50": 0.10}, {}, "Valkey 9.1.2 takes 1.10", "PASS PASS PASS"),
         ({"append.p50": 0.025}, {"spread": 0.005}, "Valkey 9.1.2 takes 1.02", "PASS PASS PASS"),
         ({"append.p50": 0.0}, {"spread": 1.0}, "Valkey 9.1.2 takes ", "UNKNOWN PASS PASS"),
-        ({"append.p50": 0.1, "control.ping": 0.05}, {}, "Contaminated, Valkey 9.1.2 against Redis 7.0.15", "UNKNOWN " * 2 + "PASS"),
-        ({"append.p50": 0.1}, {"took_s": 50.0}, "Not decided, Valkey 9.1.2 against Redis 7.0.15: too few rounds: 2 rounds, where", "UNKNOWN"),
-        ({"append.p50": 0.1}, {"background": {"baseline": 0.01, "candidate": 0.3}}, "Valkey 9.1.2 takes", "PASS PASS PASS UNKNOWN"),
+        ({"append.p50": 0.1, "control.ping": 0.05}, {}, f"Contaminated, {PAIR}", "UNKNOWN " * 2 + "PASS"),
+        (
+            {"append.p50": 0.1},
+            {"took_s": 50.0},
+            f"Not decided, {PAIR}: too few rounds: 2 rounds, where",
+            "UNKNOWN",
+        ),
+        (
+            {"append.p50": 0.1},
+            {"background": {"baseline": 0.01, "candidate": 0.3}},
+            "Valkey 9.1.2 takes",
+            "PASS PASS PASS UNKNOWN",
+        ),
     ],
-)  # fmt: skip
+)
 def test_outcomes(
     tmp_path: Path, effects: dict[str, float], how: dict[str, Any], begins: str, statuses: str
 ) -> None:
@@ -176,7 +201,13 @@ def test_a_load_that_was_not_borne(
 ) -> None:
     """At a rate it is said whether all was answered, and sent in time."""
     loads = (load_of(), load_of(**of_other))
-    run = one(tmp_path / "r", {"response.p50": 0.0}, spread=1.0, loads=loads, changed={"rate_per_s": 1000.0, "minutes": 1.62}).run
+    run = one(
+        tmp_path / "r",
+        {"response.p50": 0.0},
+        spread=1.0,
+        loads=loads,
+        changed={"rate_per_s": 1000.0, "minutes": 1.62},
+    ).run
     [verdict] = [each for each in run.verdicts if each.name == name]
     assert verdict.status == status
     assert words in verdict.detail
@@ -189,7 +220,11 @@ def test_it_is_judged_again_from_its_rounds(tmp_path: Path) -> None:
     again = judged_run(Versus(), load(tmp_path / "r"))
     assert (again.verdicts, again.headline) == (record.run.verdicts, record.run.headline)
     rounds = record.evidence.value(ROUNDS, list[VersusRound])
-    assert len(rounds) == record.run.figure("versus.rounds") == len((tmp_path / "r" / "rounds.jsonl").read_text().splitlines())
+    assert (
+        len(rounds)
+        == record.run.figure("versus.rounds")
+        == len((tmp_path / "r" / "rounds.jsonl").read_text().splitlines())
+    )
     (tmp_path / "r" / "evidence.zip").unlink()
     gone = judged_run(Versus(), load(tmp_path / "r"))
     assert {verdict.status for verdict in gone.verdicts} == {"UNKNOWN"}
@@ -221,9 +256,17 @@ def test_a_round_that_cannot_be_measured(tmp_path: Path) -> None:
 
     clock = VirtualClock()
     bench = Pairs({"b": Broken()}, server={}, seed=1, clock=clock)
-    parameters = VersusParameters(sides=[SideParameters(name=n, server="x", durability="none") for n in "ab"], minutes=1)
+    parameters = VersusParameters(
+        sides=[SideParameters(name=n, server="x", durability="none") for n in "ab"], minutes=1
+    )
     stage = Stage(
-        server="embedded", port=None, profile="quick", seed=1, directory=tmp_path, clock=clock, progress=lambda *_: None
+        server="embedded",
+        port=None,
+        profile="quick",
+        seed=1,
+        directory=tmp_path,
+        clock=clock,
+        progress=lambda *_: None,
     )
     opened = functools.partial(nullcontext, bench)
     record, ended = conduct(Versus(lambda _: opened()), parameters, stage, command=[])

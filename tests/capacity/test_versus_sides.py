@@ -144,4 +144,6 @@ def test_letters_are_of_options() -> None:
     from harness.cli.versus import Asked
 
     of_sides = [name for name in Asked.__struct_fields__ if name[1] == "_"]
-    assert of_sides == [f"{letter}_{name}" for letter in LETTERS for name in ("config", "durability", "param", "system")]
+    assert of_sides == [
+        f"{letter}_{name}" for letter in LETTERS for name in ("config", "durability", "param", "system")
+    ]

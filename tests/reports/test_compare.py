@@ -517,9 +517,7 @@ def several(directory: Path) -> list[Record]:
     for at, name in enumerate("abcd"):
         changed: dict[str, Any] = {"environment": other} if name in "bd" else {}
         changed["figures"] = [Figure(name="append.response.p99", value=1_000.0 + 50 * at, unit="µs")]
-        made.append(
-            report_runs.append_run(directory / name, seconds=12, per_s=100, seed=7 + at // 2, **changed)
-        )
+        made.append(report_runs.append_run(directory / name, seconds=12, per_s=100, seed=7 + at // 2, **changed))
     return made
 
 
