@@ -6,8 +6,8 @@ Both are the regularized incomplete beta function I_x(a, b):
     P(|t| > x)        = I_y(d / 2, 1 / 2)            y = d / (d + x^2), of d degrees of freedom; 26.7.1 in
                                                      Abramowitz and Stegun, Handbook of Mathematical Functions
 
-I_x is a continued fraction (DLMF 8.17.22), taken by the method of Lentz; it needs about as many steps as the square
-root of the larger of a and b, so a hundred million trials are 10,000 of them.
+I_x is a continued fraction (DLMF 8.17.22), taken by the method of Lentz. It needs about as many steps as the
+square root of the larger of a and b: a hundred million trials are 10,000 of them.
 
 Rejected: SciPy, which has all of this and is many times as large as the whole project; the normal approximation,
 which is wrong where a tail is all that one has.

@@ -14,8 +14,8 @@ looked at as blocks. In each, the share of values beyond the quantile is somewha
 sure the share of all of them is (Woodruff, Confidence intervals for medians and other position measures, 1952).
 Seconds may hang together, too, so it is done for blocks of one second, two, four, and so on, as long as there are
 `FEWEST_BLOCKS`; the least sure one counts. What comes out is a number: how many *independent* values the n are
-worth. With few blocks their variance is itself not sure, which costs (z / t)^2 of that number, t of Student with as
-many degrees of freedom as there are blocks, less one. Then the bound by order is made, as of so many values
+worth. With few blocks their variance is itself not sure, which costs (z / t)^2 of that number, t of Student with
+as many degrees of freedom as there are blocks, less one. Then the bound by order is made, as of so many values
 (Korn and Graubard, Confidence intervals for proportions with small expected number of positive counts estimated
 from survey data, 1998).
 
@@ -160,7 +160,7 @@ def _lengths(number: int) -> list[int]:
 
 
 def _worth_in_blocks(beyond: Floats, of_block: Floats, length: int, level: float) -> float:
-    """The number of independent values whose share beyond would vary as much as that of blocks of a length does."""
+    """Of how many independent values the share beyond would vary as much as that of blocks of a length does."""
     number = len(beyond) // length
     share = float(beyond.sum() / of_block.sum())
     if not 0 < share < 1:

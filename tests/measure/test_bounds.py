@@ -1,4 +1,4 @@
-"""Bounds of quantiles: those by order against all the cases there are, those by blocks against what hangs together."""
+"""Bounds of quantiles: by order against all the cases there are, by blocks against what hangs together."""
 
 from __future__ import annotations
 
