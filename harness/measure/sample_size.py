@@ -1,8 +1,8 @@
 """How many values a quantile wants: the p99 of 45 operations is their maximum, whatever their distribution is.
 
 Of n independent values each is below the true quantile q with probability q, so that all of them are with q^n:
-then not even the highest one says how high the quantile is. The interval of `harness.measure.bounds` is wrong at its
-upper end in at most 2.5 % of cases, so that it has an upper end from this many values on:
+then not even the highest one says how high the quantile is. The interval of `harness.measure.bounds` is wrong at
+its upper end in at most 2.5 % of cases, so that it has an upper end from this many values on:
 
     q^n <= 0.025       n >= ln 0.025 / ln q       p50: 6      p90: 36      p99: 368      p99.9: 3,688
 
