@@ -110,7 +110,9 @@ class Append:
     parameters = AppendParameters
     commands = PRODUCERS
     figures = figure_names("append", PUMPED, within="{everysec.,always.,none.,given.}")
-    probing = Probing(rate="rate_per_s", operations="appends", chosen={"durability": "everysec"})
+    probing = Probing(
+        rate="rate_per_s", operations="appends", chosen={"durability": "everysec", "rate_per_s": "8000"}
+    )
     key_figures = (
         KeyFigure("append.*.response.p99", "Response, p99"),
         KeyFigure("append.*.response.max", "Slowest response of all", is_worst=True),

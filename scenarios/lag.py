@@ -150,7 +150,9 @@ class Lag:
         "1/s     burst.{offered,reached,answered,applied}_per_s",
         "s       drain_s burst.arrived_s",
     )
-    probing = Probing(rate="base_per_s", operations="events", chosen={"shape": "steady"}, has_lag=True)
+    probing = Probing(
+        rate="base_per_s", operations="events", chosen={"shape": "steady", "base_per_s": "2000"}, has_lag=True
+    )
     key_figures = (
         KeyFigure("lag.seconds.max", "Longest wait of an event"),
         KeyFigure("lag.events.max", "Most events waiting"),
