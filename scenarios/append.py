@@ -177,9 +177,7 @@ class Append:
             ParameterError: of several durabilities, or with another shape.
         """
         if parameters.durability == "all":
-            raise ParameterError(
-                "append: durability is one of everysec, always and none here: each has its own rate"
-            )
+            raise ParameterError("append: each durability has a rate of its own: give one, as durability=everysec")
         if parameters.shape != "steady":
             raise ParameterError(f"append: the rate is steady here: `shape` cannot be `{parameters.shape}`")
         return replace(parameters, rate_per_s=rate_per_s, duration_s=duration_s)

@@ -27,6 +27,7 @@ from harness.capacity.probing import CommandOf, Prober
 from harness.capacity.search import search
 from harness.capacity.searched import SECTION, Searched, outcome, point_at, sentence, verdicts
 from harness.check.figures import figure_names
+from harness.check.instrument import without_cause
 from harness.check.judge import Checker
 from harness.conduct.findings import Findings
 from harness.conduct.scenario import ProbedScenario, ScenarioError, Stage
@@ -353,7 +354,8 @@ def _kept_up(name: str, searched: Searched, found: Found) -> Verdict | None:
         each for point in points for each in point.verdicts if each.what == "send_lag" and each.status != "PASS"
     ]
     if late:
-        return Verdict(name=name, status="UNKNOWN", detail=late[0].detail)
+        # Who had the machine is said of the search as a whole.
+        return Verdict(name=name, status="UNKNOWN", detail=without_cause(late[0].detail)[0])
     budget_ms = points[0].send_lag_budget_us / 1000
     detail = (
         f"the instrument held its schedule: send lag at p99 is {' and '.join(told)}, the budget {budget_ms:.2f} ms"

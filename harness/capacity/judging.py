@@ -19,10 +19,10 @@ from harness.capacity.budget import LAG, LatencyBudget
 from harness.capacity.judging_probe import Held, ProbeSeen, judge
 from harness.capacity.point import Point
 from harness.capacity.probed import Probed
-from harness.check.load_reached import MACHINE_FULL, TAKEN_AWAY, Surroundings, limit_of
+from harness.check.load_reached import FULL, MACHINE_FULL, TAKEN_AWAY, Limit, limit_of
 
-# With these `limit_of` blames nobody but what is measured.
-_NOBODY_ELSE = Surroundings(server_core=1.0)
+# A server that waits for so much of the time, beside that for which it works, is kept from answering in time.
+LEAST_WAIT, WAIT_SHARE = 0.02, 0.25
 # What is judged from what they rest on, and not by their words.
 _OF_LOAD = frozenset({"send_lag", "load_reached", "answered"})
 
@@ -54,7 +54,7 @@ def statistic_us(point: Point, statistic: str) -> tuple[float | None, float | No
     return (None, None) if found is None else (found.value_us, found.high_us)
 
 
-def _seen(point: Point, held: tuple[Held, ...]) -> ProbeSeen:
+def _seen(point: Point, held: tuple[Held, ...], open_at: tuple[float, ...], limit: Limit) -> ProbeSeen:
     return ProbeSeen(
         rate_per_s=point.rate_per_s,
         took_s=point.seconds,
@@ -62,10 +62,12 @@ def _seen(point: Point, held: tuple[Held, ...]) -> ProbeSeen:
         offered=point.offered,
         answered=point.answered,
         refused=point.refused,
-        open_at=point.open_at,
+        open_at=open_at,
         send_lag_us=point.send_lag_us.get("p99"),
         send_lag_budget_us=point.send_lag_budget_us,
-        around=point.around,
+        limit=limit,
+        instrument_core=point.around.instrument_core,
+        instrument_wait=point.around.instrument_wait,
         is_long=point.is_long,
     )
 
@@ -82,22 +84,41 @@ def _held(point: Point, budget: LatencyBudget) -> Held:
 
 
 def _producers(point: Point, budgets: Sequence[LatencyBudget]) -> Probed:
-    return judge(_seen(point, tuple(_held(point, each) for each in budgets if each.statistic != LAG)))
+    held = tuple(_held(point, each) for each in budgets if each.statistic != LAG)
+    return judge(_seen(point, held, point.open_at, _limit_of_server(point)))
+
+
+def _limit_of_server(point: Point) -> Limit:
+    """What the limit was where the server was too slow: it, the machine, or the instrument.
+
+    Of a throughput `limit_of` blames the machine where a server that wanted all of a core did not get it. A tail
+    is longer as soon as the server waits for its core now and then, however little it has to do.
+    """
+    core, waited = point.around.server_core or 0.0, point.around.server_wait or 0.0
+    found = limit_of(point.around)
+    if found.place == "server" and core < FULL and waited >= max(LEAST_WAIT, WAIT_SHARE * core):
+        return Limit(
+            "host", f"the server waited for a core for {waited:.0%} of the time, and had one for {core:.0%}"
+        )
+    return found
 
 
 def _consumers(point: Point, budgets: Sequence[LatencyBudget]) -> Probed:
     lag = tuple(_held(point, each) for each in budgets if each.statistic == LAG)
     # Without a budget on it, lag may be what it is; that more and more events wait may not.
     held = lag or (Held(name=LAG, limit_us=1e15, seen_us=1.0, high_us=1.0, bound="lag"),)
+    return judge(_seen(point, held, point.waiting, _limit_of_consumers(point)))
+
+
+def _limit_of_consumers(point: Point) -> Limit:
+    """What the limit was where consumers were too slow."""
     around = point.around
-    by_others = (around.steal or 0.0) >= TAKEN_AWAY or (around.throttled or 0.0) >= TAKEN_AWAY
-    seen = replace(_seen(point, held), open_at=point.waiting, around=around if by_others else _NOBODY_ELSE)
-    found = judge(seen)
-    if by_others or found.status != "FAIL":
-        return found
-    full = "; all cores of this machine were busy" if (around.host_busy or 0.0) >= MACHINE_FULL else ""
-    why = found.why.removesuffix(f": {limit_of(_NOBODY_ELSE).words}")
-    return replace(found, why=f"{why}: the consumers were the limit{full}")
+    if max(around.steal or 0.0, around.throttled or 0.0) >= TAKEN_AWAY:
+        return Limit("host", "a part of this machine was given to others, or a quota was used up")
+    full = (around.host_busy or 0.0) >= MACHINE_FULL
+    return Limit(
+        "server", f"the consumers were the limit{', with all cores of this machine busy' if full else ''}"
+    )
 
 
 def _worse(found: Sequence[Probed]) -> Probed:
