@@ -1,1 +1,1 @@
-"""How much a system can take, and which of two takes more."""
+"""How much can it take?"""
