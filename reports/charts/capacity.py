@@ -75,7 +75,7 @@ def _curve_chart(curve: Curve, names: Sequence[str], *, key: str, title: str, ca
     rows = [{"x": rate, "v": max(1.0, value), "s": name} for name in names for rate, value in _line(curve, name)]
     budgets = [(name, limit) for name in names if (limit := budget_us(curve, name)) is not None]
     marks = _marks(curve, names)
-    values = [*(row["v"] for row in rows), *(limit for _, limit in budgets)]
+    values: list[float] = [*(row["v"] for row in rows), *(limit for _, limit in budgets)]
     values += [end for mark in marks for end in (mark["lo"], mark["hi"])]
     axis = axes.latency_axis(values)
     x = axes.amount_axis("rate that was due (a second)", "x")
