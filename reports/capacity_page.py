@@ -58,13 +58,13 @@ class Curve(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProbeRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A probe as the template prints it; `link` is empty where it has no report."""
+    """A probe as the template prints it: each cell a value and what it lies between; a link, if it has a report."""
 
     number: int
     link: str
     status: Status
     rate: str
-    cells: list[str]
+    cells: list[tuple[str, str]]
     why: str
 
 
@@ -94,7 +94,7 @@ def capacity_view(record: Record) -> CapacityView | None:
     curve = capacity_of(record)
     if curve is None:
         return None
-    columns = [*curve.statistics, *([LAG] if curve.has_lag else []), "server", "machine", "instrument", "took"]
+    columns = [*curve.statistics, *([LAG] if curve.has_lag else []), "server", "machine", "instrument", "judged"]
     rows = [
         _row(curve, point, probed) for point, probed in sorted(curve.points, key=lambda each: each[0].rate_per_s)
     ]
@@ -121,9 +121,9 @@ def _facts(curve: Curve) -> Sequence[str]:
 
 
 def _row(curve: Curve, point: Point, probed: Probed) -> ProbeRow:
-    values = [bounded(point, name) for name in curve.statistics]
+    values = [(told(point, name), interval(point, name)) for name in curve.statistics]
     if curve.has_lag:
-        values.append(quantity(point.lag_s, "s"))
+        values.append((quantity(point.lag_s, "s"), ""))
     around = point.around
     return ProbeRow(
         number=point.number,
@@ -132,27 +132,38 @@ def _row(curve: Curve, point: Point, probed: Probed) -> ProbeRow:
         rate=f"{rate_said(point.rate_per_s)}/s",
         cells=[
             *values,
-            *(_percent(each) for each in (around.server_core, around.host_busy, around.instrument_core)),
-            f"{point.seconds} s{', long' if point.is_long else ''}",
+            *((_percent(each), "") for each in (around.server_core, around.host_busy, around.instrument_core)),
+            (f"{point.seconds} s", "long" if point.is_long else ""),
         ],
         why=probed.why,
     )
 
 
-def bounded(point: Point, name: str) -> str:
-    """A quantile of a probe in words, its bounds in brackets: 1.24 ms (1.18 to 1.31)."""
+def told(point: Point, name: str) -> str:
+    """A quantile of a probe in words."""
+    quantile = point.quantiles.get(name)
+    return NOT_MEASURED if quantile is None else quantity(quantile.value_us, "µs")
+
+
+def interval(point: Point, name: str) -> str:
+    """What a quantile of a probe lies between, in words; of too few values nobody knows."""
     quantile = point.quantiles.get(name)
     if quantile is None:
-        return NOT_MEASURED
+        return ""
     low, high = (None if us is None else quantity(us, "µs") for us in (quantile.low_us, quantile.high_us))
-    value = quantity(quantile.value_us, "µs")
-    if low is None or high is None:
-        return f"{value} (too few values for an interval)"
-    return f"{value} ({low} to {high})"
+    if low is None and high is None:
+        return "no interval"
+    return f"{low or 'any'} to {high or 'any'}"
+
+
+def bounded(point: Point, name: str) -> str:
+    """Both together: 1.24 ms (1.18 ms to 1.31 ms)."""
+    between = interval(point, name)
+    return f"{told(point, name)} ({between})" if between else told(point, name)
 
 
 def _percent(share: float | None) -> str:
-    return "" if share is None else f"{share:.0%}"
+    return "" if share is None else f"{share * 100:.0f} %"
 
 
 def budget_us(curve: Curve, statistic: str) -> float | None:
