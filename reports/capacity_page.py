@@ -58,7 +58,7 @@ class Curve(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProbeRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A probe as the template prints it: each cell a value and what it lies between; a link, if it has a report."""
+    """A probe as the template prints it: each cell a value and what it lies between; `link` may be empty."""
 
     number: int
     link: str

@@ -72,7 +72,9 @@ def _lag_chart(curve: Curve) -> Chart:
 
 def _curve_chart(curve: Curve, names: Sequence[str], *, key: str, title: str, caption: str, size: str) -> Chart:
     series = [Series(name, _COLORS[name], _DASHES[name]) for name in names]
-    rows = [{"x": rate, "v": max(1.0, value), "s": name} for name in names for rate, value in _line(curve, name)]
+    rows: list[Row] = [
+        {"x": rate, "v": max(1.0, value), "s": name} for name in names for rate, value in _line(curve, name)
+    ]
     budgets = [(name, limit) for name in names if (limit := budget_us(curve, name)) is not None]
     marks = _marks(curve, names)
     values: list[float] = [*(row["v"] for row in rows), *(limit for _, limit in budgets)]

@@ -27,7 +27,7 @@ PATIENT = ("-p", "send_lag_budget_ms=60000")
         ("append", "say what has to be kept, such as --p99 5ms"),
         ("append --p99 5", "--p99: '5' is no duration, such as 5ms, 300us or 1s"),
         ("append --lag 1s", "--lag: append measures no lag; lag and journey do"),
-        ("apend --p99 5ms", "there is no scenario 'apend'; did you mean append?"),
+        ("appendx --p99 5ms", "there is no scenario 'appendx'; did you mean append?"),
         ("replay --p99 5ms", "capacity is for append, lag, journey, and not for replay"),
         ("append --p99 5ms -p durability=all", "append: each durability has a rate of its own"),
         ("append --p99 5ms -p shape=ramp", "append: the rate is steady here: `shape` cannot be `ramp`"),

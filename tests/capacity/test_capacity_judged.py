@@ -82,8 +82,7 @@ def test_whose_fault_it_is() -> None:
     assert (found.status, found.bound) == ("UNKNOWN", "host")
     behind = judged(point_at(8_000, **WAITS | {"lag_s": 1.2, "around": replace(waited, server_wait=0.0)}), LAG_1S)
     assert behind.why == (
-        "lag is 1.2 s; its budget is 1 s: the consumers were the limit, "
-        "with all cores of this machine busy"
+        "lag is 1.2 s; its budget is 1 s: the consumers were the limit, with all cores of this machine busy"
     )
 
 
