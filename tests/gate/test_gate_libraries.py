@@ -91,7 +91,7 @@ def test_a_slower_library_is_failed(paced: Path, wheels: Path, environments: Pat
 
 
 def test_the_same_libraries(paced: Path, wheels: Path, environments: Path) -> None:
-    """Where nothing differs nothing is measured, unless it is asked for; what is installed is not installed again."""
+    """Where nothing differs nothing is measured, unless it is asked for; and nothing is installed twice."""
     refused = gate(paced, wheels, environments, *TOY, *of("old", "old"))
     assert refused.code == 2, refused
     assert "nothing differs: both sides are" in refused.complaints[-1]
