@@ -1,4 +1,4 @@
-"""A side's libraries: what is held, what pip says, what differs; and that a side needs none of the instrument's."""
+"""A side's libraries: what is held, what pip says, what differs; and that a side needs none of ours."""
 
 from __future__ import annotations
 
