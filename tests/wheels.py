@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
+from packaging.requirements import Requirement
+
 
 def wheel(directory: Path, name: str, version: str, files: Mapping[str, str], needs: tuple[str, ...] = ()) -> Path:
     """A wheel of a library with these files, and the requirements that it states."""
@@ -21,6 +23,16 @@ def wheel(directory: Path, name: str, version: str, files: Mapping[str, str], ne
             f"{about}/WHEEL": b"Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         },
     )
+
+
+def installed_wheels(directory: Path, *names: str) -> None:
+    """Wheels of libraries of pure Python and of what they need, as they are installed here."""
+    for name in names:
+        installed_wheel(directory, name)
+        needed = [Requirement(each) for each in metadata.requires(name) or ()]
+        installed_wheels(
+            directory, *(e.name for e in needed if e.marker is None or e.marker.evaluate({"extra": ""}))
+        )
 
 
 def installed_wheel(directory: Path, name: str) -> Path:

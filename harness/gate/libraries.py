@@ -209,7 +209,7 @@ def pips_words(log: str) -> str:
     if "The conflict is caused by:" in lines:
         begun = lines.index("The conflict is caused by:") + 1
         causes = itertools.takewhile(lambda line: not line.startswith("To fix this"), lines[begun:])
-        return printable("; ".join([*errors[:1], *causes]))
+        return printable(f"{' '.join(errors[:1]).rstrip('.')}: {'; '.join(causes)}")
     return printable("; ".join(dict.fromkeys(errors)) or " ".join(lines[-1:]) or "it has said nothing")
 
 

@@ -28,9 +28,10 @@ import resource
 import sys
 from array import array
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, Self
 
 from harness.host.child import Channel, ChildError
 from harness.host.clock import Clock, SystemClock
@@ -49,7 +50,8 @@ class SideError(Exception):
     """A side whose code cannot be measured; its text is one clear line."""
 
 
-class SideSettings(NamedTuple):
+@dataclass(frozen=True)
+class SideSettings:
     """What a side loads.
 
     Attributes:
@@ -63,25 +65,29 @@ class SideSettings(NamedTuple):
     target: str
 
 
-class Ready(NamedTuple):
+@dataclass(frozen=True)
+class Ready:
     """A target was loaded; what it was loaded from."""
 
     files: dict[str, str]
 
 
-class Opened(NamedTuple):
+@dataclass(frozen=True)
+class Opened:
     """A target was opened; what it can do."""
 
     operations: tuple[Operation, ...]
 
 
-class Refused(NamedTuple):
+@dataclass(frozen=True)
+class Refused:
     """The code of a side has raised an error, or is not what it should be."""
 
     why: str
 
 
-class Block(NamedTuple):
+@dataclass(frozen=True)
+class Block:
     """A stretch of one operation.
 
     Attributes:
@@ -93,6 +99,7 @@ class Block(NamedTuple):
     count: int
 
 
+@dataclass(frozen=True)
 class Between:
     """Asks for the CPU time that this process has used between blocks: by threads that went on, above all."""
 

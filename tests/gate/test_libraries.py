@@ -132,7 +132,7 @@ ERROR: ResolutionImpossible: for help visit https://pip.pypa.io/
     [
         (
             CONFLICT,
-            "Cannot install redis>=6 because these package versions have conflicting dependencies.; "
+            "Cannot install redis>=6 because these package versions have conflicting dependencies: "
             "The user requested redis>=6; The user requested (constraint) redis==5.0.8",
         ),
         (
