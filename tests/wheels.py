@@ -29,10 +29,9 @@ def installed_wheels(directory: Path, *names: str) -> None:
     """Wheels of libraries of pure Python and of what they need, as they are installed here."""
     for name in names:
         installed_wheel(directory, name)
-        needed = [Requirement(each) for each in metadata.requires(name) or ()]
-        installed_wheels(
-            directory, *(e.name for e in needed if e.marker is None or e.marker.evaluate({"extra": ""}))
-        )
+        for each in map(Requirement, metadata.requires(name) or ()):
+            if each.marker is None or each.marker.evaluate({"extra": ""}):
+                installed_wheels(directory, each.name)
 
 
 def installed_wheel(directory: Path, name: str) -> Path:
