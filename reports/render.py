@@ -23,7 +23,7 @@ from reports import findings
 from reports.capacity_page import CapacityView, capacity_view
 from reports.charts import charts
 from reports.charts.view import Chart, Section, label_of
-from reports.gates import GateRow, gate_rows
+from reports.gates import GateRow, gate_rows, library_rows
 from reports.latencies import operations
 from reports.losses import lost_examples
 from reports.page import chart_script, drawing, libraries, page
@@ -85,6 +85,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     micro: list[MicroRow]
     gate: list[GateRow]
     capacity: CapacityView | None
+    libraries: list[list[str]]
     faults: list[list[str]]
     lost: list[list[str]]
     slowest: list[list[str]]
@@ -167,6 +168,7 @@ def _view(record: Record, identity: str, intervals: int) -> View:
         micro=micro,
         gate=gate_rows(record.run),
         capacity=capacity_view(record),
+        libraries=library_rows(record.run) if record.run.scenario == "gate" else [],
         faults=_faults(record.history),
         lost=lost_examples(record),
         slowest=_slowest(record),
