@@ -145,11 +145,12 @@ class Load(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             return
         try:
             with contextlib.closing(connect(server.url, timeout_s=60.0)) as client:
-                EventStore(client, server.namespace).append_many(self._creations(producer))
+                EventStore(client, server.namespace).append_many(self.creations(producer))
         except StoreError as error:
             raise ServerError(f"the entities cannot be created: {error}") from error
 
-    def _creations(self, producer: int) -> Iterator[Event]:
+    def creations(self, producer: int) -> Iterator[Event]:
+        """The events that create the entities."""
         for number in range(self.entities):
             identity = entity_id(producer, number)
             # Its event is named like it: no event of the load has such a name.

@@ -137,11 +137,7 @@ class Pump:
         self._origin_ns = origin_ns
         self._schedule = Schedule(self._pacer, origin_ns)
         self._account = PumpAccount(
-            self._source.operation,
-            self._pacer.total,
-            origin_ns,
-            reply=self._source.reply,
-            keep_outcomes=self._settings.keep_outcomes,
+            self._source, self._pacer.total, origin_ns, keep_outcomes=self._settings.keep_outcomes
         )
 
     @property

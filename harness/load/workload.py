@@ -303,37 +303,6 @@ class MixedCommands:
         return bytes(joined)
 
 
-class StripedSource:
-    """The share of one of n workers: every n-th command, as `pacing.Stripe` has every n-th arrival.
-
-    What is sent, and under which number, does not depend on how many workers send it.
-
-    Args:
-        whole: the source.
-        worker: this worker's number, from 0.
-        workers: how many there are.
-    """
-
-    def __init__(self, whole: Source, worker: int, workers: int) -> None:
-        self._whole = whole
-        self._worker = worker
-        self._workers = workers
-
-    @property
-    def operation(self) -> str:
-        """What the commands are called in the record."""
-        return self._whole.operation
-
-    @property
-    def reply(self) -> type | None:
-        """Of what type a reply to them is that is no error."""
-        return self._whole.reply
-
-    def pack(self, first: int, count: int, step: int = 1) -> bytes:
-        """`count` of this worker's commands from its number `first` on, each `step`-th of them, in RESP."""
-        return self._whole.pack(first * self._workers + self._worker, count, step * self._workers)
-
-
 _DIGITS = np.arange(12)
 
 
