@@ -15,7 +15,7 @@ from harness.load.lane import Batch
 from harness.load.settings import Instrument, PumpResult
 from harness.load.workload import Source
 from harness.measure.curves import SECOND_NS
-from harness.measure.failures import Failures
+from harness.measure.failures import Failures, kind_of
 from harness.measure.outcomes import FAIL, NOT_DUE, OK, Counts
 from harness.measure.recorder import Recorder
 from harness.server.dial import ReplyError
@@ -41,13 +41,16 @@ class PumpAccount:
         total: how many arrivals the schedule has.
         origin_ns: when the schedule begins.
         keep_outcomes: whether to remember the outcome of each.
+        quotes: whether an example of each error is kept in the server's own words, or by its kind alone.
 
     Attributes:
         recorder: of the latencies.
         ship_at_ns: when what was measured is handed on next.
     """
 
-    def __init__(self, source: Source, total: int, origin_ns: int, *, keep_outcomes: bool) -> None:
+    def __init__(
+        self, source: Source, total: int, origin_ns: int, *, keep_outcomes: bool, quotes: bool = True
+    ) -> None:
         self._right = frozenset(_ANY if source.reply is None else (source.reply,))
         self._kinds = kinds_of(source)
         self._operations: tuple[str, ...] = (source.operation,)
@@ -59,6 +62,7 @@ class PumpAccount:
         self._counts = [0] * 4
         self._outcomes = np.full(total, NOT_DUE, np.uint8) if keep_outcomes else None
         self._failures = Failures()
+        self._quotes = quotes
         # By operation: due times, start, done, and when it was read.
         self._many: dict[str, list[tuple[Int64s, int, int, int | None]]] = {}
         self._many_count = 0
@@ -152,9 +156,10 @@ class PumpAccount:
             self._counts[OK] -= 1
             self.settle(number + at, 1, FAIL)
             if type(reply) is ReplyError:
-                self._failures.note(str(reply), at_s)
+                self._failures.note(str(reply) if self._quotes else kind_of(str(reply)), at_s)
             else:
-                self._failures.note(f"{ANOTHER_KIND}: {_told(reply)}", at_s, kind=ANOTHER_KIND)
+                told = f"{ANOTHER_KIND}: {_told(reply)}" if self._quotes else ANOTHER_KIND
+                self._failures.note(told, at_s, kind=ANOTHER_KIND)
         return failed
 
     def settle(self, first: int, count: int, outcome: int) -> None:

@@ -194,6 +194,23 @@ class Cycle(msgspec.Struct, frozen=True, kw_only=True):
         return entities, turns
 
 
+class InTurn(msgspec.Struct, frozen=True, kw_only=True):
+    """Payloads one after the other, and again from the first; each operation has an entity of its own.
+
+    Attributes:
+        sizes: how many payloads there are.
+        streams: operation i goes to stream i % streams.
+    """
+
+    sizes: int
+    streams: int = 1
+
+    def draw(self, first: int, count: int, _: Floats | None = None) -> tuple[Int64s, Int64s]:
+        """The entity and the payload of `count` operations from `first` on."""
+        numbers = np.arange(first, first + count, dtype=np.int64)
+        return numbers, numbers % self.sizes
+
+
 class MixedCommands:
     """Commands for many entities, payload sizes and streams, each put together from a packed template.
 
@@ -218,7 +235,7 @@ class MixedCommands:
         operation: str,
         templates: Sequence[Sequence[Sequence[str | int | float | bytes | memoryview]]],
         producer: int,
-        mix: Mix | Cycle,
+        mix: Mix | Cycle | InTurn,
         *,
         reply: type | None = None,
     ) -> None:

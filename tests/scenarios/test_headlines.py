@@ -178,6 +178,13 @@ IN_MEMORY = {"data_directory": {"file_system": "tmpfs", "is_synced": False}}
         (retention, HANDLED | {"trimmed": 19_000.0, "before.length.max": 59.0}, {},
          "The events that every group had acknowledged were trimmed, 19,000 events in all: the streams held "
          "at most 59 before the consumer went away; of 20,000 acknowledged events none was lost."),
+        (retention,
+         HANDLED | {"trimmed": 19_000.0, "lost": 700.0, "lost.trimmed_unread": 690.0,
+                    "lost.trimmed_in_hand": 10.0},
+         {"policy": "maxlen"},
+         "The streams were trimmed to a length, whatever was acknowledged, 19,000 events in all: the length of "
+         "the streams was not seen; of 20,000 acknowledged events 700 were lost (trimmed 690 before they were "
+         "read and 10 while the consumer had them in hand)."),
         (redis_crash, {"always.acknowledged": 399.0, "always.gone": 0.0, "always.restart_s": 0.1},
          {"durability": "always"},
          "Redis was killed under load. Of the acknowledged events, synced before each answer, none of 399 "
@@ -249,7 +256,7 @@ FIGURES = (
     "before.length.max", "away.length.max", "after.length.max", "ok", "users", "response.p50", "response.p99",
     "browse.answered", "browse.response.p99", "achieved_per_s", "by_hand", "by_hand.1.lasted_s",
     "attempts", "conflicts", "conflict_share", "retried", "given_up", "overwritten",
-    "read_share", "misses",
+    "read_share", "misses", "lost.trimmed_unread", "lost.trimmed_in_hand",
     *(f"{kind}.response.p99" for kind in ("append", "entity", "page", "tail")),
     *(f"{durability}.{name}" for durability in ("always", "everysec", "none", "given")
       for name in ("acknowledged", "gone", "gone_from_s", "gone_until_s", "restart_s", "offered_per_s",
