@@ -77,7 +77,8 @@ def add_events(
         sections.add_set(section_of("delivered", line), BitMap(delivered))
         sections.add_set(section_of("pending", line), BitMap(pending))
     of_streams = {f"in_stream_{number}": events for number, events in enumerate(in_stream, 1)}
-    for name, events in {**of_streams, **(spared or {})}.items():
+    of_trimmer = dict(zip((TRIMMED_UNREAD, TRIMMED_IN_HAND), trimmed or (), strict=False))
+    for name, events in {**of_streams, **of_trimmer, **(spared or {})}.items():
         sections.add_set(section_of(name, line), BitMap(events))
     given = {section_of("promise", line): promise, section_of("recoveries", line): recoveries or None}
     for name, value in given.items():
@@ -89,8 +90,6 @@ def add_events(
         for name in Seen.__struct_fields__:
             sections.add_set(section_of(name, line), BitMap(seen.get(name, ())))
         sections.add_json(section_of(FOLLOWED, line), Followed(consumers=["crm"]))
-    for name, events in zip((TRIMMED_UNREAD, TRIMMED_IN_HAND), trimmed or (), strict=False):
-        sections.add_set(section_of(name, line), BitMap(events))
     line_facts = LineFacts(
         capacity=12,
         events_an_entity=2,
