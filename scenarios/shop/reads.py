@@ -189,5 +189,5 @@ def _id_of(entry: Any) -> Any:
 
 
 def _packed(*parts: str | int) -> bytes:
-    packed: bytes = hiredis.pack_command(parts)
+    packed: bytes = hiredis.pack_command(parts)  # type: ignore[arg-type]  # its stub allows one part only
     return packed

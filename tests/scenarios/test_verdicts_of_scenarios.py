@@ -131,7 +131,7 @@ def by_users(findings: Findings) -> None:
 
 
 def written_over(findings: Findings) -> None:
-    """Writers who met once, and wrote over what another had written; half of all updates were refused."""
+    """Writers who met once, and wrote over what another had written; half of all updates had no answer."""
     writers = add_updates(
         findings.evidence,
         {"0": word("written", 1), "1": word("written", 2)},
@@ -142,7 +142,7 @@ def written_over(findings: Findings) -> None:
     assert writers.conflicts == 1
     findings.intervals += latencies("contention.update", [(100, 1_000_000)] * 2)
     rule = ArrivalRule(budget_ms=1_000, operation="contention", reached="answered", users=16)
-    add_load(findings.evidence, findings.history, rule=rule)
+    add_load(findings.evidence, findings.history, rule=rule, refused=0)
 
 
 def without_reads(findings: Findings) -> None:
