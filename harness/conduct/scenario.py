@@ -59,7 +59,8 @@ class Scenario(Protocol):
     """Something that can be run and measured.
 
     It may also say what its report shows, and its record keeps that: `key_figures`, `sections` and `words`, as a
-    `Run` has them.
+    `Run` has them. Where what is chosen names something that can be wrong by itself, such as a file,
+    `look_at(parameters)` looks at it before anything starts, and raises a `ValueError`.
     """
 
     @property
@@ -189,9 +190,12 @@ def parameters_of(scenario: Scenario, profile: str, given: Mapping[str, str]) ->
             raise ParameterError(f"{scenario.name}: {why}")
     chosen: dict[str, Any] = {**scenario.profiles.get(profile, {}), **words}
     try:
-        return msgspec.convert(chosen, scenario.parameters, strict=False)
-    except msgspec.ValidationError as error:
+        parameters: msgspec.Struct = msgspec.convert(chosen, scenario.parameters, strict=False)
+        if (look_at := getattr(scenario, "look_at", None)) is not None:
+            look_at(parameters)
+    except (msgspec.ValidationError, ValueError) as error:
         raise ParameterError(f"{scenario.name}: {error}") from error
+    return parameters
 
 
 def flags_of(scenario: LoadScenario) -> dict[str, str]:
