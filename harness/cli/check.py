@@ -67,9 +67,10 @@ def _of_one(record: Record) -> tuple[list[Verdict], list[Verdict]]:
 
 def _judging(name: str) -> object:
     """What finds the verdicts of a scenario, or of what is conducted like one; None: nothing does."""
+    from harness.capacity.capacity import Capacity
     from harness.capacity.versus import Versus
 
-    others: dict[str, object] = {Versus.name: Versus()}
+    others: dict[str, object] = {Capacity.name: Capacity(), Versus.name: Versus()}
     return catalog().get(name, others.get(name))
 
 
