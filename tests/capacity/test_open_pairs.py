@@ -55,7 +55,7 @@ def block(values_us: np.ndarray) -> OpenTold:
 
 
 @pytest.mark.parametrize(
-    ("count", "known"), [(4_000, {"p50", "p99", "p99.9"}), (500, {"p50", "p99", "p99.9"}), (40, {"p50", "p99"})]
+    ("count", "known"), [(4_000, {"p50", "p99", "p99.9"}), (500, {"p50", "p99", "p99.9"}), (50, {"p50", "p99"})]
 )
 def test_ratios_of_blocks(count: int, known: set[str]) -> None:
     """Each quantile that has enough answers is 1.2 times as long; one that has too few is left out."""
