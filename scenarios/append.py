@@ -15,6 +15,8 @@ promises less has another name, so that no limit on the one is kept by measuring
 What is appended can be chosen (`scenarios.load`): a bare XADD, updates of some entities of which a few are hot,
 payloads of one size or many, one stream or many. All of it follows from the seed, and from the producer's number
 that the record names; both given again, `--seed S --param producer=P`, the same commands go out, byte for byte.
+So can what is around it (`scenarios.around`): a rewrite of the log or a snapshot in the middle, other keys that
+the server holds, and a link to the server on which a round trip takes so long.
 """
 
 from __future__ import annotations
@@ -50,6 +52,7 @@ from harness.record.run import KeyFigure, Record
 from harness.server.open import kind_of
 from harness.server.server import Durability, Server
 from harness.server.url import ServerUrl
+from scenarios.around import AROUND, SurroundedLoad, around_checkers, around_said, surrounded
 from scenarios.arrival import add_arrival
 from scenarios.commands import PRODUCERS
 from scenarios.load import Load
@@ -69,8 +72,8 @@ Label = Literal["everysec", "always", "none", "given"]
 LABELS: tuple[Label, ...] = ("everysec", "always", "none", "given")
 
 
-class AppendParameters(Load, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What can be chosen for `append`: its load, and how that comes.
+class AppendParameters(SurroundedLoad, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What can be chosen for `append`: its load, how that comes, and what is around it.
 
     Attributes:
         rate_per_s: where most are due.
@@ -109,7 +112,7 @@ class Append:
     summary = "how fast is an append, at a rate, for each durability?"
     parameters = AppendParameters
     commands = PRODUCERS
-    figures = figure_names("append", PUMPED, within="{everysec.,always.,none.,given.}")
+    figures = figure_names("append", PUMPED, AROUND, within="{everysec.,always.,none.,given.}")
     key_figures = (
         KeyFigure("append.*.response.p99", "Response, p99"),
         KeyFigure("append.*.response.max", "Slowest response of all", is_worst=True),
@@ -140,8 +143,8 @@ class Append:
             _measure(doing, chosen, findings, durability, producer, run_origin_ns, label)
         add_by_hand(findings)
 
-    def checkers(self, parameters: AppendParameters, record: Record) -> list[Checker]:  # noqa: ARG002 - a URL's is given
-        """What finds its verdicts in a record of a run: three for each durability that was measured."""
+    def checkers(self, parameters: AppendParameters, record: Record) -> list[Checker]:
+        """What finds its verdicts in a record of a run: three for each durability, and its premises."""
         return [
             checker
             for label in LABELS
@@ -150,6 +153,7 @@ class Append:
                 arrival_checker("append", label),
                 send_lag_checker("append", f"append_{label}", label),
                 answered_checker("append", label),
+                *around_checkers("append", label, parameters),
             )
         ]
 
@@ -169,7 +173,8 @@ class Append:
 
     def commands_with(self, parameters: AppendParameters) -> frozenset[str]:
         """The commands that it needs of a server: for a bare XADD fewer than for the shop's path."""
-        return frozenset({"xadd"}) if parameters.path == "xadd" else self.commands
+        own = frozenset({"xadd"}) if parameters.path == "xadd" else self.commands
+        return own | parameters.commands
 
     def lasting(self, parameters: AppendParameters, duration_s: float, server: str) -> AppendParameters:
         """The parameters with which all durabilities together take some seconds."""
@@ -207,9 +212,10 @@ def _measure(
         stage.progress(0.0, "")
         if stage.system is None:
             chosen.create_entities(server, producer)
+        around = stack.enter_context(surrounded(stage, server, chosen))
         load = _load_of(stage, chosen, server, operation, producer)
         settings = PumpSettings(
-            url=server.url,
+            url=around.url,
             connections=chosen.connections,
             max_in_flight=chosen.max_in_flight,
             scripts=load.scripts,
@@ -226,8 +232,10 @@ def _measure(
         stack.callback(lambda: findings.history.entries.extend(history.entries))
         stack.enter_context(under_load.sampling(probes))
         arriving = stack.enter_context(under_load.arriving(server, load.streams, load=label))
-        result = under_load.run(pump, pacer, operation, lambda share: stage.progress(share, ""), name=label)
+        with around.beside(under_load, pacer, label):
+            result = under_load.run(pump, pacer, operation, lambda share: stage.progress(share, ""), name=label)
         arriving.end()
+        around.add(findings, history, operation, result)
     rule = ArrivalRule(
         budget_ms=chosen.send_lag_budget_ms,
         name=label,
@@ -293,7 +301,7 @@ def headline(chosen: AppendParameters, told: Told) -> str:
             continue
         parts.append(
             f"{where} {p50 / 1000:.2f} ms at the median and {p99 / 1000:.2f} ms at p99, "
-            f"{told.value(f'{label}.ok') or 0:,.0f} succeeded"
+            f"{told.value(f'{label}.ok') or 0:,.0f} succeeded{around_said(told, label, chosen)}"
         )
     what = "Bare XADDs" if chosen.path == "xadd" else "Appends"
     # A rate that did not arrive was due, and no more.

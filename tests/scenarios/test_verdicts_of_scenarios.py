@@ -20,6 +20,9 @@ from harness.record.run import Status
 from ordershop.entities import Billing, Order
 from scenarios.catalog import SCENARIOS
 from scenarios.consumers import Operated
+from scenarios.disturbance import Disturbed
+from scenarios.far_link import ROUND_TRIP_US, FarLink
+from scenarios.many_groups.seen import GroupsSeen
 from scenarios.micro_benchmarks import BENCHMARKS_RUN
 from scenarios.random_faults import PLAN
 from scenarios.replay import COMPARED, Compared, ReplayByUsers
@@ -103,6 +106,35 @@ def append(findings: Findings) -> None:
             rule=ArrivalRule(budget_ms=20, name=label, operation=operation),
         )
         findings.figure(f"{label}.offered_per_s", 100.0, "1/s")
+
+
+def surrounded(findings: Findings) -> None:
+    """A load whose server could not rewrite its log, over a link that was too short."""
+    rule = ArrivalRule(budget_ms=20, name="always", operation="append_always")
+    findings.intervals += latencies(rule.operation, [(100, 1)] * 2)
+    add_load(findings.evidence, findings.history, "always", rule=rule)
+    findings.figure("always.offered_per_s", 100.0, "1/s")
+    seen = Disturbed(what="rewrite", load_ns=2 * S, began_ns=S, ended_ns=S, forks=1, status="err")
+    findings.evidence.add_json("disturbance.always", seen)
+    known = FarLink(
+        round_trip_ms=1, one_way_ms=0, direct_us=40, pass_us=90, delayed_us=90, offset_ns=0, load_ns=S, floor_us=90
+    )
+    findings.evidence.add_json("link.always", known)
+    for at in range(11):
+        labels = {"load": "always"}
+        findings.history.add(Reading(t_ns=at * S // 10, name=ROUND_TRIP_US, value=90.0, unit="µs", labels=labels))
+
+
+def grouped(findings: Findings) -> None:
+    """A stream with fewer groups than there should be, none of which was read, and one had little pending."""
+    findings.intervals += latencies("append", [(100, 1)] * 2)
+    add_load(findings.evidence, findings.history)
+    seen = GroupsSeen(
+        groups=200, read=10, pending=10, load_ns=2 * S, there=9, moved=0, least_before=10, least_after=9
+    )
+    findings.evidence.add_json("groups", seen)
+    findings.history.add(Reading(t_ns=S, name="groups.count", value=9.0, unit="groups"))
+    findings.history.add(Reading(t_ns=S, name="groups.pending", value=9.0, unit="events"))
 
 
 def crashed(findings: Findings) -> None:
@@ -216,6 +248,36 @@ BAD: dict[str, Case] = {
         {
             **of("everysec", {"load_reached": "FAIL", "send_lag": "UNKNOWN", "answered": "FAIL"}),
             **of("none", {"load_reached": "FAIL", "send_lag": "UNKNOWN", "answered": "FAIL"}),
+        },
+    ),
+    "append, with a link and a rewrite": Case(
+        "append",
+        {"disturb": "rewrite", "round_trip_ms": 1},
+        surrounded,
+        {
+            **of(
+                "always",
+                {
+                    "load_reached": "FAIL",
+                    "send_lag": "UNKNOWN",
+                    "answered": "FAIL",
+                    "disturbed": "FAIL",
+                    "far_link": "UNKNOWN",
+                },
+            ),
+        },
+    ),
+    "groups": Case(
+        "groups",
+        {"pending": 10},
+        grouped,
+        {
+            "groups_there": "FAIL",
+            "groups_read": "FAIL",
+            "pending_full": "FAIL",
+            "load_reached": "FAIL",
+            "send_lag": "UNKNOWN",
+            "answered": "FAIL",
         },
     ),
     "journey": Case(
