@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 
 from harness.conduct.scenario import parameters_of
 from harness.measure.timeline import FaultWindow
-from scenarios import append, consumers, crm_outage, groups, journey, lag, random_faults, redis_crash, retention
+from scenarios import (
+    append,
+    consumers,
+    crm_outage,
+    groups,
+    journey,
+    lag,
+    random_faults,
+    redis_crash,
+    retention,
+    soak,
+)
 from scenarios.told import Told
 
 S = 1_000_000_000
@@ -182,6 +193,11 @@ IN_MEMORY = {"data_directory": {"file_system": "tmpfs", "is_synced": False}}
          "a read 0.06 ms (1.50 times as long)."),
         (groups, {"ratio.ack.p50": None, "many.ack.p50": 4.0}, {"groups": 1, "read_groups": 1},
          "With 1 group on a stream, 1 of them read, nothing was measured."),
+        (soak, HANDLED | {"memory.per_h": 0.1234, "memory.low_per_h": -0.2, "memory.high_per_h": 0.45,
+                          "streams.per_h": 0.0, "streams.low_per_h": -12.0, "streams.high_per_h": 1_300.0},
+         {"duration_s": 7200},
+         "In 7,200 s at 500/s memory grew by 0.12 % an hour (-0.20 to 0.45 %), the streams by 0 events (-12 to "
+         "1,300), the growth of what is pending was not seen; of the events none was lost."),
         (redis_crash, {"always.acknowledged": 399.0, "always.gone": 0.0, "always.restart_s": 0.1},
          {"durability": "always"},
          "Redis was killed under load. Of the acknowledged events, synced before each answer, none of 399 "
@@ -235,6 +251,7 @@ FIGURES = (
     "duplicated", "short_s", "outage_s", "backlog_events", "first_effect_s", "draining_s", "caught_up_s",
     "predicted_drain_s", "outages", "handled_again", "roll.claimed_s.max", "removed.claimed_s", "trimmed",
     "before.length.max", "away.length.max", "after.length.max", "ok", "users", "response.p50", "response.p99",
+    *(f"{part}.{name}per_h" for part in ("memory", "streams", "pending") for name in ("", "low_", "high_")),
     *(f"{part}.{name}.p50" for part in ("ratio", "many") for name in ("append", "response", "read", "ack")),
     "browse.answered", "browse.response.p99", "achieved_per_s", "by_hand", "by_hand.1.lasted_s",
     *(f"{durability}.{name}" for durability in ("always", "everysec", "none", "given")
@@ -249,7 +266,7 @@ def forms_of(value: float) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "module", [append, lag, crm_outage, random_faults, consumers, retention, groups, redis_crash, journey]
+    "module", [append, lag, crm_outage, random_faults, consumers, retention, groups, redis_crash, journey, soak]
 )
 @settings(max_examples=50, deadline=None)
 @given(data=st.data())

@@ -30,7 +30,7 @@ TINY = {
     "journey": {"duration_s": "1"},
 }
 # Their own tests run them whole, and ask the same of each run.
-ELSEWHERE = {"micro", "consumers", "retention", "groups", "redis_crash"}
+ELSEWHERE = {"micro", "consumers", "retention", "groups", "redis_crash", "soak"}
 
 
 class Base(Struct):

@@ -27,6 +27,7 @@ from scenarios.micro_benchmarks import BENCHMARKS_RUN
 from scenarios.random_faults import PLAN
 from scenarios.replay import COMPARED, Compared, ReplayByUsers
 from scenarios.shop.books import BOOKS, Books, Held
+from scenarios.soak import WATCHED
 from tests.histories import S, add_events, add_load, latencies
 from tests.verdicts import record_of
 
@@ -72,6 +73,15 @@ def long_line(findings: Findings) -> None:
     line(findings)
     findings.history.add(FaultWindow(name="kill", target="crm", start_ns=10 * S, end_ns=20 * S))
     findings.history.add(Reading(t_ns=S, name="stream.length", value=1e6, unit="events"))
+
+
+def growing_line(findings: Findings) -> None:
+    """A line of which all grows that is watched: by a quarter in a minute."""
+    line(findings)
+    for at in range(60):
+        for watched in WATCHED.values():
+            value = 1_000.0 * (1 + at / 240)
+            findings.history.add(Reading(t_ns=at * S, name=watched.reading, value=value, unit=watched.unit))
 
 
 def crashed_line(findings: Findings, durability: str, *, from_s: float) -> None:
@@ -278,6 +288,20 @@ BAD: dict[str, Case] = {
             "load_reached": "FAIL",
             "send_lag": "UNKNOWN",
             "answered": "FAIL",
+        },
+    ),
+    "soak": Case(
+        "soak",
+        {"warm_up_s": 0, "duration_s": 60},
+        growing_line,
+        {
+            **LOAD,
+            **{name: status for name, status in WRONG.items() if name != "in_order"},
+            "memory_steady": "FAIL",
+            "resident_steady": "FAIL",
+            "fragmentation_steady": "FAIL",
+            "pending_steady": "FAIL",
+            "streams_steady": "FAIL",
         },
     ),
     "journey": Case(
