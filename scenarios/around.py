@@ -111,7 +111,9 @@ class Around:
                 )
                 stack.enter_context(self._disturbing.working())
             if self._link is not None:
-                trips = stack.enter_context(contextlib.closing(RoundTrips(self._link.url, clock, label)))
+                trips = stack.enter_context(
+                    contextlib.closing(RoundTrips(self._link.url, self._server.url, clock, label))
+                )
                 stack.enter_context(under_load.sampling([trips]))
                 self._link.begin()
             yield

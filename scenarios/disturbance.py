@@ -67,6 +67,7 @@ DISTURBED = """
 # It comes when so much of the load is over.
 AFTER_SHARE = 1 / 3
 _LOOK_S = 0.01
+_LONGER = "give it a longer `duration_s`"
 # Of a key that fills a server, and how many are sent at once.
 _VALUE_BYTES, _AT_ONCE = 1_000, 500
 
@@ -276,7 +277,9 @@ def disturbed(name: str, seen: Disturbed) -> Verdict:
     if seen.began_ns is None:
         return unknown(f"the load ended before {what} was asked for")
     if seen.ended_ns is None:
-        return unknown(f"{what} began {seen.began_ns / 1e9:.2f} s after the load, and had not ended with it")
+        return unknown(
+            f"{what} began {seen.began_ns / 1e9:.2f} s after the load, and had not ended with it: {_LONGER}"
+        )
     if seen.status and seen.status != "ok":
         detail = (
             f"{what} began {seen.began_ns / 1e9:.2f} s after the load, and failed: the server says {seen.status}"
@@ -284,7 +287,7 @@ def disturbed(name: str, seen: Disturbed) -> Verdict:
         return Verdict(name=name, status="FAIL", detail=detail)
     if seen.ended_ns > seen.load_ns:
         late_s = (seen.ended_ns - seen.load_ns) / 1e9
-        return unknown(f"{what} ended {late_s:.2f} s after the load: give it a longer `duration_s`")
+        return unknown(f"{what} ended {late_s:.2f} s after the load: {_LONGER}")
     if seen.forks is None or not seen.status:
         return unknown(f"{what} was asked for; the server does not say whether it forked and how that ended")
     forked = "" if seen.fork_us is None else f", forked in {seen.fork_us / 1000:.2f} ms"

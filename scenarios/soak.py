@@ -173,7 +173,7 @@ class Soak:
     name = "soak"
     only_by_name = True
     takes_consumers = True
-    place = 120
+    place = 105
     summary = "does memory, fragmentation or a list grow in hours of appends, consumers and trimming?"
     parameters = SoakParameters
     commands = PRODUCERS | CONSUMERS | {"xtrim", "memory|usage"}

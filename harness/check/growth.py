@@ -83,7 +83,7 @@ def growth_of(points: Sequence[tuple[float, float]]) -> Growth | None:
 
 
 def _medians(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The middle of each block of time, and the median of its readings; those with too few are left out."""
+    """The medians of each block of time, of when it was read and of what; those with too few are left out."""
     if len(points) < FEWEST_BLOCKS * FEWEST_IN_A_BLOCK:
         return []
     at_s, values = np.array(sorted(points)).T
@@ -91,7 +91,7 @@ def _medians(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]
     edges = np.linspace(at_s[0], at_s[-1], count + 1)
     block = np.clip(np.searchsorted(edges, at_s, "right") - 1, 0, count - 1)
     return [
-        ((edges[number] + edges[number + 1]) / 2, float(np.median(values[block == number])))
+        (float(np.median(at_s[block == number])), float(np.median(values[block == number])))
         for number in range(count)
         if np.count_nonzero(block == number) >= FEWEST_IN_A_BLOCK
     ]

@@ -74,7 +74,7 @@ def completed(incomplete: str) -> list[str]:
 
 
 def chosen(names: Sequence[str]) -> list[Scenario]:
-    """Scenarios by their names, each once; where none is named, all but those that are run `only_by_name`.
+    """Scenarios by their names, each once; all of them where none is named.
 
     Raises:
         UsageError: there is none of such a name.
@@ -83,8 +83,7 @@ def chosen(names: Sequence[str]) -> list[Scenario]:
     for name in names:
         if name not in known:
             raise UsageError(f"there is no scenario {name!r}; {there_are(name, known)}")
-    whole = [name for name, each in known.items() if not getattr(each, "only_by_name", False)]
-    return [known[name] for name in dict.fromkeys(names or whole)]
+    return [known[name] for name in dict.fromkeys(names or known)]
 
 
 def check_profile(profile: str, scenarios: Sequence[Scenario]) -> None:

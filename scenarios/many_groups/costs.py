@@ -21,7 +21,7 @@ COSTS = """
     groups  there read
     bytes   {group,pending}_bytes
     events  pending.least {one,many}.{answered,delivered,acknowledged,claimed}
-    reads   {one,many}.{read,ack,claim}.count
+    operations {one,many}.{read,ack,claim}.count
     1/s     {one,many}.delivered_per_s
     µs      {one,many}.{response,service,read,ack,claim}.{p50,p90,p99,p99.9,max}
     µs      {one,many}.server.{xadd,xreadgroup,xack,xautoclaim}
@@ -47,7 +47,7 @@ def add_costs(findings: Findings, turns: Turns, was_read: Sequence[WasRead], com
         for operation in OPERATIONS:
             whole = _whole(in_turns(findings.intervals, f"{operation}.service", turns, number))
             _add_quantiles(findings, f"{kind}.{operation}", whole)
-            findings.figure(f"{kind}.{operation}.count", whole.total, "reads")
+            findings.figure(f"{kind}.{operation}.count", whole.total, "operations")
         for name in ("delivered", "acknowledged", "claimed"):
             findings.figure(f"{kind}.{name}", sum(getattr(each, name)[number] for each in was_read), "events")
         delivered = sum(each.delivered[number] for each in was_read)

@@ -41,13 +41,14 @@ def test_a_round_trip_takes_as_long_as_the_link_waits(
         assert link is not None
         known = link.known
         took_us = median_ping_us(link.url, SystemClock())
-        trips = RoundTrips(link.url, SystemClock(), "always")
-        [sample] = trips.read()
+        trips = RoundTrips(link.url, any_server.url, SystemClock(), "always")
+        sample, direct = trips.read()
         trips.close()
     assert took_us >= 2_000 * known.one_way_ms
     assert sample.value is not None
     assert sample.value >= 2_000 * known.one_way_ms
-    assert (sample.name, sample.labels) == (ROUND_TRIP_US, {"load": "always"})
+    assert (sample.name, sample.labels) == (ROUND_TRIP_US, {"load": "always", "way": "link"})
+    assert (direct.name, direct.labels) == (ROUND_TRIP_US, {"load": "always", "way": "direct"})
     assert 0 <= 2 * known.one_way_ms <= round_trip_ms
     assert 0 < known.direct_us < 1_000 * round_trip_ms
     assert known.delayed_us > known.direct_us
@@ -67,23 +68,27 @@ def test_a_server_behind_a_unix_socket(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "meanwhile_us", "status", "words"),
+    ("changed", "meanwhile_us", "direct_us", "status", "words"),
     [
-        ({}, [1_000, 1_100, 9_000], "PASS", "1.02 ms before the load and 1.10 ms during it"),
-        ({}, [1_000, 1_100, 9_000], "PASS", "the proxy's own 60 µs are in it"),
-        ({"round_trip_ms": 20.0, "floor_us": 21_900.0}, [18_100.0], "PASS", "20 ms were asked for"),
-        ({"round_trip_ms": 20.0, "floor_us": 22_100.0}, [20_000.0], "UNKNOWN", "another load"),
-        ({"floor_us": 840.0}, [1_000], "UNKNOWN", "0.15 ms more or less are allowed"),
-        ({}, [1_200, 1_300], "UNKNOWN", "another load"),
-        ({}, [], "UNKNOWN", "no PING was seen during it"),
-        ({"floor_us": None}, [1_000], "UNKNOWN", "no PING was seen before the load"),
+        ({}, 1_100, 40, "PASS", "1.02 ms before the load and 1.10 ms during it"),
+        ({}, 1_100, 40, "PASS", "the proxy's own 60 µs are in it"),
+        # A server that lets wait for 8 ms lets wait on both ways.
+        ({}, 9_100, 8_040, "PASS", "1.10 ms during it"),
+        ({}, 9_100, 40, "UNKNOWN", "another load"),
+        ({}, 1_100, 1_040, "UNKNOWN", "another load"),
+        ({"round_trip_ms": 20.0, "floor_us": 21_900.0}, 18_100, 40, "PASS", "20 ms were asked for"),
+        ({"round_trip_ms": 20.0, "floor_us": 22_100.0}, 20_000, 40, "UNKNOWN", "another load"),
+        ({"floor_us": 840.0}, 1_000, 40, "UNKNOWN", "0.15 ms more or less are allowed"),
+        ({}, None, 40, "UNKNOWN", "no PING was seen during the load"),
+        ({}, 1_000, None, "UNKNOWN", "no PING was seen during the load"),
+        ({"floor_us": None}, 1_000, 40, "UNKNOWN", "no PING was seen before the load"),
     ],
 )
 def test_whether_a_link_was_far(
-    changed: dict[str, Any], meanwhile_us: list[float], status: Status, words: str
+    changed: dict[str, Any], meanwhile_us: float | None, direct_us: float | None, status: Status, words: str
 ) -> None:
     """Both medians are near what was asked for, or what was measured is another load."""
-    verdict = is_far("x", replace(KNOWN, **changed), meanwhile_us)
+    verdict = is_far("x", replace(KNOWN, **changed), meanwhile_us, direct_us)
     assert (verdict.status, words in verdict.detail) == (status, True), verdict.detail
 
 

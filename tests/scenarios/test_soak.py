@@ -11,12 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli.options import chosen
 from harness.conduct.findings import Findings
 from harness.conduct.scenario import ParameterError, parameters_of
 from harness.record.run import Run, Status, find_runs
 from harness.server.own import OwnServer
-from scenarios.catalog import SCENARIOS
 from scenarios.soak import HeapOf, SoakParameters, scenario
 from tests import forks
 from tests.lines import assert_declared, stage_in
@@ -37,12 +35,6 @@ def soaked(directory: Path, **given: str) -> Run:
 
 def statuses(run: Run) -> dict[str, Status]:
     return {verdict.name.removeprefix("soak."): verdict.status for verdict in run.verdicts}
-
-
-def test_a_whole_run_leaves_it_out() -> None:
-    """It takes as long as it is told, so it is run by its name alone."""
-    assert [each.name for each in chosen([])] == [name for name in SCENARIOS if name != "soak"]
-    assert [each.name for each in chosen(["soak"])] == ["soak"]
 
 
 def test_a_warm_up_that_leaves_nothing() -> None:

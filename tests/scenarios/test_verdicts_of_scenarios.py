@@ -130,9 +130,9 @@ def surrounded(findings: Findings) -> None:
         round_trip_ms=1, one_way_ms=0, direct_us=40, pass_us=90, delayed_us=90, offset_ns=0, load_ns=S, floor_us=90
     )
     findings.evidence.add_json("link.always", known)
-    for at in range(11):
-        labels = {"load": "always"}
-        findings.history.add(Reading(t_ns=at * S // 10, name=ROUND_TRIP_US, value=90.0, unit="µs", labels=labels))
+    for way in ("link", "direct"):
+        labels = {"load": "always", "way": way}
+        findings.history.add(Reading(t_ns=S // 2, name=ROUND_TRIP_US, value=90.0, unit="µs", labels=labels))
 
 
 def grouped(findings: Findings) -> None:
