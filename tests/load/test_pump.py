@@ -888,16 +888,17 @@ def test_what_arrives_over_tls_while_the_pump_waits_awake_counts_from_then(tls: 
             line.send(b":1\r\n")
 
     with Oracle(just_before_the_next, tls=tls) as oracle:
-        run = Begun(f"{oracle.url}?ssl_cert_reqs=none", constant(20, 0.8), spin_share=1.0, start=False)
+        run = Begun(f"{oracle.url}?ssl_cert_reqs=none", constant(20, 1.6), spin_share=1.0, start=False)
         # Of 50 ms from one to the next, the last 30 ms are waited out awake.
         run.pump._waking.estimate_ns, run.pump._waking._most_ns = 30.0 * MS, 30 * MS
         run.start()
         result = run.result()
-    assert result.ok == 16
+    assert result.ok == 32
     assert result.instrument.awake_share > 0.1
     response = LatencyLog(result.intervals).total("echo.response")
-    # The last one has none after it.
-    assert response.total - _at_least(response, 50_000) >= 4
+    # The last one has none after it. On a busy machine many are late by themselves; if all but the last were
+    # counted from when the next one was sent, none of them would be below the 50 ms in between.
+    assert response.total - _at_least(response, 50_000) > 1
 
 
 def _running(*command: str) -> subprocess.Popen[bytes]:

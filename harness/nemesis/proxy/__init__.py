@@ -28,7 +28,7 @@ Asked to (`told`), it also follows what passes, and notes what consumer groups a
 (`follower`). At 5,000 events a second, beside a proxy that does not, in twice 8 interleaved rounds on two crowded
 cores: the server's time was 1.03 times as long where a page is acknowledged at once, 0.88 times where each event
 is (both within what rounds differ by, 0.5 to 1.2), the delay until an event is read 1.06 and 1.08 times. The proxy
-itself took 19 in place of 13 µs an event, and 18 in place of 9: 3 to 4 % of a core. The log takes 5 to 10 bytes an
+itself took 4 to 13 µs more an event over all runs, which is 2 to 6.5 % of a core. The log takes 5 to 10 bytes an
 event that is handed out and acknowledged.
 
 Limits: the kernel accepts a connection before the proxy hears of it, so connecting is not delayed; and it

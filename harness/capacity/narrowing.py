@@ -1,0 +1,316 @@
+"""Which rate is probed next? A pure answer to the probes so far.
+
+    bracket   x2, x3 from the start, or down from it, until one rate passes and a higher one fails      short
+    narrow    between the two, where the margins say, until they are within three times the precision   short
+    edge      a little below the root of the margins, a little above it; the two in turn, until each    long
+              has been seen twice, most of the time alike, and they are as near as asked
+
+Long probes overrule short ones: a short one may fail since something else happened, and may pass since a backlog
+that grows only as the square root of time had no time to grow. Where a long probe contradicts another one, the one
+that was made less often is made again. What is UNKNOWN is made again once, and then a ceiling: no rate from there
+on is counted on, and the search goes on below it.
+
+Rejected: bisection by the sign of each probe. One noisy probe then decides for a half of the bracket for good.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from harness.capacity.margins import root_of
+from harness.capacity.probed import Ending, Phase, Probed, ProbeStatus, SearchPlan
+
+# Short probes narrow the bracket to so many times the precision.
+_COARSE = 3.0
+_REPLICATES = 2
+# Probes at one rate of which as many pass as fail, and at rates that contradict each other, are made so often.
+_MOST_IF_TIED, _MOST_IF_DOUBTFUL = 5, 3
+# A first probe at the edge stands so much of the precision below the root, the one above it less than all of it.
+_BELOW, _ABOVE = 0.35, 0.9
+# What a full server answers, less this, is the next guess.
+_OF_ANSWERED = 0.9
+# A quantile of twice its limit, or a half of it, is near.
+_NEAR = math.log(2.0)
+
+
+class Step(Struct, frozen=True):
+    """The next probe.
+
+    Attributes:
+        rate_per_s: its rate.
+        is_long: whether it counts as one of those that decide at the edge.
+        phase: of the search.
+        is_longer: what was perhaps too short to tell anything is made as long as a long one.
+    """
+
+    rate_per_s: float
+    is_long: bool
+    phase: Phase
+    is_longer: bool = False
+
+
+class Ended(Struct, frozen=True):
+    """There is no next probe."""
+
+    ended: Ending
+
+
+class Seen(Struct, frozen=True, kw_only=True):
+    """What the probes at one rate say together; where there are long ones, these.
+
+    Attributes:
+        rate_per_s: the rate.
+        passes, fails, unknown: how many.
+        is_long: whether it is long ones that are counted.
+        is_instrument: whether an UNKNOWN one was the instrument's.
+    """
+
+    rate_per_s: float
+    passes: int
+    fails: int
+    unknown: int
+    is_long: bool
+    is_instrument: bool
+
+    @property
+    def status(self) -> ProbeStatus:
+        """What most say; UNKNOWN where as many pass as fail."""
+        if self.passes == self.fails:
+            return "UNKNOWN"
+        return "PASS" if self.passes > self.fails else "FAIL"
+
+    @property
+    def made(self) -> int:
+        """How many told."""
+        return self.passes + self.fails
+
+    @property
+    def is_ceiling(self) -> bool:
+        """Whether nothing was learned here, twice."""
+        return not self.made and self.unknown > 1
+
+    @property
+    def ending(self) -> Ending:
+        """How a search ends that has this ceiling above it."""
+        return "instrument" if self.is_instrument else "unknown"
+
+
+def is_open(probe: Probed) -> bool:
+    """Whether a probe was too short to tell: what was seen is within its limit, though near, its bound is not."""
+    return probe.status == "FAIL" and probe.seen_margin is not None and 0 < probe.seen_margin < _NEAR
+
+
+def seems(probe: Probed) -> ProbeStatus:
+    """What a short probe counts as on the way: what is far within passes, though its bound is beyond."""
+    if probe.status == "FAIL" and probe.seen_margin is not None and probe.seen_margin >= _NEAR:
+        return "PASS"
+    return "UNKNOWN" if is_open(probe) else probe.status
+
+
+def is_near(probe: Probed) -> bool:
+    """Whether what a probe has seen is of the size of its limit."""
+    return probe.seen_margin is not None and abs(probe.seen_margin) < _NEAR
+
+
+def seen_at(probes: Sequence[Probed]) -> list[Seen]:
+    """What was seen at each rate, from the lowest to the highest."""
+    found = []
+    for rate in sorted({probe.rate_per_s for probe in probes}):
+        here = [probe for probe in probes if probe.rate_per_s == rate]
+        told = [probe for probe in here if probe.status != "UNKNOWN"]
+        is_long = any(probe.is_long for probe in told)
+        told = [probe for probe in told if probe.is_long == is_long]
+        counted = [probe.status if is_long else seems(probe) for probe in told]
+        unknown = [probe for probe in here if probe.status == "UNKNOWN"]
+        found.append(
+            Seen(
+                rate_per_s=rate,
+                passes=counted.count("PASS"),
+                fails=counted.count("FAIL"),
+                unknown=len(unknown),
+                is_long=is_long,
+                is_instrument=bool(unknown) and unknown[-1].bound == "instrument",
+            )
+        )
+    return found
+
+
+def bracket_of(seen: Sequence[Seen]) -> tuple[Seen | None, Seen | None]:
+    """The highest rate that passes below any that fails, and the lowest that fails; by long probes, if they tell.
+
+    A short probe that fails below a long one that passes does not count.
+    """
+    longest_pass = max((each.rate_per_s for each in seen if each.is_long and each.status == "PASS"), default=0.0)
+    failing = [each for each in seen if each.status == "FAIL"]
+    failing = [each for each in failing if each.is_long] or [
+        each for each in failing if each.rate_per_s > longest_pass
+    ]
+    fails = failing[0] if failing else None
+    below = fails.rate_per_s if fails else math.inf
+    passing = [each for each in seen if each.status == "PASS" and each.rate_per_s < below]
+    passing = [each for each in passing if each.is_long] or passing
+    return (passing[-1] if passing else None), fails
+
+
+def next_step(plan: SearchPlan, probes: Sequence[Probed]) -> Step | Ended:
+    """What to do after these probes."""
+    if not probes:
+        return Step(plan.start_per_s, False, "bracket")
+    seen = seen_at(probes)
+    last = probes[-1]
+    here = next(each for each in seen if each.rate_per_s == last.rate_per_s)
+    # 1. Nothing was learned: once more.
+    if last.status == "UNKNOWN" and here.unknown == 1:
+        phase: Phase = "edge" if last.is_long else "bracket"
+        return Step(last.rate_per_s, last.is_long, phase, is_longer=not last.bound)
+    passes, fails = bracket_of(seen)
+    ceiling = _ceiling(seen, passes)
+    # 2. Nothing passes so far: down.
+    if passes is None:
+        return _down(plan, probes, seen, fails, ceiling)
+    top = min(fails.rate_per_s if fails else math.inf, ceiling.rate_per_s if ceiling else math.inf)
+    # What is open has to be looked at for longer: the edge is near.
+    is_edge = any(each.is_long and each.made for each in seen) or any(map(is_open, probes))
+    # 3. Nothing is in the way yet: up.
+    if not is_edge and math.isinf(top) and passes.rate_per_s < plan.most_per_s:
+        return _up(plan, probes, passes)
+    # 4. Between the two, roughly.
+    if not is_edge and not math.isinf(top) and top / passes.rate_per_s > 1 + _COARSE * plan.precision:
+        return Step(_between(plan, probes, passes.rate_per_s, top), False, "narrow")
+    # 5. At the edge.
+    return _edge(plan, probes, seen, ceiling)
+
+
+def _ceiling(seen: Sequence[Seen], passes: Seen | None) -> Seen | None:
+    """The lowest rate above what passes of which nothing can be learned."""
+    above = passes.rate_per_s if passes else 0.0
+    return next((each for each in seen if each.is_ceiling and each.rate_per_s > above), None)
+
+
+def _down(
+    plan: SearchPlan, probes: Sequence[Probed], seen: Sequence[Seen], fails: Seen | None, ceiling: Seen | None
+) -> Step | Ended:
+    # Where nothing is told at the only rates there are, the last is made again.
+    if fails is None and ceiling is None:
+        return Step(min(probe.rate_per_s for probe in probes), True, "edge")
+    lowest = min((each for each in (fails, ceiling) if each is not None), key=lambda each: each.rate_per_s)
+    rate = lowest.rate_per_s
+    if rate <= plan.least_per_s:
+        if lowest.is_ceiling:
+            return Ended(lowest.ending)
+        return Ended("floor") if lowest.is_long and lowest.fails >= _REPLICATES else Step(rate, True, "bracket")
+    if lowest.is_long and any(map(is_near, probes)):
+        return _lower(plan, probes, [each for each in seen if each.is_long and each.made])
+    target = rate / (2.0 if sum(1 for each in seen if each.rate_per_s >= rate) < 3 else 4.0)
+    answered = _answered(probes, rate)
+    if answered is not None:
+        target = max(target, min(answered, rate / (1 + _COARSE * plan.precision)))
+    return Step(max(plan.least_per_s, target), False, "bracket")
+
+
+def _up(plan: SearchPlan, probes: Sequence[Probed], passes: Seen) -> Step:
+    margins = [probe.seen_margin for probe in probes if probe.rate_per_s == passes.rate_per_s]
+    is_far = all(margin is not None and margin > math.log(3.0) for margin in margins)
+    factor = 3.0 if is_far and len(probes) > 1 else 2.0
+    return Step(min(plan.most_per_s, passes.rate_per_s * factor), False, "bracket")
+
+
+def _answered(probes: Sequence[Probed], rate_per_s: float) -> float | None:
+    """A guess at the capacity by what a server that was too full at a rate has answered."""
+    answered = [
+        probe.answered_per_s
+        for probe in probes
+        if probe.rate_per_s == rate_per_s and probe.status == "FAIL" and probe.answered_per_s is not None
+    ]
+    return _OF_ANSWERED * min(answered) if answered else None
+
+
+def _between(plan: SearchPlan, probes: Sequence[Probed], low: float, high: float) -> float:
+    """A rate between two: where the margins cross zero, but no nearer to an end than a fifth of the way."""
+    width = math.log(high / low)
+    guess = _answered(probes, high)
+    if guess is None or not low < guess < high or any(low < each.rate_per_s < high for each in probes):
+        guess = root_of(probes, plan.long_probe_s)
+    share = 0.5 if guess is None else math.log(guess / low) / width
+    return low * math.exp(width * max(0.2, min(0.8, share)))
+
+
+def _edge(plan: SearchPlan, probes: Sequence[Probed], seen: Sequence[Seen], ceiling: Seen | None) -> Step | Ended:
+    known = [each for each in seen if each.is_long and each.made]
+    passes, fails = bracket_of(seen)
+    if not known:
+        return Step(_first_at_edge(plan, probes, passes, fails), True, "edge")
+    again = _again(known)
+    if again is not None:
+        return Step(again.rate_per_s, True, "edge")
+    low = passes if passes is not None and passes.is_long else None
+    high = fails if fails is not None and fails.is_long else None
+    if low is None:
+        return _lower(plan, probes, known)
+    if high is None:
+        return _higher(plan, known, low, ceiling)
+    if high.rate_per_s / low.rate_per_s > 1 + plan.precision:
+        if ceiling is not None and ceiling.rate_per_s < high.rate_per_s:
+            return _higher(plan, known, low, ceiling)
+        return Step(_between(plan, probes, low.rate_per_s, high.rate_per_s), True, "edge")
+    # As near as asked: the two in turn, until each has been seen twice.
+    rarer = low if low.made <= high.made else high
+    if rarer.made < _REPLICATES:
+        return Step(rarer.rate_per_s, True, "edge")
+    return Ended("narrow")
+
+
+def _first_at_edge(plan: SearchPlan, probes: Sequence[Probed], passes: Seen | None, fails: Seen | None) -> float:
+    """A little below the root of the margins; else below what was open, or what passes."""
+    low = passes.rate_per_s if passes else plan.least_per_s
+    guess = root_of(probes, plan.long_probe_s)
+    if guess is None:
+        guess = min((probe.rate_per_s for probe in probes if is_open(probe)), default=low)
+    below = guess * (1 - _BELOW * plan.precision)
+    high = fails.rate_per_s / (1 + _BELOW * plan.precision) if fails else math.inf
+    return max(low, min(below, high, plan.most_per_s))
+
+
+def _again(known: Sequence[Seen]) -> Seen | None:
+    """Which rate has to be made again, since long probes contradict each other; None: none, or it was enough."""
+    tied = [each for each in known if each.status == "UNKNOWN" and each.made < _MOST_IF_TIED]
+    if tied:
+        return tied[0]
+    failing = [each.rate_per_s for each in known if each.status == "FAIL"]
+    passing = [each.rate_per_s for each in known if each.status == "PASS"]
+    if not failing or not passing or min(failing) > max(passing):
+        return None
+    # A rate that fails below one that passes: one of them is wrong.
+    doubtful = [each for each in known if min(failing) <= each.rate_per_s <= max(passing)]
+    rarest = min(doubtful, key=lambda each: each.made)
+    return rarest if rarest.made < _MOST_IF_DOUBTFUL else None
+
+
+def _lower(plan: SearchPlan, probes: Sequence[Probed], known: Sequence[Seen]) -> Step | Ended:
+    """Below all that were long, each of which has failed."""
+    lowest = known[0].rate_per_s
+    if lowest <= plan.least_per_s:
+        return Ended("floor") if known[0].fails >= _REPLICATES else Step(lowest, True, "edge")
+    step = plan.precision * 2.0 ** (len(known) - 1)
+    target = lowest / (1 + _ABOVE * step)
+    root = root_of(probes, plan.long_probe_s)
+    if root is not None:
+        target = max(min(target, root * (1 - _BELOW * plan.precision)), lowest / (1 + 2 * step))
+    return Step(max(plan.least_per_s, target), True, "edge")
+
+
+def _higher(plan: SearchPlan, known: Sequence[Seen], low: Seen, ceiling: Seen | None) -> Step | Ended:
+    """Above all that were long, each of which has passed."""
+    top = min(plan.most_per_s, ceiling.rate_per_s if ceiling else math.inf)
+    if low.rate_per_s >= top / (1 + plan.precision) and (ceiling is not None or low.rate_per_s >= top):
+        if low.made < _REPLICATES:
+            return Step(low.rate_per_s, True, "edge")
+        return Ended("instrument" if ceiling is None else ceiling.ending)
+    passing = sum(1 for each in known if each.status == "PASS")
+    target = low.rate_per_s * (1 + _ABOVE * plan.precision * 2.0 ** (passing - 1))
+    if target >= top:
+        target = plan.most_per_s if ceiling is None else math.sqrt(low.rate_per_s * top)
+    return Step(target, True, "edge")
