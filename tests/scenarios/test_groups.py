@@ -15,7 +15,8 @@ from harness.account.event_ids import event_id
 from harness.conduct.findings import Findings
 from harness.conduct.scenario import ParameterError, parameters_of
 from harness.load.pacing import constant
-from harness.load.workload import StampedCommand, StripedSource, placeholder
+from harness.load.striped import StripedSource
+from harness.load.workload import StampedCommand, placeholder
 from harness.measure.timeline import History, Reading
 from harness.record.run import Run, Status
 from harness.server.own import OwnServer
