@@ -68,6 +68,7 @@ _ADVICE = tuple(
         (r"\.finished$", "Repeat it, and let it come to its end."),
         (r"\.workers$", "Repeat it with workers that stay to the end."),
         (r"\.probes$", "Read the reason: something could not be asked of the server."),
+        (r"^capacity\..*\.found$", "See the probes: each says why."),
         (r"^gate\.rounds$", ""),
         (r"^gate\.control|^gate\.background", "Repeat it while no other program uses this machine."),
         (r"^gate\.", "Give it more minutes: --minutes."),

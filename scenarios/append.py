@@ -26,7 +26,7 @@ if "." not in __name__:  # loaded by Locust, which looks first where it was star
     sys.path.sort(key=lambda each: Path(each) == Path.cwd() != Path(__file__).parents[1])
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
@@ -38,7 +38,7 @@ from harness.check.figures import figure_names
 from harness.check.judge import Checker
 from harness.check.loads import answered_checker, send_lag_checker
 from harness.conduct.findings import PUMPED, Findings
-from harness.conduct.scenario import ScenarioError, Stage
+from harness.conduct.scenario import ParameterError, Probing, ScenarioError, Stage
 from harness.load.pacing import Pacer, Poisson, Shape, shaped
 from harness.load.settings import PumpSettings
 from harness.load.workload import Source
@@ -112,6 +112,9 @@ class Append:
     parameters = AppendParameters
     commands = PRODUCERS
     figures = figure_names("append", PUMPED, TRIMMED_FIGURES, within="{everysec.,always.,none.,given.}")
+    probing = Probing(
+        rate="rate_per_s", operations="appends", chosen={"durability": "everysec", "rate_per_s": "8000"}
+    )
     key_figures = (
         KeyFigure("append.*.response.p99", "Response, p99"),
         KeyFigure("append.*.response.max", "Slowest response of all", is_worst=True),
@@ -181,6 +184,29 @@ class Append:
         label = part.removeprefix("append.")
         every: tuple[Durability, ...] = ("everysec", "always", "none")
         return next((replace(parameters, durability=each) for each in every if each == label), parameters)
+
+    def at_rate(self, parameters: AppendParameters, rate_per_s: float, duration_s: float) -> AppendParameters:
+        """The parameters with which appends of one durability come steadily at a rate.
+
+        Raises:
+            ParameterError: of several durabilities, or with another shape.
+        """
+        if parameters.durability == "all":
+            raise ParameterError("append: each durability has a rate of its own: give one, as durability=everysec")
+        if parameters.shape != "steady":
+            raise ParameterError(f"append: the rate is steady here: `shape` cannot be `{parameters.shape}`")
+        return replace(parameters, rate_per_s=rate_per_s, duration_s=duration_s)
+
+    def probed_operation(self, parameters: AppendParameters, server: ServerUrl | str = "embedded") -> str:
+        """The operation of the one durability that is measured."""
+        return f"append_{_parts(parameters.durability, server)[0][0]}"
+
+    def probed_said(self, parameters: AppendParameters, server: Mapping[str, Any]) -> str:
+        """What an append has been through when it is answered."""
+        if server.get("owned") is False:
+            return DURABILITY_LABELS["given"]
+        every: tuple[Durability, ...] = ("everysec", "always", "none")
+        return next((durability_in_words(each, server) for each in every if each == parameters.durability), "")
 
     def commands_with(self, parameters: AppendParameters) -> frozenset[str]:
         """The commands that it needs of a server: for a bare XADD fewer than for the shop's path."""
