@@ -22,7 +22,7 @@ from harness.record.run import SCHEMA, Figure, Record, Run, Status
 from reports import findings
 from reports.charts import charts
 from reports.charts.view import Chart, Section, label_of
-from reports.gates import GateRow, gate_rows
+from reports.gates import GateRow, gate_rows, library_rows
 from reports.latencies import operations, quantiles_of
 from reports.losses import lost_examples
 from reports.page import chart_script, drawing, libraries, page
@@ -82,6 +82,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     micro_columns: list[str]
     micro: list[MicroRow]
     gate: list[GateRow]
+    libraries: list[list[str]]
     faults: list[list[str]]
     lost: list[list[str]]
     slowest: list[list[str]]
@@ -164,6 +165,7 @@ def _view(record: Record, identity: str, intervals: int) -> View:
         micro_columns=columns,
         micro=micro,
         gate=gate_rows(record.run),
+        libraries=library_rows(record.run) if record.run.scenario == "gate" else [],
         faults=_faults(record.history),
         lost=lost_examples(record),
         slowest=_slowest(record),

@@ -1,12 +1,12 @@
 """How often does the interval of a quantile hold the true one, and how wide is it?
 
-    python examples/accuracy/coverage.py --raw coverage.jsonl       all loads: hours; ended, it goes on where it was
+    python examples/accuracy/coverage.py --raw coverage.jsonl      all loads: hours; ended, it goes on where it was
     python examples/accuracy/coverage.py --load stalls --seconds 30 --runs 200
-    python examples/accuracy/coverage.py --record runs/20261128-161502-append       of a run of yours
+    python examples/accuracy/coverage.py --record runs/20261128-161502-append      of a run of yours
 
 Each cell of the tables is of so many runs of a load (`loads.py`), each of other random numbers, that are bounded
-as a run of shopbench is (`harness.measure.bounds`). Of a record, runs are made from its own seconds: some that follow
-one another, drawn at random, then others; the true quantile is that of the whole record.
+as a run of shopbench is (`harness.measure.bounds`). Of a record, runs are made from its own seconds: some that
+follow one another, drawn at random, then others; the true quantile is that of the whole record.
 
     97.1 %  0.96-1.05       in 97.1 of 100 runs the interval holds the true quantile; at the median it begins at
                             0.96 of the quantile that was measured and ends at 1.05 of it

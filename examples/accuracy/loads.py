@@ -1,4 +1,4 @@
-"""Latencies of loads whose true quantiles can be had: independent ones, ones that hang together, and recorded ones.
+"""Latencies of loads whose true quantiles can be had: independent ones, and ones that hang together.
 
 Each load is a function of a generator, a number of seconds and a rate, and returns an array of microseconds, a row
 a second. The true quantile is that of a very long one.

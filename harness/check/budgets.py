@@ -51,7 +51,7 @@ from msgspec.structs import replace
 from harness.check.figures import FigureName, unit_of
 from harness.measure.sample_size import too_few, unbounded
 from harness.record.parameters import nearest, refused, renamed
-from harness.record.run import Run, Status, Verdict
+from harness.record.run import Figure, Run, Status, Verdict
 
 # How the names of their verdicts begin.
 VERDICTS = "budget."
@@ -289,7 +289,8 @@ def _told(figure: Figure, bound: Bound, status: Status, scale: float, unit: str)
     if status == "FAIL":
         return f"{told}, {other} bound {number(near)}" if near is not None else told
     if far is None:
-        return f"{told}, without {'an' if end == 'upper' else 'a'} {end} bound ({unbounded(figure.name, figure.samples)})"
+        why = unbounded(figure.name, figure.samples)
+        return f"{told}, without {'an' if end == 'upper' else 'a'} {end} bound ({why})"
     # Without a lower end the point is the lowest that is known of the upper side, and the other way round.
     ends = sorted(each for each in (far, figure.value if near is None else near) if each is not None)
     return f"{told}, between {number(ends[0])} and {number(ends[-1])}"

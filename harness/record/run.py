@@ -35,8 +35,8 @@ from harness.record.files import LATENCIES, TIMELINE, digest_of
 from harness.record.parameters import renamed
 from harness.record.sections import Sections
 
-# Schema 1, 2026-11-23: the first. Since then figures have got `samples`, and `low`, `high` and `bound_by`, and runs
-# `repeats`; who reads the older ones misses nothing.
+# Schema 1, 2026-11-23: the first. Since then figures have got `samples`, and `low`, `high` and `bound_by`, and
+# runs `repeats`; who reads the older ones misses nothing.
 # Schema 2, 2026-11-28: `evidence.zip` lies beside it, and verdicts say what they rest on. Runs have what a
 # scenario says of its report, `key_figures`, `sections` and `words`; without them it goes by the figures' names.
 SCHEMA = 2

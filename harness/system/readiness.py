@@ -25,6 +25,8 @@ from harness.system.shape import Shape
 
 AGAIN_NS = 5_000_000_000
 POLL_NS = 20_000_000
+# Where effects cannot be told of for so long, each look having failed, they will not be later.
+BLIND_NS = 15_000_000_000
 # A consumer that has ended so often before it was ready will not be.
 MOST_EXITS = 3
 _ENTRY_ID = re.compile(r"\d{1,20}-\d{1,20}")
@@ -59,6 +61,7 @@ class Readiness:
         self._waiting = set(self._streams)
         self._seen = 0
         self._blind = ""
+        self._blind_since_ns = -1
         self.strange = ""
 
     def wait(
@@ -78,7 +81,7 @@ class Readiness:
             within_s: how long it may take.
 
         Raises:
-            NotStartedError: it takes longer.
+            NotStartedError: it takes longer, or nobody can tell of effects.
         """
         begun_ns = asked_ns = clock.now_ns()
         has_groups = False
@@ -96,6 +99,7 @@ class Readiness:
                     asked_ns = now_ns
                     self._send(client)
                 self._look(effects)
+                self._refuse_blind(now_ns)
                 if self._waiting:
                     clock.sleep_ns(POLL_NS)
 
@@ -132,6 +136,15 @@ class Readiness:
                 self._waiting.discard(self._sent[event_id])
             elif not self.strange:
                 self.strange = event_id
+
+    def _refuse_blind(self, now_ns: int) -> None:
+        """Refuse what has failed at each look for so long; a consumer that gets ready late is waited for."""
+        if not self._blind:
+            self._blind_since_ns = -1
+        elif self._blind_since_ns < 0:
+            self._blind_since_ns = now_ns
+        elif self._sent and now_ns - self._blind_since_ns >= BLIND_NS:
+            raise NotStartedError(f"its groups are there{self._blind}, for {BLIND_NS / 1e9:g} s")
 
     def _lacking(self, client: Any) -> str:
         if lacking := self._without_group(client):

@@ -107,7 +107,7 @@ def bounded(low: float | None, high: float | None, samples: int = 20_000) -> Fig
     ],
 )
 def test_a_limit_on_an_interval(figure: Figure, limit: dict[str, Any], status: str, told: str) -> None:
-    """What passes does so by the far end of the interval, what fails by the near one; between them nobody knows."""
+    """What passes does so by the far end of the interval, what fails by the near one; between is UNKNOWN."""
     verdict = judged(run_of(figure), **limit)
     assert verdict.status == status
     assert told in verdict.detail

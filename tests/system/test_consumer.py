@@ -18,6 +18,7 @@ from harness.account.event_ids import event_id
 from harness.host.clock import SystemClock
 from harness.nemesis.targets import abilities_of
 from harness.server.open import open_server
+from harness.system import readiness
 from harness.system.consumer import ConsumerSystem, consumer_command
 from harness.system.contract import SystemContract
 from harness.system.outage import GRACE_NS
@@ -303,6 +304,13 @@ def test_a_probe_that_fails(place: Place) -> None:
     assert said.endswith(
         "; nobody can tell of effects: the probe false has ended with 1: it has written no error; its log is empty"
     )
+
+
+def test_a_probe_that_only_fails_is_not_waited_for(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A probe that fails at each look, of a consumer that has its groups: the minute is not used up."""
+    monkeypatch.setattr(readiness, "BLIND_NS", 1_500_000_000)
+    said = refused(place, "idles", probe="false", ready_s=60)
+    assert "its groups are there; nobody can tell of effects: the probe false has ended with 1" in said
 
 
 @pytest.mark.slow
