@@ -13,8 +13,8 @@ bound is the low end of its bucket, the upper bound the high end.
 looked at as blocks. In each, the share of values beyond the quantile is somewhat more, or less; how much, says how
 sure the share of all of them is (Woodruff, Confidence intervals for medians and other position measures, 1952).
 What comes out is a number: how many *independent* values the n are worth. Then the bound by order is made, as of
-so many values (Korn and Graubard, Confidence intervals for proportions with small expected number of positive counts
-estimated from survey data, 1998). Three things make that number smaller:
+so many values (Korn and Graubard, Confidence intervals for proportions with small expected number of positive
+counts estimated from survey data, 1998). Three things make that number smaller:
 
     seconds hang together     Their variance is multiplied by (1 + r) / (1 - r), r the correlation of a second with
                               the next one; and it is taken of blocks of 2, 4, 8, ... seconds, too, as long as
