@@ -127,7 +127,7 @@ def found_in(probes: list[Probed], ended: Ending) -> Found:
         probes: in the order in which they were made.
         ended: why no more were.
     """
-    passes, fails = bracket_of(seen_at(probes))
+    passes, fails = bracket_of(seen_at(probes, is_final=True))
     return Found(
         passes=passes.rate_per_s if passes else None,
         fails=fails.rate_per_s if fails else None,
