@@ -2,10 +2,10 @@
 
     python examples/capacity/redis_benchmark_loop.py --port 6379 --p99-ms 5
 
-redis-benchmark is a closed loop: each of its clients sends the next command when it has the answer to the last
-one, so there is no rate to be given, only a number of clients (`-c`). The loop follows what its manual and its users
-advise: a run of ten seconds rather than one of a number of requests, the latency of the same run (`--csv` has
-p99), no pipelining where latency counts. It doubles the clients while p99 is within the budget, and bisects between the
+redis-benchmark is a closed loop: each of its clients sends the next command when it has the answer to the
+last one, so there is no rate to be given, only a number of clients (`-c`). The loop follows what its manual and
+its users advise: runs of ten seconds rather than of a few requests, the latency of the same run (`--csv` has p99),
+no pipelining where latency counts. It doubles the clients while p99 is within the budget, and bisects between the
 last number that was and the first that was not; its answer is the most requests a second of a run that kept it.
 
 `valkey-benchmark` of Valkey 8.1 and later has `--rps`, a rate that its clients keep to as long as they can. Where
@@ -124,8 +124,9 @@ def main() -> None:
         sys.exit(str(error))
     for each in answer.runs:
         asked = "" if each.asked_per_s is None else f" at {each.asked_per_s:,.0f}/s"
-        print(f"{each.clients:4} clients{asked}: {each.per_s:,.0f}/s, p99 {each.p99_us / 1000:.3f} ms")
-    print("none kept it" if answer.per_s is None else f"{answer.per_s:,.0f}/s")
+        said = f"{each.clients:4} clients{asked}: {each.per_s:,.0f}/s, p99 {each.p99_us / 1000:.3f} ms"
+        sys.stdout.write(f"{said}\n")
+    sys.stdout.write("none kept it\n" if answer.per_s is None else f"{answer.per_s:,.0f}/s\n")
 
 
 if __name__ == "__main__":

@@ -130,7 +130,7 @@ def tried(server: Drawn, number: int, limit_s: float, *, is_beside_peer: bool, i
 def table(results: Sequence[Result]) -> str:
     """What was found, a row for each kind of server."""
     lines = [
-        "| server | searches | near | above | unknown | error, least to most | seconds | peer near | peer's error |",
+        "| server | searches | near | above | unknown | error, least to most | seconds | peer near | its error |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for workers in WORKERS:
@@ -187,8 +187,8 @@ def main() -> None:
                 with options.out.open("ab") as file:
                     file.write(msgspec.json.encode(result) + b"\n")
                 error = "no answer" if result.error is None else f"{result.error:+.1%}"
-                print(f"round {number}, {workers} × {kind}: {error}, {result.took_s:.0f} s", file=sys.stderr)
-    print(table(results))
+                sys.stderr.write(f"round {number}, {workers} × {kind}: {error}, {result.took_s:.0f} s\n")
+    sys.stdout.write(f"{table(results)}\n")
 
 
 def _kept(path: Path) -> list[Result]:

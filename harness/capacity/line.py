@@ -94,8 +94,8 @@ def line_of(probes: Sequence[Probed]) -> Line | None:
     y = np.array([probe.seen_margin for probe in near], np.float64)
     took = np.array([probe.took_s for probe in near])
     # The variance that a probe of a second would have; what is beyond its limit may have no bound.
-    spreads = [max(probe.spread, _LEAST_SPREAD) ** 2 * probe.took_s for probe in near if probe.spread] or [1.0]
-    of_a_second = statistics.fmean(spreads) / _SIDE**2
+    spreads = [probe.spread**2 * probe.took_s for probe in near if probe.spread] or [0.0]
+    of_a_second = max(statistics.fmean(spreads), _LEAST_SPREAD**2 * float(took.mean())) / _SIDE**2
     weights = took / of_a_second
     at = float(np.average(x, weights=weights))
     mean = float(np.average(y, weights=weights))

@@ -33,6 +33,8 @@ _MOST_IF_TIED, _MOST_IF_DOUBTFUL = 5, 3
 _BELOW, _ABOVE = 0.35, 0.9
 # Rates along a line stand on a grid of so many parts of the precision, and no more probes than this are made there.
 _GRID, _MOST_ALONG = 4, 12
+# A step of the margin that is less than this is none, if there is more than this left.
+_FLAT = 0.4
 # What a full server answers, less this, is the next guess.
 _OF_ANSWERED = 0.9
 # A quantile of twice its limit, or a half of it, is near.
@@ -146,10 +148,12 @@ def seen_at(probes: Sequence[Probed], *, is_final: bool = False) -> list[Seen]:
 
 
 def _by_line(line: Line | None, told: Sequence[Probed], rate_per_s: float) -> ProbeStatus | None:
-    """What a line says of a rate at which most are near the edge."""
+    """What a line says of a rate at which most are near the edge; UNKNOWN where most of them alone say otherwise."""
     if line is None or 2 * sum(map(is_near, told)) < len(told):
         return None
-    return "PASS" if line.low(rate_per_s) >= 0 else "FAIL"
+    if line.low(rate_per_s) >= 0:
+        return "PASS"
+    return "UNKNOWN" if 2 * sum(probe.status == "PASS" for probe in told) > len(told) else "FAIL"
 
 
 def bracket_of(seen: Sequence[Seen]) -> tuple[Seen | None, Seen | None]:
@@ -226,10 +230,10 @@ def _down(
 
 
 def _up(plan: SearchPlan, probes: Sequence[Probed], passes: Seen) -> Step:
-    margins = [probe.seen_margin for probe in probes if probe.rate_per_s == passes.rate_per_s]
-    is_far = all(margin is not None and margin > math.log(3.0) for margin in margins)
-    factor = 3.0 if is_far and len(probes) > 1 else 2.0
-    return Step(min(plan.most_per_s, passes.rate_per_s * factor), False, "bracket")
+    margins = [probe.seen_margin for probe in probes if probe.seen_margin is not None][-2:]
+    # Where the last step has changed little, the next one is longer.
+    is_flat = len(margins) == 2 and min(margins) > _FLAT and margins[0] - margins[1] < _FLAT
+    return Step(min(plan.most_per_s, passes.rate_per_s * (3.0 if is_flat else 2.0)), False, "bracket")
 
 
 def _answered(probes: Sequence[Probed], rate_per_s: float) -> float | None:
@@ -288,15 +292,15 @@ def _along(plan: SearchPlan, line: Line, known: Sequence[Seen]) -> Step | Ended:
     made = {each.rate_per_s: each.made for each in known}
     if low not in made:
         return Step(low, True, "edge")
-    above = [
-        each
-        for each in known
-        if low < each.rate_per_s <= low * (1 + plan.precision) * (1 + 1e-9) and each.status == "FAIL"
-    ]
+    highest = low * (1 + plan.precision) * (1 + 1e-9)
+    above = [each for each in known if low < each.rate_per_s <= highest and each.status == "FAIL"]
     if not above:
         if low >= plan.most_per_s:
             return Ended("instrument") if made[low] >= _REPLICATES else Step(low, True, "edge")
-        return Step(min(plan.most_per_s, low * math.exp(step * (_GRID - 1))), True, "edge")
+        high_per_s = low * math.exp(step * (_GRID - 1))
+        if made.get(high_per_s, 0) >= _REPLICATES:
+            high_per_s = low * (1 + plan.precision)
+        return Step(min(plan.most_per_s, high_per_s), True, "edge")
     high = max(above, key=lambda each: each.made)
     is_sure = line.doubt <= plan.precision / 2
     if sum(made.values()) >= _MOST_ALONG or (is_sure and min(made[low], high.made) >= _REPLICATES):
@@ -336,10 +340,11 @@ def _lower(plan: SearchPlan, probes: Sequence[Probed], known: Sequence[Seen]) ->
     if lowest <= plan.least_per_s:
         return Ended("floor") if known[0].fails >= _REPLICATES else Step(lowest, True, "edge")
     step = plan.precision * 2.0 ** (len(known) - 1)
-    target = lowest / (1 + _ABOVE * step)
     root = root_of(probes, plan.long_probe_s)
-    if root is not None:
-        target = max(min(target, root * (1 - _BELOW * plan.precision)), lowest / (1 + 2 * step))
+    if root is None:
+        target = lowest / (1 + _ABOVE * step)
+    else:
+        target = min(root * (1 - _BELOW * plan.precision), lowest / (1 + _BELOW * step / 2))
     return Step(max(plan.least_per_s, target), True, "edge")
 
 

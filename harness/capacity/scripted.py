@@ -33,6 +33,7 @@ _LEAD_NS = 200_000_000
 _PRODUCER = 1
 # So much of the budget the instrument may be late, and the scripted server, before neither tells anything.
 _LAG_SHARE, _LATE_SHARE = 0.25, 0.15
+_LEAST_LAG_US = 500.0
 _DRAIN_NS = 3_000_000_000
 
 
@@ -136,25 +137,12 @@ def seen_of(
     log = LatencyLog(result.intervals)
     seconds = len(result.offered_in_s)
     blocks = [log.total("probe.response", at, at + 1) for at in range(WARM_UP_S, seconds)]
-    whole = Histogram()
-    for each in blocks:
-        whole.add(each)
     send_lag = log.total("probe.send_lag", WARM_UP_S)
-    service = log.total("probe.service", WARM_UP_S)
     offered = sum(result.offered_in_s[WARM_UP_S:])
-    held = tuple(
-        Held(
-            name=budget.name,
-            limit_us=budget.limit_us,
-            seen_us=whole.quantile_us(budget.q),
-            high_us=bounds_of(blocks, budget.q).high_us,
-        )
-        for budget in budgets
-    )
-    lag = send_lag.quantile_us(0.99)
+    lag_us = send_lag.quantile_us(0.99)
     around = Surroundings(
         send_lag_us=send_lag.quantile_us(LEAST_SHARE),
-        service_us=service.quantile_us(LEAST_SHARE),
+        service_us=log.total("probe.service", WARM_UP_S).quantile_us(LEAST_SHARE),
         server_core=0.0,
         server_wait=server.waited_share,
         steal=max(pump.stolen_share, server.stolen_share),
@@ -167,16 +155,31 @@ def seen_of(
     return ProbeSeen(
         rate_per_s=rate_per_s,
         took_s=float(seconds - WARM_UP_S),
-        held=held,
+        held=_held(blocks, budgets),
         offered=offered,
         answered=min(offered, sum(result.answered_in_s[WARM_UP_S:seconds]) + _may_be_open(rate_per_s, budgets)),
         refused=result.failed,
         open_at=open_at_seconds(result.offered_in_s, result.answered_in_s, WARM_UP_S),
-        send_lag_us=None if lag is None else float(lag),
-        send_lag_budget_us=max(500.0, _LAG_SHARE * min(budget.limit_us for budget in budgets)),
+        send_lag_us=None if lag_us is None else float(lag_us),
+        send_lag_budget_us=max(_LEAST_LAG_US, _LAG_SHARE * min(budget.limit_us for budget in budgets)),
         limit=limit,
         instrument_core=result.cpu_share,
         instrument_wait=pump.waited_share,
+    )
+
+
+def _held(blocks: Sequence[Histogram], budgets: Sequence[Budget]) -> tuple[Held, ...]:
+    whole = Histogram()
+    for each in blocks:
+        whole.add(each)
+    return tuple(
+        Held(
+            name=budget.name,
+            limit_us=budget.limit_us,
+            seen_us=whole.quantile_us(budget.q),
+            high_us=bounds_of(blocks, budget.q).high_us,
+        )
+        for budget in budgets
     )
 
 
