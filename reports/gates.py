@@ -83,6 +83,16 @@ def gate_rows(run: Run) -> list[GateRow]:
     return rows
 
 
+def library_rows(run: Run) -> list[list[str]]:
+    """Of a gate on libraries, each that differs, and its version on both sides."""
+    given = run.parameters.get("libraries")
+    found = [each for each in given if isinstance(each, dict)] if isinstance(given, list) else []
+    return [
+        [str(each.get("library", "")), *(str(each.get(side) or "absent") for side in ("baseline", "candidate"))]
+        for each in found
+    ]
+
+
 def _interval(low: float | None, high: float | None) -> str:
     """Both ends, or why there is only one of them, or none: an end needs a number of rounds."""
     if low is None and high is None:

@@ -6,18 +6,21 @@ import math
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import msgspec
 import typer
 
 from harness.cli.options import BudgetOption, HistoryOption, RunsOption, UsageError, taking
 from harness.cli.recorded import budgets_of, check_history, conclude, conducted, held_to
-from harness.cli.shown import Shown
+from harness.cli.shown import Shown, warn
 from harness.conduct.interrupt import Interrupted, interruptible
 from harness.host.cores import Cores
 from harness.server.open import kind_of
 from harness.server.server import Durability
+
+if TYPE_CHECKING:
+    from harness.gate.side import Side
 
 OUR_TARGET = "scenarios.gate_target:ordershop"
 
@@ -51,6 +54,20 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = "one"
     allow_dirty: Annotated[bool, typer.Option("--allow-dirty", help="Measure uncommitted changes, too.")] = False
+    baseline_constraints: Annotated[
+        Path | None, typer.Option(help="Constraints on the baseline's libraries, which are installed for it.")
+    ] = None
+    candidate_constraints: Annotated[
+        Path | None,
+        typer.Option(help="The same for the candidate. Default, with the other: the versions installed here."),
+    ] = None
+    environments: Annotated[
+        Path | None,
+        typer.Option(help="Directory in which such libraries are kept. Default: below the user's cache."),
+    ] = None
+    allow_same: Annotated[
+        bool, typer.Option("--allow-same", help="With constraints: measure even if nothing differs.")
+    ] = False
     seed: Annotated[
         int | None,
         typer.Option(min=0, help="Seed of the coin that decides which side is first. Default: drawn at random."),
@@ -63,6 +80,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 @taking(Asked)
 def gate_command(asked: Asked) -> int:
     """Compare the work tree with a baseline revision. Fail for a slowdown that is real and relevant."""
+    from harness.gate.libraries import default_directory
     from harness.gate.prepare import GateOptions, prepared, sizes
 
     _check(asked)
@@ -78,13 +96,23 @@ def gate_command(asked: Asked) -> int:
         durability=cast("Durability", asked.durability),
         cores=cast("Cores", asked.cores),
         allow_dirty=asked.allow_dirty,
+        constraints=_constraints(asked),
+        environments=asked.environments or default_directory(),
+        allow_same=asked.allow_same,
     )
     limits = budgets_of(asked.budget)
     check_history(asked.history)
     # A coin that always falls in the same way is none. What was drawn stands in the record.
     seed = secrets.randbits(32) if asked.seed is None else asked.seed
     try:
-        with Shown(1) as shown, interruptible(), prepared(options, Path.cwd()) as (gate, parameters):
+        with (
+            Shown(1) as shown,
+            interruptible(),
+            prepared(options, Path.cwd(), warn) as (
+                gate,
+                parameters,
+            ),
+        ):
             record, ended = conducted(gate, parameters, shown, server=asked.server, seed=seed, runs=asked.runs)
     except Interrupted as error:
         raise UsageError(f"the gate was interrupted by {error}") from error
@@ -93,6 +121,15 @@ def gate_command(asked: Asked) -> int:
     if isinstance(ended, Interrupted):
         raise UsageError(f"the gate was interrupted by {ended}")
     return code
+
+
+def _constraints(asked: Asked) -> dict[Side, Path]:
+    """Of each side that was given one, its file of constraints."""
+    given: dict[Side, Path | None] = {
+        "baseline": asked.baseline_constraints,
+        "candidate": asked.candidate_constraints,
+    }
+    return {side: path for side, path in given.items() if path is not None}
 
 
 def _check(asked: Asked) -> None:
@@ -112,6 +149,10 @@ def _check(asked: Asked) -> None:
                 "--durability": asked.durability != "none",
             },
         )
+    if asked.environments is not None and not _constraints(asked):
+        raise UsageError("--environments is where libraries are kept: give it with --baseline-constraints")
+    if asked.allow_same and not _constraints(asked):
+        raise UsageError("--allow-same is for libraries that are the same: give it with --baseline-constraints")
     if not math.isfinite(asked.minutes):
         raise UsageError("--minutes must be a finite number")
 

@@ -37,6 +37,7 @@ from harness.gate.decision import (
     percent,
     verdict,
 )
+from harness.gate.libraries import Difference, named
 from harness.gate.rounds import Round
 from harness.gate.side import SIDES, Side, SideError
 from harness.host.clock import Clock
@@ -91,6 +92,8 @@ class GateParameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         cores: `one` for each round, or `all`.
         relevant: the size that was set for a metric, as a share.
         metrics: the only ones that count; all of them where empty.
+        constraints: of each side that was given one, the file of constraints on its libraries.
+        libraries: that are not the same on both sides.
     """
 
     baseline: str
@@ -102,6 +105,8 @@ class GateParameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     cores: str = "one"
     relevant: dict[str, float] = {}
     metrics: list[str] = []
+    constraints: dict[Side, str] = {}
+    libraries: list[Difference] = []
 
 
 def size_of(metric: str, relevant: Mapping[str, float]) -> Size:
@@ -366,7 +371,8 @@ def too_few(gated: Gated) -> str:
 
 def _against(chosen: GateParameters) -> str:
     changed = "+" if chosen.candidate.endswith("+") else ""
-    return f"{chosen.candidate[:12]}{changed} against {chosen.baseline[:12]}"
+    libraries = f" ({named(chosen.libraries)})" if chosen.constraints else ""
+    return f"{chosen.candidate[:12]}{changed} against {chosen.baseline[:12]}{libraries}"
 
 
 def _slower(finding: Finding) -> str:

@@ -4,6 +4,8 @@
     metric   the median of each benchmark that both sides have, by its class and name; one that the candidate has
              lost is an error, one that it has besides is new and not compared
 
+A side may have libraries of its own; pytest and pytest-benchmark are among these, then.
+
 The package under test is imported from the side's overlay before pytest begins, so that no `conftest.py` or root
 directory that pytest puts on the path can bring another. Everything else, the benchmarks included, is the
 candidate's on both sides. How many calls a benchmark makes is its own matter; a round should take a few seconds.
@@ -31,6 +33,7 @@ from harness.gate.rounds import Measure, Round, order_of, overlay
 from harness.gate.side import SIDES, Side, SideError
 from harness.host.clock import Clock
 from harness.host.cores import core_of, on_core
+from harness.host.own_python import Elsewhere
 from harness.server.open import open_server
 
 TIMEOUT_S = 600.0
@@ -168,7 +171,8 @@ class MicroRounds:
             arguments = [str(self._file), "-c", os.devnull, "--rootdir", str(self._file.parent), "-q"]
             arguments += ["-p", "no:locust", "-p", "no:cacheprovider", "-o", "python_files=*.py"]
             arguments += ["-o", "python_functions=bench_* test_*", f"--benchmark-json={path}"]
-            if why := self._failure([self._overlays[side], ",".join(self._measure.packages), *arguments]):
+            arguments = [self._overlays[side], ",".join(self._measure.packages), *arguments]
+            if why := self._failure(side, arguments):
                 raise SideError(f"{name} failed in {self._file.name}: {why} (more in {self._log.name})")
             try:
                 results = msgspec.json.decode(path.read_bytes(), type=_Results)
@@ -187,17 +191,19 @@ class MicroRounds:
             found[metric] = each
         return {metric: benchmark.stats.median * 1e9 for metric, benchmark in found.items()}
 
-    def _failure(self, arguments: Sequence[str]) -> str:
+    def _failure(self, side: Side, arguments: Sequence[str]) -> str:
         """Run pytest and say why it failed; empty where it did not."""
-        code = self._pytest(arguments)
+        code = self._pytest(side, arguments)
         if code is None:
             return f"it took longer than {self._timeout_s:g} s"
         if code < 0:
             return f"pytest was ended by signal {-code}"
         return "" if code == 0 else self._last_words() or f"pytest ended with {code}"
 
-    def _pytest(self, arguments: Sequence[str]) -> int | None:
+    def _pytest(self, side: Side, arguments: Sequence[str]) -> int | None:
         """Pytest's exit code; None where it was ended because it took too long."""
+        python = self._measure.pythons.get(side)
+        inherited = os.environ if python is None else Elsewhere.environment()
         environment: dict[str, Any] = {
             "SHOPBENCH_MICRO_ROUNDS": _CALLS,
             "SHOPBENCH_MICRO_PROFILE": "smoke",
@@ -205,13 +211,13 @@ class MicroRounds:
             # Which plugins there are is up to its user.
             **{
                 name: value
-                for name, value in os.environ.items()
+                for name, value in inherited.items()
                 if not name.startswith("PYTEST_") or name in _PLUGINS
             },
         }
         with self._log.open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-c", _START, *arguments],
+                [python or sys.executable, "-c", _START, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -18,7 +18,8 @@ the packages is the candidate's on both sides.
 
 What is not copied, and should be left alone while a gate is at work: the harness itself, a file of
 micro-benchmarks with what it imports from beside it, and all libraries. Both sides have the same ones in a round;
-who edits them has others in the next.
+who edits them has others in the next. Unless a side's libraries were asked for, by constraints: then each side has
+an environment of its own (`harness.gate.libraries`), and the revision may be the same.
 
 Whatever is wrong is said in one line before anything is measured.
 """
@@ -26,18 +27,19 @@ Whatever is wrong is said in one line before anything is measured.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from harness.conduct.scenario import ParameterError, Stage
 from harness.gate import revisions
+from harness.gate.libraries import FOR_MICRO, Environment, differences, environment, lines_of, requirements_of
 from harness.gate.loop import Bench, Gate, GateParameters, size_of
 from harness.gate.metrics import METRICS
 from harness.gate.micro import MicroRounds
 from harness.gate.rounds import Measure, Rounds
-from harness.gate.side import Side
+from harness.gate.side import SIDES, Side
 from harness.host.cores import Cores
 from harness.server.server import Durability
 
@@ -48,6 +50,9 @@ class GateOptions(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         micro: a pytest-benchmark file to gate, in place of a target.
         allow_dirty: whether the candidate may have changes that are in no commit.
+        constraints: of a side, a file of constraints on its libraries; empty: both have those of this interpreter.
+        environments: where these libraries are kept.
+        allow_same: whether it is measured even if nothing differs between the sides.
     """
 
     baseline: str
@@ -60,6 +65,9 @@ class GateOptions(msgspec.Struct, frozen=True, kw_only=True):
     durability: Durability
     cores: Cores
     allow_dirty: bool
+    constraints: Mapping[Side, Path] = {}
+    environments: Path = Path()
+    allow_same: bool = False
 
 
 class Sides(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +76,7 @@ class Sides(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         packages: their names.
         baseline, candidate: the revisions; the candidate's with `+` where it has changes.
+        trees: of each side, the directory that all of its files are in.
         sources, names, adapter: as in `harness.gate.rounds.Measure`.
         room: the directory that all of it is in; removed with it.
     """
@@ -75,6 +84,7 @@ class Sides(msgspec.Struct, frozen=True, kw_only=True):
     packages: tuple[str, ...]
     baseline: str
     candidate: str
+    trees: Mapping[Side, Path]
     sources: Mapping[Side, Path]
     names: Mapping[Side, str]
     adapter: Path | None
@@ -177,6 +187,7 @@ def both_sides(options: GateOptions, directory: Path) -> Iterator[Sides]:
             packages=packages,
             baseline=commit,
             candidate=head + ("+" if changed else ""),
+            trees=trees,
             sources={side: revisions.source_of(trees[side], packages, names[side]) for side in trees},
             names=names,
             adapter=None if is_own or not module else revisions.adapter_of(trees["candidate"], module),
@@ -184,18 +195,65 @@ def both_sides(options: GateOptions, directory: Path) -> Iterator[Sides]:
         )
 
 
-@contextlib.contextmanager
-def prepared(options: GateOptions, directory: Path) -> Iterator[tuple[Gate, GateParameters]]:
-    """A gate of the work tree that a directory is in, with the code of both sides beside each other.
+def environments_of(
+    options: GateOptions, sides: Sides, tell: Callable[[str], None] = lambda _: None
+) -> dict[Side, Environment]:
+    """Of each side, the environment with its libraries; empty where nobody has asked for one.
+
+    Args:
+        tell: told what takes its time.
 
     Raises:
-        ParameterError: a metric that there is not; a package or target that cannot be, or is not there.
+        LibrariesError: one cannot be made.
+        ParameterError: there is nothing in which the sides differ.
+    """
+    if not options.constraints:
+        return {}
+    besides = FOR_MICRO if options.micro is not None else ()
+    needed = {side: [*requirements_of(sides.trees[side], sides.names[side]), *besides] for side in SIDES}
+    for path in options.constraints.values():
+        lines_of(path)  # what cannot be read is said before the other side's are installed
+    found = {
+        side: environment(
+            options.environments,
+            needed[side],
+            options.constraints.get(side),
+            sides.names[side],
+            tree=sides.trees[side],
+            tell=tell,
+        )
+        for side in SIDES
+    }
+    is_same = sides.baseline == sides.candidate and found["baseline"].versions == found["candidate"].versions
+    if is_same and not options.allow_same:
+        raise ParameterError(
+            f"nothing differs: both sides are {sides.baseline[:12]}, with the same "
+            f"{len(found['baseline'].versions)} libraries; to measure that all the same, give --allow-same"
+        )
+    return found
+
+
+@contextlib.contextmanager
+def prepared(
+    options: GateOptions, directory: Path, tell: Callable[[str], None] = lambda _: None
+) -> Iterator[tuple[Gate, GateParameters]]:
+    """A gate of the work tree that a directory is in, with the code of both sides beside each other.
+
+    Args:
+        tell: told what takes its time before the first round.
+
+    Raises:
+        ParameterError: a metric that there is not; a package or target that cannot be, or is not there; nothing in
+            which the sides differ.
         RevisionError: revisions or work trees that cannot be gated.
+        LibrariesError: a side's libraries cannot be had.
     """
     for metric in (*options.metrics, *options.relevant) if options.micro is None else ():
         if metric not in METRICS:
             raise ParameterError(f"there is no metric {metric!r}; there are {', '.join(METRICS)}")
     with both_sides(options, directory) as sides:
+        environments = environments_of(options, sides, tell)
+        versions = [environments[side].versions if environments else {} for side in SIDES]
         parameters = GateParameters(
             baseline=sides.baseline,
             candidate=sides.candidate,
@@ -206,9 +264,15 @@ def prepared(options: GateOptions, directory: Path) -> Iterator[tuple[Gate, Gate
             cores=options.cores,
             relevant=dict(options.relevant),
             metrics=list(options.metrics),
+            constraints={side: revisions.printable(str(path)) for side, path in options.constraints.items()},
+            libraries=differences(*versions),
         )
 
         def opened(stage: Stage) -> contextlib.AbstractContextManager[Bench]:
+            for side, each in environments.items():
+                # As constraints, with which the same environment can be made again.
+                lines = [f"{name}=={version}\n" for name, version in sorted(each.versions.items())]
+                (stage.directory / f"{side}-libraries.txt").write_text("".join(lines))
             measure = Measure(
                 target=options.target,
                 packages=sides.packages,
@@ -220,6 +284,7 @@ def prepared(options: GateOptions, directory: Path) -> Iterator[tuple[Gate, Gate
                 cores=options.cores,
                 seed=stage.seed,
                 metrics=options.metrics,
+                pythons={side: each.python for side, each in environments.items()},
                 scratch=sides.room,
             )
             if options.micro is not None:

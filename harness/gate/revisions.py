@@ -78,10 +78,10 @@ def _git(directory: Path, *arguments: str, index: Path | None = None, timeout_s:
         try:
             out, err = process.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired as error:
-            _end(process)
+            end_group(process)
             raise RevisionError(f"git {_verb(arguments)} took longer than {timeout_s:.0f} s") from error
         except BaseException:
-            _end(process)
+            end_group(process)
             raise
     if process.returncode:
         words = " ".join(os.fsdecode(err).split()) or f"git {_verb(arguments)} has ended with {process.returncode}"
@@ -94,8 +94,8 @@ def _verb(arguments: Sequence[str]) -> str:
     return next(each for each in arguments if not each.startswith("-"))
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End git with all that it has started; it may tidy up, if it gets the time."""
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """End a program that leads its session, with all that it has started; it may tidy up, if it gets the time."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         # None: nobody has waited for it, so its number is still its own.
         if process.returncode is None:

@@ -27,6 +27,7 @@ from __future__ import annotations
 import contextlib
 import math
 import tempfile
+from array import array
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ from harness.gate.side import (
 from harness.host.child import Child, ChildError
 from harness.host.clock import Clock
 from harness.host.cores import Cores, core_of, on_core
+from harness.host.own_python import ROOT, Elsewhere
 from harness.server.open import open_server
 from harness.server.server import Durability, Server
 from harness.server.url import ServerUrl
@@ -124,6 +126,7 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True):
         seed: of the coin.
         cores: `one` for each round, or `all`.
         metrics: the only ones that are asked for, so that other operations can be left out; all where empty.
+        pythons: of each side, the interpreter that has its libraries; empty where both have those of ours.
         scratch: where temporary directories go that somebody else removes in the end; None for the system's place.
             An interrupt between the making of one and the note that it was made leaves it there.
     """
@@ -138,6 +141,7 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 1
     cores: Cores = "one"
     metrics: tuple[str, ...] = ()
+    pythons: Mapping[Side, str] = {}
     scratch: Path | None = None
 
 
@@ -175,6 +179,16 @@ def overlay(stack: contextlib.ExitStack, measure: Measure, side: Side) -> str:
     if measure.adapter is not None:
         adapter = measure.adapter.resolve()
         (directory / measure.adapter.name).symlink_to(adapter, target_is_directory=adapter.is_dir())
+    return str(directory)
+
+
+def instrument(stack: contextlib.ExitStack, measure: Measure) -> str:
+    """A directory with a link to our own package alone, for an interpreter that has none of our libraries."""
+    directory = Path(
+        stack.enter_context(tempfile.TemporaryDirectory(prefix="shopbench-ours-", dir=measure.scratch))
+    )
+    ours = __name__.partition(".")[0]
+    (directory / ours).symlink_to(ROOT / ours, target_is_directory=True)
     return str(directory)
 
 
@@ -228,8 +242,7 @@ class _OpenSide:
     def work(self, part: Part) -> Int64s:
         """Let it do one block of a part."""
         self._tell(Block(part.operation, part.count), f"failed in {part.operation}")
-        taken_ns: Int64s = self.answer(np.ndarray, f"failed in {part.operation}")
-        return taken_ns
+        return np.array(self.answer(array, f"failed in {part.operation}"), np.int64)
 
     def used_ns(self) -> tuple[float, float]:
         """The CPU time that its process and its server have used so far, and that its process has between turns.
@@ -262,6 +275,8 @@ class Rounds:
         self._stack = contextlib.ExitStack()
         try:
             self._overlays = {side: overlay(self._stack, measure, side) for side in SIDES}
+            ours = instrument(self._stack, measure) if measure.pythons else ""
+            self._elsewhere = {side: Elsewhere(python, (ours,)) for side, python in measure.pythons.items()}
             control = self._stack.enter_context(open_server(measure.server, clock, durability="none"))
             self._control_pid = control.pid
             self.server: dict[str, Any] = {}
@@ -341,7 +356,8 @@ class Rounds:
             sides: dict[Side, _OpenSide] = {}
             for side in order:
                 settings = SideSettings(self._overlays[side], measure.packages, measure.target)
-                child = stack.enter_context(contextlib.closing(Child("harness.gate.side:main", settings)))
+                child = Child("harness.gate.side:main", settings, elsewhere=self._elsewhere.get(side))
+                stack.enter_context(contextlib.closing(child))
                 sides[side] = _OpenSide(child, measure.names[side])
             # They load their code while the servers start.
             servers = [

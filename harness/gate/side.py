@@ -10,8 +10,11 @@
                   <---------------------------  nanoseconds
 
 An overlay is a directory with a symbolic link for each package under test, to one revision's source. All else
-(this file, the target's adapter unless it is in such a package, every library) is the same on both sides. So what
-differs is the system under test, and nothing of the instrument.
+(this file, the target's adapter unless it is in such a package, every library unless the gate is about these) is
+the same on both sides. So what differs is the system under test, and nothing of the instrument.
+
+A side's own libraries are those that the project needs, and not those that the instrument does. So this file, and
+all that it imports, makes do with Python's own modules.
 
 What is timed is the call alone: events are made before, and the garbage of making them is out of the way.
 """
@@ -23,15 +26,13 @@ import gc
 import importlib
 import resource
 import sys
+from array import array
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, Self
 
-import msgspec
-import numpy as np
-
-from harness.arrays import Int64s
 from harness.host.child import Channel, ChildError
 from harness.host.clock import Clock, SystemClock
 
@@ -49,7 +50,8 @@ class SideError(Exception):
     """A side whose code cannot be measured; its text is one clear line."""
 
 
-class SideSettings(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class SideSettings:
     """What a side loads.
 
     Attributes:
@@ -63,25 +65,29 @@ class SideSettings(msgspec.Struct, frozen=True):
     target: str
 
 
-class Ready(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class Ready:
     """A target was loaded; what it was loaded from."""
 
     files: dict[str, str]
 
 
-class Opened(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class Opened:
     """A target was opened; what it can do."""
 
     operations: tuple[Operation, ...]
 
 
-class Refused(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class Refused:
     """The code of a side has raised an error, or is not what it should be."""
 
     why: str
 
 
-class Block(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class Block:
     """A stretch of one operation.
 
     Attributes:
@@ -93,7 +99,8 @@ class Block(msgspec.Struct, frozen=True):
     count: int
 
 
-class Between(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class Between:
     """Asks for the CPU time that this process has used between blocks: by threads that went on, above all."""
 
 
@@ -225,7 +232,7 @@ class Work:
         """What the target can do."""
         return tuple(name for name in OPERATIONS if hasattr(self._target, name))
 
-    def done(self, block: Block) -> Int64s:
+    def done(self, block: Block) -> array[int]:
         """Do a block and answer its nanoseconds, one number an operation or, for many events at once, an event.
 
         Raises:
@@ -238,7 +245,7 @@ class Work:
             "drain": self._drain,
             "find_one": self._find_one,
         }[block.operation](block.count)
-        return np.array(taken_ns, np.int64)
+        return array("q", taken_ns)
 
     def _new_events(self, count: int) -> list[Any]:
         event = self._target.event

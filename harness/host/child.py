@@ -6,7 +6,9 @@
       send, receive  <--- a pair of sockets --->   channel.send, channel.receive
 
 The child is a fresh interpreter: it shares no lock, no patched module and no import with its parent. It ends when
-its parent does, however that came to its end.
+its parent does, however that came to its end. It may also be another interpreter than its parent's, with libraries
+of its own (`harness.host.own_python.Elsewhere`). So this file imports nothing but Python's own modules; whoever
+reads the numbers needs NumPy, and only then.
 
 Rejected: `multiprocessing` with "spawn", because it imports the parent's main module again. Where that is Locust,
 the child's sockets, threads and timers would be gevent's, and what it measures, gevent's lateness.
@@ -15,6 +17,7 @@ the child's sockets, threads and timers would be gevent's, and what it measures,
 from __future__ import annotations
 
 import ctypes
+import functools
 import importlib
 import json
 import mmap
@@ -27,15 +30,15 @@ import sys
 import tempfile
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from harness.host.own_python import Elsewhere, own_path
 
-from harness.arrays import Int64s
-from harness.host.own_python import own_path
+if TYPE_CHECKING:
+    from harness.arrays import Int64s
 
 _NUMBERS = 64
-_START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from harness.host.child import main; main()"
+_START = "import json, sys; sys.path{} = json.loads(sys.argv[1]); from harness.host.child import main; main()"
 
 
 class ChildError(Exception):
@@ -43,15 +46,18 @@ class ChildError(Exception):
 
 
 class Channel:
-    """One end of the line between a parent and its child.
+    """One end of the line between a parent and its child."""
 
-    Attributes:
-        numbers: 64 of them in memory that both ends see, all 0 at first. Each is written by one end only.
-    """
-
-    def __init__(self, connection: Connection, numbers: Int64s) -> None:
+    def __init__(self, connection: Connection, memory: mmap.mmap) -> None:
         self._connection = connection
-        self.numbers = numbers
+        self._memory = memory
+
+    @functools.cached_property
+    def numbers(self) -> Int64s:
+        """64 of them in memory that both ends see, all 0 at first. Each is written by one end only."""
+        import numpy as np
+
+        return np.frombuffer(self._memory, np.int64)
 
     def send(self, message: Any) -> None:
         """Send anything that can be pickled.
@@ -95,24 +101,31 @@ class Child(Channel):
     Args:
         entry: `module:function`; it is called with a `Channel` and the arguments.
         arguments: anything that can be pickled.
+        elsewhere: the interpreter that it runs in; None for its parent's.
 
     Raises:
         ChildError: it has ended before it took the arguments.
     """
 
-    def __init__(self, entry: str, *arguments: Any) -> None:
+    def __init__(self, entry: str, *arguments: Any, elsewhere: Elsewhere | None = None) -> None:
         ours, theirs = socket.socketpair()
         for end in (ours, theirs):
             # Where gevent has patched sockets they are born non-blocking, which the descriptors keep.
             os.set_blocking(end.fileno(), True)
         memory = _shared_memory()
-        command = [sys.executable, "-P", "-c", _START, json.dumps(own_path(sys.path, str(Path.cwd()))), entry]
+        if elsewhere is None:
+            path, how, environment = own_path(sys.path, str(Path.cwd())), "[:]", dict(os.environ)
+        else:
+            path, how, environment = list(elsewhere.path), "[:0]", elsewhere.environment()
+        python = sys.executable if elsewhere is None else elsewhere.python
+        command = [python, "-P", "-c", _START.format(how), json.dumps(path), entry]
         try:
             with theirs:
                 self._process = subprocess.Popen(
                     [*command, str(theirs.fileno()), str(memory)],
                     pass_fds=(theirs.fileno(), memory),
                     stdin=subprocess.DEVNULL,
+                    env=environment,
                     # Ctrl-C in a terminal reaches the whole group; the parent decides when its children stop. To
                     # ignore it in the child would be too late by the tenths of a second that it takes to start.
                     start_new_session=True,
@@ -151,8 +164,8 @@ def _shared_memory() -> int:
     return file
 
 
-def _mapped(file: int) -> Int64s:
-    return np.frombuffer(mmap.mmap(file, _NUMBERS * 8), np.int64)
+def _mapped(file: int) -> mmap.mmap:
+    return mmap.mmap(file, _NUMBERS * 8)
 
 
 def main() -> None:

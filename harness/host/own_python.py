@@ -21,10 +21,28 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 # What Python looks through by itself. Before it, libraries there would hide modules of Python's own.
 _BY_ITSELF = ("site-packages", "dist-packages")
+
+
+class Elsewhere(NamedTuple):
+    """Another interpreter than ours, with the libraries of its own environment in the place of ours.
+
+    Attributes:
+        python: its program.
+        path: directories that it looks through before its own.
+    """
+
+    python: str
+    path: tuple[str, ...] = ()
+
+    @staticmethod
+    def environment(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+        """The environment variables for it: those that would bring it libraries of somebody else are left out."""
+        return {name: value for name, value in environment.items() if name not in {"PYTHONPATH", "PYTHONHOME"}}
 
 
 def own_module(module: str, *arguments: str) -> list[str]:
