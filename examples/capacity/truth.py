@@ -2,6 +2,7 @@
 
     python examples/capacity/truth.py --rounds 20 --out results.jsonl             our search only
     python examples/capacity/truth.py --rounds 5 --out results.jsonl --peer       and the person's, in turns
+    ... --kinds constant --speed 300 900          slower servers, for a machine that has other work
 
 The server is scripted: its service times are drawn before it starts, so that the highest rate at which p99 is
 within the budget can be calculated (`harness.selfcheck.queueing`). In each round each kind of server has its turn,
@@ -75,10 +76,16 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         return None if per_s is None else per_s / self.truth_per_s - 1
 
 
-def drawn(kind: Kind, workers: int, seed: int) -> Drawn:
-    """A server from a seed."""
+def drawn(kind: Kind, workers: int, seed: int, speeds: tuple[float, float] = SPEEDS) -> Drawn:
+    """A server from a seed.
+
+    Args:
+        kind, workers: of its services.
+        seed: of all else.
+        speeds: between which lies how many commands a second it can take at most.
+    """
     generator = np.random.default_rng(seed)
-    speed = float(np.exp(generator.uniform(*np.log(SPEEDS))))
+    speed = float(np.exp(generator.uniform(*np.log(speeds))))
     mean_us = workers * 1e6 / speed
     return Drawn(
         kind=kind,
@@ -89,13 +96,24 @@ def drawn(kind: Kind, workers: int, seed: int) -> Drawn:
     )
 
 
-def plan_of(server: Drawn, limit_s: float) -> SearchPlan:
-    """A search that knows nothing of the server's capacity but that it is above 1 a second."""
-    del server
-    return SearchPlan(start_per_s=500.0, probe_s=5.0, long_probe_s=15.0, operations=2_000, limit_s=limit_s)
+def plan_of(limit_s: float, speeds: tuple[float, float] = SPEEDS) -> SearchPlan:
+    """A search that begins far below what any of the servers can take; with more time its probes are longer.
+
+    Args:
+        limit_s: how long it may be.
+        speeds: between which lies how many commands a second a server can take at most.
+    """
+    share = limit_s / 180.0
+    return SearchPlan(
+        start_per_s=speeds[0] / 8,
+        probe_s=float(round(5 * share)),
+        long_probe_s=float(round(16 * share)),
+        operations=400,
+        limit_s=limit_s,
+    )
 
 
-def tried(server: Drawn, number: int, limit_s: float, *, is_beside_peer: bool, is_peer_first: bool) -> Result:
+def tried(server: Drawn, number: int, plan: SearchPlan, *, is_beside_peer: bool, is_peer_first: bool) -> Result:
     """Search the capacity of a server, by both in turns."""
     services = services_ns(server.kind, server.mean_us, server.workers, COUNT // server.workers, server.seed)
     clock = SystemClock()
@@ -109,9 +127,7 @@ def tried(server: Drawn, number: int, limit_s: float, *, is_beside_peer: bool, i
                 probe = ScriptedProbe(
                     scripted, server.workers, [Budget(q=Q, limit_us=server.limit_us)], clock, seed=server.seed
                 )
-                found = search(
-                    plan_of(server, limit_s), probe, lambda begun=begun_ns: (clock.now_ns() - begun) / 1e9
-                )
+                found = search(plan, probe, lambda begun=begun_ns: (clock.now_ns() - begun) / 1e9)
                 took_s = (clock.now_ns() - begun_ns) / 1e9
             elif is_beside_peer:
                 peer = capacity(scripted.port, server.limit_us)
@@ -167,19 +183,22 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--limit-s", type=float, default=180.0)
     parser.add_argument("--peer", action="store_true")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
+    parser.add_argument("--speed", nargs=2, type=float, default=SPEEDS, metavar=("LOW", "HIGH"))
     options = parser.parse_args()
     results = _kept(options.out)
+    plan = plan_of(options.limit_s, tuple(options.speed))
     done = {(each.round, each.server.kind, each.server.workers) for each in results}
     for number in range(options.rounds):
         for workers in WORKERS:
-            for kind in KINDS:
+            for kind in options.kinds:
                 if (number, kind, workers) in done:
                     continue
-                server = drawn(kind, workers, int.from_bytes(os.urandom(4)))
+                server = drawn(kind, workers, int.from_bytes(os.urandom(4)), tuple(options.speed))
                 result = tried(
                     server,
                     number,
-                    options.limit_s,
+                    plan,
                     is_beside_peer=options.peer,
                     is_peer_first=number % 2 == 1,
                 )

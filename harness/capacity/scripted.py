@@ -95,7 +95,9 @@ class ScriptedProbe:
         self._made += 1
         pacer = self._pacer(rate_per_s, WARM_UP_S + round(seconds))
         source = StampedCommand("probe", ["ECHO", placeholder(_PRODUCER)], _PRODUCER)
-        settings = PumpSettings(url=self._server.url, connections=self._workers, drain_ns=_DRAIN_NS)
+        settings = PumpSettings(
+            url=self._server.url, connections=self._workers, drain_ns=_DRAIN_NS, spin_share=0.0
+        )
         with closing(PumpProcess(settings, pacer, source)) as pump:
             pump.wait_until_ready()
             origin_ns = self._clock.now_ns() + _LEAD_NS

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from examples.capacity.redis_benchmark_loop import Answer, Run
-from examples.capacity.truth import TOLERANCE, WORKERS, Result, drawn, table, tried
+from examples.capacity.truth import TOLERANCE, WORKERS, Result, drawn, plan_of, table, tried
 from harness.capacity.scripted import Budget, ScriptedProbe
 from harness.capacity.search import Found
 from harness.host.clock import SystemClock
@@ -44,7 +44,7 @@ def test_a_probe_of_a_server_with_room_passes_and_of_a_full_one_fails() -> None:
 def test_a_search_over_the_wire_ends_near_the_truth(pytestconfig: pytest.Config) -> None:
     """One search, in a minute at most; a machine that has other work may leave it with less than it asked for."""
     server = drawn("exponential", 1, int.from_bytes(os.urandom(4)))
-    result = kept(tried(server, 0, 60.0, is_beside_peer=False, is_peer_first=False), pytestconfig)
+    result = kept(tried(server, 0, plan_of(60.0), is_beside_peer=False, is_peer_first=False), pytestconfig)
     assert result.found is not None
     assert result.took_s <= 75
     if result.found.ended in {"narrow", "time"}:
@@ -61,7 +61,7 @@ def test_every_search_is_within_five_percent(
 ) -> None:
     """Of servers and budgets that are drawn anew each time; one that ends without knowing has failed."""
     server = drawn(kind, workers, int.from_bytes(os.urandom(4)))
-    result = kept(tried(server, number, 180.0, is_beside_peer=False, is_peer_first=False), pytestconfig)
+    result = kept(tried(server, number, plan_of(180.0), is_beside_peer=False, is_peer_first=False), pytestconfig)
     assert result.found is not None
     assert result.found.ended != "unknown", result
     assert result.error is not None
