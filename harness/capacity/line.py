@@ -9,14 +9,14 @@
 
 A single probe of a quarter of a minute knows a p99 to a tenth or two, so that its own upper bound is beyond the
 limit at rates that are well within it. Around the edge there are ten of them; near enough to it the curve is
-straight, and all of them tell of each rate there. How sure one is follows from the bounds of its quantile: of
-all probes alike, as one that was lucky has a low quantile and a narrow bound; and it is less sure where the probes
-differ from each other by more than their bounds allow. The slope is hardly to be seen within a few percent, so that
-what slopes usually are is weighed in as if it were seen, too.
+straight, and all of them tell of each rate there. How sure one is follows from the bounds of its quantile: of all
+probes alike, as one that was lucky has a low quantile and a narrow bound; and it is less sure where the probes
+differ from each other by more than their bounds allow. The slope is hardly to be seen within a few percent, so
+that what slopes usually are is weighed in as if it were seen, too.
 
-Only probes within a factor of 1.5 of the limit are on the line: a probe that something else has disturbed is mostly
-not among them, and neither is anything beyond a cliff. Without three of them there is no line, and each rate stands
-for itself.
+Only probes within a factor of 1.5 of the limit are on the line: a probe that something else has disturbed is
+mostly not among them, and neither is anything beyond a cliff. Without three of them there is no line, and each
+rate stands for itself.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ _REPLICATES = 2
 _MOST_IF_TIED, _MOST_IF_DOUBTFUL = 5, 3
 # A first probe at the edge stands so much of the precision below the root, the one above it less than all of it.
 _BELOW, _ABOVE = 0.35, 0.9
-# Rates along a line stand on a grid of so many parts of the precision, and no more probes than this are made there.
+# Rates along a line stand on a grid of so many parts of the precision; no more probes than this are made there.
 _GRID, _MOST_ALONG = 4, 12
 # A step of the margin that is less than this is none, if there is more than this left.
 _FLAT = 0.4
@@ -148,7 +148,7 @@ def seen_at(probes: Sequence[Probed], *, is_final: bool = False) -> list[Seen]:
 
 
 def _by_line(line: Line | None, told: Sequence[Probed], rate_per_s: float) -> ProbeStatus | None:
-    """What a line says of a rate at which most are near the edge; UNKNOWN where most of them alone say otherwise."""
+    """What a line says of a rate at which most are near the edge; UNKNOWN where most alone say otherwise."""
     if line is None or 2 * sum(map(is_near, told)) < len(told):
         return None
     if line.low(rate_per_s) >= 0:
@@ -273,9 +273,15 @@ def _edge(plan: SearchPlan, probes: Sequence[Probed], seen: Sequence[Seen], ceil
         return _lower(plan, probes, known)
     if high is None:
         return _higher(plan, probes, known, low, ceiling)
+    is_wide = high.rate_per_s / low.rate_per_s > 1 + plan.precision
+    if is_wide and ceiling is not None and ceiling.rate_per_s < high.rate_per_s:
+        return _higher(plan, probes, known, low, ceiling)
+    return _closer(plan, probes, low, high)
+
+
+def _closer(plan: SearchPlan, probes: Sequence[Probed], low: Seen, high: Seen) -> Step | Ended:
+    """Between a long one that passes and one that fails, or once more where they are."""
     if high.rate_per_s / low.rate_per_s > 1 + plan.precision:
-        if ceiling is not None and ceiling.rate_per_s < high.rate_per_s:
-            return _higher(plan, probes, known, low, ceiling)
         return Step(_between(plan, probes, low.rate_per_s, high.rate_per_s), True, "edge")
     # As near as asked: the two in turn, until each has been seen twice.
     rarer = low if low.made <= high.made else high

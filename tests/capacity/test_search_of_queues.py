@@ -27,7 +27,7 @@ def test_it_finds_what_queues_can_take(kind: Kind, limit: float, workers: int) -
 
 
 def test_a_cliff_before_a_server_is_full_is_never_overrated() -> None:
-    """Where pauses meet a hundredth of all commands p99 jumps; how near to that it comes is a matter of its bound."""
+    """Where pauses meet a hundredth of all commands p99 jumps; how near it comes is a matter of its bound."""
     queues = Queues("pauses", 50.0, 1, 1_000.0, 5)
     found = search(PLAN, queues.probe, queues.now_s)
     assert found.passes is not None
