@@ -54,7 +54,7 @@ def commands() -> list[str]:
 def own_commands() -> list[str]:
     """Those of shopbench and Locust, but for the whole run and the self-check, which `.ci/run` does."""
     ours = [c for c in commands() if c.startswith(("shopbench", "locust")) and c not in IN_CI]
-    # The web UI and checks of consumers have tests of their own below, the gate in test_gate_cli.py, a comparison in
+    # The web UI and checks of consumers have tests of their own below, the gate in test_gate_cli.py, versus in
     # test_versus_cli.py, the example in test_catalog.py.
     ours = [c for c in ours if not c.startswith(("shopbench versus", "shopbench capacity"))]
     others = ("shopbench web", "shopbench consumer", "shopbench gate", "shopbench run ping")
