@@ -44,7 +44,7 @@ from harness.check.figures import unit_of
 from harness.conduct.scenario import ParameterError, Scenario, parameters_of
 from harness.record.parameters import nearest, told
 from harness.server.open import kind_of, parsed
-from harness.server.url import UrlError, without_secrets
+from harness.server.url import ServerUrl, UrlError, without_secrets
 
 # A matrix is written by hand, and somebody waits for it.
 MOST_BYTES, MOST_CELLS = 1 << 20, 1_000
@@ -190,10 +190,10 @@ def matrix_of(path: Path, catalog: Mapping[str, Scenario], asked: Asked | None =
     top = _top_of(file, catalog, asked or Asked())
     for number, server in enumerate(servers):
         try:
-            parsed(server.server)
+            address = parsed(server.server)
         except UrlError as error:
             raise file.wrong("server", number, str(error)) from error
-        if without_secrets(server.server) != server.server:
+        if isinstance(address, ServerUrl) and str(address) != address.unmasked:
             raise file.wrong("server", number, "a file like this is no place for a password")
     cells = [
         _cell(number, file, catalog, top, places)
