@@ -265,6 +265,20 @@ class EventStore:
             raise store_error(error) from error
         return found[0] if found else None
 
+    def find_versioned(self, topic: Topic, entity_id: str) -> tuple[Entity, int] | None:
+        """The entity of that id and its version, for an append that expects it; two round trips.
+
+        The version is read first: should the entity change in between, it is older than the entity, and the
+        append is refused.
+        """
+        key = self.keys.updates(topic)
+        try:
+            updated = self._wire.call(lambda reply: 0 if reply is None else int(reply), "HGET", key, entity_id)
+        except redis.RedisError as error:
+            raise store_error(error) from error
+        entity = self.find_one(topic, entity_id)
+        return None if entity is None else (entity, 1 + updated)
+
     def _read_page(self, topic: Topic, arguments: list[Any]) -> tuple[bytes, list[Entity]]:
         return self._call(lambda answer: entity_cache.entities_from_read(topic, answer), self._read, arguments)
 

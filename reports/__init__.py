@@ -4,6 +4,7 @@
     quantities    numbers with units: 132 µs, 1.24 ms, 412 k/s
     drain         the drain after an outage, and what was to be expected of it
     latencies     a latency log by operation, and by spans of time
+    capacity_page what a search of a capacity has seen: its points, and a row for each probe
     axes, charts  the charts of a run, as Vega-Lite specifications
     javascript    the chart library, out of an installed package
     page          what all pages share: escaping, style, the data of charts

@@ -41,6 +41,8 @@ _LOST, _DRAINED = ".nothing_lost", ".drained"
 _OF = re.compile(r"(\d+) of (\d+)")
 NOT_KNOWN, NOT_SEEN, NONE = "?", "not seen", "–"
 WHERE = {
+    "trimmed_unread": "trimmed before they were read",
+    "trimmed_in_hand": "trimmed while a consumer had them in hand",
     "not_in_stream": "no longer in the stream",
     "never_delivered": "never delivered",
     "pending": "pending",

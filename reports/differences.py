@@ -43,6 +43,11 @@ _WEIGHTS: tuple[tuple[str, Weight, str], ...] = (
     (r"parameters\.(scenarios|send_lag_budget_ms|drain_timeout_s)", "weakens", "moves verdicts, not figures"),
     (r"parameters\.(duration_s|before_s|after_s)", "weakens", "a longer run meets more rare events"),
     (r"parameters\.(baseline|candidate)", "weakens", "other code: perhaps what is compared"),
+    (
+        r"parameters\.(start_per_s|limit_s|precision|probe_s|long_probe_s)",
+        "weakens",
+        "another way to the same answer, or a wider one",
+    ),
     (r"parameters\.(durability|delivery)", "invalid", "an answer means something else"),
     (r"parameters\..*", "invalid", "another load was asked for"),
     (r"environment\.server\.(appendonly|appendfsync|save)", "invalid", "another durability"),

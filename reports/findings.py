@@ -68,6 +68,7 @@ _ADVICE = tuple(
         (r"\.finished$", "Repeat it, and let it come to its end."),
         (r"\.workers$", "Repeat it with workers that stay to the end."),
         (r"\.probes$", "Read the reason: something could not be asked of the server."),
+        (r"^capacity\..*\.found$", "See the probes: each says why."),
         (r"^gate\.rounds$", ""),
         (r"^gate\.control|^gate\.background", "Repeat it while no other program uses this machine."),
         (r"^gate\.", "Give it more minutes: --minutes."),
@@ -257,7 +258,18 @@ def load(run: Run) -> str:
     count = found.get("connections")
     parts = [f"{count} {'connection' if count == 1 else 'connections'}"] if count is not None else []
     parts += [f"arrivals {found['arrivals']}"] if "arrivals" in found else []
-    return f"Open loop: {', '.join(parts)}; each latency counts from when its operation was due."
+    said = f"Open loop: {', '.join(parts)}; each latency counts from when its operation was due."
+    payloads = found.get("payloads")
+    return f"{said} {_payloads(payloads)}" if isinstance(payloads, Mapping) else said
+
+
+def _payloads(found: Mapping[str, Any]) -> str:
+    """What is known of payloads from a file, in a sentence."""
+    lengths = found["bytes"]
+    return (
+        f"Payloads: {found['lines']:,} lines of a file, {lengths['least']:,} to {lengths['most']:,} bytes each; "
+        f"its SHA-256 begins with {found['sha256'][:16]}."
+    )
 
 
 class WorkerRow(NamedTuple):

@@ -20,6 +20,7 @@ from harness.check.meanwhile import stalls
 from harness.measure.timeline import FaultWindow, History, Reading
 from harness.record.run import SCHEMA, Figure, Record, Run, Status
 from reports import findings
+from reports.capacity_page import CapacityView, capacity_view
 from reports.charts import charts
 from reports.charts.view import Chart, Section, label_of
 from reports.gates import GateRow, gate_rows, library_rows
@@ -35,6 +36,7 @@ INTERVALS_IN_SUITE = 120
 _SLOWEST = 20
 
 _SECTIONS: dict[Section, tuple[str, str]] = {
+    "capacity": ("Rate and latency", "probes"),
     "latency": ("Latency", "latency"),
     "throughput": ("Throughput", "throughput"),
     "lag": ("Consumer lag", "consumer lag"),
@@ -82,6 +84,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     micro_columns: list[str]
     micro: list[MicroRow]
     gate: list[GateRow]
+    capacity: CapacityView | None
     libraries: list[list[str]]
     faults: list[list[str]]
     lost: list[list[str]]
@@ -164,6 +167,7 @@ def _view(record: Record, identity: str, intervals: int) -> View:
         micro_columns=columns,
         micro=micro,
         gate=gate_rows(record.run),
+        capacity=capacity_view(record),
         libraries=library_rows(record.run) if record.run.scenario == "gate" else [],
         faults=_faults(record.history),
         lost=lost_examples(record),

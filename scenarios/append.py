@@ -26,7 +26,7 @@ if "." not in __name__:  # loaded by Locust, which looks first where it was star
     sys.path.sort(key=lambda each: Path(each) == Path.cwd() != Path(__file__).parents[1])
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
@@ -38,7 +38,7 @@ from harness.check.figures import figure_names
 from harness.check.judge import Checker
 from harness.check.loads import answered_checker, send_lag_checker
 from harness.conduct.findings import PUMPED, Findings
-from harness.conduct.scenario import ScenarioError, Stage
+from harness.conduct.scenario import ParameterError, Probing, ScenarioError, Stage
 from harness.load.pacing import Pacer, Poisson, Shape, shaped
 from harness.load.settings import PumpSettings
 from harness.load.workload import Source
@@ -53,6 +53,7 @@ from harness.server.url import ServerUrl
 from scenarios.arrival import add_arrival
 from scenarios.commands import PRODUCERS
 from scenarios.load import Load
+from scenarios.payloads import PayloadError, Payloads
 from scenarios.shop.shop import (
     DURABILITY_LABELS,
     durability_in_words,
@@ -61,6 +62,7 @@ from scenarios.shop.shop import (
     server_for,
 )
 from scenarios.told import Told, add_by_hand, capital, has_arrived, limit_said, told_of
+from scenarios.trimmed import TRIMMED_FIGURES, StreamSizes, add_trimmed, trimmed_checker, trimmed_of
 from scenarios.under_load import UnderLoad
 
 Choice = Literal["everysec", "always", "none", "all"]
@@ -109,7 +111,10 @@ class Append:
     summary = "how fast is an append, at a rate, for each durability?"
     parameters = AppendParameters
     commands = PRODUCERS
-    figures = figure_names("append", PUMPED, within="{everysec.,always.,none.,given.}")
+    figures = figure_names("append", PUMPED, TRIMMED_FIGURES, within="{everysec.,always.,none.,given.}")
+    probing = Probing(
+        rate="rate_per_s", operations="appends", chosen={"durability": "everysec", "rate_per_s": "8000"}
+    )
     key_figures = (
         KeyFigure("append.*.response.p99", "Response, p99"),
         KeyFigure("append.*.response.max", "Slowest response of all", is_worst=True),
@@ -134,14 +139,26 @@ class Append:
         producer = chosen.producer or producer_of(stage)
         arrivals = chosen.arrivals if chosen.shape == "steady" else chosen.shape
         findings.open_loop(connections=chosen.connections, arrivals=arrivals, producer=producer)
+        payloads = _payloads_of(chosen)
+        if payloads is not None:
+            findings.load["payloads"] = payloads.told()
         run_origin_ns = stage.clock.now_ns()
         for at, (label, durability) in enumerate(parts):
             doing = replace(stage, progress=_share_of(stage, at, len(parts), label))
-            _measure(doing, chosen, findings, durability, producer, run_origin_ns, label)
+            part = _Part(label, durability, producer, payloads)
+            _measure(doing, chosen, findings, part, run_origin_ns)
         add_by_hand(findings)
 
-    def checkers(self, parameters: AppendParameters, record: Record) -> list[Checker]:  # noqa: ARG002 - a URL's is given
-        """What finds its verdicts in a record of a run: three for each durability that was measured."""
+    def look_at(self, parameters: AppendParameters) -> None:
+        """See to it that each line of a file of payloads is one.
+
+        Raises:
+            ValueError: the file cannot be read, or has a line that is no JSON.
+        """
+        parameters.payloads()
+
+    def checkers(self, parameters: AppendParameters, record: Record) -> list[Checker]:
+        """What finds its verdicts in a record of a run: three for each durability that was measured, or four."""
         return [
             checker
             for label in LABELS
@@ -150,6 +167,7 @@ class Append:
                 arrival_checker("append", label),
                 send_lag_checker("append", f"append_{label}", label),
                 answered_checker("append", label),
+                *([trimmed_checker("append", label)] if parameters.trim != "none" else []),
             )
         ]
 
@@ -167,9 +185,36 @@ class Append:
         every: tuple[Durability, ...] = ("everysec", "always", "none")
         return next((replace(parameters, durability=each) for each in every if each == label), parameters)
 
+    def at_rate(self, parameters: AppendParameters, rate_per_s: float, duration_s: float) -> AppendParameters:
+        """The parameters with which appends of one durability come steadily at a rate.
+
+        Raises:
+            ParameterError: of several durabilities, or with another shape.
+        """
+        if parameters.durability == "all":
+            raise ParameterError("append: each durability has a rate of its own: give one, as durability=everysec")
+        if parameters.shape != "steady":
+            raise ParameterError(f"append: the rate is steady here: `shape` cannot be `{parameters.shape}`")
+        return replace(parameters, rate_per_s=rate_per_s, duration_s=duration_s)
+
+    def probed_operation(self, parameters: AppendParameters, server: ServerUrl | str = "embedded") -> str:
+        """The operation of the one durability that is measured."""
+        return f"append_{_parts(parameters.durability, server)[0][0]}"
+
+    def probed_said(self, parameters: AppendParameters, server: Mapping[str, Any]) -> str:
+        """What an append has been through when it is answered."""
+        if server.get("owned") is False:
+            return DURABILITY_LABELS["given"]
+        every: tuple[Durability, ...] = ("everysec", "always", "none")
+        return next((durability_in_words(each, server) for each in every if each == parameters.durability), "")
+
     def commands_with(self, parameters: AppendParameters) -> frozenset[str]:
         """The commands that it needs of a server: for a bare XADD fewer than for the shop's path."""
-        return frozenset({"xadd"}) if parameters.path == "xadd" else self.commands
+        if parameters.path != "xadd":
+            return self.commands
+        return frozenset(
+            {"xadd"} if parameters.trim == "none" else {"xadd", "xlen", "xinfo|stream", "memory|usage"}
+        )
 
     def lasting(self, parameters: AppendParameters, duration_s: float, server: str) -> AppendParameters:
         """The parameters with which all durabilities together take some seconds."""
@@ -185,6 +230,27 @@ def _parts(choice: Choice, server: ServerUrl | str) -> list[tuple[Label, Durabil
     return [(each, each) for each in every if choice in {"all", each}]
 
 
+class _Part(Struct, frozen=True):
+    """One of the loads of a run: on a server of which durability, by which producer, and of which payloads."""
+
+    label: Label
+    durability: Durability
+    producer: int
+    payloads: Payloads | None
+
+
+def _payloads_of(chosen: AppendParameters) -> Payloads | None:
+    """The lines of the file that is named; None where none is.
+
+    Raises:
+        ScenarioError: it was right when it was looked at, and is not any more.
+    """
+    try:
+        return chosen.payloads()
+    except PayloadError as error:
+        raise ScenarioError(str(error)) from error
+
+
 def _share_of(stage: Stage, at: int, of: int, label: Label) -> Callable[[float, str], None]:
     return lambda share, _: stage.progress((at + share) / of, f"durability {label}")
 
@@ -193,27 +259,27 @@ def _measure(
     stage: Stage,
     chosen: AppendParameters,
     findings: Findings,
-    durability: Durability,
-    producer: int,
+    part: _Part,
     run_origin_ns: int,
-    label: Label,
 ) -> None:
+    label = part.label
     operation = f"append_{label}"
     pacer = _pacer(stage, chosen)
     with contextlib.ExitStack() as stack:
-        server = stack.enter_context(server_for(stage, durability))
+        server = stack.enter_context(server_for(stage, part.durability))
         described = server.describe()
         findings.server = findings.server or described
         stage.progress(0.0, "")
         if stage.system is None:
-            chosen.create_entities(server, producer)
-        load = _load_of(stage, chosen, server, operation, producer)
+            chosen.create_entities(server, part.producer)
+        load = _load_of(stage, chosen, server, operation, part)
         settings = PumpSettings(
             url=server.url,
             connections=chosen.connections,
             max_in_flight=chosen.max_in_flight,
             scripts=load.scripts,
             floor=floor_before(stage, server, pacer, load.event_bytes),
+            quotes=part.payloads is None,
         )
         pump = stage.driver.pump(settings, pacer, load.source)
         stack.callback(pump.close)
@@ -223,11 +289,17 @@ def _measure(
         # The timeline counts from the first of all loads.
         under_load = UnderLoad(stage, findings, history=history, since_ns=run_origin_ns)
         probes: list[Probe] = [*server_probes(server, client, stage.clock), HostLoad()]
+        is_trimmed = chosen.trim != "none"
+        if is_trimmed:
+            probes.append(StreamSizes(client, load.streams, label))
         stack.callback(lambda: findings.history.entries.extend(history.entries))
         stack.enter_context(under_load.sampling(probes))
-        arriving = stack.enter_context(under_load.arriving(server, load.streams, load=label))
+        arriving = stack.enter_context(under_load.arriving(server, load.streams, trims=is_trimmed, load=label))
         result = under_load.run(pump, pacer, operation, lambda share: stage.progress(share, ""), name=label)
         arriving.end()
+        if is_trimmed:
+            found = trimmed_of(client, load.streams, chosen, result.ok)
+            add_trimmed(findings, history, found, label)
     rule = ArrivalRule(
         budget_ms=chosen.send_lag_budget_ms,
         name=label,
@@ -248,7 +320,7 @@ class _Sent(Struct, frozen=True):
     streams: list[str]
 
 
-def _load_of(stage: Stage, chosen: AppendParameters, server: Server, operation: str, producer: int) -> _Sent:
+def _load_of(stage: Stage, chosen: AppendParameters, server: Server, operation: str, part: _Part) -> _Sent:
     """What is appended: by the parameters, or by the system that is named.
 
     Raises:
@@ -256,13 +328,14 @@ def _load_of(stage: Stage, chosen: AppendParameters, server: Server, operation: 
     """
     system = stage.system
     if system is None:
-        source = chosen.source(server, operation, producer, stage.seed)
-        return _Sent(source, chosen.scripts, chosen.middle_bytes, chosen.stream_names(server))
+        source = chosen.source(server, operation, part.producer, stage.seed, part.payloads)
+        middle = chosen.middle_bytes if part.payloads is None else part.payloads.middle_bytes
+        return _Sent(source, chosen.scripts, middle, chosen.stream_names(server))
     plain = AppendParameters()
     changed = [each for each in Load.__struct_fields__ if getattr(chosen, each) != getattr(plain, each)]
     if changed:
         raise ScenarioError(f"append: {', '.join(changed)} {'is' if len(changed) == 1 else 'are'} OrderShop's")
-    source = system.source(server, operation, producer)
+    source = system.source(server, operation, part.producer)
     return _Sent(source, tuple(system.scripts), system.event_bytes, system.streams(server))
 
 

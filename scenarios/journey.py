@@ -23,7 +23,7 @@ if "." not in __name__:  # loaded by Locust, which looks first where it was star
 
 import contextlib
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
@@ -34,12 +34,13 @@ from harness.check.figures import figure_names
 from harness.check.judge import Checker
 from harness.check.loads import answered_checker, send_lag_checker
 from harness.conduct.findings import PUMPED, PUMPED_PART, Findings
-from harness.conduct.scenario import Stage
+from harness.conduct.scenario import ParameterError, Probing, Stage
 from harness.load.driver import Journeys
 from harness.load.pacing import Shape, shaped
 from harness.load.settings import PumpResult
 from harness.locust.locustfile import locustfile
 from harness.record.run import KeyFigure, Record, Verdict
+from harness.server.url import ServerUrl
 from scenarios.arrival import add_arrival
 from scenarios.commands import CONSUMERS, PRODUCERS, READERS
 from scenarios.line.account import largest
@@ -98,6 +99,7 @@ class Journey:
         *figure_names("journey", PUMPED, "s crm_lag.seconds.max", "events crm_lag.undelivered.max", "users users"),
         *figure_names("journey", PUMPED_PART, within="*."),
     )
+    probing = Probing(rate="rate_per_s", operations="steps of shoppers", has_lag=True)
     key_figures = (
         KeyFigure("journey.response.p99", "Response, p99"),
         KeyFigure("journey.achieved_per_s", "Steps that succeeded"),
@@ -171,6 +173,24 @@ class Journey:
     def lasting(self, parameters: JourneyParameters, duration_s: float, _: str) -> JourneyParameters:
         """The parameters with which the shop is open for some seconds."""
         return replace(parameters, duration_s=duration_s)
+
+    def at_rate(self, parameters: JourneyParameters, rate_per_s: float, duration_s: float) -> JourneyParameters:
+        """The parameters with which steps come steadily at a rate.
+
+        Raises:
+            ParameterError: with another shape.
+        """
+        if parameters.shape != "steady":
+            raise ParameterError(f"journey: the rate is steady here: `shape` cannot be `{parameters.shape}`")
+        return replace(parameters, rate_per_s=rate_per_s, duration_s=duration_s)
+
+    def probed_operation(self, _: JourneyParameters, server: ServerUrl | str = "embedded") -> str:  # noqa: ARG002
+        """The whole of all steps."""
+        return "journey"
+
+    def probed_said(self, parameters: JourneyParameters, _: Mapping[str, Any]) -> str:
+        """How many shoppers there are."""
+        return f"of {parameters.users:,} users"
 
 
 def _theirs(order_ids: Collection[str], held: Held, told: Collection[str]) -> set[str]:

@@ -26,6 +26,7 @@ from pathlib import Path
 if "." not in __name__:  # loaded by Locust, which looks first where it was started (harness/locust/locustfile.py)
     sys.path.sort(key=lambda each: Path(each) == Path.cwd() != Path(__file__).parents[1])
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
@@ -34,17 +35,19 @@ from msgspec.structs import replace
 from harness.check.figures import figure_names
 from harness.check.judge import Checker
 from harness.conduct.findings import PUMPED, Findings
-from harness.conduct.scenario import Stage
+from harness.conduct.scenario import Probing, Stage
 from harness.load.pacing import Pacer, Ramp, Steps, constant
 from harness.locust.locustfile import locustfile
 from harness.measure.curves import SECOND_NS, curve_of, interpolated
 from harness.measure.timeline import History, Mark, Phase
 from harness.record.run import KeyFigure, Record
+from harness.server.url import ServerUrl
 from scenarios.arrival import add_part
 from scenarios.commands import CONSUMERS, PRODUCERS
 from scenarios.line.account import ACCOUNT, add_account, add_lag, add_line_arrival, caught_up_ns, line_checkers
 from scenarios.line.line import Line
-from scenarios.line.recovery import Applied, count_at, highest_rate_per_s, slope_per_s, takeoff_s
+from scenarios.line.ramp import LEAST_GROWTH_SHARE, ramped
+from scenarios.line.recovery import highest_rate_per_s, slope_per_s
 from scenarios.line.settings import Delivery, LineSettings
 from scenarios.told import (
     Told,
@@ -57,11 +60,6 @@ from scenarios.told import (
     never_caught_up_said,
     told_of,
 )
-
-# Lag that grows by less than this share of the arrivals is not without bound.
-LEAST_GROWTH_SHARE = 0.05
-# Where appends are behind the schedule by more than this, they are no longer a load that rises in a straight line.
-BEHIND_S = 0.1
 
 
 class LagParameters(Struct, frozen=True, forbid_unknown_fields=True):
@@ -152,6 +150,9 @@ class Lag:
         "1/s     burst.{offered,reached,answered,applied}_per_s",
         "s       drain_s burst.arrived_s",
     )
+    probing = Probing(
+        rate="base_per_s", operations="events", chosen={"shape": "steady", "base_per_s": "2000"}, has_lag=True
+    )
     key_figures = (
         KeyFigure("lag.seconds.max", "Longest wait of an event"),
         KeyFigure("lag.events.max", "Most events waiting"),
@@ -217,46 +218,20 @@ class Lag:
             after_s=parameters.after_s * by,
         )
 
+    def at_rate(self, parameters: LagParameters, rate_per_s: float, duration_s: float) -> LagParameters:
+        """The parameters with which events come steadily at a rate."""
+        third = duration_s / 3
+        return replace(
+            parameters, shape="steady", base_per_s=rate_per_s, before_s=third, peak_s=third, after_s=third
+        )
 
-class Ramped(Struct, frozen=True, kw_only=True):
-    """What a ramp has shown.
+    def probed_operation(self, _: LagParameters, server: ServerUrl | str = "embedded") -> str:  # noqa: ARG002
+        """The operation of the producers."""
+        return "append"
 
-    Attributes:
-        capacity_per_s: the rate of arrivals at which lag started to grow without bound; None where it never did.
-        highest_per_s: up to which rate appends kept to the schedule; what came after it says nothing.
-    """
-
-    capacity_per_s: float | None
-    highest_per_s: float
-
-
-def ramped(chosen: LagParameters, history: History, applied: Applied) -> Ramped:
-    """What a ramp has shown, as far as appends kept to its schedule.
-
-    Args:
-        history: with readings of `lag.events`.
-        applied: effects over time; what was appended by a time is what had its effect, and what waited.
-    """
-    rise_per_s2 = (chosen.peak_per_s - chosen.base_per_s) / chosen.load_s
-    points: list[tuple[float, float]] = []
-    kept = 0
-    for reading in history.readings("lag.events"):
-        at_s = reading.t_ns / 1e9
-        if reading.value is None or not 0 <= at_s <= chosen.load_s:
-            continue
-        points.append((at_s, reading.value))
-        due = chosen.base_per_s * at_s + rise_per_s2 * at_s * at_s / 2
-        behind = due - count_at(applied, reading.t_ns) - reading.value
-        if behind <= BEHIND_S * (chosen.base_per_s + rise_per_s2 * at_s):
-            kept = len(points)
-    # A stall that was made up for is no end; what comes after the last reading on schedule is none of the ramp.
-    del points[kept:]
-    highest_per_s = chosen.base_per_s + rise_per_s2 * (points[-1][0] if points else 0.0)
-    off_s = takeoff_s(points, rise_per_s2=rise_per_s2, least_growth_per_s=LEAST_GROWTH_SHARE * highest_per_s)
-    return Ramped(
-        capacity_per_s=chosen.base_per_s + rise_per_s2 * off_s if off_s is not None else None,
-        highest_per_s=highest_per_s,
-    )
+    def probed_said(self, parameters: LagParameters, _: Mapping[str, Any]) -> str:
+        """How many consumers there are."""
+        return "with 1 consumer" if parameters.consumers == 1 else f"with {parameters.consumers} consumers"
 
 
 def _conclude(chosen: LagParameters, line: Line, findings: Findings) -> None:

@@ -7,6 +7,8 @@
     entities n     each event updates one of n, which are there before the load begins; some of them hotter than
                    others where there is a skew
 
+    payload_file   lines of JSON of the user's own, bare XADDs (`scenarios/payloads.py`)
+
 An entity is a customer; with two streams of the store, those of odd numbers are products. Its JSON is brought to
 its size by a longer name, so that it stays an entity that the shop takes, and replays, like any other.
 """
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal
 
 import redis
@@ -23,6 +26,7 @@ from msgspec import Meta, Struct
 from harness.load.workload import (
     Cycle,
     Distribution,
+    InTurn,
     Mix,
     MixedCommands,
     Source,
@@ -36,8 +40,10 @@ from harness.server.server import Server, ServerError
 from ordershop.entities import Customer, Product, Topic
 from ordershop.event_store import APPEND_LUA, PROJECT, EventStore, StoreError, append_arguments, connect
 from ordershop.events import Action, Event, Keys, entity_json
+from scenarios.payloads import Payloads, payloads_of
 
 Path = Literal["store", "xadd"]
+Trim = Literal["none", "maxlen", "maxlen_exact"]
 NAME = "Ada Lovelace"
 EMAIL = "ada@example.org"
 # What the shop allows a name to have, and what its services allow a body to have.
@@ -55,7 +61,12 @@ class Load(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         payload: how sizes are distributed.
         payload_bytes: the middle of the sizes of an entity's JSON; 0: as long as it comes.
         payload_spread: of that distribution.
+        payload_file: a file with a JSON a line, appended in their order in place of what is made up; empty:
+            none. It wants the path xadd.
         streams (streams): that the entities are spread over.
+        trim: whether each XADD trims its stream: none, it does not; maxlen, to about a length (MAXLEN ~), or
+            maxlen_exact, to exactly that (MAXLEN =). It wants the path xadd.
+        maxlen (events): that stay in each stream, where it is trimmed.
 
     Raises:
         ValueError: choices that cannot be had together.
@@ -67,7 +78,10 @@ class Load(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     payload: Distribution = "fixed"
     payload_bytes: Annotated[int, Meta(ge=0, le=LARGEST_BYTES)] = 0
     payload_spread: Annotated[float, Meta(ge=0, le=3)] = 0.5
+    payload_file: str = ""
     streams: Annotated[int, Meta(ge=1, le=1_000)] = 1
+    trim: Trim = "none"
+    maxlen: Annotated[int, Meta(ge=1, le=100_000_000)] = 10_000
 
     def __post_init__(self) -> None:
         if self.skew and not self.entities:
@@ -76,6 +90,10 @@ class Load(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             raise ValueError("path `store` has 1 or 2 streams (customers and products); `xadd` has any number")
         if self.payload != "fixed" and not self.payload_bytes:
             raise ValueError(f"a payload that is {self.payload} wants `payload_bytes`, the middle of its sizes")
+        if self.trim != "none" and self.path != "xadd":
+            raise ValueError("`trim` is an option of XADD, which `append.lua` does not use: it wants `path=xadd`")
+        if self.payload_file:
+            self._check_payload_file()
         if self.payload_bytes:
             sizes = payload_sizes(self.payload, self.payload_bytes, self.payload_spread)
             low, high = _payload_bounds(self.path, self.streams)
@@ -84,6 +102,27 @@ class Load(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
                     f"payloads would have {min(sizes)} to {max(sizes)} bytes; "
                     f"path `{self.path}` can have {low} to {high}: change `payload_bytes` or `payload_spread`"
                 )
+
+    def _check_payload_file(self) -> None:
+        """What cannot be had together with lines of a file.
+
+        Raises:
+            ValueError: something of it was chosen.
+        """
+        if self.path != "xadd":
+            raise ValueError("lines of `payload_file` are no entities of the shop: they want `path=xadd`")
+        if self.entities or self.payload_bytes:
+            raise ValueError(
+                "lines of `payload_file` are sent as they are: `entities` and `payload_bytes` have no meaning"
+            )
+
+    def payloads(self) -> Payloads | None:
+        """The lines of the file; None where none is named.
+
+        Raises:
+            PayloadError: it has a line that is none, or cannot be read.
+        """
+        return payloads_of(FilePath(self.payload_file)) if self.payload_file else None
 
     @property
     def scripts(self) -> tuple[str, ...]:
@@ -95,12 +134,19 @@ class Load(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         """The middle of the sizes of an entity's JSON."""
         return self.payload_bytes or len(entity_json(_entity(placeholder(0), 0, 0)))
 
-    def source(self, server: Server, operation: str, producer: int, seed: int) -> Source:
+    def source(
+        self, server: Server, operation: str, producer: int, seed: int, payloads: Payloads | None = None
+    ) -> Source:
         """What the pump sends.
+
+        Args:
+            payloads: the lines of the file, where one is named.
 
         Raises:
             ServerError: the server does not take the script.
         """
+        if payloads is not None:
+            return self._source_of_lines(server, operation, producer, payloads)
         sizes = [0]
         if self.payload_bytes:
             sizes = payload_sizes(self.payload, self.payload_bytes, self.payload_spread)
@@ -116,12 +162,25 @@ class Load(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         mix = Mix(seed=seed, entities=self.entities, skew=self.skew, streams=self.streams, sizes=len(sizes))
         return MixedCommands(operation, templates, producer, mix, reply=reply)
 
+    def _source_of_lines(self, server: Server, operation: str, producer: int, payloads: Payloads) -> Source:
+        mark = placeholder(producer)
+        templates = [
+            [self._xadd(server, stream, mark, line) for line in payloads.lines] for stream in range(self.streams)
+        ]
+        turns = InTurn(sizes=len(payloads.lines), streams=self.streams)
+        return MixedCommands(operation, templates, producer, turns, reply=bytes)
+
+    def _xadd(self, server: Server, stream: int, mark: str, entity: bytes) -> list[Any]:
+        """A bare XADD of an event."""
+        how = {"none": [], "maxlen": ["MAXLEN", "~", self.maxlen], "maxlen_exact": ["MAXLEN", "=", self.maxlen]}
+        key = f"{server.namespace}xadd:{stream}"
+        return ["XADD", key, *how[self.trim], "*", "event_id", mark, "entity", entity]
+
     def _command(self, server: Server, producer: int, stream: int, size: int, sha: str) -> list[Any]:
         mark = placeholder(producer)
         entity = _entity(entity_placeholder(producer) if self.entities else mark, stream, size)
         if self.path == "xadd":
-            key = f"{server.namespace}xadd:{stream}"
-            return ["XADD", key, "*", "event_id", mark, "entity", entity_json(entity)]
+            return self._xadd(server, stream, mark, entity_json(entity))
         action: Action = "updated" if self.entities else "created"
         arguments = append_arguments(Keys(server.namespace), [Event(action, entity, mark)], mode=PROJECT)
         return ["EVALSHA", sha, 0, *arguments]
@@ -145,11 +204,12 @@ class Load(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             return
         try:
             with contextlib.closing(connect(server.url, timeout_s=60.0)) as client:
-                EventStore(client, server.namespace).append_many(self._creations(producer))
+                EventStore(client, server.namespace).append_many(self.creations(producer))
         except StoreError as error:
             raise ServerError(f"the entities cannot be created: {error}") from error
 
-    def _creations(self, producer: int) -> Iterator[Event]:
+    def creations(self, producer: int) -> Iterator[Event]:
+        """The events that create the entities."""
         for number in range(self.entities):
             identity = entity_id(producer, number)
             # Its event is named like it: no event of the load has such a name.

@@ -14,9 +14,11 @@ has caught up they are short again.
     policy acknowledged   `EventStore.trim`: what every group has acknowledged
            maxlen         XTRIM MAXLEN ~ `maxlen`, as everybody does it: a consumer that is away for longer loses
                           what it has not had, and nobody tells it
+           maxlen_exact   the same with MAXLEN =: not an entry more stays
            none           nothing is trimmed: the streams grow
 
-The last two are there to be set beside the first, and fail: `maxlen` the account, `none` the bound.
+All but the first are there to be set beside it, and fail: trimmed to a length the account, `none` the bound. What
+was trimmed before the consumer had read it is known event by event, for a round looks at what it takes.
 
 The bound is what is appended in `BOUND_TRIMS` periods of the trimmer, beside what it keeps; it holds while the CRM
 is there, and is known to hold only where the streams were seen before it went and after it had caught up. What
@@ -68,6 +70,7 @@ NODE_ENTRIES = 100
 _SAID: dict[Policy, str] = {
     "acknowledged": "The events that every group had acknowledged were trimmed",
     "maxlen": "The streams were trimmed to a length, whatever was acknowledged",
+    "maxlen_exact": "The streams were trimmed to an exact length, whatever was acknowledged",
     "none": "Nothing was trimmed",
 }
 
@@ -87,10 +90,11 @@ class RetentionParameters(Struct, frozen=True, forbid_unknown_fields=True):
         before_s: of load before the CRM goes away.
         away_s: that it is away.
         after_s: of load after its return.
-        policy: what is trimmed: what every group has acknowledged, all beyond a length, or nothing.
+        policy: what is trimmed: what every group has acknowledged, all beyond about a length, all beyond exactly
+            that, or nothing.
         trim_every_s: from one round of the trimmer to the next.
         keep (events): that stay in each stream although they are acknowledged.
-        maxlen (events): that stay in each stream, for the policy of that name.
+        maxlen (events): that stay in each stream, for the policies of that name.
         fault: how the CRM goes away.
         delivery: how the consumer subscribes: at_least_once as the shop does, at_most_once, or from_now, from
             the end of the stream and without a position, as tutorials do; that one loses.
@@ -117,7 +121,7 @@ class RetentionParameters(Struct, frozen=True, forbid_unknown_fields=True):
 
     def bound_events(self, streams: int) -> int:
         """How many events so many streams together may hold while the consumer is there."""
-        kept = self.keep if self.policy != "maxlen" else self.maxlen + NODE_ENTRIES
+        kept = {"maxlen": self.maxlen + NODE_ENTRIES, "maxlen_exact": self.maxlen}.get(self.policy, self.keep)
         return int(self.rate_per_s * self.trim_every_s * BOUND_TRIMS) + kept * streams
 
     def trimming(self) -> Trimming:
@@ -138,7 +142,7 @@ class Retention:
         "retention",
         PUMPED,
         ACCOUNT,
-        "events  {before,away,after}.length.max bound trimmed",
+        "events  {before,away,after}.length.max bound trimmed trimmed_unread trimmed_in_hand",
         "bytes   {before,away,after}.memory_bytes.max",
         "trims   trims",
         "µs      trim.max",
@@ -272,6 +276,10 @@ def _conclude(chosen: RetentionParameters, line: Line, trimmer: Trimmer, finding
             findings.figure(f"{name}.{what}.max", max(values, default=None), unit)
     findings.figure("bound", chosen.bound_events(len(line.streams.names)), "events")
     findings.figure("trimmed", trimmer.removed, "events")
+    if chosen.trimming().is_to_a_length:
+        findings.figure("trimmed_unread", len(trimmer.unread), "events")
+        findings.figure("trimmed_in_hand", len(trimmer.in_hand), "events")
+    trimmer.gather(findings.evidence)
     findings.figure("trims", trimmer.rounds, "trims")
     findings.figure("trim.max", trimmer.longest_ns / 1000, "µs")
     add_lag(findings)
@@ -328,8 +336,16 @@ def headline(chosen: RetentionParameters, told: Told) -> str:
     )
     return (
         f"{_SAID[chosen.policy]}{by_hand_said(told)}, {told.value('trimmed') or 0:,.0f} events in all: {held}; "
-        f"of {told.value('acknowledged') or 0:,.0f} acknowledged events {lost_said(told)}{arrived_said(told)}."
+        f"of {told.value('acknowledged') or 0:,.0f} acknowledged events {lost_said(told)}{_trimmed_said(told)}"
+        f"{arrived_said(told)}."
     )
+
+
+def _trimmed_said(told: Told) -> str:
+    """A part of a sentence on what was lost since it was trimmed too early; empty where nothing is known to be."""
+    said = {"trimmed_unread": "before they were read", "trimmed_in_hand": "while the consumer had them in hand"}
+    parts = [f"{count:,.0f} {words}" for name, words in said.items() if (count := told.value(f"lost.{name}"))]
+    return f" (trimmed {' and '.join(parts)})" if parts else ""
 
 
 scenario = Retention()

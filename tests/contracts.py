@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from harness.server.own import OwnServer
 from ordershop import entity_cache
 from ordershop.codec import PAGE
-from ordershop.entities import ENTITIES, Billing, Customer, Entity, Inventory, Order, Product, Topic
+from ordershop.entities import ENTITIES, Billing, Customer, Entity, Inventory, Order, Product, Topic, topic_of
 from ordershop.event_store import (
     EVENT_ONLY,
     EXISTS,
@@ -73,6 +73,8 @@ class Port(Protocol):
     def append_together(self, events: Sequence[Event], **how: Any) -> list[EventId]: ...
 
     def find_one(self, topic: Topic, entity_id: str) -> Entity | None: ...
+
+    def find_versioned(self, topic: Topic, entity_id: str) -> tuple[Entity, int] | None: ...
 
     def find_all(self, topic: Topic) -> Iterator[Entity]: ...
 
@@ -355,7 +357,9 @@ class AppendContract(Contract):
                 "trim": lambda: port.trim("customer", "created"),
             }
             # No Hash, or no entry of a stream, is what this one says.
-            says_nothing = {"find_one", "read", "tail"} if reply == b"*0\r\n" else set()
+            says_nothing = (
+                {"find_one", "find_versioned of a customer", "read", "tail"} if reply == b"*0\r\n" else set()
+            )
             for name, call in calls.items():
                 if name in says_nothing:
                     call()
@@ -402,6 +406,17 @@ class AppendContract(Contract):
         """No event at all, or more than one atomic step takes, is an error of the caller."""
         with pytest.raises(ValueError, match=str(count)):
             port.append_together(created(*map(customer, range(count))))
+
+    def test_an_entity_with_its_version(self, port: Port) -> None:
+        """What is read is the version that an append has to expect, also of an order with its list."""
+        for one in (customer(1), order(1)):
+            topic = topic_of(one)
+            assert port.find_versioned(topic, one.id) is None
+            port.append(Event.new("created", one))
+            assert port.find_versioned(topic, one.id) == (one, 1)
+            port.append(Event.new("updated", one), expect=1)
+            assert port.find_versioned(topic, one.id) == (one, 2)
+            assert refusal(port, [Event.new("updated", one)], expect=1) == ("version", "2")
 
     def test_expected_versions(self, port: Port) -> None:
         """An entity has version 0 before it is created, then 1, and one more with every update."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from pyroaring import BitMap
 
-from harness.account.losses import Seen
+from harness.account.losses import TRIMMED_IN_HAND, TRIMMED_UNREAD, Seen
 from harness.check.arrival import ArrivalRule
 from harness.check.checkers import Ending
 from harness.check.promises import Recovered
@@ -45,6 +45,7 @@ def add_events(
     recoveries: Sequence[Recovered] = (),
     in_stream: Sequence[Collection[int]] = (),
     seen: Mapping[str, Collection[int]] | None = None,
+    trimmed: tuple[Collection[int], Collection[int]] | None = None,
     **facts: Any,
 ) -> Sections:
     """Add what is known of twelve events at most, each two of which are about one entity.
@@ -57,6 +58,7 @@ def add_events(
         delivered: None: there is no group, and nothing is pending.
         groupless: None: an older shopbench, which did not say of which streams there is no group.
         seen: by following the consumers, as `Seen` has it; None: nobody followed them.
+        trimmed: before it was read, and while a consumer had it, as who trims has seen; None: nobody looked.
         ending: of the drain.
         promise: of the consumers; None: they are ours.
         spared: poisoned, parked, emptied.
@@ -75,7 +77,8 @@ def add_events(
         sections.add_set(section_of("delivered", line), BitMap(delivered))
         sections.add_set(section_of("pending", line), BitMap(pending))
     of_streams = {f"in_stream_{number}": events for number, events in enumerate(in_stream, 1)}
-    for name, events in {**of_streams, **(spared or {})}.items():
+    of_trimmer = dict(zip((TRIMMED_UNREAD, TRIMMED_IN_HAND), trimmed or (), strict=False))
+    for name, events in {**of_streams, **of_trimmer, **(spared or {})}.items():
         sections.add_set(section_of(name, line), BitMap(events))
     given = {section_of("promise", line): promise, section_of("recoveries", line): recoveries or None}
     for name, value in given.items():

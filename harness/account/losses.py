@@ -3,13 +3,15 @@
     acknowledged --> in the stream? --> pending? --> XACK seen? --> a group? --> behind its position? --> how?
                        | no               | yes        | yes          | no         | no                    |
                        not_in_stream      pending      without_effect group_gone   never_delivered         |
+         who trimmed it has seen: trimmed_unread  trimmed_in_hand                                          |
                                                                                                            |
               what the group was told says:  unkept  dropped_with_consumer  dropped_with_group  skipped_by_group
               it says nothing:               not_pending
 
 A question without evidence ends the classing, and what is left is `unclassed`. A subscriber that has no group,
 such as one that starts at `$`, leaves no position behind: of what it lost it can only be said whether it is in the
-stream. An event that was trimmed counts as `not_in_stream`, also if it had been delivered before.
+stream. An event that was trimmed counts as `not_in_stream`, also if it had been delivered before, unless who
+trimmed it has looked: then it is known whether the group had read it.
 
 That a consumer has acknowledged an event is said only where its XACK was seen, with the reply. A server keeps no
 trace of it: what is not pending any more may have been acknowledged by anybody, dropped, or skipped.
@@ -24,6 +26,8 @@ from pyroaring import AbstractBitMap, FrozenBitMap
 
 EXAMPLES = 10
 _NONE = FrozenBitMap()
+# The sections of the evidence with what was seen to be trimmed.
+TRIMMED_UNREAD, TRIMMED_IN_HAND = "trimmed_unread", "trimmed_in_hand"
 
 
 class Stopped(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +41,8 @@ class Losses(msgspec.Struct, frozen=True, kw_only=True):
     """The lost events by where they stopped; each of them is in one class.
 
     Attributes:
+        trimmed_unread: removed to keep the stream short, before the group had read it.
+        trimmed_in_hand: removed likewise, while a consumer had it and had not acknowledged it.
         not_in_stream: the acknowledged entry is no longer in the stream, or never was.
         never_delivered: in the stream, behind the group's last-delivered ID.
         pending: delivered, and not acknowledged by the consumer.
@@ -50,6 +56,8 @@ class Losses(msgspec.Struct, frozen=True, kw_only=True):
         unclassed: there is no evidence of where they stopped, or what there is contradicts itself.
     """
 
+    trimmed_unread: Stopped = Stopped()
+    trimmed_in_hand: Stopped = Stopped()
     not_in_stream: Stopped = Stopped()
     never_delivered: Stopped = Stopped()
     pending: Stopped = Stopped()
@@ -71,6 +79,18 @@ class Losses(msgspec.Struct, frozen=True, kw_only=True):
     def waiting(self) -> dict[str, int]:
         """How many wait for a consumer, by where: these are stuck, where nothing moves any more."""
         return {"pending": self.pending.count, "never_delivered": self.never_delivered.count}
+
+
+class Trimmed(msgspec.Struct, frozen=True, kw_only=True):
+    """What was seen to be trimmed before it was handled; where nobody looked, nothing.
+
+    Attributes:
+        unread: before the group had read it.
+        in_hand: while a consumer had it.
+    """
+
+    unread: AbstractBitMap = _NONE
+    in_hand: AbstractBitMap = _NONE
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +118,7 @@ def classify_losses(
     pending: AbstractBitMap | None,
     groupless: AbstractBitMap = _NONE,
     seen: Seen | None = None,
+    trimmed: Trimmed | None = None,
 ) -> Losses:
     """Where each lost event stopped; the sets may hold other events too.
 
@@ -109,17 +130,20 @@ def classify_losses(
             delivered, also if they were read after `delivered` was.
         groupless: whose stream has no group, though one was to be there.
         seen: by following the consumers; None: nobody followed them.
+        trimmed: what who trims has seen; None: nobody looked.
     """
     if in_stream is None:
         return Losses(unclassed=_stopped(lost))
-    seen = seen or Seen()
+    seen, trimmed = seen or Seen(), trimmed or Trimmed()
     classed: dict[str, AbstractBitMap] = {}
 
     def take(name: str, chosen: AbstractBitMap, left: AbstractBitMap) -> AbstractBitMap:
         classed[name] = left & chosen
         return left - chosen
 
-    left = take("not_in_stream", lost - in_stream, lost)
+    left = take("trimmed_unread", trimmed.unread - in_stream, lost)
+    left = take("trimmed_in_hand", trimmed.in_hand - in_stream, left)
+    left = take("not_in_stream", left - in_stream, left)
     if pending is not None:
         left = take("pending", pending, left)
     left = take("without_effect", seen.acked, left)

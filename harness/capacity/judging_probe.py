@@ -30,6 +30,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
+from harness.capacity.budget import duration_said
 from harness.capacity.probed import Bound, Probed, ProbeStatus
 from harness.check.load_reached import FULL, KEPT_WAITING, LEAST_SHARE, Limit
 
@@ -225,6 +226,10 @@ def _log(above: float, below: float) -> float:
 
 
 def _in_words(held: Held) -> str:
-    high = f", at most {held.high_us / 1000:,.3g} ms" if held.high_us is not None else ""
     seen_us = held.seen_us or 0.0
-    return f"{held.name} is {seen_us / 1000:,.3g} ms{high}; its budget is {held.limit_us / 1000:,.3g} ms"
+    high = f", at most {_said_us(held.high_us)}" if held.high_us is not None and held.high_us > seen_us else ""
+    return f"{held.name} is {_said_us(seen_us)}{high}; its budget is {duration_said(held.limit_us)}"
+
+
+def _said_us(us: float) -> str:
+    return duration_said(float(f"{us:.3g}"))

@@ -101,8 +101,8 @@ def arrival_of(report: LoadReport, history: History, log: LatencyLog, rule: Arri
         is_final=True,
         allowance_ns=rule.allowance_ns,
         excused=excused_by(history.faults, rule.offset_ns),
-        # A shop that says no has answered.
-        answered_else=report.failed if rule.users else 0,
+        # Who says no has answered.
+        answered_else=report.failed if rule.reached == "answered" else 0,
     )
     if rule.blind and not counts.reached:
         counts = replace(counts, reached=acknowledged_by(report), at_least=True)

@@ -145,6 +145,8 @@ def _account_verdict(name: str, account: Account, *, is_closed: bool, count: int
 
 
 _WHERE = {
+    "trimmed_unread": "were trimmed before they were read",
+    "trimmed_in_hand": "were trimmed while a consumer had them in hand",
     "not_in_stream": "are not in the stream",
     "never_delivered": "were never delivered",
     "pending": "are pending",

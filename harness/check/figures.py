@@ -22,6 +22,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+_PROBE = re.compile(r"capacity\.\w+\.probe\.\d+\.")
 _CHOICE = re.compile(r"\{([^{}]*)\}")
 
 
@@ -63,6 +64,11 @@ def figure_names(prefix: str, *lines: str, within: str = "") -> tuple[FigureName
 def unit_of(names: Sequence[FigureName], figure: str) -> str | None:
     """The unit of a figure, or None where nobody makes one of that name."""
     return next((each.unit for each in names if each.is_of(figure)), None)
+
+
+def is_of_probe(figure: str) -> bool:
+    """Whether a figure is of one probe of a search, by its number: that of another search was at another rate."""
+    return _PROBE.match(figure) is not None
 
 
 def _expanded(pattern: str) -> Iterator[str]:

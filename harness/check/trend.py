@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from harness.check import checkers
+from harness.check.figures import is_of_probe
 from harness.record.run import Run, RunError, Status
 
 
@@ -57,7 +58,11 @@ def entry_of(run: Run, *, question: Mapping[str, str] | None = None, server: str
         revision=revision if isinstance(revision, str) else None,
         host=name if isinstance(name, str) else None,
         status=checkers.worst(run.verdicts),
-        figures={figure.name: figure.value for figure in run.figures if figure.value is not None},
+        figures={
+            figure.name: figure.value
+            for figure in run.figures
+            if figure.value is not None and not is_of_probe(figure.name)
+        },
         question=dict(question or {}),
         server=server,
     )

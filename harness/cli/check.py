@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from harness.capacity.capacity import Capacity
 from harness.check import budgets, checkers
 from harness.check.judge import Difference, differences
 from harness.cli.options import RunArgument, UsageError, catalog, taking, there_are
@@ -57,7 +58,9 @@ def _of_all(record: Record) -> tuple[list[Verdict], list[Verdict]]:
 
 
 def _of_one(record: Record) -> tuple[list[Verdict], list[Verdict]]:
-    scenario: object = catalog().get(record.run.scenario)
+    scenario: object = catalog().get(record.run.scenario) or (
+        Capacity() if record.run.scenario == Capacity.name else None
+    )
     if not isinstance(scenario, Judged):
         raise RunError(f"{record.directory}: this shopbench has no checkers for {record.run.scenario!r}")
     if record.run.status == "running":

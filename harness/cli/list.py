@@ -20,7 +20,7 @@ import typer
 
 from harness.check.checkers import EXIT_PASS
 from harness.check.figures import FigureName
-from harness.cli.options import NamesArgument, chosen, taking
+from harness.cli.options import NamesArgument, catalog, chosen, taking
 from harness.cli.shown import say
 from harness.conduct.scenario import Scenario, parameters_of
 from harness.record.parameters import Parameter, described, told
@@ -44,7 +44,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 @taking(Asked)
 def list_command(asked: Asked) -> int:
     """List the scenarios and their parameters: meaning, unit and choices, and how long each profile takes."""
-    for scenario in chosen(asked.names or []):
+    for scenario in chosen(asked.names or list(catalog())):
         for line in figures_of(scenario) if asked.figures else overview(scenario):
             say(line)
     return EXIT_PASS

@@ -24,9 +24,11 @@ import typer
 
 from harness.conduct.plan_file import PlanError, plan_text
 from harness.conduct.scenario import Scenario
+from harness.host.placement import PLANS, Plan
 from harness.record.parameters import nearest
 from harness.server.named import VARIABLE
-from harness.system.port import SystemUnderTest
+from harness.system.named import system_named
+from harness.system.port import NotStartedError, SystemUnderTest
 
 A = TypeVar("A", bound=msgspec.Struct)
 
@@ -74,7 +76,7 @@ def completed(incomplete: str) -> list[str]:
 
 
 def chosen(names: Sequence[str]) -> list[Scenario]:
-    """Scenarios by their names, each once; all of them where none is named.
+    """Scenarios by their names, each once; where none is named, all but those that have to be (`only_by_name`).
 
     Raises:
         UsageError: there is none of such a name.
@@ -83,7 +85,8 @@ def chosen(names: Sequence[str]) -> list[Scenario]:
     for name in names:
         if name not in known:
             raise UsageError(f"there is no scenario {name!r}; {there_are(name, known)}")
-    return [known[name] for name in dict.fromkeys(names or known)]
+    all_of_them = (name for name, each in known.items() if not getattr(each, "only_by_name", False))
+    return [known[name] for name in dict.fromkeys(names or all_of_them)]
 
 
 def check_profile(profile: str, scenarios: Sequence[Scenario]) -> None:
@@ -128,6 +131,44 @@ def asked_consumer(asked: Any, scenarios: Sequence[Scenario]) -> SystemUnderTest
     try:
         return ConsumerSystem(consumer_command(asked.consumer, **given))
     except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def asked_cores(name: str) -> Plan:
+    """The plan for cores of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    for plan in PLANS:
+        if plan == name:
+            return plan
+    raise UsageError(f"there is no plan {name!r} for cores; there are {', '.join(PLANS)}")
+
+
+def asked_system(asked: Any, scenarios: Sequence[Scenario]) -> SystemUnderTest | None:
+    """The system, or the consumer, that a command line asks to have measured; None: OrderShop.
+
+    Args:
+        asked: with `system`, and what `asked_consumer` wants.
+        scenarios: in which.
+
+    Raises:
+        UsageError: a scenario that is not for systems, or one that cannot be had.
+    """
+    name = asked.system
+    if asked.consumer is not None and name is not None:
+        raise UsageError("--consumer and --system name two things to measure: give one of them")
+    consumer = asked_consumer(asked, scenarios)
+    if name is None:
+        return consumer
+    able = [each.name for each in catalog().values() if getattr(each, "takes_systems", False)]
+    unable = [each.name for each in scenarios if each.name not in able]
+    if unable:
+        raise UsageError(f"--system is for {', '.join(able)}, and not for {', '.join(unable)}")
+    try:
+        return system_named(name)
+    except NotStartedError as error:
         raise UsageError(str(error)) from error
 
 

@@ -68,13 +68,26 @@ def budgets_of(path: Path | None) -> list[budgets.Budget] | None:
 
 
 def offers() -> dict[str, budgets.Offer]:
-    """What budgets may limit, by scenario; the gate is one of them."""
+    """What budgets may limit, by scenario; the gate and a search of a capacity are among them."""
+    from harness.capacity.capacity import Capacity
     from harness.gate.loop import Gate, GateParameters
 
     found = {
         name: budgets.Offer(each.parameters, getattr(each, "figures", ())) for name, each in catalog().items()
     }
-    return {**found, "gate": budgets.Offer(GateParameters, Gate.figures)}
+    found["gate"] = budgets.Offer(GateParameters, Gate.figures)
+    found["capacity"] = budgets.Offer(_searched_parameters(Capacity.parameters), Capacity.figures)
+    return found
+
+
+def _searched_parameters(own: type[msgspec.Struct]) -> type[msgspec.Struct]:
+    """What a budget on a search may be meant for: what was chosen for it, and for the load that was probed."""
+    fields = {field.name: field.type for field in msgspec.structs.fields(own)}
+    for each in catalog().values():
+        if hasattr(each, "probing"):
+            for field in msgspec.structs.fields(each.parameters):
+                fields.setdefault(field.name, field.type)
+    return msgspec.defstruct("SearchedParameters", list(fields.items()), kw_only=True)
 
 
 def held_to(record: Record, limits: list[budgets.Budget] | None) -> Record:

@@ -30,8 +30,8 @@ from harness.cli.options import (
     ShapeOption,
     SystemOption,
     UsageError,
-    asked_consumer,
-    catalog,
+    asked_cores,
+    asked_system,
     check_profile,
     chosen,
     given_parameters,
@@ -47,15 +47,14 @@ from harness.conduct.repeating import measured_again
 from harness.conduct.scenario import Scenario, Stage, parameters_of
 from harness.conduct.suite import conduct_suite
 from harness.host.clock import Clock, SystemClock
-from harness.host.placement import PLANS, Plan, placed
+from harness.host.placement import Plan, placed
 from harness.load.driver import OwnProcesses
 from harness.load.settings import SPIN_SHARE, SPIN_VARIABLE
 from harness.record.run import Record
 from harness.server.named import server_named
 from harness.server.open import kind_of
 from harness.server.url import ServerUrl, without_secrets
-from harness.system.named import system_named
-from harness.system.port import NotStartedError, SystemUnderTest
+from harness.system.port import SystemUnderTest
 
 Chosen = tuple[Scenario, msgspec.Struct]
 Ended = tuple[Record, BaseException | None]
@@ -114,7 +113,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 @taking(Asked)
 def run_command(asked: Asked) -> int:
     """Run scenarios, and write their record and report."""
-    plan = _plan_of_cores(asked.cores)
+    plan = asked_cores(asked.cores)
     scenarios = chosen(asked.names or [])
     check_profile(asked.profile, scenarios)
     which = server_named(asked.server, asked.server_file, os.environ)
@@ -124,7 +123,7 @@ def run_command(asked: Asked) -> int:
     if given and len(scenarios) > 1:
         raise UsageError("-p sets a parameter of one scenario: name exactly one scenario")
     with_parameters = [(scenario, parameters_of(scenario, asked.profile, given)) for scenario in scenarios]
-    system = _system_of(asked, scenarios)
+    system = asked_system(asked, scenarios)
     limits = budgets_of(asked.budget)
     check_history(asked.history)
     clock = SystemClock()
@@ -138,31 +137,6 @@ def run_command(asked: Asked) -> int:
         return EXIT_PASS
     record, ended = _carried_out(asked, with_parameters, which, system, plan, clock)
     return conclude(held_to(record, limits), ended, history=asked.history, undecided_is_0=asked.undecided_is_0)
-
-
-def _plan_of_cores(name: str) -> Plan:
-    for plan in PLANS:
-        if plan == name:
-            return plan
-    raise UsageError(f"there is no plan {name!r} for cores; there are {', '.join(PLANS)}")
-
-
-def _system_of(asked: Asked, scenarios: Sequence[Scenario]) -> SystemUnderTest | None:
-    """The system that is to be measured; None: OrderShop."""
-    name = asked.system
-    if asked.consumer is not None and name is not None:
-        raise UsageError("--consumer and --system name two things to measure: give one of them")
-    consumer = asked_consumer(asked, scenarios)
-    if name is None:
-        return consumer
-    able = [each.name for each in catalog().values() if getattr(each, "takes_systems", False)]
-    unable = [each.name for each in scenarios if each.name not in able]
-    if unable:
-        raise UsageError(f"--system is for {', '.join(able)}, and not for {', '.join(unable)}")
-    try:
-        return system_named(name)
-    except NotStartedError as error:
-        raise UsageError(str(error)) from error
 
 
 def _without_own_server(scenarios: Sequence[Scenario]) -> list[Scenario]:

@@ -9,6 +9,7 @@
     shopbench compare runs/20261123-141502-append runs/20261124-090114-append
     shopbench index runs
     shopbench web lag                    server, shop and Locust's web UI: start runs, watch them, kill the CRM
+    shopbench capacity append --p99 5ms  how many appends a second can there be?
     shopbench gate --baseline main       is the work tree slower than that revision?
     shopbench doctor --server URL        what does that server allow, and what would a run there lack?
     shopbench selfcheck                  does the instrument tell the truth on this machine?
@@ -35,6 +36,7 @@ import typer
 import harness
 from harness.check.budgets import BudgetError
 from harness.check.checkers import EXIT_INVALID, EXIT_USAGE
+from harness.cli.capacity import capacity_command
 from harness.cli.check import check_command
 from harness.cli.compare import compare_command
 from harness.cli.consumer import consumer_app
@@ -62,7 +64,11 @@ from harness.server.url import UrlError
 COMMANDS: dict[str, Callable[..., int]] = {
     "run": run_command,
     "history": history_command,
+<<<<<<< HEAD
     "matrix": matrix_command,
+=======
+    "capacity": capacity_command,
+>>>>>>> main
     "gate": gate_command,
     "gate-errors": gate_errors_command,
     "selfcheck": selfcheck_command,

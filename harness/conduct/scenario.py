@@ -59,7 +59,8 @@ class Scenario(Protocol):
     """Something that can be run and measured.
 
     It may also say what its report shows, and its record keeps that: `key_figures`, `sections` and `words`, as a
-    `Run` has them.
+    `Run` has them. Where what is chosen names something that can be wrong by itself, such as a file,
+    `look_at(parameters)` looks at it before anything starts, and raises a `ValueError`.
     """
 
     @property
@@ -102,6 +103,57 @@ class LoadScenario(Scenario, Protocol):
         ...
 
 
+class Probing(msgspec.Struct, frozen=True, kw_only=True):
+    """How a scenario is probed for its capacity (`harness.capacity`).
+
+    Attributes:
+        rate: the parameter that is the rate of its load.
+        operations: what comes at that rate, in the plural.
+        chosen: parameters that it is probed with where nobody says otherwise.
+        has_lag: whether a lag in seconds is sampled meanwhile.
+    """
+
+    rate: str
+    operations: str
+    chosen: Mapping[str, str] = {}
+    has_lag: bool = False
+
+
+class ProbedScenario(Scenario, Protocol):
+    """A scenario whose load can be put at a steady rate, for some seconds."""
+
+    @property
+    def probing(self) -> Probing:
+        """How it is probed."""
+        ...
+
+    def at_rate(self, parameters: Any, rate_per_s: float, duration_s: float) -> msgspec.Struct:
+        """The parameters with which its load comes steadily at a rate, for some seconds.
+
+        Raises:
+            ParameterError: with these parameters it is no single steady load.
+        """
+        ...
+
+    def probed_operation(self, parameters: Any, server: ServerUrl | str = "embedded") -> str:
+        """The operation of that load, as its latencies are recorded; those below it are parts of it.
+
+        Args:
+            parameters: of the load.
+            server: that it is put on, as in a `Stage`.
+        """
+        ...
+
+    def probed_said(self, parameters: Any, server: Mapping[str, Any]) -> str:
+        """What a sentence says of the conditions, such as "synced each second"; empty: nothing.
+
+        Args:
+            parameters: of the load.
+            server: as the record describes it.
+        """
+        ...
+
+
 def declared(scenario: object) -> dict[str, Any]:
     """What a scenario says of its report, as fields of its `Run`."""
     sections = getattr(scenario, "sections", None)
@@ -138,9 +190,12 @@ def parameters_of(scenario: Scenario, profile: str, given: Mapping[str, str]) ->
             raise ParameterError(f"{scenario.name}: {why}")
     chosen: dict[str, Any] = {**scenario.profiles.get(profile, {}), **words}
     try:
-        return msgspec.convert(chosen, scenario.parameters, strict=False)
-    except msgspec.ValidationError as error:
+        parameters: msgspec.Struct = msgspec.convert(chosen, scenario.parameters, strict=False)
+        if (look_at := getattr(scenario, "look_at", None)) is not None:
+            look_at(parameters)
+    except (msgspec.ValidationError, ValueError) as error:
         raise ParameterError(f"{scenario.name}: {error}") from error
+    return parameters
 
 
 def flags_of(scenario: LoadScenario) -> dict[str, str]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import collections
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from harness.arrays import Int64s
 from harness.host.gc_pauses import GcPauses
+from harness.load.kinds import kinds_of
 from harness.load.lane import Batch
 from harness.load.settings import Instrument, PumpResult
+from harness.load.workload import Source
 from harness.measure.curves import SECOND_NS
-from harness.measure.failures import Failures
+from harness.measure.failures import Failures, kind_of
 from harness.measure.outcomes import FAIL, NOT_DUE, OK, Counts
 from harness.measure.recorder import Recorder
 from harness.server.dial import ReplyError
@@ -33,11 +36,12 @@ class PumpAccount:
     """The account of one pump: arrivals = ok + failed + unknown + dropped.
 
     Args:
-        operation: under which it is recorded.
+        source: of what is sent: under which operation it is recorded, and what a right reply is. Commands of
+            several kinds are recorded as parts of that operation.
         total: how many arrivals the schedule has.
         origin_ns: when the schedule begins.
-        reply: of what type a reply is that is no error; None: of any.
         keep_outcomes: whether to remember the outcome of each.
+        quotes: whether an example of each error is kept in the server's own words, or by its kind alone.
 
     Attributes:
         recorder: of the latencies.
@@ -45,17 +49,22 @@ class PumpAccount:
     """
 
     def __init__(
-        self, operation: str, total: int, origin_ns: int, *, reply: type | None = None, keep_outcomes: bool
+        self, source: Source, total: int, origin_ns: int, *, keep_outcomes: bool, quotes: bool = True
     ) -> None:
-        self._right = frozenset(_ANY if reply is None else (reply,))
-        self._operation = operation
+        self._right = frozenset(_ANY if source.reply is None else (source.reply,))
+        self._kinds = kinds_of(source)
+        self._operations: tuple[str, ...] = (source.operation,)
+        if self._kinds is not None:
+            self._operations = tuple(f"{source.operation}.{name}" for name in self._kinds.names)
         self._origin_ns = origin_ns
         self.recorder = Recorder(origin_ns)
         self.ship_at_ns = 0
         self._counts = [0] * 4
         self._outcomes = np.full(total, NOT_DUE, np.uint8) if keep_outcomes else None
         self._failures = Failures()
-        self._many: list[tuple[Int64s, int, int, int | None]] = []
+        self._quotes = quotes
+        # By operation: due times, start, done, and when it was read.
+        self._many: dict[str, list[tuple[Int64s, int, int, int | None]]] = {}
         self._many_count = 0
         self._offered: collections.Counter[int] = collections.Counter()
         self._answered: collections.Counter[int] = collections.Counter()
@@ -91,19 +100,49 @@ class PumpAccount:
         self._last_reply_ns = done_ns
         number = batch.first + batch.done
         due_ns = batch.due_ns[batch.done : batch.done + count]
+        kinds = None if self._kinds is None else self._kinds.of(number, count)
         if isinstance(due_ns, list):
-            for due in due_ns:
-                self.recorder.record_one(self._operation, due, start_ns, done_ns, read_ns)
+            for at, due in enumerate(due_ns):
+                operation = self._operations[0 if kinds is None else kinds[at]]
+                self.recorder.record_one(operation, due, start_ns, done_ns, read_ns)
         else:
-            self._many.append((due_ns, start_ns, done_ns, read_ns))
-            self._many_count += count
-            if self._many_count >= _FOLD_EVERY:
-                self.fold()
+            self._note_many(due_ns, (start_ns, done_ns, read_ns), kinds)
         self.settle(number, count, OK)
         # One pass over the types, in C; which they are is asked only where one is not right.
         is_right = self._right.issuperset(map(type, replies))
         failed = 0 if is_right else self._note_failures(number, replies, done_ns)
+        if kinds is not None:
+            failed += self._note_faults(number, kinds, replies, done_ns)
         self._answered[(done_ns - self._origin_ns) // SECOND_NS] += count - failed
+        return failed
+
+    def _note_many(
+        self, due_ns: Int64s, times_ns: tuple[int, int, int | None], kinds: Sequence[int] | None
+    ) -> None:
+        """Note the latencies of many that were answered together, each under its operation."""
+        if kinds is None:
+            self._many.setdefault(self._operations[0], []).append((due_ns, *times_ns))
+        else:
+            of = np.asarray(kinds, np.int64)
+            for kind in np.unique(of):
+                self._many.setdefault(self._operations[kind], []).append((due_ns[of == kind], *times_ns))
+        self._many_count += due_ns.size
+        if self._many_count >= _FOLD_EVERY:
+            self.fold()
+
+    def _note_faults(self, number: int, kinds: Sequence[int], replies: list[Any], done_ns: int) -> int:
+        """Take those back whose reply is of the right type, and not what was asked for; answers how many."""
+        failed = 0
+        at_s = (done_ns - self._origin_ns) / 1e9
+        for at, (kind, reply) in enumerate(zip(kinds, replies, strict=True)):
+            if type(reply) not in self._right:
+                continue
+            fault = "" if self._kinds is None else self._kinds.fault(number + at, kind, reply)
+            if fault:
+                failed += 1
+                self._counts[OK] -= 1
+                self.settle(number + at, 1, FAIL)
+                self._failures.note(fault, at_s, kind=fault)
         return failed
 
     def _note_failures(self, number: int, replies: list[Any], done_ns: int) -> int:
@@ -117,9 +156,10 @@ class PumpAccount:
             self._counts[OK] -= 1
             self.settle(number + at, 1, FAIL)
             if type(reply) is ReplyError:
-                self._failures.note(str(reply), at_s)
+                self._failures.note(str(reply) if self._quotes else kind_of(str(reply)), at_s)
             else:
-                self._failures.note(f"{ANOTHER_KIND}: {_told(reply)}", at_s, kind=ANOTHER_KIND)
+                told = f"{ANOTHER_KIND}: {_told(reply)}" if self._quotes else ANOTHER_KIND
+                self._failures.note(told, at_s, kind=ANOTHER_KIND)
         return failed
 
     def settle(self, first: int, count: int, outcome: int) -> None:
@@ -130,20 +170,25 @@ class PumpAccount:
 
     def fold(self) -> None:
         """Record what was answered in large numbers."""
-        dated = [entry for entry in self._many if entry[3] is not None]
-        for entries in (dated, [entry for entry in self._many if entry[3] is None]):
-            if entries:
-                counts = [due.size for due, _, _, _ in entries]
-                due_ns = np.concatenate([due for due, _, _, _ in entries])
-                start_ns, done_ns = (
-                    np.repeat(np.array([entry[at] for entry in entries], np.int64), counts) for at in (1, 2)
-                )
-                read_ns = None
-                if entries is dated:
-                    read_ns = np.repeat(np.array([entry[3] for entry in entries], np.int64), counts)
-                self.recorder.record(self._operation, due_ns, start_ns, done_ns, read_ns)
+        for operation, entries in self._many.items():
+            for is_dated in (True, False):
+                self._record(operation, [entry for entry in entries if (entry[3] is not None) == is_dated])
         self._many.clear()
         self._many_count = 0
+
+    def _record(self, operation: str, entries: list[tuple[Int64s, int, int, int | None]]) -> None:
+        """Record what was answered in large numbers, all of it dated by the kernel, or none."""
+        if not entries:
+            return
+        counts = [due.size for due, _, _, _ in entries]
+        due_ns = np.concatenate([due for due, _, _, _ in entries])
+        start_ns, done_ns = (
+            np.repeat(np.array([entry[at] for entry in entries], np.int64), counts) for at in (1, 2)
+        )
+        read_ns = None
+        if entries[0][3] is not None:
+            read_ns = np.repeat(np.array([entry[3] for entry in entries], np.int64), counts)
+        self.recorder.record(operation, due_ns, start_ns, done_ns, read_ns)
 
     def result(
         self,

@@ -136,12 +136,13 @@ class Pump:
         """Set the time at which the schedule begins, before it runs."""
         self._origin_ns = origin_ns
         self._schedule = Schedule(self._pacer, origin_ns)
+        settings = self._settings
         self._account = PumpAccount(
-            self._source.operation,
+            self._source,
             self._pacer.total,
             origin_ns,
-            reply=self._source.reply,
-            keep_outcomes=self._settings.keep_outcomes,
+            keep_outcomes=settings.keep_outcomes,
+            quotes=settings.quotes,
         )
 
     @property

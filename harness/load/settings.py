@@ -46,6 +46,7 @@ class PumpSettings(msgspec.Struct, frozen=True, kw_only=True):
         cores: that the pump's process may use; none given: those of whoever starts it.
         floor: what a bare exchange costs is measured before the load, if this is given.
         ship_ns: how often what was measured is handed on while the pump runs; 0: only with the result.
+        quotes: whether an example of each error is kept in the server's own words; these may quote a command.
     """
 
     url: ServerUrl | str
@@ -59,6 +60,7 @@ class PumpSettings(msgspec.Struct, frozen=True, kw_only=True):
     cores: tuple[int, ...] = ()
     floor: FloorRequest | None = None
     ship_ns: int = 0
+    quotes: bool = True
 
     def check(self) -> None:
         """See to it that a pump can run so.

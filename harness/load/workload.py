@@ -194,6 +194,23 @@ class Cycle(msgspec.Struct, frozen=True, kw_only=True):
         return entities, turns
 
 
+class InTurn(msgspec.Struct, frozen=True, kw_only=True):
+    """Payloads one after the other, and again from the first; each operation has an entity of its own.
+
+    Attributes:
+        sizes: how many payloads there are.
+        streams: operation i goes to stream i % streams.
+    """
+
+    sizes: int
+    streams: int = 1
+
+    def draw(self, first: int, count: int, _: Floats | None = None) -> tuple[Int64s, Int64s]:
+        """The entity and the payload of `count` operations from `first` on."""
+        numbers = np.arange(first, first + count, dtype=np.int64)
+        return numbers, numbers % self.sizes
+
+
 class MixedCommands:
     """Commands for many entities, payload sizes and streams, each put together from a packed template.
 
@@ -218,7 +235,7 @@ class MixedCommands:
         operation: str,
         templates: Sequence[Sequence[Sequence[str | int | float | bytes | memoryview]]],
         producer: int,
-        mix: Mix | Cycle,
+        mix: Mix | Cycle | InTurn,
         *,
         reply: type | None = None,
     ) -> None:
@@ -301,37 +318,6 @@ class MixedCommands:
             for slots in self._entity_slots:
                 view[starts + slots[templates][:, None]] = digits
         return bytes(joined)
-
-
-class StripedSource:
-    """The share of one of n workers: every n-th command, as `pacing.Stripe` has every n-th arrival.
-
-    What is sent, and under which number, does not depend on how many workers send it.
-
-    Args:
-        whole: the source.
-        worker: this worker's number, from 0.
-        workers: how many there are.
-    """
-
-    def __init__(self, whole: Source, worker: int, workers: int) -> None:
-        self._whole = whole
-        self._worker = worker
-        self._workers = workers
-
-    @property
-    def operation(self) -> str:
-        """What the commands are called in the record."""
-        return self._whole.operation
-
-    @property
-    def reply(self) -> type | None:
-        """Of what type a reply to them is that is no error."""
-        return self._whole.reply
-
-    def pack(self, first: int, count: int, step: int = 1) -> bytes:
-        """`count` of this worker's commands from its number `first` on, each `step`-th of them, in RESP."""
-        return self._whole.pack(first * self._workers + self._worker, count, step * self._workers)
 
 
 _DIGITS = np.arange(12)

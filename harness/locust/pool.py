@@ -136,6 +136,10 @@ class UserPool:
         self._next[seat] = number + self.journeys.users
         return int(self._pacer.due_ns(number, 1)[0]) + self._origin_ns
 
+    def number_at(self, seat: int) -> int:
+        """The number of the arrival that a seat was told of last, by the whole schedule."""
+        return self._next[seat] - self.journeys.users
+
     @property
     def _end_ns(self) -> int:
         return self._origin_ns + self._until_ns

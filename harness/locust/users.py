@@ -133,6 +133,11 @@ class ActingUser(User):  # type: ignore[misc]  # locust comes without types
         """The user's number in the load, from 0."""
         return self._seat or 0
 
+    @property
+    def number(self) -> int:
+        """Which arrival of the schedule the present step is, of all users' and from 0."""
+        return self.pool.number_at(self.seat)
+
     def on_start(self) -> None:
         """Wait until the load begins, and for this user's first arrival."""
         self._pool = lobby_of(self.environment).wait()

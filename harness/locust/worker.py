@@ -35,7 +35,8 @@ from harness.load.driver import Drive, Journeys
 from harness.load.pacing import Pacer, Stripe
 from harness.load.pump_process import PumpProcess
 from harness.load.settings import MOST_CONNECTIONS, Instrument, PumpError, PumpResult, PumpSettings
-from harness.load.workload import Source, StripedSource
+from harness.load.striped import StripedSource
+from harness.load.workload import Source
 from harness.locust.pool import SHIP_NS, TICK_S, UserPool, lobby_of
 from harness.locust.stats import add_to_stats
 from harness.measure.failures import Failure

@@ -12,6 +12,7 @@ specification with what the page around it needs: a caption, the series of its l
     events      outcomes by kind; the ledger, attempted -> acknowledged -> applied
     replay      speed over the number of events
     stack       where the time of one append goes, layer by layer
+    capacity    latency and who was busy over the rate, where one was searched
     machine     memory, CPU and append-only file of the server; CPU of the host
 
 Drawing is Vega's, through Vega-Lite (`reports.javascript`). Bokeh was the other candidate: its linked ranges come
@@ -21,6 +22,7 @@ for free, its charts are canvas (no text for screen readers, blurred in print) a
 from __future__ import annotations
 
 from harness.record.run import Record
+from reports.charts.capacity import capacity_charts
 from reports.charts.durabilities import durability_charts
 from reports.charts.events import ledger_charts, outcome_chart, replay_chart
 from reports.charts.lag import drain_chart, lag_charts
@@ -43,6 +45,7 @@ def charts(record: Record, intervals: int = 300) -> list[Chart]:
     log, history = record.latency, record.history
     view = View(record, intervals)
     return [
+        *capacity_charts(record),
         *(durability_charts(record, view.width_s) or operation_charts(record, view)),
         *(load_chart(history, view) or throughput_chart(log, view)),
         *lag_charts(history, view),

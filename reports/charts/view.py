@@ -25,7 +25,7 @@ from reports.charts.axes import Part
 from reports.findings import printable
 
 Row = dict[str, Any]
-Section = Literal["latency", "throughput", "lag", "events", "replay", "machine"]
+Section = Literal["capacity", "latency", "throughput", "lag", "events", "replay", "machine"]
 
 _SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 _WIDTHS_S = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 1800, 3600)
@@ -93,7 +93,7 @@ class Chart(msgspec.Struct, frozen=True, kw_only=True):
     spec: Part
     unit: str = ""
     hover: Literal["series", "cell", "item"] = "series"
-    along: Literal["time", "percentile", "events", "restart", "load"] = "time"
+    along: Literal["time", "percentile", "events", "restart", "load", "rate"] = "time"
     series: list[Series] = []
     table: Table | None = None
     timed: bool = False

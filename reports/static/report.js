@@ -114,6 +114,7 @@
     headingAt(value) {
       if (this.told.timed) return clock(value);
       if (this.told.along === "restart") return clock(value) + " after the restart";
+      if (this.told.along === "rate") return quantity(value, "1/s");
       if (this.told.along === "load") return clock(value) + " into the load";
       return this.told.along === "percentile" ? percentile(value) : grouped(value) + " events";
     }

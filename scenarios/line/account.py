@@ -11,7 +11,7 @@ from pyroaring import AbstractBitMap, BitMap, FrozenBitMap
 
 from harness.account.examples import SECTION as EXAMPLES
 from harness.account.ledger import Account, account_of, set_of
-from harness.account.losses import Losses, classify_losses
+from harness.account.losses import TRIMMED_IN_HAND, TRIMMED_UNREAD, Losses, Trimmed, classify_losses
 from harness.account.order import Order, order_of_effects
 from harness.arrays import Int64s
 from harness.check.arrival import ArrivalRule, arrival_checker
@@ -179,6 +179,7 @@ def accounted(evidence: Sections | Evidence, line: str = "") -> Accounted:
             pending=evidence.events(pending) if has_group else None,
             groupless=evidence.events(groupless) if evidence.has(groupless) else BitMap(),
             seen=seen_in(evidence, line),
+            trimmed=_trimmed_in(evidence, line),
         ),
         order=order_of_effects(
             seen.astype(np.int64),
@@ -192,6 +193,14 @@ def accounted(evidence: Sections | Evidence, line: str = "") -> Accounted:
         facts=facts,
         beside=beside,
     )
+
+
+def _trimmed_in(evidence: Sections | Evidence, line: str) -> Trimmed | None:
+    """What was seen to be trimmed before it was handled; None: nobody looked."""
+    unread, in_hand = (section_of(name, line) for name in (TRIMMED_UNREAD, TRIMMED_IN_HAND))
+    if not evidence.has(unread):
+        return None
+    return Trimmed(unread=evidence.events(unread), in_hand=evidence.events(in_hand))
 
 
 def _ordered_by(evidence: Sections | Evidence, line: str, facts: LineFacts, promise: Promise | None) -> Int64s:

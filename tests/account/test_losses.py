@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyroaring import BitMap
 
-from harness.account.losses import EXAMPLES, Losses, Seen, Stopped, classify_losses
+from harness.account.losses import EXAMPLES, Losses, Seen, Stopped, Trimmed, classify_losses
 
 # How long an example takes says nothing here: the machine may be busy.
 unhurried = settings(deadline=None)
@@ -103,6 +103,19 @@ def test_without_pending_entries() -> None:
     found = classified({1, 2}, in_stream={1, 2}, delivered={1})
 
     assert Losses(never_delivered=stopped(2), unclassed=stopped(1)) == found
+
+
+def test_what_was_seen_to_be_trimmed() -> None:
+    """It is not in the stream, and it is known why; what is there all the same was not trimmed."""
+    trimmed = Trimmed(unread=BitMap({1, 2}), in_hand=BitMap({2, 3}))
+    found = classify_losses(
+        BitMap({1, 2, 3, 4}), in_stream=BitMap({1}), delivered=BitMap({1}), pending=BitMap({1}), trimmed=trimmed
+    )
+
+    expected = Losses(
+        trimmed_unread=stopped(2), trimmed_in_hand=stopped(3), not_in_stream=stopped(4), pending=stopped(1)
+    )
+    assert expected == found
 
 
 def test_without_any_evidence() -> None:

@@ -35,7 +35,8 @@ pytestmark = pytest.mark.slow
 IN_CI = ("shopbench run --profile smoke", "shopbench selfcheck")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 README = ROOT / "README.md"
-PAGES = [README, *(ROOT / "docs" / name for name in ("command-line.md", "consumer.md", "shop.md", "servers.md"))]
+DOCS = ("command-line.md", "consumer.md", "shop.md", "servers.md")
+PAGES = [README, *(ROOT / "docs" / name for name in DOCS)]
 
 
 def commands() -> list[str]:
@@ -56,7 +57,7 @@ def own_commands() -> list[str]:
     # The web UI and checks of consumers have tests of their own below, the gate in test_gate_cli.py, matrices in
     # test_matrix_cli.py, the example in test_catalog.py.
     others = (
-        *("shopbench web", "shopbench consumer", "shopbench gate", "shopbench matrix"),
+        *("shopbench web", "shopbench consumer", "shopbench gate", "shopbench capacity", "shopbench matrix"),
         "shopbench run ping",
     )
     return [c for c in ours if not c.startswith(others)]
@@ -172,6 +173,15 @@ def test_a_run_of_the_readme_does_what_it_says(where: tuple[Path, str]) -> None:
         else:
             assert ended.code == 0, (each, ended)
         assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize("line", [line for line in commands() if line.startswith("shopbench capacity")])
+def test_a_search_could_begin(line: str, where: tuple[Path, str]) -> None:
+    """What the pages search is understood to the end: scenario, budgets, parameters; nothing is started."""
+    cwd = ROOT / "examples" if "--system" in line else where[0]
+    done = shopbench(*as_here(line, where), "--dry-run", cwd=cwd)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines()[-1] == "nothing was started: this was a dry run"
 
 
 CONSUMER_PAGE = (ROOT / "docs" / "consumer.md").read_text()

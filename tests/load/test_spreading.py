@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.load.pacing import Stripe, constant
+from harness.load.striped import StripedSource
 from harness.load.workload import (
     Mix,
     MixedCommands,
     StampedCommand,
-    StripedSource,
     entity_placeholder,
     placeholder,
 )

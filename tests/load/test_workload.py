@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.account.event_ids import event_id
-from harness.load.workload import StampedCommand, StripedSource, placeholder
+from harness.load.striped import StripedSource
+from harness.load.workload import StampedCommand, placeholder
 
 # How long an example takes says nothing here: the machine may be busy.
 unhurried = settings(deadline=None)

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from harness.account.event_ids import event_id
 from harness.load.pacing import Poisson
+from harness.load.striped import StripedSource
 from harness.load.workload import (
     Cycle,
     Mix,
     MixedCommands,
-    StripedSource,
     entity_id,
     entity_placeholder,
     payload_sizes,

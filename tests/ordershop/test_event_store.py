@@ -67,6 +67,8 @@ class TestEventStore(AppendContract, TrimContract):
         return {
             "find_one": lambda: port.find_one("customer", "1"),
             "find_one of an order": lambda: port.find_one("order", "1"),
+            "find_versioned of a customer": lambda: port.find_versioned("customer", "1"),
+            "find_versioned of an order": lambda: port.find_versioned("order", "1"),
             "find_all": lambda: list(port.find_all("order")),
             "read": lambda: list(port.read("order", "created")),
             "tail": lambda: port.tail("order", "created"),
@@ -107,6 +109,10 @@ class _InALoop:
 
     def find_one(self, topic: Topic, entity_id: str) -> Entity | None:
         found: Entity | None = self._run(self._store.find_one(topic, entity_id))
+        return found
+
+    def find_versioned(self, topic: Topic, entity_id: str) -> tuple[Entity, int] | None:
+        found: tuple[Entity, int] | None = self._run(self._store.find_versioned(topic, entity_id))
         return found
 
     def find_all(self, topic: Topic) -> Iterator[Entity]:

@@ -60,6 +60,8 @@ def test_all_is_well() -> None:
     ("given", "where"),
     [
         ({"stored": [0, 1, 2, 3, 4]}, "not_in_stream"),
+        ({"stored": [0, 1, 2, 3, 4], "trimmed": ([5], [])}, "trimmed_unread"),
+        ({"stored": [0, 1, 2, 3, 4], "trimmed": ([], [4, 5])}, "trimmed_in_hand"),
         ({"delivered": range(5)}, "never_delivered"),
         ({"pending": [5]}, "pending"),
         # Delivered after `delivered` was read: pending all the same.
@@ -78,6 +80,8 @@ def test_a_lost_event_is_lost_somewhere(given: dict[str, Any], where: str) -> No
     """One of six has had no effect: it is in the class that streams and group say, and in no other."""
     evidence = events(effects=[0, 1, 2, 3, 4], **given)
     told = {
+        "trimmed_unread": "were trimmed before they were read",
+        "trimmed_in_hand": "were trimmed while a consumer had them in hand",
         "not_in_stream": "are not in the stream",
         "never_delivered": "were never delivered",
         "pending": "are pending",

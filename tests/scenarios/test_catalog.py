@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.cli.options import chosen
 from harness.host import own_python
 from harness.record.run import find_runs
 from scenarios.catalog import GROUP, SCENARIOS
@@ -53,9 +54,17 @@ def python(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_scenarios_come_in_the_order_that_they_say() -> None:
     """A whole run goes by each scenario's own place, from the plain to what takes a server down."""
     assert list(SCENARIOS) == [
-        *("append", "replay", "lag", "crm_outage", "random_faults", "journey"),
+        *("append", "mix", "replay", "lag", "crm_outage", "random_faults", "journey", "contention"),
         *("micro", "consumers", "retention", "redis_crash"),
     ]
+
+
+def test_a_whole_run_takes_all_but_those_that_have_to_be_named() -> None:
+    """What asks for a load of its own kind says so, so that a whole run gets no longer by it."""
+    named = [name for name, each in SCENARIOS.items() if getattr(each, "only_by_name", False)]
+    assert {"mix", "contention"} <= set(named)
+    assert [each.name for each in chosen([])] == [name for name in SCENARIOS if name not in named]
+    assert [each.name for each in chosen(["contention", "append"])] == ["contention", "append"]
 
 
 def test_a_scenario_of_another_package_is_listed_after_ours(installed: Path) -> None:

@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 
 from harness.conduct.scenario import parameters_of
 from harness.measure.timeline import FaultWindow
-from scenarios import append, consumers, crm_outage, journey, lag, random_faults, redis_crash, retention
+from scenarios import (
+    append,
+    consumers,
+    contention,
+    crm_outage,
+    journey,
+    lag,
+    mix,
+    random_faults,
+    redis_crash,
+    retention,
+)
 from scenarios.told import Told
 
 S = 1_000_000_000
@@ -49,6 +60,14 @@ EACH = {
         "response.p50": p50, "response.p99": p99, "ok": 20_000.0, "short_s": 0.0,
         "offered_per_s": 2_000.0, "reached_per_s": 2_000.0,
     }.items()
+}  # fmt: skip
+MET = {
+    "attempts": 4_000.0, "conflicts": 612.0, "conflict_share": 0.153, "given_up": 612.0, "overwritten": 0.0,
+    "users": 16.0, "response.p99": 8_020.0,
+}  # fmt: skip
+BESIDE = {
+    "read_share": 0.8, "misses": 0.0, "append.response.p99": 1_200.0, "entity.response.p99": 800.0,
+    "page.response.p99": 2_400.0, "tail.response.p99": 900.0,
 }  # fmt: skip
 ON_DISK = {"data_directory": {"file_system": "ext4", "is_synced": True}}
 IN_MEMORY = {"data_directory": {"file_system": "tmpfs", "is_synced": False}}
@@ -159,6 +178,13 @@ IN_MEMORY = {"data_directory": {"file_system": "tmpfs", "is_synced": False}}
         (retention, HANDLED | {"trimmed": 19_000.0, "before.length.max": 59.0}, {},
          "The events that every group had acknowledged were trimmed, 19,000 events in all: the streams held "
          "at most 59 before the consumer went away; of 20,000 acknowledged events none was lost."),
+        (retention,
+         HANDLED | {"trimmed": 19_000.0, "lost": 700.0, "lost.trimmed_unread": 690.0,
+                    "lost.trimmed_in_hand": 10.0},
+         {"policy": "maxlen"},
+         "The streams were trimmed to a length, whatever was acknowledged, 19,000 events in all: the length of "
+         "the streams was not seen; of 20,000 acknowledged events 700 were lost (trimmed 690 before they were "
+         "read and 10 while the consumer had them in hand)."),
         (redis_crash, {"always.acknowledged": 399.0, "always.gone": 0.0, "always.restart_s": 0.1},
          {"durability": "always"},
          "Redis was killed under load. Of the acknowledged events, synced before each answer, none of 399 "
@@ -172,6 +198,22 @@ IN_MEMORY = {"data_directory": {"file_system": "tmpfs", "is_synced": False}}
                    "offered_per_s": 600.0, "achieved_per_s": 190.0}, {"told": {"limited_by": FULL}},
          "900 steps of 50 users, counted from when each was due: 4000.00 ms at the median and 9000.00 ms at "
          "p99; 600 steps/s were due, 190/s were answered: the server's core was full."),
+        (contention, MET, {"users": 16},
+         "16 writers made 4,000 attempts to update 8 entities, 5 ms after a read: 612 (15.3%) met a conflict, 612 "
+         "updates were given up; none was written over; 8.02 ms at p99."),
+        (contention, MET | {"retried": 400.0, "given_up": 0.0}, {"entities": 1},
+         "16 writers made 4,000 attempts to update 1 entity, 5 ms after a read: 612 (15.3%) met a conflict, 400 "
+         "updates took more than one attempt; none was written over; 8.02 ms at p99."),
+        (contention, MET | {"conflicts": 0.0, "conflict_share": 0.0, "given_up": 0.0, "overwritten": 640.0},
+         {"expects": "nothing"},
+         "16 writers made 4,000 attempts to update 8 entities, 5 ms after a read, expecting no version; 640 "
+         "updates were written over; 8.02 ms at p99."),
+        (mix, BESIDE, {},
+         "With 80% reads, due at 2,000/s in all, counted from when each was due, at p99: appends 1.20 ms, "
+         "entities read 0.80 ms, pages read 2.40 ms, tails read 0.90 ms."),
+        (mix, BESIDE | {"misses": 7.0, "tail.response.p99": None}, {"shape": "ramp"},
+         "With 80% reads, due at up to 2,000/s in all, counted from when each was due, at p99: appends 1.20 ms, "
+         "entities read 0.80 ms, pages read 2.40 ms; 7 reads did not find what was there."),
     ],
 )  # fmt: skip
 def test_what_a_headline_says(
@@ -213,6 +255,9 @@ FIGURES = (
     "predicted_drain_s", "outages", "handled_again", "roll.claimed_s.max", "removed.claimed_s", "trimmed",
     "before.length.max", "away.length.max", "after.length.max", "ok", "users", "response.p50", "response.p99",
     "browse.answered", "browse.response.p99", "achieved_per_s", "by_hand", "by_hand.1.lasted_s",
+    "attempts", "conflicts", "conflict_share", "retried", "given_up", "overwritten",
+    "read_share", "misses", "lost.trimmed_unread", "lost.trimmed_in_hand",
+    *(f"{kind}.response.p99" for kind in ("append", "entity", "page", "tail")),
     *(f"{durability}.{name}" for durability in ("always", "everysec", "none", "given")
       for name in ("acknowledged", "gone", "gone_from_s", "gone_until_s", "restart_s", "offered_per_s",
                    "reached_per_s", "short_s", "ok", "response.p50", "response.p99")),
@@ -221,11 +266,12 @@ FIGURES = (
 
 def forms_of(value: float) -> set[str]:
     """How a headline may write a number."""
-    return {f"{value:,.0f}", f"{value:.1f}", f"{value:.2f}", f"{value:g}", f"{value / 1000:.2f}"}
+    shares = {f"{value:.0%}".removesuffix("%"), f"{value:.1%}".removesuffix("%")}
+    return {f"{value:,.0f}", f"{value:.1f}", f"{value:.2f}", f"{value:g}", f"{value / 1000:.2f}", *shares}
 
 
 @pytest.mark.parametrize(
-    "module", [append, lag, crm_outage, random_faults, consumers, retention, redis_crash, journey]
+    "module", [append, lag, crm_outage, random_faults, consumers, retention, redis_crash, journey, contention]
 )
 @settings(max_examples=50, deadline=None)
 @given(data=st.data())

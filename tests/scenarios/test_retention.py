@@ -58,6 +58,8 @@ def test_the_bound() -> None:
     parameters = RetentionParameters(rate_per_s=100, trim_every_s=0.5, keep=10)
     assert parameters.bound_events(3) == 200 + 30
     assert RetentionParameters(rate_per_s=100, trim_every_s=0.5, policy="maxlen", maxlen=50).bound_events(3) == 650
+    exact = RetentionParameters(rate_per_s=100, trim_every_s=0.5, policy="maxlen_exact", maxlen=50)
+    assert exact.bound_events(3) == 350
 
 
 def test_how_long_it_lasts() -> None:
@@ -113,7 +115,32 @@ def test_a_blind_trim_is_caught(tmp_path: Path) -> None:
     _, run = trimmed(tmp_path, policy="maxlen", after_s=1)
     found = figures(run)
     assert bad(run) == {"nothing_lost": "FAIL"}
-    assert found["lost"] == found["lost.not_in_stream"] > 0
+    assert found["lost"] == found["lost.trimmed_unread"] + found["lost.trimmed_in_hand"] > 0
+    assert found["lost.not_in_stream"] == 0
+    # Of what was in hand the consumer may have handled some before it was killed.
+    assert found["trimmed_unread"] == found["lost.trimmed_unread"] > 0
+    assert found["trimmed_in_hand"] >= found["lost.trimmed_in_hand"]
+    [lost] = [each for each in run.verdicts if each.name == "retention.nothing_lost"]
+    assert f"{found['lost.trimmed_unread']:,.0f} were trimmed before they were read" in lost.detail
+    assert f"{found['lost.trimmed_unread']:,.0f} before they were read" in run.headline
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", [name for name in PROGRAMS if name != "embedded"])
+def test_an_exact_trim_on_each_server(tmp_path: Path, program: str) -> None:
+    """To an exact length not an entry more stays; and what was lost by it is known event by event."""
+    server = PROGRAMS[program]
+    if server is None:
+        pytest.skip(f"no {program} here")
+    parameters = parameters_of(scenario, "smoke", {"policy": "maxlen_exact", "after_s": "1"})
+    findings = Findings("retention")
+    scenario.run(replace(stage_in(tmp_path), server=server), parameters, findings)
+    run = judged(scenario, parameters, findings)
+    assert_declared(scenario, run)
+    found = figures(run)
+    assert bad(run) == {"nothing_lost": "FAIL"}
+    assert found["lost"] == found["lost.trimmed_unread"] + found["lost.trimmed_in_hand"] > 0
+    assert found["stored"] <= 2 * parameters.maxlen
 
 
 @pytest.mark.slow

@@ -28,6 +28,8 @@ TINY = {
     "crm_outage": {"before_s": "0.3", "outage_s": "0.7", "after_s": "0.5", "fault": "kill_in_batch"},
     "random_faults": {"outages": "1"},
     "journey": {"duration_s": "1"},
+    "contention": {"duration_s": "0.3"},
+    "mix": {"duration_s": "0.3"},
 }
 # Their own tests run them whole, and ask the same of each run.
 ELSEWHERE = {"micro", "consumers", "retention", "redis_crash"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 from pyroaring import BitMap
 
@@ -24,6 +25,7 @@ from scenarios.micro_benchmarks import BENCHMARKS_RUN
 from scenarios.random_faults import PLAN
 from scenarios.replay import COMPARED, Compared, ReplayByUsers
 from scenarios.shop.books import BOOKS, Books, Held
+from scenarios.shop.versions import Written, add_updates, word
 from tests.histories import S, add_events, add_load, latencies
 from tests.verdicts import record_of
 
@@ -126,6 +128,32 @@ def by_users(findings: Findings) -> None:
     """The same, by users whose replays were refused."""
     differing(findings)
     add_load(findings.evidence, findings.history)
+
+
+def written_over(findings: Findings) -> None:
+    """Writers who met once, and wrote over what another had written; half of all updates had no answer."""
+    writers = add_updates(
+        findings.evidence,
+        {"0": word("written", 1), "1": word("written", 2)},
+        Written(*np.array([[0, 0, 1], [1, 0, 1]], np.int64).T),
+        in_doubt=0,
+        versions=[3],
+    )
+    assert writers.conflicts == 1
+    findings.intervals += latencies("contention.update", [(100, 1_000_000)] * 2)
+    rule = ArrivalRule(budget_ms=1_000, operation="contention", reached="answered", users=16)
+    add_load(findings.evidence, findings.history, rule=rule, refused=0)
+
+
+def without_reads(findings: Findings) -> None:
+    """A mix of which only appends were answered; half of all was refused."""
+    findings.evidence.add_json("mix", {"append": 40, "entity": 120, "page": 20, "tail": 20})
+    findings.intervals += latencies("mix.append", [(100, 1)] * 2)
+    add_load(
+        findings.evidence,
+        findings.history,
+        rule=ArrivalRule(budget_ms=1_000, operation="mix", reached="answered"),
+    )
 
 
 def unmeasured(findings: Findings) -> None:
@@ -231,6 +259,24 @@ BAD: dict[str, Case] = {
             "send_lag": "UNKNOWN",
             "load_reached": "UNKNOWN",
         },
+    ),
+    "contention": Case(
+        "contention",
+        {},
+        written_over,
+        {
+            "nothing_lost": "FAIL",
+            "contended": "UNKNOWN",
+            "answered": "FAIL",
+            "send_lag": "UNKNOWN",
+            "load_reached": "UNKNOWN",
+        },
+    ),
+    "mix": Case(
+        "mix",
+        {},
+        without_reads,
+        {"as_asked": "UNKNOWN", "answered": "FAIL", "send_lag": "UNKNOWN", "load_reached": "FAIL"},
     ),
     "replay": Case("replay", {}, differing, {"equals_cache": "FAIL"}),
     "micro": Case("micro", {}, unmeasured, {"measured": "UNKNOWN"}),
