@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from msgspec import Struct
 
-from harness.capacity.matrix import Matrix
+from harness.capacity.matrix import Cell, Matrix
 from harness.capacity.matrix_table import Column, Row, Table, Value
 from harness.record.run import Run, Status, write_atomically
 from reports.differences import server_of
@@ -104,7 +104,7 @@ def write_matrix(matrix: Matrix, table: Table, directory: Path) -> Path:
 
 def matrix_page(matrix: Matrix, table: Table) -> str:
     """A matrix as one self-contained HTML page; the pages of its runs lie beside it."""
-    axes = _axes(matrix)
+    axes = axes_of(matrix.cells)
     return page(
         "matrix.html.j2",
         matrix=matrix,
@@ -131,23 +131,26 @@ def sentence(matrix: Matrix, table: Table) -> str:
     times = "" if matrix.repeat == 1 else f", each measured {matrix.repeat} times"
     if table.done < table.wanted:
         return f"{table.done} of {table.wanted} runs are there, of {counted}{times}."
-    said = [told for column in table.columns[:2] if (told := _range_said(column, table.rows))]
+    axes = axes_of(matrix.cells)
+    said = [told for column in table.columns if (told := _range_said(column, table.rows, axes))][:2]
     return f"{counted}{times}. {' '.join(said)}".strip()
 
 
-def _range_said(column: Column, rows: Sequence[Row]) -> str:
+def _range_said(column: Column, rows: Sequence[Row], axes: Sequence[tuple[str, str]]) -> str:
     """Between what a figure lies, and in which cells."""
     found = [(row.values[column.name], row) for row in rows if column.name in row.values]
     if len(found) < 2:
         return ""
     (low, lowest), (high, highest) = (choose(found, key=lambda each: each[0].middle) for choose in (min, max))
-    return f"{column.label}: from {_told(low)} ({lowest.cell.name}) to {_told(high)} ({highest.cell.name})."
+    lower, higher = name_of(lowest.cell, axes), name_of(highest.cell, axes)
+    return f"{column.label}: from {_told(low)} ({lower}) to {_told(high)} ({higher})."
 
 
 def troubles(table: Table) -> list[tuple[Status, str, str, str]]:
     """The runs that do not pass: status, cell and repeat, the link to its page, and why."""
+    axes = axes_of([row.cell for row in table.rows])
     return [
-        (ran.status, f"{row.cell.name}, time {ran.repeat}", ran.link, ran.reason)
+        (ran.status, f"{name_of(row.cell, axes)}, time {ran.repeat}", ran.link, ran.reason)
         for row in table.rows
         for ran in row.runs
         if ran.status != "PASS"
@@ -179,10 +182,12 @@ def _machine(run: Run) -> str:
 
 def map_of(column: Column, table: Table) -> HeatMap:
     """The map of a figure."""
-    rows = table.rows
-    down = list(dict.fromkeys(_down(row) for row in rows))
+    axes = [field for field, _ in axes_of([row.cell for row in table.rows])]
+    # Of a column in which nothing could have the figure there is nothing to show.
+    rows = [row for row in table.rows if row.can_have(column)] or table.rows
+    down = list(dict.fromkeys(_down(row, axes) for row in rows))
     across = list(dict.fromkeys(_across(row) for row in rows))
-    placed = {(_down(row), _across(row)): row for row in rows}
+    placed = {(_down(row, axes), _across(row)): row for row in rows}
     values = [row.values[column.name] for row in rows if column.name in row.values]
     low, high = _ends(values)
     first = {head: placed[down[0], head].values.get(column.name) for head in across if (down[0], head) in placed}
@@ -194,7 +199,7 @@ def map_of(column: Column, table: Table) -> HeatMap:
         value = row.values.get(column.name)
         return HeatCell(
             step=0 if value is None else _step(value.middle, low, high),
-            value=_missing(row) if value is None else _told(value),
+            value=_missing(row, column) if value is None else _told(value),
             spread="" if value is None else _spread(value),
             ratio="" if at == down[0] or value is None else _ratio(value, first.get(head)),
             status=row.status,
@@ -211,12 +216,16 @@ def map_of(column: Column, table: Table) -> HeatMap:
     )
 
 
-def _down(row: Row) -> str:
-    return ", ".join(each for each in (row.cell.server, row.cell.configuration) if each)
+def _down(row: Row, axes: Collection[str]) -> str:
+    return _joined(row, [each for each in ("server", "configuration") if each in axes]) or row.cell.server
 
 
 def _across(row: Row) -> str:
-    return ", ".join(each for each in (row.cell.load, row.cell.asked) if each) or row.cell.scenario
+    return _joined(row, ["load", "asked"]) or row.cell.scenario
+
+
+def _joined(row: Row, fields: Sequence[str]) -> str:
+    return ", ".join(filter(None, (getattr(row.cell, field) for field in fields)))
 
 
 def _ends(values: Sequence[Value]) -> tuple[float, float]:
@@ -253,7 +262,9 @@ def _ratio(value: Value, first: Value | None) -> str:
     return f"{ratio:.3g} ×" if ratio < 100 else f"{ratio:,.0f} ×"
 
 
-def _missing(row: Row) -> str:
+def _missing(row: Row, column: Column) -> str:
+    if not row.can_have(column):
+        return "–"
     return "not yet" if not row.runs else NOT_MEASURED
 
 
@@ -266,13 +277,15 @@ def _links(row: Row) -> list[tuple[str, str]]:
 _AXES = {"server": "Server", "configuration": "Configuration", "load": "Load", "asked": "Asked"}
 
 
-def _axes(matrix: Matrix) -> list[tuple[str, str]]:
-    """What cells differ in: the name of the field, and its head."""
-    return [
-        (field, head)
-        for field, head in _AXES.items()
-        if field == "server" or any(getattr(cell, field) for cell in matrix.cells)
-    ]
+def axes_of(cells: Sequence[Cell]) -> list[tuple[str, str]]:
+    """What cells differ in: the name of the field, and its head; of cells that do not, the server."""
+    differ = [(field, head) for field, head in _AXES.items() if len({getattr(cell, field) for cell in cells}) > 1]
+    return differ or [("server", _AXES["server"])]
+
+
+def name_of(cell: Cell, axes: Sequence[tuple[str, str]]) -> str:
+    """What a cell is called among the others: by what it differs in."""
+    return ", ".join(filter(None, (getattr(cell, field) for field, _ in axes)))
 
 
 def _table_row(row: Row, columns: Sequence[Column], axes: Sequence[tuple[str, str]]) -> TableRow:
@@ -287,7 +300,7 @@ def _table_row(row: Row, columns: Sequence[Column], axes: Sequence[tuple[str, st
 def _sorted(row: Row, column: Column) -> Sorted:
     value = row.values.get(column.name)
     if value is None:
-        return Sorted(_missing(row), "")
+        return Sorted(_missing(row, column), "")
     return Sorted(_told(value), repr(value.middle), _spread(value))
 
 
@@ -300,7 +313,7 @@ def matrix_markdown(matrix: Matrix, table: Table) -> str:
 
 
 def _markdown_lines(matrix: Matrix, table: Table) -> Iterator[str]:
-    axes = _axes(matrix)
+    axes = axes_of(matrix.cells)
     yield f"## {SIGNS[table.status]} {table.status}: {as_markdown(matrix.title)}"
     yield ""
     yield as_markdown(sentence(matrix, table))
@@ -325,7 +338,7 @@ def _markdown_lines(matrix: Matrix, table: Table) -> Iterator[str]:
 def _markdown_value(row: Row, column: Column) -> str:
     value = row.values.get(column.name)
     if value is None:
-        return as_markdown(_missing(row))
+        return as_markdown(_missing(row, column))
     spread = _spread(value)
     return as_markdown(f"{_told(value)} ({spread})" if spread else _told(value))
 
@@ -340,11 +353,15 @@ def terminal_lines(matrix: Matrix, table: Table, width: int) -> Iterator[str]:
         width: of the terminal.
     """
     yield from textwrap.wrap(one_line(f"{table.status}  {matrix.title}: {sentence(matrix, table)}"), width)
+    axes = axes_of(matrix.cells)
     grid = [["", *(one_line(column.label) for column in table.columns), ""]]
     for row in table.rows:
         values = [row.values.get(column.name) for column in table.columns]
-        told = [_missing(row) if value is None else _told(value) for value in values]
-        grid.append([one_line(row.cell.name), *told, row.status or "not yet"])
+        told = [
+            _missing(row, column) if value is None else _told(value)
+            for column, value in zip(table.columns, values, strict=True)
+        ]
+        grid.append([one_line(name_of(row.cell, axes)), *told, row.status or "not yet"])
     widths = [max(len(line[at]) for line in grid) for at in range(len(grid[0]))]
     for name, *cells in grid:
         shown = [name.ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(cells, widths[1:], strict=True))]

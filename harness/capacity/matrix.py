@@ -44,6 +44,22 @@ class MatrixError(Exception):
     """A matrix that cannot be measured; its text is one clear line."""
 
 
+class Search(msgspec.Struct, frozen=True, kw_only=True):
+    """A search for capacity (`harness.capacity.matrix_search`).
+
+    Attributes:
+        limits: a duration in words for each statistic that has a budget: `p99` to `5 ms`.
+        minutes: that it may take.
+        precision: by what share its two rates may differ.
+        seconds: that a probe is judged for on the way; at the edge twice as many.
+    """
+
+    limits: dict[str, str]
+    minutes: float = 3
+    precision: float = 0.05
+    seconds: float = 5
+
+
 class Cell(msgspec.Struct, frozen=True, kw_only=True):
     """One thing to be measured.
 
@@ -54,7 +70,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         scenario: whose run it is.
         parameters: of that run, besides the profile's, as a command line has them.
         config: directives with which the server is started.
-        limits: of a search for capacity, by the name of its option: `p99` to `5ms`; empty: a run.
+        search: for capacity; None: it is a run.
         expected_s: how long it takes once, as far as is known beforehand.
     """
 
@@ -67,7 +83,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     scenario: str
     parameters: dict[str, str]
     config: tuple[str, ...] = ()
-    limits: dict[str, str] = {}
+    search: Search | None = None
     expected_s: float = 0.0
 
     @property

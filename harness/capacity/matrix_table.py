@@ -21,6 +21,9 @@ from harness.capacity.matrix import CELLS, Cell, Matrix
 from harness.check.checkers import worst, worst_of
 from harness.record.run import Run, RunError, Status, load
 
+# What the figures of a search begin with.
+SEARCHED = "capacity"
+
 
 class Ran(msgspec.Struct, frozen=True, kw_only=True):
     """One run of a cell.
@@ -69,6 +72,18 @@ class Value(msgspec.Struct, frozen=True, kw_only=True):
         return max(self.values)
 
 
+class Column(msgspec.Struct, frozen=True):
+    """A figure of every cell.
+
+    Attributes:
+        name: of the figure, with `*` for what differs between cells.
+        label: in words.
+    """
+
+    name: str
+    label: str
+
+
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """A cell, and what was measured of it.
 
@@ -81,22 +96,14 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     runs: list[Ran]
     values: dict[str, Value]
 
+    def can_have(self, column: Column) -> bool:
+        """Whether its runs could have a figure: a search has none of a run's."""
+        return column.name.partition(".")[0] == (self.cell.scenario if self.cell.search is None else SEARCHED)
+
     @property
     def status(self) -> Status | None:
         """The worst of its runs; None: there is none yet."""
         return worst_of([each.status for each in self.runs]) if self.runs else None
-
-
-class Column(msgspec.Struct, frozen=True):
-    """A figure of every cell.
-
-    Attributes:
-        name: of the figure, with `*` for what differs between cells.
-        label: in words.
-    """
-
-    name: str
-    label: str
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -50,15 +50,16 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 @taking(Asked)
 def matrix_command(asked: Asked) -> int:
     """Measure every combination of servers, configurations and loads, and set them side by side."""
-    from harness.capacity import matrix_file
     from harness.capacity.matrix import MatrixError, begin, directory_for, held, to_measure
+    from harness.capacity.matrix_entries import Said
+    from harness.capacity.matrix_file import matrix_of
 
     clock = SystemClock()
     try:
-        matrix = matrix_file.matrix_of(
+        matrix = matrix_of(
             asked.file,
             catalog(),
-            matrix_file.Asked(repeat=asked.repeat, seed=asked.seed, profile=asked.profile),
+            Said(repeat=asked.repeat, seed=asked.seed, profile=asked.profile),
         )
         _check_servers(matrix, clock)
         directory, why = directory_for(matrix, asked.runs, anew=asked.anew)
@@ -100,7 +101,8 @@ def _show_plan(matrix: Matrix, directory: Path, clock: Clock) -> None:
     left = to_measure(matrix, directory)
     for cell in matrix.cells:
         given = [f"{name}={value}" for name, value in cell.parameters.items()] + list(cell.config)
-        say(f"{cell.number}. {cell.name}: {cell.scenario} {', '.join(given)}")
+        what = cell.scenario if cell.search is None else f"capacity {cell.scenario}"
+        say(f"{cell.number}. {cell.name}: {what} {', '.join(given)}".rstrip())
     for repeat in range(1, matrix.repeat + 1):
         order = ", ".join(str(each.cell.number) for each in left if each.repeat == repeat)
         say(f"round {repeat}: cells {order}" if order else f"round {repeat}: all there")
@@ -158,7 +160,9 @@ def _carried_out(matrix: Matrix, directory: Path, clock: Clock) -> int:
                 clock=clock,
                 progress=shown.begin(cell.name),
             )
-            return conduct(scenario, _parameters(matrix, cell), stage, command=command_line())
+            if cell.search is None:
+                return conduct(scenario, _parameters(matrix, cell), stage, command=command_line())
+            return _searched(cell, scenario, stage)
 
         ended = None
         failed: Mapping[str, BaseException] = {}
@@ -168,6 +172,19 @@ def _carried_out(matrix: Matrix, directory: Path, clock: Clock) -> int:
         except Interrupted as error:
             ended = error
     return _concluded(matrix, directory, page(), {name: str(each) for name, each in failed.items()}, ended)
+
+
+def _searched(cell: Cell, scenario: Any, stage: Stage) -> tuple[Record, BaseException | None]:
+    """The record of a cell that is a search for capacity, and what ended it early, or None."""
+    from harness.capacity.matrix_search import searched
+    from harness.cli.capacity import command_of_run, report_probes
+
+    assert cell.search is not None  # noqa: S101 - whoever asks has looked
+    record, ended = searched(
+        scenario, cell.parameters, cell.search, stage, command=command_line(), command_of=command_of_run
+    )
+    report_probes(stage.directory)
+    return record, ended
 
 
 def _report(record: Record) -> None:

@@ -64,11 +64,8 @@ from harness.server.url import UrlError
 COMMANDS: dict[str, Callable[..., int]] = {
     "run": run_command,
     "history": history_command,
-<<<<<<< HEAD
-    "matrix": matrix_command,
-=======
     "capacity": capacity_command,
->>>>>>> main
+    "matrix": matrix_command,
     "gate": gate_command,
     "gate-errors": gate_errors_command,
     "selfcheck": selfcheck_command,

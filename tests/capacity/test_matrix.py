@@ -16,6 +16,7 @@ from harness.capacity.matrix import (
     Matrix,
     MatrixError,
     Measurement,
+    Search,
     begin,
     conduct_matrix,
     directory_for,
@@ -26,7 +27,8 @@ from harness.capacity.matrix import (
     seed_of,
     to_measure,
 )
-from harness.capacity.matrix_file import Asked, matrix_of
+from harness.capacity.matrix_entries import Said
+from harness.capacity.matrix_file import matrix_of
 from harness.capacity.matrix_table import Value, table_of
 from harness.conduct.interrupt import Interrupted
 from harness.record.run import Figure, Record, Verdict, load, save
@@ -248,7 +250,7 @@ def of_text(tmp_path: Path, text: str, **asked: Any) -> Matrix:
     """The matrix of a file with that text."""
     path = tmp_path / "toy.toml"
     path.write_text(text)
-    return matrix_of(path, SCENARIOS, Asked(**asked))
+    return matrix_of(path, SCENARIOS, Said(**asked))
 
 
 FILE = """
@@ -272,6 +274,9 @@ name = "as is"
 """
 
 
+DURABLE = "parameters = { durability = 'always' }\n"
+
+
 def test_a_file_is_multiplied(tmp_path: Path) -> None:
     """Servers, configurations and loads; who says the most has the last word about a parameter."""
     found = of_text(tmp_path, FILE)
@@ -288,6 +293,29 @@ def test_a_file_is_multiplied(tmp_path: Path) -> None:
     assert last.which == "/usr/bin/valkey-server"
     assert (found.repeat, found.profile, found.name, found.title) == (2, "smoke", "toy", "toy")
     assert found.cells[0].expected_s == 4.0
+
+
+def test_what_is_run_and_what_is_searched(tmp_path: Path) -> None:
+    """A load that says its rate is run at it; others are searched for each capacity, or run where there is none."""
+    loads = "[[load]]\nname = 'at'\nparameters = { rate_per_s = 5 }\n"
+    open_ones = "[[load]]\nname = 'one'\n[[load]]\nname = 'two'\nparameters = { connections = 2 }\n"
+    capacities = (
+        "[[capacity]]\np99 = '5 ms'\n'p99.9' = '1 s'\n[[capacity]]\nname = 'median'\np50 = '1ms'\nminutes = 2\n"
+    )
+
+    def asked(text: str) -> list[tuple[str, str]]:
+        return [(each.load, each.asked) for each in of_text(tmp_path, f"{DURABLE}{text}").cells]
+
+    both = "capacity at p99 <= 5 ms and p99.9 <= 1 s"
+    assert asked(loads + open_ones) == [("at", ""), ("one", ""), ("two", "")]
+    assert asked(loads + capacities) == [("at", ""), ("", both), ("", "median")]
+    assert asked(loads + open_ones + capacities) == [
+        *[("at", ""), ("one", both), ("one", "median"), ("two", both), ("two", "median")]
+    ]
+    assert asked(capacities) == [("", both), ("", "median")]
+    found = of_text(tmp_path, f"{DURABLE}{capacities}").cells[1]
+    assert found.search == Search(limits={"p50": "1ms"}, minutes=2)
+    assert found.expected_s == 123.0
 
 
 def test_a_file_that_says_nothing(tmp_path: Path) -> None:
@@ -340,6 +368,12 @@ def test_the_command_line_has_the_last_word(tmp_path: Path) -> None:
             "line 3: [[configuration]] 1: redis://host:6379 is not started by us",
         ),
         ("figures = ['append.*.response.p98']", "toy.toml: figures: append has no figure 'append.*.response.p98'"),
+        ("[[capacity]]\np99 = '5 parsecs'", "line 1: [[capacity]] 1: p99: '5 parsecs' is no duration"),
+        ("[capacity]\nminutes = 1", "[[capacity]] 1: say what has to be kept, such as p99"),
+        ("[capacity]\nlag = '1 s'", "[[capacity]] 1: lag: append measures no lag"),
+        ("scenario = 'replay'\n[capacity]\np99 = '1 s'", "[[capacity]] 1: replay has no one load at one rate"),
+        ("[capacity]\np98 = '1 s'", "[[capacity]] 1: there is no 'p98'"),
+        ("parameters = { durability = 'all' }\n[capacity]\np99 = '1 s'", "line 2: [[capacity]] 1: append: each"),
         ("figures = ['response.p99']", "toy.toml: figures: 'response.p99' begins with no scenario's name"),
     ],
 )
@@ -364,10 +398,16 @@ def test_files_that_are_none(tmp_path: Path) -> None:
 
 
 def test_the_ready_one_is_right() -> None:
-    """It has each durability at each rate."""
+    """It has each durability at each rate, and its capacity."""
     found = matrix_of(EXAMPLE, SCENARIOS)
-    assert {each.parameters["durability"] for each in found.cells} == {"none", "everysec", "always"}
-    assert len(found.cells) == 9
+    durabilities = ["none", "everysec", "always"]
+    runs = [each for each in found.cells if each.search is None]
+    assert [each.parameters["durability"] for each in runs] == [each for each in durabilities for _ in range(3)]
+    searches = [each for each in found.cells if each.search is not None]
+    assert [each.parameters["durability"] for each in searches] == durabilities
+    assert {each.name for each in searches} == {
+        f"embedded, {each.configuration}, capacity at p99 <= 5 ms" for each in searches
+    }
 
 
 # The page --------------------------------------------------------------------------------------------------------
@@ -386,7 +426,7 @@ def test_a_map_and_a_table(tmp_path: Path) -> None:
     table = table_of(of, tmp_path)
     assert (table.done, table.wanted, table.status) == (9, 9, "PASS")
     found = map_of(table.columns[0], table)
-    assert [head for head, _ in found.rows] == ["embedded, c1", "embedded, c2", "embedded, c3"]
+    assert [head for head, _ in found.rows] == ["c1", "c2", "c3"]
     assert found.columns == ["slow"]
     cells = [cells[0] for _, cells in found.rows]
     assert all(each is not None for each in cells)
@@ -401,8 +441,8 @@ def test_a_map_and_a_table(tmp_path: Path) -> None:
     write_matrix(of, table, tmp_path)
     page = Page((tmp_path / "report.html").read_text())
     assert page.errors == []
-    assert "from 1.02 ms (embedded, c1, slow) to 3.02 ms (embedded, c3, slow)" in page.words
-    assert "| embedded | c2 | slow | 2.02 ms (2.01 ms to 2.03 ms) | ✅ PASS |" in matrix_markdown(of, table)
+    assert "from 1.02 ms (c1) to 3.02 ms (c3)" in page.words
+    assert "| c2 | 2.02 ms (2.01 ms to 2.03 ms) | ✅ PASS |" in matrix_markdown(of, table)
     assert any("c3" in line and "3.02 ms" in line for line in terminal_lines(of, table, 100))
 
 
@@ -438,9 +478,35 @@ def test_a_matrix_that_is_not_complete(tmp_path: Path) -> None:
     assert "The same command goes on where it ended." in page.words
 
 
+def test_a_search_has_none_of_a_runs_figures(tmp_path: Path) -> None:
+    """Each figure's map has the cells that could have it; in the table, there is a dash for the others."""
+    of = matrix(count=2, repeat=1)
+    searched = cell(3, "c1", "", search=Search(limits={"p99": "5 ms"}))
+    figures = {"append.*.response.p99": "p99", "capacity.append.passes_per_s": "within the budget"}
+    of = msgspec.structs.replace(of, cells=[*of.cells, searched], figures=figures)
+
+    def measured(each: Measurement, where: Path) -> tuple[Record, BaseException | None]:
+        if each.cell.search is None:
+            return Script()(each, where)
+        figure = Figure(name="capacity.append.passes_per_s", value=37_000.0, unit="1/s")
+        save(where, report_runs.run_of("capacity", figures=[figure]))
+        return load(where), None
+
+    conduct_matrix(of, tmp_path, measured)
+    table = table_of(of, tmp_path)
+    runs, searches = (map_of(column, table) for column in table.columns)
+    assert ([head for head, _ in runs.rows], [head for head, _ in searches.rows]) == (["c1", "c2"], ["c1"])
+    [(_, [capacity])] = searches.rows
+    assert capacity is not None
+    assert capacity.value == "37.0 k/s"
+    assert "| c1 |  | – | 37.0 k/s | ❔ UNKNOWN |" in matrix_markdown(of, table)
+
+
 def test_text_of_a_file_is_no_markup(tmp_path: Path) -> None:
     """A name is shown as it is."""
-    of = msgspec.structs.replace(matrix(count=1), title="<script>x</script>", cells=[cell(1, "<b>&|`")])
+    of = msgspec.structs.replace(
+        matrix(count=1), title="<script>x</script>", cells=[cell(1, "<b>&|`"), cell(2, "x")]
+    )
     table = table_of(of, tmp_path)
     page = Page(matrix_page(of, table))
     assert page.errors == []

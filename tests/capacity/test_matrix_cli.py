@@ -87,7 +87,7 @@ def test_two_by_two(file: Path) -> None:
     assert ended.code in {0, 3}, ended
     assert all(run.status == "complete" for run in runs)
     assert len(list(directory.glob("cells/*/1/report.html"))) == 4
-    assert "| embedded | each second | rate&#95;per&#95;s=300 |" in (directory / "summary.md").read_text()
+    assert "| each second | rate_per_s=300 |" in (directory / "summary.md").read_text()
     page = (directory / "report.html").read_text()
     assert page.count("cells/01-embedded-in-memory-rate-per-s-100/1/report.html") >= 2
     again = shopbench("matrix", "toy.toml", cwd=file.parent)
