@@ -186,8 +186,8 @@ def map_of(column: Column, table: Table) -> HeatMap:
     # Of a column in which nothing could have the figure there is nothing to show.
     rows = [row for row in table.rows if row.can_have(column)] or table.rows
     down = list(dict.fromkeys(_down(row, axes) for row in rows))
-    across = list(dict.fromkeys(_across(row) for row in rows))
-    placed = {(_down(row, axes), _across(row)): row for row in rows}
+    across = list(dict.fromkeys(row.cell.doing for row in rows))
+    placed = {(_down(row, axes), row.cell.doing): row for row in rows}
     values = [row.values[column.name] for row in rows if column.name in row.values]
     low, high = _ends(values)
     first = {head: placed[down[0], head].values.get(column.name) for head in across if (down[0], head) in placed}
@@ -217,15 +217,8 @@ def map_of(column: Column, table: Table) -> HeatMap:
 
 
 def _down(row: Row, axes: Collection[str]) -> str:
-    return _joined(row, [each for each in ("server", "configuration") if each in axes]) or row.cell.server
-
-
-def _across(row: Row) -> str:
-    return _joined(row, ["load", "asked"]) or row.cell.scenario
-
-
-def _joined(row: Row, fields: Sequence[str]) -> str:
-    return ", ".join(filter(None, (getattr(row.cell, field) for field in fields)))
+    said = [getattr(row.cell, each) for each in ("server", "configuration") if each in axes]
+    return ", ".join(filter(None, said)) or row.cell.server
 
 
 def _ends(values: Sequence[Value]) -> tuple[float, float]:
@@ -274,7 +267,7 @@ def _links(row: Row) -> list[tuple[str, str]]:
 
 # The table -------------------------------------------------------------------------------------------------------
 
-_AXES = {"server": "Server", "configuration": "Configuration", "load": "Load", "asked": "Asked"}
+_AXES = {"server": "Server", "configuration": "Configuration", "doing": "Load"}
 
 
 def axes_of(cells: Sequence[Cell]) -> list[tuple[str, str]]:

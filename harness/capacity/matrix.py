@@ -92,6 +92,11 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         return ", ".join(each for each in (self.server, self.configuration, self.load, self.asked) if each)
 
     @property
+    def doing(self) -> str:
+        """What is done to the server, and what is asked of that."""
+        return ", ".join(each for each in (self.load, self.asked) if each) or self.scenario
+
+    @property
     def directory(self) -> str:
         """Where its runs lie, below the matrix's `cells`."""
         words = re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")[:60].strip("-")

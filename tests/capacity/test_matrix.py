@@ -296,7 +296,7 @@ def test_a_file_is_multiplied(tmp_path: Path) -> None:
 
 
 def test_what_is_run_and_what_is_searched(tmp_path: Path) -> None:
-    """A load that says its rate is run at it; others are searched for each capacity, or run where there is none."""
+    """A load that says its rate is run; others are searched for each capacity, or run where there is none."""
     loads = "[[load]]\nname = 'at'\nparameters = { rate_per_s = 5 }\n"
     open_ones = "[[load]]\nname = 'one'\n[[load]]\nname = 'two'\nparameters = { connections = 2 }\n"
     capacities = (
@@ -499,7 +499,7 @@ def test_a_search_has_none_of_a_runs_figures(tmp_path: Path) -> None:
     [(_, [capacity])] = searches.rows
     assert capacity is not None
     assert capacity.value == "37.0 k/s"
-    assert "| c1 |  | – | 37.0 k/s | ❔ UNKNOWN |" in matrix_markdown(of, table)
+    assert "| c1 | append | – | 37.0 k/s | ❔ UNKNOWN |" in matrix_markdown(of, table)
 
 
 def test_text_of_a_file_is_no_markup(tmp_path: Path) -> None:
