@@ -47,6 +47,7 @@ from harness.cli.gate_errors import gate_errors_command
 from harness.cli.history import history_command
 from harness.cli.index import index_command
 from harness.cli.list import list_command
+from harness.cli.matrix import matrix_command
 from harness.cli.options import UsageError
 from harness.cli.report import report_command
 from harness.cli.run import run_command
@@ -66,6 +67,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "run": run_command,
     "history": history_command,
     "capacity": capacity_command,
+    "matrix": matrix_command,
     "gate": gate_command,
     "gate-errors": gate_errors_command,
     "versus": versus_command,
