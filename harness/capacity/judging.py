@@ -26,8 +26,6 @@ from harness.check.load_reached import FULL, KEPT_WAITING, MACHINE_FULL, TAKEN_A
 LEAST_WAIT, WAIT_SHARE = 0.02, 0.25
 # What is always kept, where there is no budget.
 _ANYTHING = Held(name="response", limit_us=1e15, seen_us=1.0, high_us=1.0)
-# What is judged from what they rest on, and not by their words.
-_OF_LOAD = frozenset({"send_lag", "load_reached", "answered"})
 
 
 def judged(point: Point, budgets: Sequence[LatencyBudget]) -> Probed:
@@ -88,22 +86,23 @@ def _held(point: Point, budget: LatencyBudget) -> Held:
 
 def _producers(point: Point, budgets: Sequence[LatencyBudget]) -> Probed:
     held = tuple(_held(point, each) for each in budgets if each.statistic != LAG)
-    return judge(_seen(point, held, _limit_of_server(point)))
+    return _tail_of(point, judge(_seen(point, held, limit_of(point.around))))
 
 
-def _limit_of_server(point: Point) -> Limit:
-    """What the limit was where the server was too slow: it, the machine, or the instrument.
+def _tail_of(point: Point, found: Probed) -> Probed:
+    """A judgement; where a tail is too long and the server was kept from its core meanwhile, nobody knows whose.
 
     Of a throughput `limit_of` blames the machine where a server that wanted all of a core did not get it. A tail
     is longer as soon as the server waits for its core now and then, however little it has to do.
     """
     core, waited = point.around.server_core or 0.0, point.around.server_wait or 0.0
-    found = limit_of(point.around)
-    if found.place == "server" and core < FULL and waited >= max(LEAST_WAIT, WAIT_SHARE * core):
-        return Limit(
-            "host", f"the server waited for a core for {waited:.0%} of the time, and had one for {core:.0%}"
-        )
-    return found
+    is_kept = core < FULL and waited >= max(LEAST_WAIT, WAIT_SHARE * core)
+    if found.status != "FAIL" or found.bound != "latency" or not is_kept:
+        return found
+    why = f"the server waited for a core for {waited:.0%} of the time, and had one for {core:.0%}"
+    return replace(
+        found, status="UNKNOWN", margin=None, bound="host", why=f"{found.why.rpartition(': ')[0]}: {why}"
+    )
 
 
 def _consumers(point: Point, budgets: Sequence[LatencyBudget]) -> Probed:
@@ -141,8 +140,13 @@ def _with_verdicts(point: Point, found: Probed) -> Probed:
     """A judgement, with what the probe's own record says besides: that its load arrived, that nothing was lost."""
     if found.status != "PASS":
         return found
-    # What did not arrive in the warm-up alone is not judged.
-    counted = [each for each in point.verdicts if each.what != "load_reached" or point.short_s != 0]
+    # What did not arrive in the warm-up alone is not judged. That an instrument was late makes a response longer:
+    # one that keeps its budget all the same has kept it, and how late it may be is judged already.
+    counted = [
+        each
+        for each in point.verdicts
+        if each.what != "send_lag" and (each.what != "load_reached" or point.short_s != 0)
+    ]
     for told in counted:
         if told.status == "FAIL" and told.what != "answered":
             bound: Bound = "backlog" if told.what in {"load_reached", "drained"} else "errors"
@@ -157,7 +161,7 @@ def _with_verdicts(point: Point, found: Probed) -> Probed:
 
 def _blamed(point: Point, what: str) -> Bound:
     """Who was in the way where a verdict on the load could not be told."""
-    if what not in _OF_LOAD:
+    if what != "load_reached":
         return ""
     waited = max(point.around.instrument_wait or 0.0, point.around.server_wait or 0.0)
     return "host" if waited >= KEPT_WAITING else "instrument"
