@@ -19,15 +19,14 @@ import msgspec
 from harness.check.figures import is_of_probe
 from harness.check.ratio import Ratio, Seconds, ratios, seconds_of
 from harness.measure.hlog import LatencyLog
-from harness.measure.operations import intervals_of, total_of
+from harness.measure.operations import intervals_of
 from harness.measure.recorder import KINDS
-from harness.measure.sample_size import too_few
 from harness.record.run import Record, Run, Status
 from reports import findings
 from reports.differences import Difference, differences, spoken_name
 from reports.failures import Refusal, refusals
-from reports.latencies import operations
-from reports.quantities import significant
+from reports.latencies import operations, quantiles_of
+from reports.quantities import quantity, significant
 
 MOST_RUNS = 8
 SEED = 1
@@ -51,12 +50,16 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """A figure in all runs, and the ratio of each but the first to the first."""
+    """A figure in all runs, and the ratio of each but the first to the first.
+
+    `intervals` says of each run's value how sure it is; empty where there is nothing to say.
+    """
 
     label: str
     name: str
     unit: str
     values: list[float | None]
+    intervals: list[str]
     ratios: list[Ratio | None]
 
 
@@ -193,25 +196,19 @@ def _latency_lines(logs: Sequence[LatencyLog], seed: int) -> dict[str, list[Line
             continue
         for kind in KINDS:
             seconds = [seconds_of(intervals_of(log, operation, kind)) for log in logs]
-            totals = [total_of(log, operation, kind) for log in logs]
-            by_run = [total.quantiles_us(list(QUANTILES.values())) for total in totals]
-            fewest = min(total.total for total in totals)
+            by_run = [quantiles_of(intervals_of(log, operation, kind), list(QUANTILES.values())) for log in logs]
             of_first = [_ratios_of(seconds[0], other, seed) for other in seconds[1:]]
             for at, label in enumerate(QUANTILES):
                 line = Line(
-                    label=f"{kind.replace('_', ' ')}, {label}{_few(label, fewest)}",
+                    label=f"{kind.replace('_', ' ')}, {label}",
                     name=f"{operation}.{kind}.{label}",
                     unit="µs",
-                    values=[values[at] for values in by_run],
+                    values=[figures[at].value for figures in by_run],
+                    intervals=[findings.interval(figures[at]) for figures in by_run],
                     ratios=[each[at] for each in of_first],
                 )
                 found.setdefault(operation, []).append(line)
     return found
-
-
-def _few(name: str, fewest: int | None) -> str:
-    """What to add to the label of a quantile that one of the runs has of too few values."""
-    return " (too few values)" if too_few(name, fewest) else ""
 
 
 def _ratios_of(first: Seconds, other: Seconds, seed: int) -> list[Ratio | None]:
@@ -227,13 +224,14 @@ def _key_lines(sides: Sequence[Side], latency: Mapping[str, list[Line]]) -> list
 
 
 def _line(sides: Sequence[Side], label: str, name: str, unit: str, latency: Mapping[str, list[Line]]) -> Line:
-    values = [side.run.figure(name) for side in sides]
-    counts = [f.samples for side in sides for f in side.run.figures if f.name == name and f.samples is not None]
+    figures = [next((f for f in side.run.figures if f.name == name), None) for side in sides]
+    values = [figure.value if figure else None for figure in figures]
     return Line(
-        label=(label or findings.spoken(name)) + _few(name, min(counts, default=None)),
+        label=label or findings.spoken(name),
         name=name,
         unit=unit,
         values=values,
+        intervals=[findings.interval(figure) if figure else "" for figure in figures],
         ratios=_interval_behind(name, values, latency) or [_plain(values[0], value) for value in values[1:]],
     )
 
@@ -261,6 +259,12 @@ def _plain(first: float | None, other: float | None) -> Ratio | None:
 
 
 # --- in words --------------------------------------------------------------------------------------------
+
+
+def told_value(line: Line, at: int) -> str:
+    """The value of the run at that place, its interval in brackets: 7.30 ms (6.90 to 8.10 ms)."""
+    within = line.intervals[at]
+    return quantity(line.values[at], line.unit) + (f" ({within})" if within else "")
 
 
 def told_ratio(line: Line, at: int) -> str:

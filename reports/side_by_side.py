@@ -14,20 +14,19 @@ from typing import Any
 from urllib.parse import quote
 
 from harness.check.ratio import CONFIDENCE, FEWEST_BEYOND, FEWEST_SECONDS, RESAMPLES
-from harness.measure.histogram import Histogram
 from harness.measure.hlog import LatencyLog
 from harness.measure.operations import intervals_of, total_of
 from harness.measure.recorder import KINDS
 from harness.record.run import write_atomically
 from reports.charts import axes
-from reports.charts.latency import percentile_rows
-from reports.charts.view import Chart, Row, Series, Table, flat_spec, lines
-from reports.compare import Comparison, Comparisons, Line, Side, judged, listed, told_ratio
+from reports.charts.latency import percentile_rows, percentile_table
+from reports.charts.view import Chart, Row, Series, flat_spec, lines
+from reports.compare import Comparison, Comparisons, Line, Side, judged, listed, told_ratio, told_value
 from reports.differences import server_of
 from reports.findings import moment, printable, sentence
-from reports.latencies import by_span, holes
+from reports.latencies import by_span, holes, quantiles_of
 from reports.page import chart_script, drawing, libraries, page
-from reports.quantities import grouped, quantity
+from reports.quantities import grouped
 from reports.summaries import STYLES, Console, Options, as_markdown, one_line
 
 _PALETTE = tuple(f"var(--c-{n})" for n in (1, 2, 3, 6, 4, 5, 8, 7))
@@ -136,6 +135,7 @@ def _span(logs: Sequence[LatencyLog], shown: Sequence[str]) -> tuple[float, floa
 
 def _overlaid(logs: Sequence[LatencyLog], series: list[Series], operation: str, kind: str, at: int) -> list[Chart]:
     totals = [total_of(log, operation, kind) for log in logs]
+    columns = [quantiles_of(intervals_of(log, operation, kind), _PERCENTILES) for log in logs]
     rows = [
         r for s, total in zip(series, totals, strict=True) if total.total for r in percentile_rows(s.name, total)
     ]
@@ -159,19 +159,10 @@ def _overlaid(logs: Sequence[LatencyLog], series: list[Series], operation: str, 
             unit="µs",
             along="percentile",
             series=series,
-            table=_table(series, totals),
+            table=percentile_table([s.name for s in series], columns),
             size="wide" if kind == "response" else "half",
         )
     ]
-
-
-def _table(series: Sequence[Series], totals: Sequence[Histogram]) -> Table:
-    columns = [total.quantiles_us(_PERCENTILES) for total in totals]
-    names = [f"{p * 100:g} %" if p < 1 else "slowest" for p in _PERCENTILES]
-    return Table(
-        columns=["percentile", *(s.name for s in series)],
-        rows=[[name, *(quantity(column[at], "µs") for column in columns)] for at, name in enumerate(names)],
-    )
 
 
 def _over_time(
@@ -241,7 +232,7 @@ def _markdown_lines(part: Comparison, found: Sequence[Line]) -> list[str]:
         _cells(head),
         "|---|" + "---:|" * (len(head) - 1),
         *(
-            _cells([line.label, *(quantity(v, line.unit) for v in line.values), *_told(part, line)])
+            _cells([line.label, *(told_value(line, at) for at in range(len(line.values))), *_told(part, line)])
             for line in found
         ),
     ]
@@ -310,7 +301,7 @@ def _terminal_lines(part: Comparison, width: int) -> Iterator[tuple[str, str]]:
         return
     column = min(28, max(len(one_line(line.label)) for line in part.key))
     for line in part.key:
-        values = "  ".join(f"{quantity(v, one_line(line.unit)):>14}" for v in line.values)
+        values = "  ".join(f"{one_line(told_value(line, at)):>14}" for at in range(len(line.values)))
         text = f"  {one_line(line.label):{column}}{values}"
         for letter, told in zip((side.letter for side in part.sides[1:]), _told(part, line), strict=True):
             text += f"  {letter}/A {told}"

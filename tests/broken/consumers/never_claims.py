@@ -1,7 +1,7 @@
 """Reads what it had in hand itself, and never claims: what a consumer of another name had in hand stays there.
 
-It knows nothing of SIGTERM either, which ends it in the middle. Shown by `rolling`, where each start has a new
-name, if it hits in the middle. Named by `nothing_lost`: pending.
+It knows nothing of SIGTERM either, which ends it in the middle; and it reads a page ahead, so that something is in
+hand at every moment. Shown by `rolling`, where each start has a new name. Named by `nothing_lost`: pending.
 """
 
 from __future__ import annotations
@@ -19,9 +19,13 @@ class NeverClaims(Consumer):
         """As if there were no handler."""
         os._exit(143)
 
-    def left(self) -> Iterator[tuple[str, list[Entry]]]:
-        """Not claimed."""
-        return iter(())
+    def pages(self) -> Iterator[tuple[str, list[Entry]]]:
+        """Its own pending entries, then what is new, a page ahead; what others left is not claimed."""
+        yield from self.own()
+        ahead: list[tuple[str, list[Entry]]] = []
+        while not self.stopping:
+            now, ahead = ahead, list(self.new())
+            yield from now
 
 
 if __name__ == "__main__":
