@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from harness.capacity.budget import LAG, LatencyBudget
-from harness.capacity.judging_probe import Held, ProbeSeen, judge
+from harness.capacity.judging_probe import Held, ProbeSeen, growth_of, judge
 from harness.capacity.point import Point
 from harness.capacity.probed import Bound, Probed
 from harness.check.instrument import without_cause
@@ -108,7 +108,7 @@ def _tail_of(point: Point, found: Probed) -> Probed:
 def _consumers(point: Point, budgets: Sequence[LatencyBudget]) -> Probed:
     # Without a budget on it, lag may be what it is; that more and more events wait may not.
     held = tuple(_held(point, each) for each in budgets if each.statistic == LAG)
-    grew = max(0.0, point.waiting[-1] - point.waiting[0]) if point.waiting else 0.0
+    grew = max(0.0, growth_of(point.waiting))
     seen = replace(
         _seen(point, held, _limit_of_consumers(point)),
         answered=max(0, round(point.offered - grew)),
