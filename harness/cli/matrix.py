@@ -201,12 +201,14 @@ def _concluded(
 ) -> int:
     """Say what came out, and answer the exit code."""
     from harness.capacity.matrix_table import table_of
+    from reports.index import refresh_index
     from reports.matrix_page import terminal_lines
 
     table = table_of(matrix, directory)
     for line in terminal_lines(matrix, table, out.width):
         say(line)
     say(str(page))
+    refresh_index(directory.parent)
     for name, why in failed.items():
         warn(f"shopbench: {name}: {why}")
     if ended is not None:

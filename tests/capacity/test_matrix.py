@@ -33,6 +33,7 @@ from harness.capacity.matrix_table import Value, table_of
 from harness.conduct.interrupt import Interrupted
 from harness.record.run import Figure, Record, Verdict, load, save
 from harness.server.server import ServerError
+from reports.index import entries
 from reports.matrix_page import STEPS, map_of, matrix_markdown, matrix_page, terminal_lines, write_matrix
 from scenarios.catalog import SCENARIOS
 from tests.reports.test_render import Page
@@ -444,6 +445,21 @@ def test_a_map_and_a_table(tmp_path: Path) -> None:
     assert "from 1.02 ms (c1) to 3.02 ms (c3)" in page.words
     assert "| c2 | 2.02 ms (2.01 ms to 2.03 ms) | ✅ PASS |" in matrix_markdown(of, table)
     assert any("c3" in line and "3.02 ms" in line for line in terminal_lines(of, table, 100))
+
+
+def test_the_index_lists_a_matrix(tmp_path: Path) -> None:
+    """With its verdict, its sentence, and a link to its page; one that cannot be read, with the reason."""
+    directory = tmp_path / "matrix-toy"
+    directory.mkdir()
+    of = begin(msgspec.structs.replace(matrix(), started_at="2026-11-23T14:15:02+00:00"), directory)
+    conduct_matrix(of, directory, Script())
+    write_matrix(of, table_of(of, directory), directory)
+    [entry] = entries(tmp_path)
+    assert (entry.kind, entry.status, entry.link) == ("matrix", "PASS", "matrix-toy/report.html")
+    assert entry.reason.startswith("A toy: 4 cells, each measured 3 times.")
+    (directory / "matrix.json").write_text("{")
+    [entry] = entries(tmp_path)
+    assert (entry.kind, entry.reason) == ("", "matrix.json: not a matrix (Input data was truncated)")
 
 
 def test_repeats_that_overlap_are_not_told_apart(tmp_path: Path) -> None:
