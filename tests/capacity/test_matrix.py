@@ -375,6 +375,11 @@ def test_the_command_line_has_the_last_word(tmp_path: Path) -> None:
         ("scenario = 'replay'\n[capacity]\np99 = '1 s'", "[[capacity]] 1: replay has no one load at one rate"),
         ("[capacity]\np98 = '1 s'", "[[capacity]] 1: there is no 'p98'"),
         ("parameters = { durability = 'all' }\n[capacity]\np99 = '1 s'", "line 2: [[capacity]] 1: append: each"),
+        (
+            "[[configuration]]\nconfig = ['io-threads']",
+            "line 1: [[configuration]] 1: a directive is a name and its",
+        ),
+        ("[[configuration]]\nconfig = ['port 5']", "line 1: [[configuration]] 1: port: ordershop-bench itself"),
         ("figures = ['response.p99']", "toy.toml: figures: 'response.p99' begins with no scenario's name"),
     ],
 )
