@@ -85,7 +85,7 @@ def in_turns(intervals: Sequence[Interval], tag: str, turns: Turns, kind: int) -
 
 
 def server_cost_us(history: History, command: str, spans_s: Sequence[tuple[int, int]]) -> float | None:
-    """What a command has cost a server in some spans of time, in the mean, from the first look in each to its last.
+    """What a command has cost a server in spans of time, in the mean, from the first look in each to its last.
 
     None where it was not looked at, not called, or does not say.
     """
