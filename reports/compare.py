@@ -4,9 +4,9 @@
             --ratios-------> each figure of B by A's (and of C by A's, ...), with an interval where there is one
 
 The first run is what the others are set against; what their differences mean for a ratio stands in
-`reports.differences`. There is one run a side, so an interval covers variation within these runs only
-(`harness.check.ratio`). Suites are compared member by member, and a single run with the member of a suite that
-has its scenario.
+`reports.differences`. An interval is that of one run beside another, and covers variation within these two only
+(`harness.check.ratio`); where runs are of one kind, `reports.run_to_run` says what they differ by. Suites are
+compared member by member, and a single run with the member of a suite that has its scenario.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ import msgspec
 from harness.check.figures import is_of_probe
 from harness.check.ratio import Ratio, Seconds, ratios, seconds_of
 from harness.measure.hlog import LatencyLog
-from harness.measure.operations import intervals_of, total_of
+from harness.measure.operations import intervals_of
 from harness.measure.recorder import KINDS
-from harness.measure.sample_size import too_few
 from harness.record.run import Record, Run, Status
 from reports import findings
 from reports.differences import Difference, differences, spoken_name
 from reports.failures import Refusal, refusals
-from reports.latencies import operations
-from reports.quantities import significant
+from reports.latencies import operations, quantiles_of
+from reports.quantities import quantity, significant
+from reports.run_to_run import RunToRun, run_to_run
 
 MOST_RUNS = 8
 SEED = 1
@@ -51,12 +51,16 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """A figure in all runs, and the ratio of each but the first to the first."""
+    """A figure in all runs, and the ratio of each but the first to the first.
+
+    `intervals` says of each run's value how sure it is; empty where there is nothing to say.
+    """
 
     label: str
     name: str
     unit: str
     values: list[float | None]
+    intervals: list[str]
     ratios: list[Ratio | None]
 
 
@@ -64,7 +68,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """Runs of one scenario, set against the first of them.
 
     `same` are the facts in which they agree; `key` the figures that matter, `latency` those of each operation
-    and kind, `others` all the rest; `refused` is what was answered with an error, by kind.
+    and kind, `others` all the rest; `refused` is what was answered with an error, by kind; `run_to_run` what the
+    figures that matter differ by among runs that are alike.
     """
 
     scenario: str
@@ -75,6 +80,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     latency: dict[str, list[Line]]
     others: list[Line]
     refused: list[Refusal]
+    run_to_run: list[RunToRun] = []
 
     @property
     def invalid(self) -> list[Difference]:
@@ -182,6 +188,7 @@ def _compared(sides: list[Side], seed: int) -> Comparison:
         latency=latency,
         others=[_line(sides, "", name, unit, latency) for name, unit in first.items() if name not in taken],
         refused=refusals([side.run for side in sides]),
+        run_to_run=run_to_run([side.run for side in sides], [side.letter for side in sides], key),
     )
 
 
@@ -193,25 +200,19 @@ def _latency_lines(logs: Sequence[LatencyLog], seed: int) -> dict[str, list[Line
             continue
         for kind in KINDS:
             seconds = [seconds_of(intervals_of(log, operation, kind)) for log in logs]
-            totals = [total_of(log, operation, kind) for log in logs]
-            by_run = [total.quantiles_us(list(QUANTILES.values())) for total in totals]
-            fewest = min(total.total for total in totals)
+            by_run = [quantiles_of(intervals_of(log, operation, kind), list(QUANTILES.values())) for log in logs]
             of_first = [_ratios_of(seconds[0], other, seed) for other in seconds[1:]]
             for at, label in enumerate(QUANTILES):
                 line = Line(
-                    label=f"{kind.replace('_', ' ')}, {label}{_few(label, fewest)}",
+                    label=f"{kind.replace('_', ' ')}, {label}",
                     name=f"{operation}.{kind}.{label}",
                     unit="µs",
-                    values=[values[at] for values in by_run],
+                    values=[figures[at].value for figures in by_run],
+                    intervals=[findings.interval(figures[at]) for figures in by_run],
                     ratios=[each[at] for each in of_first],
                 )
                 found.setdefault(operation, []).append(line)
     return found
-
-
-def _few(name: str, fewest: int | None) -> str:
-    """What to add to the label of a quantile that one of the runs has of too few values."""
-    return " (too few values)" if too_few(name, fewest) else ""
 
 
 def _ratios_of(first: Seconds, other: Seconds, seed: int) -> list[Ratio | None]:
@@ -227,13 +228,14 @@ def _key_lines(sides: Sequence[Side], latency: Mapping[str, list[Line]]) -> list
 
 
 def _line(sides: Sequence[Side], label: str, name: str, unit: str, latency: Mapping[str, list[Line]]) -> Line:
-    values = [side.run.figure(name) for side in sides]
-    counts = [f.samples for side in sides for f in side.run.figures if f.name == name and f.samples is not None]
+    figures = [next((f for f in side.run.figures if f.name == name), None) for side in sides]
+    values = [figure.value if figure else None for figure in figures]
     return Line(
-        label=(label or findings.spoken(name)) + _few(name, min(counts, default=None)),
+        label=label or findings.spoken(name),
         name=name,
         unit=unit,
         values=values,
+        intervals=[findings.interval(figure) if figure else "" for figure in figures],
         ratios=_interval_behind(name, values, latency) or [_plain(values[0], value) for value in values[1:]],
     )
 
@@ -261,6 +263,12 @@ def _plain(first: float | None, other: float | None) -> Ratio | None:
 
 
 # --- in words --------------------------------------------------------------------------------------------
+
+
+def told_value(line: Line, at: int) -> str:
+    """The value of the run at that place, its interval in brackets: 7.30 ms (6.90 to 8.10 ms)."""
+    within = line.intervals[at]
+    return quantity(line.values[at], line.unit) + (f" ({within})" if within else "")
 
 
 def told_ratio(line: Line, at: int) -> str:

@@ -274,7 +274,8 @@ def _lines(newest: Run, runs: Sequence[Measured]) -> Iterator[Sparkline]:
         yield Sparkline(
             label=label,
             name=figure.name,
-            last=quantity(values[-1], figure.unit),
+            # The interval is known of the newest run only.
+            last=findings.told(figure) if values[-1] == figure.value else quantity(values[-1], figure.unit),
             range="" if len(known) == 1 else "the same in all" if told[0] == told[1] else " to ".join(told),
             points=[
                 Point(

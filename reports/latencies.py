@@ -13,11 +13,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+import msgspec
+
+from harness.measure.bounds import all_bounds_of
 from harness.measure.histogram import Histogram
 from harness.measure.hlog import LatencyLog
+from harness.measure.operations import seconds_of
 from harness.measure.recorder import Interval
+from harness.record.run import Figure
 
 
 def busiest(log: LatencyLog) -> list[str]:
@@ -73,3 +78,25 @@ def holes(starts: Iterable[float], width_s: int) -> list[float]:
         for begin, end in itertools.pairwise(sorted(starts))
         for number in range(1, math.floor((end - begin) / width_s + 1e-6))
     ]
+
+
+def quantiles_of(intervals: Sequence[Interval], qs: Sequence[float]) -> list[Figure]:
+    """Quantiles of some seconds, each with its interval, as figures that have no other name than `p99`.
+
+    Args:
+        intervals: of one second each.
+        qs: 0 to 1; the maximum, 1, has no interval.
+    """
+    whole = Histogram()
+    for interval in intervals:
+        interval.sparse.add_to(whole)
+    inner = [q for q in qs if q < 1]
+    bounds = dict(zip(inner, all_bounds_of(seconds_of(intervals), inner), strict=True))
+    found = []
+    for q, value in zip(qs, whole.quantiles_us(qs), strict=True):
+        figure = Figure(name=f"p{q * 100:g}", value=value, unit="µs", samples=whole.total)
+        if q in bounds:
+            low, high, by = msgspec.structs.astuple(bounds[q])
+            figure = msgspec.structs.replace(figure, low=low, high=high, bound_by=by)
+        found.append(figure)
+    return found

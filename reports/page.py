@@ -121,6 +121,6 @@ def _environment() -> jinja2.Environment:
         "moment": findings.moment,
         "repeats": findings.repeats,
     }
-    environment.globals |= {"lasted": findings.lasted}
+    environment.globals |= {"lasted": findings.lasted, "interval": findings.interval}
     environment.globals |= {"exact": exact, "quantity": quantity}
     return environment

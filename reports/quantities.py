@@ -51,6 +51,15 @@ def quantity(value: float | None, unit: str) -> str:
     return f"{significant(value)} {unit}".rstrip()
 
 
+def between(low: float, high: float, unit: str) -> str:
+    """Two ends of a range in words, the unit said once where it is the same: 6.90 to 8.10 ms."""
+    one, other = quantity(low, unit), quantity(high, unit)
+    number, space, word = one.partition(" ")
+    if space and " " not in word and other.partition(" ")[2] == word:
+        one = number
+    return f"{one} to {other}"
+
+
 def significant(value: float, digits: int = 3) -> str:
     """A plain number of that many significant digits: 0.0123, 1.24, 18.7, 132, 40,100."""
     if value == 0:

@@ -23,8 +23,8 @@ from reports import findings
 from reports.capacity_page import CapacityView, capacity_view
 from reports.charts import charts
 from reports.charts.view import Chart, Section, label_of
-from reports.gates import GateRow, gate_rows, library_rows
-from reports.latencies import operations
+from reports.gates import GateTable, gate_table, library_rows
+from reports.latencies import operations, quantiles_of
 from reports.losses import lost_examples
 from reports.page import chart_script, drawing, libraries, page
 from reports.quantities import quantity
@@ -83,7 +83,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     steps: list[list[str]]
     micro_columns: list[str]
     micro: list[MicroRow]
-    gate: list[GateRow]
+    gate: GateTable | None
     capacity: CapacityView | None
     libraries: list[list[str]]
     faults: list[list[str]]
@@ -120,6 +120,7 @@ def render(record: Record) -> str:
         interruption=findings.interruption(record.run),
         key=findings.key_figures(record.run, runs),
         doubts=findings.doubts(record.run, runs),
+        intervals_said=findings.intervals_said(runs or [record.run]),
         is_suite=bool(members),
         own_verdicts=findings.own_verdicts(record.run, runs),
         views=views,
@@ -166,7 +167,7 @@ def _view(record: Record, identity: str, intervals: int) -> View:
         steps=_steps(record),
         micro_columns=columns,
         micro=micro,
-        gate=gate_rows(record.run),
+        gate=gate_table(record.run),
         capacity=capacity_view(record),
         libraries=library_rows(record.run) if record.run.scenario == "gate" else [],
         faults=_faults(record.history),
@@ -189,9 +190,9 @@ def _steps(record: Record) -> list[list[str]]:
     for operation in known:
         if operation.rpartition(".")[0] not in known:
             continue
-        total = log.total(f"{operation}.response")
-        values = total.quantiles_us([0.5, 0.99, 1.0])
-        rows.append([operation.rpartition(".")[2], f"{total.total:,}", *(quantity(v, "µs") for v in values)])
+        quantiles = quantiles_of(list(log.of(f"{operation}.response")), [0.5, 0.99, 1.0])
+        count = quantiles[0].samples or 0
+        rows.append([operation.rpartition(".")[2], f"{count:,}", *map(findings.told, quantiles)])
     return rows
 
 

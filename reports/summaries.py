@@ -79,6 +79,8 @@ def _markdown_head(run: Run, level: str, members: Sequence[Run] = ()) -> list[st
         ]
     else:
         lines += ["", "No evidence: this run has no figures."]
+    if level == "##" and (said := findings.intervals_said(members or [run])):
+        lines += ["", as_markdown(said)]
     return lines
 
 
@@ -159,6 +161,13 @@ def _junit_suite(root: ElementTree.Element, run: Run) -> None:
     for figure in run.figures:
         value = NOT_MEASURED if figure.value is None else f"{exact(figure.value)} {printable(figure.unit)}"
         ElementTree.SubElement(properties, "property", name=printable(figure.name), value=value)
+        for end, bound in (("low", figure.low), ("high", figure.high)):
+            if bound is not None:
+                named = {
+                    "name": printable(f"{figure.name}.{end}"),
+                    "value": f"{exact(bound)} {printable(figure.unit)}",
+                }
+                ElementTree.SubElement(properties, "property", named)
     for verdict in verdicts:
         _junit_case(suite, run, verdict)
     _count(suite)
@@ -230,6 +239,9 @@ class TerminalSummary:
                 yield from _terminal_head(each.run, width)
             yield from _terminal_verdicts(each.run.verdicts, width)
             yield from _terminal_figures(each.run, width)
+        if said := findings.intervals_said(runs or [self.record.run]):
+            yield "", ""
+            yield from (("", text) for text in textwrap.wrap(said, width))
 
 
 def terminal(record: Record) -> TerminalSummary:

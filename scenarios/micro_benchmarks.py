@@ -23,6 +23,7 @@ from harness.check.judge import Checker
 from harness.conduct.findings import Findings
 from harness.conduct.scenario import ScenarioError, Stage
 from harness.host.own_python import own_environment, own_module
+from harness.measure.bounds import Bounds
 from harness.record.run import KeyFigure, Record, Verdict
 from harness.server.named import environment_for
 from harness.server.url import ServerUrl
@@ -173,7 +174,9 @@ def _add(findings: Findings, benchmark: _Benchmark) -> None:
         findings.figure(f"{name}.peak_bytes", info["peak_bytes"], "bytes")
         return
     for quantile in ("p50", "p90", "p99", "p99.9"):
-        findings.figure(f"{name}.{quantile}", info.get(quantile), "µs", samples=info.get("count"))
+        ends = info.get("bounds", {}).get(quantile)
+        bounds = None if ends is None else Bounds(*ends)
+        findings.figure(f"{name}.{quantile}", info.get(quantile), "µs", samples=info.get("count"), bounds=bounds)
     p50_us = info.get("p50")
     findings.figure(f"{name}.per_s", info.get("events", 1.0) / (p50_us / 1e6) if p50_us else None, "1/s")
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.conduct.findings import Findings
 from harness.conduct.scenario import declared
 from harness.gate.loop import Gate
 from harness.measure.histogram import Histogram, SparseHistogram
@@ -75,14 +76,10 @@ def recorded(
 
 def percentile_figures(recorder: Recorder, operation: str = "append") -> list[Figure]:
     """The figures that a scenario makes of its recorder."""
-    log = LatencyLog(recorder.intervals())
-    figures = []
+    log, findings = LatencyLog(recorder.intervals()), Findings(operation)
     for kind in ("response", "service", "send_lag"):
-        total = log.total(f"{operation}.{kind}")
-        values = [*total.quantiles_us([0.5, 0.9, 0.99, 0.999]), total.max_us]
-        for name, value in zip(("p50", "p90", "p99", "p99.9", "max"), values, strict=True):
-            figures.append(Figure(name=f"{operation}.{kind}.{name}", value=value, unit="µs"))
-    return figures
+        findings.quantiles(kind, list(log.of(f"{operation}.{kind}")))
+    return findings.figures
 
 
 def gauges(rng: np.random.Generator, seconds: int) -> list[Entry]:
@@ -240,7 +237,15 @@ def micro_run(directory: Path) -> Record:
         ("event_id", 0.41, 0.62),
     ):
         figures += [
-            Figure(name=f"micro.{name}.p50", value=p50, unit="µs"),
+            Figure(
+                name=f"micro.{name}.p50",
+                value=p50,
+                unit="µs",
+                samples=1_000,
+                low=0.98 * p50,
+                high=1.03 * p50,
+                bound_by="order",
+            ),
             Figure(name=f"micro.{name}.p99", value=p99, unit="µs"),
             Figure(name=f"micro.{name}.per_s", value=1e6 / p50, unit="1/s"),
         ]
@@ -289,7 +294,23 @@ def literal_suite(directory: Path) -> Record:
                 Figure(name="crm_outage.backlog_events", value=10_012, unit="events"),
                 Figure(name="crm_outage.lost", value=0, unit="events"),
                 Figure(name="crm_outage.drained_s", value=6.3, unit="s"),
-                Figure(name="crm_outage.response.p99", value=12_400, unit="µs"),
+                Figure(
+                    name="crm_outage.response.p99",
+                    value=12_400,
+                    unit="µs",
+                    samples=100_000,
+                    low=9_810,
+                    high=17_100,
+                    bound_by="blocks",
+                ),
+                Figure(
+                    name="crm_outage.response.p99.9",
+                    value=88_000,
+                    unit="µs",
+                    samples=100_000,
+                    low=31_000,
+                    bound_by="blocks",
+                ),
                 Figure(name="append.send_lag.max", value=None, unit="µs"),
             ],
             verdicts=[

@@ -29,6 +29,7 @@ import math
 from collections.abc import Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from harness.capacity.budget import duration_said
 from harness.capacity.probed import Bound, Probed, ProbeStatus
@@ -209,7 +210,7 @@ def _within(seen: ProbeSeen) -> Probed:
     unbounded = [held.name for held in seen.held if held.high_us is None]
     if unbounded:
         why = f"{seen.offered:,} operations are too few to tell {', '.join(unbounded)}"
-        return _said(seen, "UNKNOWN", None, "", why)
+        return replace(_said(seen, "UNKNOWN", None, "", why), unbounded=_log(worst.limit_us, worst_us))
     highs = [(held, max(seen_us, held.high_us or seen_us), seen_us) for held, seen_us in known]
     tightest, high_us, seen_us = min(highs, key=lambda each: _log(each[0].limit_us, each[1]))
     spread = _log(high_us, seen_us)

@@ -35,7 +35,7 @@ def margin_if_long(probe: Probed, long_s: float) -> float | None:
         long_s: the length of a long one.
     """
     seen = probe.seen_margin
-    if seen is None or probe.status == "UNKNOWN":
+    if seen is None:
         return None
     return seen - probe.spread * math.sqrt(min(1.0, probe.took_s / long_s))
 

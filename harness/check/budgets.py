@@ -10,8 +10,18 @@
 
 A budget applies to the runs of its scenario. There it is FAIL where the figure is beyond the limit, PASS where it
 is within, and UNKNOWN in every other case: the figure is missing or could not be measured, the run did not come to
-its end, its parameters are not those that the promise is for, a quantile is within its upper limit but of too few
-values (`harness.measure.sample_size`). Where no budget of the file applies, that is UNKNOWN too.
+its end, its parameters are not those that the promise is for. Where no budget of the file applies, that is UNKNOWN
+too.
+
+Of a quantile the interval is judged (`harness.measure.bounds`), not the point alone:
+
+    at_most      |--- interval ---|   limit                 PASS: the upper end is within
+                 |------- limit --------|                   UNKNOWN: it lies between
+                 limit   |--- interval ---|                 FAIL: the lower end is beyond
+
+Where an end is missing, since there were too few values or seconds for it, nothing passes by it, and the point is
+what fails. `at_least` is the same, seen from the other side. A record that was made before there were intervals is
+judged by the point; a quantile of too few values passes no upper limit.
 
 What a figure's name says is part of the promise: `append.always.response.p99` is of appends that were synced
 before each answer, and no run that chose another durability has it.
@@ -39,9 +49,9 @@ import msgspec
 from msgspec.structs import replace
 
 from harness.check.figures import FigureName, unit_of
-from harness.measure.sample_size import too_few
+from harness.measure.sample_size import too_few, unbounded
 from harness.record.parameters import nearest, refused, renamed
-from harness.record.run import Run, Status, Verdict
+from harness.record.run import Figure, Run, Status, Verdict
 
 # How the names of their verdicts begin.
 VERDICTS = "budget."
@@ -231,21 +241,59 @@ def _judged(budget: Budget, run: Run) -> tuple[Status, str]:
     scale = _scale(unit, figure.unit)
     if scale is None:
         return "UNKNOWN", f"the figure is in {figure.unit}, and the budget in {unit}"
-    # 5 ms in a figure's own microseconds is 5,000.000000000001.
-    is_equal = math.isclose(figure.value, limit * scale, rel_tol=1e-12)
-    is_within = (
-        is_equal
-        or {
-            "at_most": figure.value < limit * scale,
-            "at_least": figure.value > limit * scale,
-            "equals": False,
-        }[bound]
+    status = (
+        _by_interval(figure, bound, limit * scale) if figure.bound_by else _by_point(figure, bound, limit * scale)
     )
-    told = f"{figure.value / scale:,.6g} {unit or figure.unit}"
-    few = too_few(figure.name, figure.samples)
-    if is_within and bound != "at_least" and few:
-        return "UNKNOWN", f"{told}, {few}; the budget is {wanted}"
-    return ("PASS" if is_within else "FAIL"), f"{told}; the budget is {wanted}"
+    return status, f"{_told(figure, bound, status, scale, unit or figure.unit)}; the budget is {wanted}"
+
+
+def _is_within(value: float, bound: Bound, limit: float) -> bool:
+    # 5 ms in a figure's own microseconds is 5,000.000000000001.
+    if math.isclose(value, limit, rel_tol=1e-12):
+        return True
+    return value < limit if bound == "at_most" else value > limit if bound == "at_least" else False
+
+
+def _by_point(figure: Figure, bound: Bound, limit: float) -> Status:
+    """What a figure without an interval says of a limit, both in the figure's unit."""
+    if figure.value is None or not _is_within(figure.value, bound, limit):
+        return "FAIL"
+    return "UNKNOWN" if bound != "at_least" and too_few(figure.name, figure.samples) else "PASS"
+
+
+def _by_interval(figure: Figure, bound: Bound, limit: float) -> Status:
+    """What a figure with an interval says of a limit, both in the figure's unit."""
+    if bound == "equals":
+        return _by_point(figure, bound, limit)
+    far, near = (figure.high, figure.low) if bound == "at_most" else (figure.low, figure.high)
+    if far is not None and _is_within(far, bound, limit):
+        return "PASS"
+    best = figure.value if near is None else near
+    return "UNKNOWN" if best is not None and _is_within(best, bound, limit) else "FAIL"
+
+
+def _told(figure: Figure, bound: Bound, status: Status, scale: float, unit: str) -> str:
+    """A figure and that of its interval by which it was judged, in a budget's unit."""
+
+    def number(value: float | None) -> str:
+        return "" if value is None else f"{value / scale:,.6g} {unit}"
+
+    told = number(figure.value)
+    if not figure.bound_by or bound == "equals":
+        few = too_few(figure.name, figure.samples)
+        return f"{told}, {few}" if few and status == "UNKNOWN" else told
+    far, near = (figure.high, figure.low) if bound == "at_most" else (figure.low, figure.high)
+    end, other = ("upper", "lower") if bound == "at_most" else ("lower", "upper")
+    if status == "PASS":
+        return f"{told}, {end} bound {number(far)}"
+    if status == "FAIL":
+        return f"{told}, {other} bound {number(near)}" if near is not None else told
+    if far is None:
+        why = unbounded(figure.name, figure.samples)
+        return f"{told}, without {'an' if end == 'upper' else 'a'} {end} bound ({why})"
+    # Without a lower end the point is the lowest that is known of the upper side, and the other way round.
+    ends = sorted(each for each in (far, figure.value if near is None else near) if each is not None)
+    return f"{told}, between {number(ends[0])} and {number(ends[-1])}"
 
 
 def _scale(unit: str | None, own: str) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -11,11 +11,12 @@ from harness.account.ledger import Account
 from harness.check.judge import CONCLUDED
 from harness.conduct.judging import PROBES
 from harness.load.settings import PumpResult
+from harness.measure.bounds import Bounds, all_bounds_of
 from harness.measure.curves import add_curve, readings_of
 from harness.measure.floor import COLUMNS, Floor
 from harness.measure.histogram import Histogram
 from harness.measure.hlog import LatencyLog
-from harness.measure.operations import operations_below, total_of
+from harness.measure.operations import intervals_of, operations_below, seconds_of
 from harness.measure.outcomes import Counts
 from harness.measure.recorder import KINDS, READING_LAG, Interval, SlowOperation
 from harness.measure.timeline import History
@@ -83,13 +84,41 @@ class Findings:
         self.account: Callable[[], Account] | None = None
         self.nemesis: Nemesis | None = None
 
-    def figure(self, name: str, value: float | None, unit: str, *, samples: int | None = None) -> None:
+    def figure(
+        self,
+        name: str,
+        value: float | None,
+        unit: str,
+        *,
+        samples: int | None = None,
+        bounds: Bounds | None = None,
+    ) -> None:
         """Add a figure; its name gets the scenario's in front.
 
         Args:
             samples: of how many values a quantile is taken.
+            bounds: of a quantile, in microseconds.
         """
-        self.figures.append(Figure(name=f"{self.prefix}.{name}", value=value, unit=unit, samples=samples))
+        figure = Figure(name=f"{self.prefix}.{name}", value=value, unit=unit, samples=samples)
+        if bounds is not None:
+            figure = msgspec.structs.replace(figure, low=bounds.low_us, high=bounds.high_us, bound_by=bounds.by)
+        self.figures.append(figure)
+
+    def quantiles(self, name: str, intervals: Sequence[Interval], wanted: Mapping[str, float] = QUANTILES) -> None:
+        """Add quantiles in microseconds, each with its interval; a maximum has none.
+
+        Args:
+            name: of the figures, before the quantile's.
+            intervals: that the values are in, of one second each.
+            wanted: quantiles, 0 to 1, by what figures call them.
+        """
+        whole = Histogram()
+        for interval in intervals:
+            interval.sparse.add_to(whole)
+        inner = [q for q in wanted.values() if q < 1]
+        bounds = dict(zip(inner, all_bounds_of(seconds_of(intervals), inner), strict=True))
+        for (label, q), value in zip(wanted.items(), whole.quantiles_us(list(wanted.values())), strict=True):
+            self.figure(f"{name}.{label}", value, "µs", samples=whole.total, bounds=bounds.get(q))
 
     def probe_failed(self, reason: str) -> None:
         """Note that a probe has failed: its readings are not all there, so the run is not complete."""
@@ -166,9 +195,9 @@ class Findings:
         for count in ("ok", "failed", "unknown", "dropped"):
             self.figure(f"{dot}{count}", getattr(result, count), "events")
         for kind in KINDS:
-            self._quantiles(f"{dot}{kind}", total_of(log, operation, kind))
+            self.quantiles(f"{dot}{kind}", intervals_of(log, operation, kind))
         if any(tag.endswith(f".{READING_LAG}") for tag in log.tags):
-            self._quantiles(f"{dot}{READING_LAG}", total_of(log, operation, READING_LAG))
+            self.quantiles(f"{dot}{READING_LAG}", intervals_of(log, operation, READING_LAG))
         self._instrument(dot, name, result)
         beyond = sum(interval.sparse.out_of_range for interval in shifted)
         self.figure(f"{dot}out_of_range", beyond, "values")
@@ -176,7 +205,7 @@ class Findings:
             part = each.removeprefix(f"{operation}.")
             self.figure(f"{dot}{part}.answered", log.total(f"{each}.response").total, "events")
             for kind in ("response", "service"):
-                self._quantiles(f"{dot}{part}.{kind}", log.total(f"{each}.{kind}"))
+                self.quantiles(f"{dot}{part}.{kind}", list(log.of(f"{each}.{kind}")))
         return log
 
     def _instrument(self, dot: str, name: str, result: PumpResult) -> None:
@@ -208,8 +237,3 @@ class Findings:
             for kind in ("send_lag", "service", "read"):
                 for label, value in zip(COLUMNS, getattr(exchange, kind).row_us, strict=True):
                     self.figure(f"{name}.{command}.{kind}.{label}", value, "µs")
-
-    def _quantiles(self, name: str, histogram: Histogram) -> None:
-        values = histogram.quantiles_us(list(QUANTILES.values()))
-        for label, value in zip(QUANTILES, values, strict=True):
-            self.figure(f"{name}.{label}", value, "µs", samples=histogram.total)

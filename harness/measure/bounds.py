@@ -12,12 +12,17 @@ bound is the low end of its bucket, the upper bound the high end.
 **By blocks.** Responses are not independent: a stall meets all that were due in it. So the seconds of a run are
 looked at as blocks. In each, the share of values beyond the quantile is somewhat more, or less; how much, says how
 sure the share of all of them is (Woodruff, Confidence intervals for medians and other position measures, 1952).
-Seconds may hang together, too, so it is done for blocks of one second, two, four, and so on, as long as there are
-`FEWEST_BLOCKS`; the least sure one counts. What comes out is a number: how many *independent* values the n are
-worth. With few blocks their variance is itself not sure, which costs (z / t)^2 of that number, t of Student with
-as many degrees of freedom as there are blocks, less one. Then the bound by order is made, as of so many values
-(Korn and Graubard, Confidence intervals for proportions with small expected number of positive counts estimated
-from survey data, 1998).
+What comes out is a number: how many *independent* values the n are worth. Then the bound by order is made, as of
+so many values (Korn and Graubard, Confidence intervals for proportions with small expected number of positive
+counts estimated from survey data, 1998). Three things make that number smaller:
+
+    seconds hang together     Their variance is multiplied by (1 + r) / (1 - r), r the correlation of a second with
+                              the next one; and it is taken of blocks of 2, 4, 8, ... seconds, too, as long as
+                              there are `FEWEST_BLOCKS`. The least number counts.
+    blocks are few            Their variance is itself not sure: (z / t)^2, t of Student with as many degrees of
+                              freedom as there are blocks, less one, by (1 + r) / (1 - r).
+    few blocks have it all    The same, by the kurtosis k of the blocks: 2 / (k - 1) times as many degrees, for the
+                              variance of a variance is (k - 1) / 2 times that of normal values.
 
 So both are one computation, and the wider one is that of fewer values: that by blocks, unless values repel each
 other. Where even the highest value is no upper bound there is none, and none at all of fewer blocks than
@@ -45,6 +50,8 @@ from harness.measure.histogram import Histogram, SparseHistogram, highest_at, lo
 
 LEVEL = 0.95
 FEWEST_BLOCKS = 5
+# A correlation of seconds that is estimated from few of them is not taken for more.
+_MOST_KEPT = 0.9
 By = Literal["order", "blocks"]
 
 
@@ -162,14 +169,23 @@ def _lengths(number: int) -> list[int]:
 def _worth_in_blocks(beyond: Floats, of_block: Floats, length: int, level: float) -> float:
     """Of how many independent values the share beyond would vary as much as that of blocks of a length does."""
     number = len(beyond) // length
-    share = float(beyond.sum() / of_block.sum())
+    total, share = float(of_block.sum()), float(beyond.sum() / of_block.sum())
     if not 0 < share < 1:
         return math.inf
     # Seconds that are left over belong to the last block.
-    starts = np.arange(number) * length
-    residuals = np.add.reduceat(beyond - share * of_block, starts)
-    variance = number / (number - 1) * float((residuals**2).sum()) / float(of_block.sum()) ** 2
-    if not variance:
+    found = np.add.reduceat(beyond - share * of_block, np.arange(number) * length)
+    squares = found**2
+    whole = float(squares.sum())
+    if not whole:
         return math.inf
+    peaked = number * float((squares**2).sum()) / whole**2
+    degrees = (number - 1) * min(1.0, 2 / max(peaked - 1, 1e-9))
+    variance = number / (number - 1) * whole / total**2
+    if length == 1:
+        # Of a series without any correlation the estimate is -1 / number in the mean.
+        kept = min(max(float((found[1:] * found[:-1]).sum()) / whole + 1 / number, 0.0), _MOST_KEPT)
+        variance *= (1 + kept) / (1 - kept)
+        degrees *= (1 - kept) / (1 + kept)
     side = (1 + level) / 2
-    return share * (1 - share) / variance * (NormalDist().inv_cdf(side) / t_quantile(side, number - 1)) ** 2
+    by_chance = share * (1 - share)
+    return by_chance / variance * (NormalDist().inv_cdf(side) / t_quantile(side, max(1, round(degrees)))) ** 2

@@ -35,8 +35,8 @@ from harness.record.files import LATENCIES, TIMELINE, digest_of
 from harness.record.parameters import renamed
 from harness.record.sections import Sections
 
-# Schema 1, 2026-11-23: the first. Since then figures have got `samples`, and runs `repeats`; who reads the older
-# ones misses nothing.
+# Schema 1, 2026-11-23: the first. Since then figures have got `samples`, and `low`, `high` and `bound_by`, and
+# runs `repeats`; who reads the older ones misses nothing.
 # Schema 2, 2026-11-28: `evidence.zip` lies beside it, and verdicts say what they rest on. Runs have what a
 # scenario says of its report, `key_figures`, `sections` and `words`; without them it goes by the figures' names.
 SCHEMA = 2
@@ -58,12 +58,19 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         samples: of how many values a quantile is taken; None where it is none, or nobody has counted.
+        low, high: the ends of a quantile's interval (`harness.measure.bounds`), in the same unit; None for an end
+            of which there were too few values or seconds.
+        bound_by: by what the interval is: "order" of the values, or "blocks" of time; empty where nobody has made
+            one.
     """
 
     name: str
     value: float | None
     unit: str
     samples: int | None = None
+    low: float | None = None
+    high: float | None = None
+    bound_by: Literal["", "order", "blocks"] = ""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -13,19 +13,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from harness.measure.histogram import Histogram
+from harness.measure.hlog import LatencyLog
 from harness.measure.operations import intervals_of, total_of
 from harness.record.run import Record, Run
 from reports.charts import axes
 from reports.charts.axes import Part
-from reports.charts.latency import heat_layer, percentile_rows, told_quantile
-from reports.charts.view import Chart, Row, Series, Table, flat_spec, lines
-from reports.findings import part_words
-from reports.latencies import by_span, holes, operations
+from reports.charts.latency import heat_layer, percentile_rows, percentile_table
+from reports.charts.view import Chart, Row, Series, flat_spec, lines
+from reports.findings import part_words, told
+from reports.latencies import by_span, holes, operations, quantiles_of
 from reports.quantities import grouped
 
 _COLORS = tuple(f"var(--c-{n})" for n in (2, 1, 3, 4, 5, 6, 7, 8))
 _QUANTILES = {"p50": 0.5, "p99": 0.99, "max": 1.0}
 _DASHES: dict[str, tuple[int, ...]] = {"p50": (5, 3), "p99": (), "max": (2, 2)}
+# Of these percentiles, by their names.
+_IN_TILES = ("p50", "p99", "p100")
 _PERCENTILES = (0.5, 0.9, 0.99, 0.999, 1.0)
 
 
@@ -51,12 +54,11 @@ def durability_charts(record: Record, width_s: int) -> list[Chart]:
     found = durabilities(record)
     if not found:
         return []
-    totals = {label: total_of(record.latency, operation, "response") for label, operation in found.items()}
     spans = {label: _since_begun(record, operation, width_s) for label, operation in found.items()}
     end_s = max(max(each, default=0.0) for each in spans.values()) + width_s
     series = _series(record.run)
     heats = [_heat(label, series[label].name, spans[label], end_s, width_s) for label in found]
-    return [_percentiles(totals, series), _over_time(spans, series, end_s, width_s), *heats]
+    return [_percentiles(record.latency, found, series), _over_time(spans, series, end_s, width_s), *heats]
 
 
 def _series(run: Run) -> dict[str, Series]:
@@ -73,13 +75,16 @@ def _since_begun(record: Record, operation: str, width_s: int) -> dict[float, Hi
     return {round(start - first, 3): histogram for start, histogram in spans.items()}
 
 
-def _percentiles(totals: dict[str, Histogram], named: Mapping[str, Series]) -> Chart:
+def _percentiles(log: LatencyLog, found: dict[str, str], named: Mapping[str, Series]) -> Chart:
+    totals = {label: total_of(log, operation, "response") for label, operation in found.items()}
     rows = [row for label, total in totals.items() for row in percentile_rows(named[label].name, total)]
     series = [named[label] for label in totals]
     axis = axes.latency_axis(row["v"] for row in rows)
     x = axes.percentile_axis(max(row["x"] for row in rows))
-    names = [f"{q * 100:g} %" if q < 1 else "slowest" for q in _PERCENTILES]
-    columns = {label: total.quantiles_us(_PERCENTILES) for label, total in totals.items()}
+    columns = {
+        label: quantiles_of(intervals_of(log, operation, "response"), _PERCENTILES)
+        for label, operation in found.items()
+    }
     counts = ", ".join(f"{grouped(total.total)} {named[label].name}" for label, total in totals.items())
     return Chart(
         key="percentiles-0",
@@ -91,21 +96,15 @@ def _percentiles(totals: dict[str, Histogram], named: Mapping[str, Series]) -> C
         unit="µs",
         along="percentile",
         series=series,
-        table=Table(
-            ["percentile", *(named[label].name for label in totals)],
-            [
-                [name, *(told_quantile(q, columns[label][at], total) for label, total in totals.items())]
-                for at, (q, name) in enumerate(zip(_PERCENTILES, names, strict=True))
-            ],
-        ),
+        table=percentile_table([named[label].name for label in totals], list(columns.values())),
         size="wide",
         tiles=[
             (
                 f"{named[label].name}: p50, p99, slowest",
-                ", ".join(told_quantile(q, total.quantile_us(q), total) for q in _QUANTILES.values()),
+                ", ".join(told(each) for each in columns[label] if each.name in _IN_TILES),
                 "",
             )
-            for label, total in totals.items()
+            for label in totals
         ],
     )
 

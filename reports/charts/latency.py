@@ -7,6 +7,7 @@ in a line. What several durabilities have in common is drawn in `reports.charts.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -15,14 +16,13 @@ from harness.measure.histogram import Histogram, highest_at
 from harness.measure.hlog import LatencyLog
 from harness.measure.operations import intervals_of, total_of
 from harness.measure.recorder import KINDS
-from harness.measure.sample_size import enough_samples
-from harness.record.run import Record, Run
+from harness.record.run import Figure, Record, Run
 from reports.charts import axes
 from reports.charts.axes import Part
 from reports.charts.view import Chart, Row, Table, View, flat_spec, lines, named_series
-from reports.findings import printable
-from reports.latencies import by_span, holes, operations, start_of
-from reports.quantities import grouped, quantity
+from reports.findings import printable, told
+from reports.latencies import by_span, holes, operations, quantiles_of, start_of
+from reports.quantities import grouped
 
 _PERCENTILES = (0.5, 0.75, 0.9, 0.99, 0.999, 0.9999, 1.0)
 _HEAT_LEVELS = 7
@@ -68,6 +68,7 @@ def percentile_charts(record: Record) -> list[Chart]:
     for operation in shown:
         totals = {kind: total_of(log, operation, kind) for kind in KINDS}
         totals = {kind: total for kind, total in totals.items() if total.total}
+        columns = [quantiles_of(intervals_of(log, operation, kind), _PERCENTILES) for kind in totals]
         rows = [row for kind, total in totals.items() for row in percentile_rows(_kind_words(kind), total)]
         series = named_series(_kind_words(kind) for kind in totals)
         axis = axes.latency_axis(row["v"] for row in rows)
@@ -85,7 +86,7 @@ def percentile_charts(record: Record) -> list[Chart]:
                 unit="µs",
                 along="percentile",
                 series=series,
-                table=_percentile_table(totals),
+                table=percentile_table([_kind_words(kind) for kind in totals], columns),
                 size="half" if len(shown) > 1 else "wide",
             )
         )
@@ -107,22 +108,15 @@ def percentile_rows(name: str, total: Histogram) -> list[Row]:
     ]
 
 
-def _percentile_table(totals: dict[str, Histogram]) -> Table:
-    values = [totals[kind].quantiles_us(_PERCENTILES) for kind in totals]
-    names = [f"{p * 100:g} %" if p < 1 else "slowest" for p in _PERCENTILES]
+def percentile_table(names: Sequence[str], columns: Sequence[Sequence[Figure]]) -> Table:
+    """Percentiles as a table, a column for each name: every figure of `columns` with its interval."""
     return Table(
-        columns=["percentile", *map(_kind_words, totals)],
+        columns=["percentile", *names],
         rows=[
-            [name, *(told_quantile(q, value, total) for value, total in zip(row, totals.values(), strict=True))]
-            for q, name, row in zip(_PERCENTILES, names, zip(*values, strict=True), strict=True)
+            [row[0].name.removeprefix("p") + " %" if row[0].name != "p100" else "slowest", *map(told, row)]
+            for row in zip(*columns, strict=True)
         ],
     )
-
-
-def told_quantile(q: float, value: float | None, total: Histogram) -> str:
-    """A quantile of a histogram in words, and that it is one of too few values."""
-    few = value is not None and q < 1 and not enough_samples(q, total.total)
-    return f"{quantity(value, 'µs')}{' (too few values)' if few else ''}"
 
 
 def latency_charts(log: LatencyLog, operation: str, view: View) -> list[Chart]:

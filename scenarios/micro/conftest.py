@@ -16,7 +16,7 @@ from harness.server.server import Server
 from ordershop.entities import Customer
 from ordershop.event_store import EventStore, connect
 from ordershop.events import Event
-from scenarios.micro.percentiles import percentiles_us
+from scenarios.micro.percentiles import bounds_us, percentiles_us
 
 _DESCRIBED: dict[str, Any] = {}
 
@@ -70,7 +70,11 @@ def pytest_benchmark_update_json(config: Any, benchmarks: list[Any], output_json
     """Add p50 to p99.9 in microseconds to the extra_info of each benchmark."""
     for benchmark, entry in zip(benchmarks, output_json["benchmarks"], strict=True):
         taken_ns = np.rint(np.array(benchmark.stats.data) * 1e9).astype(np.int64)
-        entry["extra_info"] |= percentiles_us(taken_ns) | {"count": int(taken_ns.size)}
+        entry["extra_info"] |= {
+            **percentiles_us(taken_ns),
+            "count": int(taken_ns.size),
+            "bounds": bounds_us(taken_ns),
+        }
 
 
 def pytest_benchmark_update_machine_info(config: Any, machine_info: dict[str, Any]) -> None:  # noqa: ARG001

@@ -9,9 +9,12 @@ from __future__ import annotations
 import numpy as np
 
 from harness.arrays import Int64s
+from harness.measure.bounds import all_bounds_of
 from harness.measure.histogram import Histogram
 
 UNIT_NS = 10
+# Calls that follow one another hang together: their intervals are made from so many parts of them.
+PARTS = 20
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
 
 
@@ -29,3 +32,25 @@ def percentiles_us(taken_ns: Int64s) -> dict[str, float | None]:
         name: None if value is None else value * UNIT_NS / 1000
         for name, value in zip(QUANTILES, values, strict=True)
     }
+
+
+def bounds_us(taken_ns: Int64s) -> dict[str, tuple[float | None, float | None, str]]:
+    """The ends of each percentile's interval, and by what it was made (`harness.measure.bounds`).
+
+    Args:
+        taken_ns: in the order in which they were measured; those longer than 36 s are not in it.
+    """
+    parts = []
+    for some in np.array_split((taken_ns + UNIT_NS // 2) // UNIT_NS, PARTS):
+        part = Histogram()
+        part.record(some)
+        parts.append(part)
+    found = all_bounds_of(parts, list(QUANTILES.values()))
+    return {
+        name: (_in_us(bounds.low_us), _in_us(bounds.high_us), bounds.by)
+        for name, bounds in zip(QUANTILES, found, strict=True)
+    }
+
+
+def _in_us(units: float | None) -> float | None:
+    return None if units is None else units * UNIT_NS / 1000

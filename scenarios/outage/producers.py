@@ -9,6 +9,7 @@ from harness.check.judge import Checker
 from harness.check.ratio import Ratio, ratios, seconds_of
 from harness.conduct.findings import Findings
 from harness.measure.hlog import LatencyLog
+from harness.measure.recorder import Interval
 from harness.measure.timeline import FaultWindow
 from harness.record.files import LATENCIES, TIMELINE
 from harness.record.run import Record, Verdict
@@ -34,15 +35,19 @@ def add_producers(findings: Findings, fault: FaultWindow, caught_up_s: float | N
     """What producers noticed: their response while the consumer was away, and while it drained, against before."""
     log, spans = LatencyLog(findings.intervals), _spans(fault, caught_up_s)
     for name, span in spans.items():
-        latencies = log.total("append.response", *span)
-        for quantile, q in QUANTILES.items():
-            findings.figure(f"{name}.response.{quantile}", latencies.quantile_us(q), "µs")
+        findings.quantiles(f"{name}.response", _within(log, span), QUANTILES)
     for name in ("away", "draining"):
         for quantile, ratio in _ratios(log, spans["before"], spans[name]).items():
             figure = f"{name}.response.{quantile}_ratio"
             findings.figure(figure, ratio.value if ratio else None, "times")
             findings.figure(f"{figure}.low", ratio.low if ratio else None, "times")
             findings.figure(f"{figure}.high", ratio.high if ratio else None, "times")
+
+
+def _within(log: LatencyLog, span: tuple[float, float]) -> list[Interval]:
+    """The seconds of responses that lie within a span."""
+    from_s, to_s = span
+    return [i for i in log.of("append.response") if from_s <= i.start_s and i.start_s + i.length_s <= to_s]
 
 
 def unharmed_checker(span: str, within: float) -> Checker:
@@ -62,11 +67,6 @@ def unharmed_checker(span: str, within: float) -> Checker:
 
 def _ratios(log: LatencyLog, before: tuple[float, float], then: tuple[float, float]) -> dict[str, Ratio | None]:
     """The response at each quantile then, by that before."""
-    parts = [
-        seconds_of(
-            [i for i in log.of("append.response") if from_s <= i.start_s and i.start_s + i.length_s <= to_s]
-        )
-        for from_s, to_s in (before, then)
-    ]
+    parts = [seconds_of(_within(log, span)) for span in (before, then)]
     found = ratios(parts[0], parts[1], list(QUANTILES.values()), seed=1)
     return dict(zip(QUANTILES, found, strict=True))

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from harness.check import trend
 from harness.check.budgets import Budget, BudgetError, budget_verdicts, read_budgets
@@ -38,6 +39,9 @@ def run_of(*figures: Figure, scenario: str = "append", **what: Any) -> Run:
         "verdicts": [],
     }
     return msgspec.convert({**whole, **what}, Run)
+
+
+WORDS = {"at_most": "at most", "at_least": "at least", "equals": "exactly"}
 
 
 def p99(value: float | None) -> Figure:
@@ -69,6 +73,57 @@ def judged(run: Run, **limit: Any) -> Verdict:
 def test_a_limit_on_a_figure(value: float, limit: dict[str, Any], status: str) -> None:
     """A limit may have any unit of the figure's kind; without one it has the figure's own."""
     assert judged(run_of(p99(value)), **limit).status == status
+
+
+def bounded(low: float | None, high: float | None, samples: int = 20_000) -> Figure:
+    """A p99 of 5 ms with an interval."""
+    return Figure(
+        name="append.response.p99", value=5_000, unit="µs", samples=samples, low=low, high=high, bound_by="blocks"
+    )
+
+
+@pytest.mark.parametrize(
+    ("figure", "limit", "status", "told"),
+    [
+        (bounded(4_500, 6_000), {"at_most": "7 ms"}, "PASS", "5 ms, upper bound 6 ms"),
+        (bounded(4_500, 6_000), {"at_most": "6 ms"}, "PASS", "5 ms, upper bound 6 ms"),
+        (bounded(4_500, 6_000), {"at_most": "5.5 ms"}, "UNKNOWN", "5 ms, between 4.5 ms and 6 ms"),
+        (bounded(4_500, 6_000), {"at_most": "4.8 ms"}, "UNKNOWN", "5 ms, between 4.5 ms and 6 ms"),
+        (bounded(4_500, 6_000), {"at_most": "4 ms"}, "FAIL", "5 ms, lower bound 4.5 ms"),
+        (bounded(None, 6_000), {"at_most": "7 ms"}, "PASS", "5 ms, upper bound 6 ms"),
+        (bounded(None, 6_000), {"at_most": "5.5 ms"}, "UNKNOWN", "5 ms, between 5 ms and 6 ms"),
+        (bounded(None, 6_000), {"at_most": "4.8 ms"}, "FAIL", "5 ms"),
+        (bounded(4_500, None), {"at_most": "9 ms"}, "UNKNOWN", "5 ms, without an upper bound (too few seconds"),
+        (bounded(4_500, None, 45), {"at_most": "9 ms"}, "UNKNOWN", "(of 45 values only: p99 wants 368)"),
+        (bounded(4_500, None), {"at_most": "4 ms"}, "FAIL", "5 ms, lower bound 4.5 ms"),
+        (bounded(None, None), {"at_most": "4 ms"}, "FAIL", "5 ms"),
+        (bounded(4_500, 6_000), {"at_least": "4 ms"}, "PASS", "5 ms, lower bound 4.5 ms"),
+        (bounded(4_500, 6_000), {"at_least": "5.5 ms"}, "UNKNOWN", "5 ms, between 4.5 ms and 6 ms"),
+        (bounded(4_500, 6_000), {"at_least": "7 ms"}, "FAIL", "5 ms, upper bound 6 ms"),
+        (bounded(None, 6_000), {"at_least": "4 ms"}, "UNKNOWN", "5 ms, without a lower bound (too few seconds"),
+        (bounded(4_500, None), {"at_least": "6 ms"}, "FAIL", "5 ms"),
+        (bounded(4_500, 6_000), {"equals": "5 ms"}, "PASS", "5 ms"),
+        (bounded(4_500, 6_000), {"equals": "6 ms"}, "FAIL", "5 ms"),
+    ],
+)
+def test_a_limit_on_an_interval(figure: Figure, limit: dict[str, Any], status: str, told: str) -> None:
+    """What passes does so by the far end of the interval, what fails by the near one; between is UNKNOWN."""
+    verdict = judged(run_of(figure), **limit)
+    assert verdict.status == status
+    assert told in verdict.detail
+    [(bound, wanted)] = limit.items()
+    assert verdict.detail.endswith(f"; the budget is {WORDS[bound]} {wanted}")
+
+
+@given(st.floats(1, 1e6), st.floats(1, 1e6), st.floats(1, 1e6), st.floats(1, 1e6))
+def test_an_interval_never_decides_against_its_point(a: float, b: float, c: float, limit: float) -> None:
+    """What passes by the interval passes by the point, and what fails by it fails by the point, both ways."""
+    low, value, high = sorted((a, b, c))
+    by_point = run_of(p99(value))
+    by_interval = run_of(replace(p99(value), low=low, high=high, bound_by="order", samples=10_000))
+    for bound in ("at_most", "at_least"):
+        status = judged(by_interval, **{bound: limit}).status
+        assert status in {judged(by_point, **{bound: limit}).status, "UNKNOWN"}
 
 
 def test_a_verdict_names_the_value_and_the_limit() -> None:
