@@ -37,6 +37,8 @@ _GRID, _MOST_ALONG = 4, 12
 _FLAT = 0.4
 # What a full server answers, less this, is the next guess.
 _OF_ANSWERED = 0.9
+# Where nothing was learned at so many rates, it is not the rate.
+_MOST_IN_THE_DARK = 3
 # A quantile of twice its limit, or a half of it, is near.
 _NEAR = math.log(2.0)
 
@@ -216,6 +218,8 @@ def _down(
         return Step(min(probe.rate_per_s for probe in probes), True, "edge")
     lowest = min((each for each in (fails, ceiling) if each is not None), key=lambda each: each.rate_per_s)
     rate = lowest.rate_per_s
+    if sum(each.is_ceiling for each in seen) >= _MOST_IN_THE_DARK and not any(each.made for each in seen):
+        return Ended(lowest.ending)
     if rate <= plan.least_per_s:
         if lowest.is_ceiling:
             return Ended(lowest.ending)

@@ -113,7 +113,7 @@ def test_nothing_is_ever_known() -> None:
         SearchPlan(start_per_s=100.0, probe_s=1.0, long_probe_s=1.0, limit_s=600.0)
     )
     assert (found.passes, found.fails, found.ended) == (None, None, "unknown")
-    assert min(probe.rate_per_s for probe in found.probes) == 1.0
+    assert [probe.rate_per_s for probe in found.probes] == [100, 100, 50, 50, 25, 25]
 
 
 def test_what_the_instrument_cannot_make_ends_a_search() -> None:
