@@ -39,8 +39,8 @@ _FLAT = 0.4
 _OF_ANSWERED = 0.9
 # Where nothing was learned at so many rates, it is not the rate.
 _MOST_IN_THE_DARK = 3
-# A quantile of twice its limit, or a half of it, is near.
-_NEAR = math.log(2.0)
+# A quantile of less than so much of its limit is far from it, whatever its bound is.
+_NEAR = math.log(1.4)
 
 
 class Step(Struct, frozen=True):
@@ -255,7 +255,7 @@ def _between(plan: SearchPlan, probes: Sequence[Probed], low: float, high: float
     width = math.log(high / low)
     guess = _answered(probes, high)
     if guess is None or not low < guess < high or any(low < each.rate_per_s < high for each in probes):
-        guess = root_of(probes, plan.long_probe_s)
+        guess = root_of(probes)
     share = 0.5 if guess is None else math.log(guess / low) / width
     return low * math.exp(width * max(0.2, min(0.8, share)))
 
@@ -321,7 +321,7 @@ def _along(plan: SearchPlan, line: Line, known: Sequence[Seen]) -> Step | Ended:
 def _first_at_edge(plan: SearchPlan, probes: Sequence[Probed], passes: Seen | None, fails: Seen | None) -> float:
     """A little below the root of the margins; else below what was open, or what passes."""
     low = passes.rate_per_s if passes else plan.least_per_s
-    guess = root_of(probes, plan.long_probe_s)
+    guess = root_of(probes)
     if guess is None:
         guess = min((probe.rate_per_s for probe in probes if is_open(probe)), default=low)
     below = guess * (1 - _BELOW * plan.precision)
@@ -350,7 +350,7 @@ def _lower(plan: SearchPlan, probes: Sequence[Probed], known: Sequence[Seen]) ->
     if lowest <= plan.least_per_s:
         return Ended("floor") if known[0].fails >= _REPLICATES else Step(lowest, True, "edge")
     step = plan.precision * 2.0 ** (len(known) - 1)
-    root = root_of(probes, plan.long_probe_s)
+    root = root_of(probes)
     if root is None:
         target = lowest / (1 + _ABOVE * step)
     else:
@@ -369,7 +369,7 @@ def _higher(
         return Ended("instrument" if ceiling is None else ceiling.ending)
     passing = sum(1 for each in known if each.status == "PASS")
     target = low.rate_per_s * (1 + _ABOVE * plan.precision * 2.0 ** (passing - 1))
-    root = root_of(probes, plan.long_probe_s)
+    root = root_of(probes)
     if root is not None and not math.isinf(root):
         # As far as the margins of all probes say, where that is further than a step.
         target = max(target, root * (1 - _BELOW * plan.precision))
