@@ -7,9 +7,9 @@
       |             O    o
       |               x  x          full: how far below says only how long the probe was, so it is cut off
 
-A sign alone has one bit, and a single noisy probe then moves the answer; the margin says how near it was. What is
-fitted is what was seen, less what will be in doubt of it in the end: a single probe's bound says more of that probe
-than of the rate.
+A sign alone has one bit, and a single noisy probe then moves the answer; the margin says how near it was. What
+is fitted is what was seen, less what will be in doubt of it in the end: a single probe's bound says more of that
+probe than of the rate.
 
 Source: Barlow et al., Statistical inference under order restrictions, 1972 (pool adjacent violators).
 """

@@ -199,7 +199,7 @@ def next_step(plan: SearchPlan, probes: Sequence[Probed]) -> Step | Ended:
         return _up(plan, probes, passes)
     # 4. Between the two, roughly.
     if not is_edge and not math.isinf(top) and top / passes.rate_per_s > 1 + _COARSE * plan.precision:
-        return Step(_between(plan, probes, passes.rate_per_s, top), False, "narrow")
+        return Step(_between(probes, passes.rate_per_s, top), False, "narrow")
     # 5. At the edge.
     return _edge(plan, probes, seen, ceiling)
 
@@ -250,7 +250,7 @@ def _answered(probes: Sequence[Probed], rate_per_s: float) -> float | None:
     return _OF_ANSWERED * min(answered) if answered else None
 
 
-def _between(plan: SearchPlan, probes: Sequence[Probed], low: float, high: float) -> float:
+def _between(probes: Sequence[Probed], low: float, high: float) -> float:
     """A rate between two: where the margins cross zero, but no nearer to an end than a fifth of the way."""
     width = math.log(high / low)
     guess = _answered(probes, high)
@@ -286,7 +286,7 @@ def _edge(plan: SearchPlan, probes: Sequence[Probed], seen: Sequence[Seen], ceil
 def _closer(plan: SearchPlan, probes: Sequence[Probed], low: Seen, high: Seen) -> Step | Ended:
     """Between a long one that passes and one that fails, or once more where they are."""
     if high.rate_per_s / low.rate_per_s > 1 + plan.precision:
-        return Step(_between(plan, probes, low.rate_per_s, high.rate_per_s), True, "edge")
+        return Step(_between(probes, low.rate_per_s, high.rate_per_s), True, "edge")
     # As near as asked: the two in turn, until each has been seen twice.
     rarer = low if low.made <= high.made else high
     if rarer.made < _REPLICATES:
