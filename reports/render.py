@@ -23,7 +23,7 @@ from reports import findings
 from reports.capacity_page import CapacityView, capacity_view
 from reports.charts import charts
 from reports.charts.view import Chart, Section, label_of
-from reports.gates import GateRow, gate_rows, library_rows
+from reports.gates import GateTable, gate_table, library_rows
 from reports.latencies import operations, quantiles_of
 from reports.losses import lost_examples
 from reports.page import chart_script, drawing, libraries, page
@@ -83,7 +83,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     steps: list[list[str]]
     micro_columns: list[str]
     micro: list[MicroRow]
-    gate: list[GateRow]
+    gate: GateTable | None
     capacity: CapacityView | None
     libraries: list[list[str]]
     faults: list[list[str]]
@@ -167,7 +167,7 @@ def _view(record: Record, identity: str, intervals: int) -> View:
         steps=_steps(record),
         micro_columns=columns,
         micro=micro,
-        gate=gate_rows(record.run),
+        gate=gate_table(record.run),
         capacity=capacity_view(record),
         libraries=library_rows(record.run) if record.run.scenario == "gate" else [],
         faults=_faults(record.history),
