@@ -215,7 +215,7 @@ def _within(seen: ProbeSeen) -> Probed:
         return _failed(seen, margin, worst.bound, _in_words(worst), _log(high_us, worst_us))
     unbounded = [held.name for held in seen.held if held.high_us is None]
     if unbounded:
-        why = f"{seen.offered:,} operations are too few to tell {', '.join(unbounded)}"
+        why = f"{seen.offered:,} operations, as unsteady as they were, are too few to tell {', '.join(unbounded)}"
         return replace(_said(seen, "UNKNOWN", None, "", why), unbounded=_log(worst.limit_us, worst_us))
     highs = [(held, max(seen_us, held.high_us or seen_us), seen_us) for held, seen_us in known]
     tightest, high_us, seen_us = min(highs, key=lambda each: _log(each[0].limit_us, each[1]))
