@@ -161,7 +161,7 @@ def _view(record: Record, identity: str, intervals: int) -> View:
         absent=[
             _SECTIONS[s][1]
             for s, found in by_section.items()
-            if not found and s not in expected and s in _OF_EVERY_RUN and record.run.sections is not None
+            if not found and s not in expected and s in _OF_EVERY_RUN and _leaves_any(record.run)
         ],
         timed=any(c.timed for c in drawn),
         steps=_steps(record),
@@ -196,10 +196,17 @@ def _steps(record: Record) -> list[list[str]]:
     return rows
 
 
+def _leaves_any(run: Run) -> bool:
+    """Whether a run leaves what any run may: of a search its probes do; and of some scenarios nobody knows."""
+    return run.sections is not None and "capacity" not in run.sections
+
+
 def _expected(run: Run) -> list[str]:
     """The sections of which there should be evidence, so that its absence is said in the section's own place."""
     if run.sections is not None:
         return run.sections
+    if gate_table(run) is not None:
+        return []  # its rounds are all that it has
     return ["latency", "throughput"] if any(".response." in figure.name for figure in run.figures) else []
 
 

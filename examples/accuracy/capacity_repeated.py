@@ -2,7 +2,9 @@
 
     python examples/accuracy/capacity_repeated.py RESULTS             ten searches as it is, ten of a slowed one
     python examples/accuracy/capacity_repeated.py RESULTS --pairs 3 --loss 0.08
-    python examples/accuracy/capacity_repeated.py RESULTS --server A --against B -- --p50 50ms -p durability=none
+    python examples/accuracy/capacity_repeated.py RESULTS --server A --against B -- --p50 50ms -p path=xadd
+
+What stands behind `--` is given to `shopbench capacity append`.
 In each pair `shopbench capacity append --p99 5ms` (everysec) is run on the server as it is, and on the same
 program that is stopped for a share of the time; the next pair begins with the other one. The slowed one is that
 program behind a script: it is stopped (SIGSTOP) for some 0.8 ms of each 10 ms, and the script keeps an account of
@@ -145,17 +147,17 @@ def main() -> None:
     parser.add_argument("--loss", type=float, default=0.08)
     parser.add_argument("--server", default="", help="the program as it is; default: the embedded one")
     parser.add_argument("--against", default="", help="the slowed one; default: that program, stopped for a share")
-    parser.add_argument("given", nargs="*", default=[], help="what else `shopbench capacity append` is given")
-    asked = parser.parse_args()
+    own, _, given = " ".join(sys.argv[1:]).partition(" -- ")
+    asked = parser.parse_args(own.split())
     asked.results.mkdir(parents=True, exist_ok=True)
     server = asked.server or str(get_binary_path())
     against = asked.against or slowed(asked.results, server, asked.loss)
     kept = asked.results / "searches.jsonl"
     rows = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
-    given = asked.given or ["--p99", "5ms", "-p", "durability=everysec"]
+    words = given.split() or ["--p99", "5ms", "-p", "durability=everysec"]
     order = [SIDES[(pair + turn) % 2] for pair in range(asked.pairs) for turn in range(2)]
     for side in order[len(rows) :]:
-        row = search(side, against if side == SIDES[1] else server, asked.results, given)
+        row = search(side, against if side == SIDES[1] else server, asked.results, words)
         rows.append(row)
         with kept.open("a") as file:
             file.write(json.dumps(row) + "\n")

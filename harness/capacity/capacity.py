@@ -30,8 +30,9 @@ from harness.check.figures import figure_names
 from harness.check.judge import Checker
 from harness.conduct.findings import Findings
 from harness.conduct.scenario import ProbedScenario, ScenarioError, Stage
+from harness.measure.bounds import Bounds
 from harness.measure.sample_size import samples_wanted
-from harness.record.run import Figure, KeyFigure, Record, Run, Verdict
+from harness.record.run import KeyFigure, Record, Run, Verdict
 
 LIMIT_S, PRECISION = 180.0, 0.05
 # Of fewer seconds a quantile has no bounds (`harness.measure.bounds`).
@@ -303,7 +304,7 @@ def tell(searched: Searched, findings: Findings, took_s: float) -> None:
     """
     found = outcome(searched)
     prefix = searched.scenario
-    findings.figures.append(Figure(name=f"capacity.{prefix}.passes_per_s", value=found.passes, unit="1/s"))
+    findings.figure(f"{prefix}.passes_per_s", found.passes, "1/s")
     findings.figure(f"{prefix}.fails_per_s", found.fails, "1/s")
     for side, status in (("passes", "PASS"), ("fails", "FAIL")):
         point = point_at(searched, found, status)
@@ -317,7 +318,8 @@ def tell(searched: Searched, findings: Findings, took_s: float) -> None:
 
 def _tell_edge(point: Point, name: str, findings: Findings) -> None:
     for label, quantile in point.quantiles.items():
-        findings.figure(f"{name}.response.{label}", quantile.value_us, "µs", samples=point.samples)
+        bounds = Bounds(quantile.low_us, quantile.high_us, quantile.by)
+        findings.figure(f"{name}.response.{label}", quantile.value_us, "µs", samples=point.samples, bounds=bounds)
     findings.figure(f"{name}.response.max", point.slowest_us, "µs")
     for label, value in point.send_lag_us.items():
         findings.figure(f"{name}.send_lag.{label}", value, "µs", samples=point.samples)
@@ -327,7 +329,8 @@ def _tell_edge(point: Point, name: str, findings: Findings) -> None:
 def _tell_probe(point: Point, name: str, findings: Findings) -> None:
     findings.figure(f"{name}.rate_per_s", point.rate_per_s, "1/s")
     for label, quantile in point.quantiles.items():
-        findings.figure(f"{name}.{label}", quantile.value_us, "µs", samples=point.samples)
+        bounds = Bounds(quantile.low_us, quantile.high_us, quantile.by)
+        findings.figure(f"{name}.{label}", quantile.value_us, "µs", samples=point.samples, bounds=bounds)
     findings.figure(f"{name}.send_lag_p99", point.send_lag_us.get("p99"), "µs")
     _tell_cores(point, name, findings)
 

@@ -28,7 +28,7 @@ PATIENT = ("-p", "send_lag_budget_ms=60000")
         ("append --p99 5", "--p99: '5' is no duration, such as 5ms, 300us or 1s"),
         ("append --lag 1s", "--lag: append measures no lag; lag and journey do"),
         ("appendx --p99 5ms", "there is no scenario 'appendx'; did you mean append?"),
-        ("replay --p99 5ms", "capacity is for append, lag, journey, and not for replay"),
+        ("replay --p99 5ms", "capacity is for append, mix, lag, journey, and not for replay"),
         ("append --p99 5ms -p durability=all", "append: each durability has a rate of its own"),
         ("append --p99 5ms -p shape=ramp", "append: the rate is steady here: `shape` cannot be `ramp`"),
         ("lag --lag 1s -p shape=burst", "lag: the rate is steady here: `shape` cannot be `burst`"),
