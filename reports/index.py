@@ -28,7 +28,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from harness.capacity.matrix import MATRIX, MatrixError, read_matrix
+from harness.capacity.matrix import MATRIX, Matrix, read_matrix
 from harness.capacity.matrix_table import table_of
 from harness.check import trend
 from harness.check.change_points import Change, change_points
@@ -45,6 +45,7 @@ from reports.page import page, static
 from reports.quantities import quantity
 
 MARK = '<meta name="generator" content="shopbench index">'
+_FILES = ("run.json", MATRIX)
 _STAMPED = re.compile(r"(\d{4})(\d\d)(\d\d)-(\d\d)(\d\d)(\d\d)-.+")
 # Points of a line: the newest runs; more would be closer together than a pixel.
 _MOST_POINTS = 60
@@ -153,11 +154,7 @@ def entries(root: Path) -> list[Entry]:
         directories = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
     except OSError as error:
         raise RunError(f"{root}: no directory of runs there ({error.strerror})") from error
-    found = [
-        _entry(p)
-        for p in directories
-        if (p / "run.json").exists() or (p / MATRIX).exists() or _STAMPED.fullmatch(p.name)
-    ]
+    found = [_entry(p) for p in directories if _STAMPED.fullmatch(p.name) or any((p / n).exists() for n in _FILES)]
     if not found:
         raise RunError(f"{root}: there are no runs in it")
     return sorted(found, key=lambda entry: (entry.stamp, entry.name), reverse=True)
@@ -168,8 +165,8 @@ def _entry(directory: Path) -> Entry:
     try:
         if (directory / checks.FILE).exists():
             return _check_entry(directory, checks.load(directory), link)
-        if (directory / MATRIX).exists():
-            return _matrix_entry(directory, link)
+        if matrix := read_matrix(directory):
+            return _matrix_entry(directory, matrix, link)
         record = load(directory)
         members = [member.run for member in record.members()]
     except RunError as error:
@@ -199,12 +196,7 @@ def _check_entry(directory: Path, check: checks.Check, link: str) -> Entry:
     )
 
 
-def _matrix_entry(directory: Path, link: str) -> Entry:
-    try:
-        matrix = read_matrix(directory)
-    except MatrixError as error:
-        raise RunError(str(error)) from error
-    assert matrix is not None  # noqa: S101 - whoever asks has seen its file
+def _matrix_entry(directory: Path, matrix: Matrix, link: str) -> Entry:
     table = table_of(matrix, directory)
     return Entry(
         name=directory.name,
