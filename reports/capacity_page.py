@@ -153,7 +153,9 @@ def interval(point: Point, name: str) -> str:
     low, high = (None if us is None else quantity(us, "µs") for us in (quantile.low_us, quantile.high_us))
     if low is None and high is None:
         return "no interval"
-    return f"{low or 'any'} to {high or 'any'}"
+    if low is None or high is None:
+        return f"at most {high}" if low is None else f"at least {low}"
+    return f"{low} to {high}"
 
 
 def bounded(point: Point, name: str) -> str:

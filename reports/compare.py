@@ -4,9 +4,9 @@
             --ratios-------> each figure of B by A's (and of C by A's, ...), with an interval where there is one
 
 The first run is what the others are set against; what their differences mean for a ratio stands in
-`reports.differences`. There is one run a side, so an interval covers variation within these runs only
-(`harness.check.ratio`). Suites are compared member by member, and a single run with the member of a suite that
-has its scenario.
+`reports.differences`. An interval is that of one run beside another, and covers variation within these two only
+(`harness.check.ratio`); where runs are of one kind, `reports.run_to_run` says what they differ by. Suites are
+compared member by member, and a single run with the member of a suite that has its scenario.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from reports.failures import Refusal, refusals
 from reports.intervals import interval
 from reports.latencies import operations, quantiles_of
 from reports.quantities import quantity, significant
+from reports.run_to_run import RunToRun, run_to_run
 
 MOST_RUNS = 8
 SEED = 1
@@ -68,7 +69,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """Runs of one scenario, set against the first of them.
 
     `same` are the facts in which they agree; `key` the figures that matter, `latency` those of each operation
-    and kind, `others` all the rest; `refused` is what was answered with an error, by kind.
+    and kind, `others` all the rest; `refused` is what was answered with an error, by kind; `run_to_run` what the
+    figures that matter differ by among runs that are alike.
     """
 
     scenario: str
@@ -79,6 +81,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     latency: dict[str, list[Line]]
     others: list[Line]
     refused: list[Refusal]
+    run_to_run: list[RunToRun] = []
 
     @property
     def invalid(self) -> list[Difference]:
@@ -186,6 +189,7 @@ def _compared(sides: list[Side], seed: int) -> Comparison:
         latency=latency,
         others=[_line(sides, "", name, unit, latency) for name, unit in first.items() if name not in taken],
         refused=refusals([side.run for side in sides]),
+        run_to_run=run_to_run([side.run for side in sides], [side.letter for side in sides], key),
     )
 
 

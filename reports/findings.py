@@ -58,7 +58,9 @@ UNCHECKED = "Nothing was checked: there is no evidence for a verdict."
 OUTCOMES = ("ok", "failed", "unknown", "dropped")
 LEDGER = ("attempted", "acknowledged", "applied", "lost", "duplicated", "unexpected", "recovered")
 
-_ABOUT_THE_INSTRUMENT = re.compile(r"instrument|send_lag|load_reached|steal|\.(probes|evidence)$|^gate\.control\.")
+_ABOUT_THE_INSTRUMENT = re.compile(
+    r"instrument|send_lag|load_reached|steal|\.(probes|evidence)$|^(gate|versus)\.(.\.)?control\."
+)
 # What to do about a verdict that could not be decided, by its name; the first that matches.
 _ADVICE = tuple(
     (re.compile(pattern), advice)
@@ -69,9 +71,10 @@ _ADVICE = tuple(
         (r"\.workers$", "Repeat it with workers that stay to the end."),
         (r"\.probes$", "Read the reason: something could not be asked of the server."),
         (r"^capacity\..*\.found$", "See the probes: each says why."),
-        (r"^gate\.rounds$", ""),
-        (r"^gate\.control|^gate\.background", "Repeat it while no other program uses this machine."),
-        (r"^gate\.", "Give it more minutes: --minutes."),
+        (r"^(gate|versus)\.rounds$", ""),
+        (r"^versus\.answered", "Repeat it at a lower rate: --rate."),
+        (r"^(gate|versus)\.(.\.)?(control|background)", "Repeat it while no other program uses this machine."),
+        (r"^(gate|versus)\.", "Give it more minutes: --minutes."),
         (
             r"^budget",
             "Change the budget to the conditions of this run, or repeat the run under the budget's, for longer.",

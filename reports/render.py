@@ -23,7 +23,7 @@ from reports import findings
 from reports.capacity_page import CapacityView, capacity_view
 from reports.charts import charts
 from reports.charts.view import Chart, Section, label_of
-from reports.gates import GateRow, gate_rows, library_rows
+from reports.gates import GateTable, gate_table, library_rows
 from reports.intervals import intervals_said
 from reports.latencies import operations, quantiles_of
 from reports.losses import lost_examples
@@ -84,7 +84,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     steps: list[list[str]]
     micro_columns: list[str]
     micro: list[MicroRow]
-    gate: list[GateRow]
+    gate: GateTable | None
     capacity: CapacityView | None
     libraries: list[list[str]]
     faults: list[list[str]]
@@ -162,13 +162,13 @@ def _view(record: Record, identity: str, intervals: int) -> View:
         absent=[
             _SECTIONS[s][1]
             for s, found in by_section.items()
-            if not found and s not in expected and s in _OF_EVERY_RUN and record.run.sections is not None
+            if not found and s not in expected and s in _OF_EVERY_RUN and _leaves_any(record.run)
         ],
         timed=any(c.timed for c in drawn),
         steps=_steps(record),
         micro_columns=columns,
         micro=micro,
-        gate=gate_rows(record.run),
+        gate=gate_table(record.run),
         capacity=capacity_view(record),
         libraries=library_rows(record.run) if record.run.scenario == "gate" else [],
         faults=_faults(record.history),
@@ -195,6 +195,11 @@ def _steps(record: Record) -> list[list[str]]:
         count = quantiles[0].samples or 0
         rows.append([operation.rpartition(".")[2], f"{count:,}", *map(findings.told, quantiles)])
     return rows
+
+
+def _leaves_any(run: Run) -> bool:
+    """Whether a run leaves what any run may: of a search its probes do; and of some scenarios nobody knows."""
+    return run.sections is not None and "capacity" not in run.sections
 
 
 def _expected(run: Run) -> list[str]:

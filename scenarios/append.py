@@ -15,6 +15,8 @@ promises less has another name, so that no limit on the one is kept by measuring
 What is appended can be chosen (`scenarios.load`): a bare XADD, updates of some entities of which a few are hot,
 payloads of one size or many, one stream or many. All of it follows from the seed, and from the producer's number
 that the record names; both given again, `--seed S --param producer=P`, the same commands go out, byte for byte.
+So can what is around it (`scenarios.around`): a rewrite of the log or a snapshot in the middle, other keys that
+the server holds, and a link to the server on which a round trip takes so long.
 """
 
 from __future__ import annotations
@@ -50,6 +52,7 @@ from harness.record.run import KeyFigure, Record
 from harness.server.open import kind_of
 from harness.server.server import Durability, Server
 from harness.server.url import ServerUrl
+from scenarios.around import AROUND, SurroundedLoad, around_checkers, around_said, surrounded
 from scenarios.arrival import add_arrival
 from scenarios.commands import PRODUCERS
 from scenarios.load import Load
@@ -71,8 +74,8 @@ Label = Literal["everysec", "always", "none", "given"]
 LABELS: tuple[Label, ...] = ("everysec", "always", "none", "given")
 
 
-class AppendParameters(Load, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What can be chosen for `append`: its load, and how that comes.
+class AppendParameters(SurroundedLoad, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What can be chosen for `append`: its load, how that comes, and what is around it.
 
     Attributes:
         rate_per_s: where most are due.
@@ -111,7 +114,7 @@ class Append:
     summary = "how fast is an append, at a rate, for each durability?"
     parameters = AppendParameters
     commands = PRODUCERS
-    figures = figure_names("append", PUMPED, TRIMMED_FIGURES, within="{everysec.,always.,none.,given.}")
+    figures = figure_names("append", PUMPED, TRIMMED_FIGURES, AROUND, within="{everysec.,always.,none.,given.}")
     probing = Probing(
         rate="rate_per_s", operations="appends", chosen={"durability": "everysec", "rate_per_s": "8000"}
     )
@@ -158,7 +161,7 @@ class Append:
         parameters.payloads()
 
     def checkers(self, parameters: AppendParameters, record: Record) -> list[Checker]:
-        """What finds its verdicts in a record of a run: three for each durability that was measured, or four."""
+        """What finds its verdicts in a record of a run: three for each durability, and its premises."""
         return [
             checker
             for label in LABELS
@@ -168,6 +171,7 @@ class Append:
                 send_lag_checker("append", f"append_{label}", label),
                 answered_checker("append", label),
                 *([trimmed_checker("append", label)] if parameters.trim != "none" else []),
+                *around_checkers("append", label, parameters),
             )
         ]
 
@@ -210,11 +214,11 @@ class Append:
 
     def commands_with(self, parameters: AppendParameters) -> frozenset[str]:
         """The commands that it needs of a server: for a bare XADD fewer than for the shop's path."""
-        if parameters.path != "xadd":
-            return self.commands
-        return frozenset(
-            {"xadd"} if parameters.trim == "none" else {"xadd", "xlen", "xinfo|stream", "memory|usage"}
-        )
+        own = self.commands
+        if parameters.path == "xadd":
+            trims = {"xlen", "xinfo|stream", "memory|usage"} if parameters.trim != "none" else set()
+            own = frozenset({"xadd", *trims})
+        return own | parameters.commands
 
     def lasting(self, parameters: AppendParameters, duration_s: float, server: str) -> AppendParameters:
         """The parameters with which all durabilities together take some seconds."""
@@ -272,9 +276,10 @@ def _measure(
         stage.progress(0.0, "")
         if stage.system is None:
             chosen.create_entities(server, part.producer)
+        around = stack.enter_context(surrounded(stage, server, chosen))
         load = _load_of(stage, chosen, server, operation, part)
         settings = PumpSettings(
-            url=server.url,
+            url=around.url,
             connections=chosen.connections,
             max_in_flight=chosen.max_in_flight,
             scripts=load.scripts,
@@ -295,8 +300,10 @@ def _measure(
         stack.callback(lambda: findings.history.entries.extend(history.entries))
         stack.enter_context(under_load.sampling(probes))
         arriving = stack.enter_context(under_load.arriving(server, load.streams, trims=is_trimmed, load=label))
-        result = under_load.run(pump, pacer, operation, lambda share: stage.progress(share, ""), name=label)
+        with around.beside(under_load, pacer, label):
+            result = under_load.run(pump, pacer, operation, lambda share: stage.progress(share, ""), name=label)
         arriving.end()
+        around.add(findings, history, operation, result)
         if is_trimmed:
             found = trimmed_of(client, load.streams, chosen, result.ok)
             add_trimmed(findings, history, found, label)
@@ -366,7 +373,7 @@ def headline(chosen: AppendParameters, told: Told) -> str:
             continue
         parts.append(
             f"{where} {p50 / 1000:.2f} ms at the median and {p99 / 1000:.2f} ms at p99, "
-            f"{told.value(f'{label}.ok') or 0:,.0f} succeeded"
+            f"{told.value(f'{label}.ok') or 0:,.0f} succeeded{around_said(told, label, chosen)}"
         )
     what = "Bare XADDs" if chosen.path == "xadd" else "Appends"
     # A rate that did not arrive was due, and no more.

@@ -36,7 +36,7 @@ from msgspec.structs import replace
 from harness.check.arrival import ArrivalRule, arrival_checker
 from harness.check.figures import figure_names
 from harness.check.judge import Checker
-from harness.check.loads import send_lag_checker
+from harness.check.loads import users_send_lag_checker
 from harness.conduct.findings import PUMPED, PUMPED_PART, Findings
 from harness.conduct.scenario import Stage
 from harness.load.driver import Journeys
@@ -168,7 +168,7 @@ class Contention:
         """What finds its verdicts in a record of a run."""
         return [
             *updates_checkers("contention"),
-            send_lag_checker("contention", "contention"),
+            users_send_lag_checker("contention"),
             arrival_checker("contention"),
         ]
 

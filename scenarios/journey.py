@@ -32,14 +32,14 @@ from msgspec.structs import replace
 from harness.check.arrival import ArrivalRule, arrival_checker
 from harness.check.figures import figure_names
 from harness.check.judge import Checker
-from harness.check.loads import answered_checker, send_lag_checker
+from harness.check.loads import answered_checker, users_send_lag_checker
 from harness.conduct.findings import PUMPED, PUMPED_PART, Findings
 from harness.conduct.scenario import ParameterError, Probing, Stage
 from harness.load.driver import Journeys
 from harness.load.pacing import Shape, shaped
 from harness.load.settings import PumpResult
 from harness.locust.locustfile import locustfile
-from harness.record.run import KeyFigure, Record, Verdict
+from harness.record.run import KeyFigure, Record
 from harness.server.url import ServerUrl
 from scenarios.arrival import add_arrival
 from scenarios.commands import CONSUMERS, PRODUCERS, READERS
@@ -160,7 +160,12 @@ class Journey:
 
     def checkers(self, parameters: JourneyParameters, record: Record) -> list[Checker]:  # noqa: ARG002 - none is chosen
         """What finds its verdicts in a record of a run."""
-        return [*books_checkers(), answered_checker("journey"), _send_lag_checker(), arrival_checker("journey")]
+        return [
+            *books_checkers(),
+            answered_checker("journey"),
+            users_send_lag_checker("journey"),
+            arrival_checker("journey"),
+        ]
 
     def headline(self, parameters: JourneyParameters, record: Record) -> str:
         """What came out of a run with these parameters, in a sentence, from its record.
@@ -196,19 +201,6 @@ class Journey:
 def _theirs(order_ids: Collection[str], held: Held, told: Collection[str]) -> set[str]:
     """The orders of this run among some; in a shop elsewhere others may buy as well."""
     return {order_id for order_id in order_ids if order_id in held.orders or order_id in told}
-
-
-def _send_lag_checker() -> Checker:
-    """What finds whether users were free when something was due."""
-    plain = send_lag_checker("journey", "journey")
-
-    def check(record: Record) -> Verdict | None:
-        found = plain.check(record)
-        if found is None or found.status == "PASS":
-            return found
-        return replace(found, detail=f"more users: these were busy when something was due; {found.detail}")
-
-    return replace(plain, check=check)
 
 
 def _conclude(chosen: JourneyParameters, findings: Findings, result: PumpResult) -> None:

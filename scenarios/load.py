@@ -216,6 +216,17 @@ class Load(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             yield Event("created", _entity(identity, number % self.streams, 0), identity)
 
 
+def bare_append(key: str, producer: int) -> list[Any]:
+    """A bare XADD of the creation of a customer, with placeholders.
+
+    Args:
+        key: of the stream.
+        producer: the number that the events carry.
+    """
+    mark = placeholder(producer)
+    return ["XADD", key, "*", "event_id", mark, "entity", entity_json(_entity(mark, 0, 0))]
+
+
 def lifecycle(server: Server, operation: str, producer: int) -> Source:
     """Customers that come and go: event 2 k creates customer k, event 2 k + 1 deletes him.
 

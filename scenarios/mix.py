@@ -33,23 +33,32 @@ from harness.check.figures import figure_names
 from harness.check.judge import Checker
 from harness.check.loads import answered_checker, send_lag_checker
 from harness.conduct.findings import PUMPED, PUMPED_PART, Findings
-from harness.conduct.scenario import Stage
+from harness.conduct.scenario import ParameterError, Probing, Stage
 from harness.load.pacing import Shape, shaped
 from harness.load.settings import PumpSettings
 from harness.locust.locustfile import locustfile
 from harness.measure.probes import HostLoad
+from harness.measure.reached import CoreOf
 from harness.measure.server_events import server_probes
 from harness.record.files import LATENCIES
 from harness.record.load_report import LoadReport, section_of
 from harness.record.run import KeyFigure, Record, Verdict
 from harness.server.server import Server
+from harness.server.url import ServerUrl
 from ordershop.event_store import EventStore, connect
 from ordershop.events import Event
 from scenarios.arrival import add_arrival
 from scenarios.commands import PRODUCERS
 from scenarios.load import EVENT_BYTES, Load
 from scenarios.shop.reads import MISS, NAMES, MixedReads, Readable, ReadMix, Shares, due_of
-from scenarios.shop.shop import as_scenario_errors, floor_before, producer_of, server_for
+from scenarios.shop.shop import (
+    DURABILITY_LABELS,
+    as_scenario_errors,
+    durability_in_words,
+    floor_before,
+    producer_of,
+    server_for,
+)
 from scenarios.told import Told, add_by_hand, arrived_said, told_of
 from scenarios.under_load import UnderLoad
 
@@ -137,6 +146,7 @@ class MixScenario:
         *figure_names("mix", PUMPED, "share read_share", "reads misses"),
         *figure_names("mix", PUMPED_PART, within="{append,entity,page,tail}."),
     )
+    probing = Probing(rate="rate_per_s", operations="reads and writes", chosen={"rate_per_s": "8000"})
     key_figures = (
         KeyFigure("mix.append.response.p99", "Appends, p99"),
         KeyFigure("mix.entity.response.p99", "Reads of an entity, p99"),
@@ -181,7 +191,8 @@ class MixScenario:
             pump.wait_until_ready()
             client = stack.enter_context(contextlib.closing(server.client(timeout_s=0.5)))
             under_load = UnderLoad(stage, findings)
-            with under_load.sampling([*server_probes(server, client, stage.clock), HostLoad()]):
+            core = CoreOf(lambda: server.pid, stage.clock)
+            with under_load.sampling([*server_probes(server, client, stage.clock), HostLoad(), core]):
                 result = under_load.run(
                     pump, pacer, "mix", lambda share: stage.progress(share, "reads and writes")
                 )
@@ -214,12 +225,25 @@ class MixScenario:
         return replace(parameters, duration_s=duration_s)
 
     def at_rate(self, parameters: MixParameters, rate_per_s: float, duration_s: float) -> MixParameters:
-        """The parameters with which the load comes at a steady rate."""
-        return replace(parameters, rate_per_s=rate_per_s, duration_s=duration_s, shape="steady")
+        """The parameters with which the load comes steadily at a rate, for some seconds.
 
-    def probed_operation(self, parameters: MixParameters) -> str:  # noqa: ARG002 - none is chosen
+        Raises:
+            ParameterError: it is not steady.
+        """
+        if parameters.shape != "steady":
+            raise ParameterError(f"mix: the rate is steady here, and `shape={parameters.shape}` is not")
+        return replace(parameters, rate_per_s=rate_per_s, duration_s=duration_s)
+
+    def probed_operation(self, _: MixParameters, server: ServerUrl | str = "embedded") -> str:  # noqa: ARG002
         """The operation whose latency a budget is on: all kinds together."""
         return "mix"
+
+    def probed_said(self, parameters: MixParameters, server: Mapping[str, Any]) -> str:
+        """How much of it reads, and what a write has been through when it is answered."""
+        written = DURABILITY_LABELS["given"]
+        if server.get("owned") is not False:
+            written = durability_in_words(parameters.durability, server)
+        return f"{parameters.read_share:.0%} reads, writes {written}"
 
 
 def _made(server: Server, chosen: MixParameters, load: Load, producer: int) -> Readable:

@@ -161,8 +161,9 @@ def _spared_said(told: Told) -> str:
         "parked": "parked by the consumer",
         "emptied": "gone with the server's data",
     }
-    there = [f"{count:,.0f} {words}" for name, words in said.items() if (count := told.value(name))]
-    return f" ({', '.join(there)})" if told.has_command and there else ""
+    mine = {name: words for name, words in said.items() if told.has_command or name == "emptied"}
+    there = [f"{count:,.0f} {words}" for name, words in mine.items() if (count := told.value(name))]
+    return f" ({', '.join(there)})" if there else ""
 
 
 def never_caught_up_said(told: Told) -> str:

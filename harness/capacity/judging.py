@@ -16,15 +16,16 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from harness.capacity.budget import LAG, LatencyBudget
-from harness.capacity.judging_probe import Held, ProbeSeen, judge
+from harness.capacity.judging_probe import Held, ProbeSeen, growth_of, judge
 from harness.capacity.point import Point
-from harness.capacity.probed import Probed
-from harness.check.load_reached import FULL, MACHINE_FULL, TAKEN_AWAY, Limit, limit_of
+from harness.capacity.probed import Bound, Probed
+from harness.check.instrument import without_cause
+from harness.check.load_reached import FULL, KEPT_WAITING, MACHINE_FULL, TAKEN_AWAY, Limit, limit_of
 
 # A server that waits for so much of the time, beside that for which it works, is kept from answering in time.
 LEAST_WAIT, WAIT_SHARE = 0.02, 0.25
-# What is judged from what they rest on, and not by their words.
-_OF_LOAD = frozenset({"send_lag", "load_reached", "answered"})
+# What is always kept, where there is no budget.
+_ANYTHING = Held(name="response", limit_us=1e15, seen_us=1.0, high_us=1.0)
 
 
 def judged(point: Point, budgets: Sequence[LatencyBudget]) -> Probed:
@@ -36,7 +37,7 @@ def judged(point: Point, budgets: Sequence[LatencyBudget]) -> Probed:
     """
     if point.failed:
         return _unknown(point, f"it could not be carried out: {point.failed}")
-    found = [_producers(point, budgets)] if any(each.statistic != LAG for each in budgets) else []
+    found = [_producers(point, budgets)]
     if point.waiting or any(each.statistic == LAG for each in budgets):
         found.append(_consumers(point, budgets))
     return _with_verdicts(point, _worse(found))
@@ -54,15 +55,15 @@ def statistic_us(point: Point, statistic: str) -> tuple[float | None, float | No
     return (None, None) if found is None else (found.value_us, found.high_us)
 
 
-def _seen(point: Point, held: tuple[Held, ...], open_at: tuple[float, ...], limit: Limit) -> ProbeSeen:
+def _seen(point: Point, held: tuple[Held, ...], limit: Limit) -> ProbeSeen:
     return ProbeSeen(
         rate_per_s=point.rate_per_s,
         took_s=point.seconds,
-        held=held,
+        held=held or (_ANYTHING,),
         offered=point.offered,
         answered=point.answered,
         refused=point.refused,
-        open_at=open_at,
+        open_at=point.open_at,
         send_lag_us=point.send_lag_us.get("p99"),
         send_lag_budget_us=point.send_lag_budget_us,
         limit=limit,
@@ -85,29 +86,37 @@ def _held(point: Point, budget: LatencyBudget) -> Held:
 
 def _producers(point: Point, budgets: Sequence[LatencyBudget]) -> Probed:
     held = tuple(_held(point, each) for each in budgets if each.statistic != LAG)
-    return judge(_seen(point, held, point.open_at, _limit_of_server(point)))
+    return _tail_of(point, judge(_seen(point, held, limit_of(point.around))))
 
 
-def _limit_of_server(point: Point) -> Limit:
-    """What the limit was where the server was too slow: it, the machine, or the instrument.
+def _tail_of(point: Point, found: Probed) -> Probed:
+    """A judgement; where a tail is too long and the server was kept from its core meanwhile, nobody knows whose.
 
     Of a throughput `limit_of` blames the machine where a server that wanted all of a core did not get it. A tail
     is longer as soon as the server waits for its core now and then, however little it has to do.
     """
     core, waited = point.around.server_core or 0.0, point.around.server_wait or 0.0
-    found = limit_of(point.around)
-    if found.place == "server" and core < FULL and waited >= max(LEAST_WAIT, WAIT_SHARE * core):
-        return Limit(
-            "host", f"the server waited for a core for {waited:.0%} of the time, and had one for {core:.0%}"
-        )
-    return found
+    is_kept = core < FULL and waited >= max(LEAST_WAIT, WAIT_SHARE * core)
+    if found.status != "FAIL" or found.bound != "latency" or not is_kept:
+        return found
+    why = f"the server waited for a core for {waited:.0%} of the time, and had one for {core:.0%}"
+    return replace(
+        found, status="UNKNOWN", margin=None, bound="host", why=f"{found.why.rpartition(': ')[0]}: {why}"
+    )
 
 
 def _consumers(point: Point, budgets: Sequence[LatencyBudget]) -> Probed:
-    lag = tuple(_held(point, each) for each in budgets if each.statistic == LAG)
     # Without a budget on it, lag may be what it is; that more and more events wait may not.
-    held = lag or (Held(name=LAG, limit_us=1e15, seen_us=1.0, high_us=1.0, bound="lag"),)
-    return judge(_seen(point, held, point.waiting, _limit_of_consumers(point)))
+    held = tuple(_held(point, each) for each in budgets if each.statistic == LAG)
+    grew = max(0.0, growth_of(point.waiting))
+    seen = replace(
+        _seen(point, held, _limit_of_consumers(point)),
+        answered=max(0, round(point.offered - grew)),
+        refused=0,
+        open_at=point.waiting,
+    )
+    found = judge(seen)
+    return replace(found, why=found.why.replace("were answered by the end", "had had their effect by the end"))
 
 
 def _limit_of_consumers(point: Point) -> Limit:
@@ -131,18 +140,31 @@ def _with_verdicts(point: Point, found: Probed) -> Probed:
     """A judgement, with what the probe's own record says besides: that its load arrived, that nothing was lost."""
     if found.status != "PASS":
         return found
-    # What did not arrive in the warm-up alone is not judged.
-    counted = [each for each in point.verdicts if each.what != "load_reached" or point.short_s != 0]
+    # What did not arrive in the warm-up alone is not judged. That an instrument was late makes a response longer:
+    # one that keeps its budget all the same has kept it, and how late it may be is judged already.
+    counted = [
+        each
+        for each in point.verdicts
+        if each.what != "send_lag" and (each.what != "load_reached" or point.short_s != 0)
+    ]
     for told in counted:
         if told.status == "FAIL" and told.what != "answered":
-            bound = "backlog" if told.what in {"load_reached", "drained"} else "errors"
+            bound: Bound = "backlog" if told.what in {"load_reached", "drained"} else "errors"
             why = f"{told.what}: {told.detail}"
             return replace(found, status="FAIL", margin=-found.spread, bound=bound, why=why)
     for told in counted:
         if told.status == "UNKNOWN":
-            blamed = "instrument" if told.what in _OF_LOAD else ""
-            return replace(found, status="UNKNOWN", margin=None, bound=blamed, why=f"{told.what}: {told.detail}")
+            why = f"{told.what}: {without_cause(told.detail)[0]}"
+            return replace(found, status="UNKNOWN", margin=None, bound=_blamed(point, told.what), why=why)
     return found
+
+
+def _blamed(point: Point, what: str) -> Bound:
+    """Who was in the way where a verdict on the load could not be told."""
+    if what != "load_reached":
+        return ""
+    waited = max(point.around.instrument_wait or 0.0, point.around.server_wait or 0.0)
+    return "host" if waited >= KEPT_WAITING else "instrument"
 
 
 def _unknown(point: Point, why: str) -> Probed:

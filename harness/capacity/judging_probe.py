@@ -29,12 +29,15 @@ import math
 from collections.abc import Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from harness.capacity.budget import duration_said
 from harness.capacity.probed import Bound, Probed, ProbeStatus
 from harness.check.load_reached import FULL, KEPT_WAITING, LEAST_SHARE, Limit
 
 GROWTH = 0.2
+# An instrument that uses less of a core than this could do more.
+_IDLE = 0.5
 # The first and the last of so many parts of a probe are compared.
 _PARTS = 5
 
@@ -161,6 +164,10 @@ def _late(seen: ProbeSeen) -> Probed | None:
     if seen.instrument_wait is not None and seen.instrument_wait >= KEPT_WAITING:
         why += f"; it waited for a core for {seen.instrument_wait:.0%} of the time"
         return _said(seen, "UNKNOWN", None, "host", why)
+    if seen.instrument_core is not None and seen.instrument_core < _IDLE:
+        # What has little to do and is late was not woken; at a low rate it hardly waits by the clock.
+        why += f", with its core {seen.instrument_core:.0%} busy"
+        return _said(seen, "UNKNOWN", None, "host", why)
     return _said(seen, "UNKNOWN", None, "instrument", why)
 
 
@@ -208,8 +215,8 @@ def _within(seen: ProbeSeen) -> Probed:
         return _failed(seen, margin, worst.bound, _in_words(worst), _log(high_us, worst_us))
     unbounded = [held.name for held in seen.held if held.high_us is None]
     if unbounded:
-        why = f"{seen.offered:,} operations are too few to tell {', '.join(unbounded)}"
-        return _said(seen, "UNKNOWN", None, "", why)
+        why = f"{seen.offered:,} operations, as unsteady as they were, are too few to tell {', '.join(unbounded)}"
+        return replace(_said(seen, "UNKNOWN", None, "", why), unbounded=_log(worst.limit_us, worst_us))
     highs = [(held, max(seen_us, held.high_us or seen_us), seen_us) for held, seen_us in known]
     tightest, high_us, seen_us = min(highs, key=lambda each: _log(each[0].limit_us, each[1]))
     spread = _log(high_us, seen_us)

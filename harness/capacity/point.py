@@ -20,7 +20,7 @@ from harness.capacity.judging_probe import open_at_seconds
 from harness.check.arrival import ArrivalRule, arrival_of, surroundings
 from harness.check.load_reached import LEAST_SHARE, MOST_UNSEEN_SHARE, Surroundings
 from harness.check.loads import BUDGET
-from harness.measure.bounds import all_bounds_of
+from harness.measure.bounds import By, all_bounds_of
 from harness.measure.histogram import Histogram
 from harness.measure.hlog import LatencyLog
 from harness.measure.operations import intervals_of
@@ -43,7 +43,7 @@ class Quantile(Struct, frozen=True, kw_only=True, omit_defaults=True):
     value_us: float
     low_us: float | None = None
     high_us: float | None = None
-    by: str = ""
+    by: By = "blocks"
 
 
 class Told(Struct, frozen=True):

@@ -30,6 +30,7 @@ class Probed(Struct, frozen=True, kw_only=True):
         took_s: how long the load was.
         is_long: whether it was one of the long ones, that decide at the edge.
         spread: ln(upper bound / what was seen) of the tightest budget: how little is known of it.
+        unbounded: ln(limit / what was seen) where that has too few values for an upper bound, and so is UNKNOWN.
         answered_per_s: what came back, where more was due than that; None where all of it did.
     """
 
@@ -42,12 +43,13 @@ class Probed(Struct, frozen=True, kw_only=True):
     is_long: bool = False
     spread: float = 0.0
     answered_per_s: float | None = None
+    unbounded: float | None = None
 
     @property
     def seen_margin(self) -> float | None:
-        """ln(limit / what was seen), whether it passes or fails."""
+        """ln(limit / what was seen), whatever that came to."""
         if self.margin is None:
-            return None
+            return self.unbounded
         return self.margin + self.spread if self.status == "PASS" else self.margin
 
 

@@ -127,7 +127,7 @@ def found_in(probes: list[Probed], ended: Ending) -> Found:
         probes: in the order in which they were made.
         ended: why no more were.
     """
-    passes, fails = bracket_of(seen_at(probes))
+    passes, fails = bracket_of(seen_at(probes, is_final=True))
     return Found(
         passes=passes.rate_per_s if passes else None,
         fails=fails.rate_per_s if fails else None,
@@ -143,17 +143,17 @@ def _edge(probes: Sequence[Probed], passes: Seen | None, fails: Seen | None) -> 
     """Smooth, or a cliff, where the two are near enough to tell."""
     if passes is None or fails is None or fails.rate_per_s > (1 + NEAR) * passes.rate_per_s:
         return ""
-    within, beyond = _margins(probes, passes, "PASS"), _margins(probes, fails, "FAIL")
+    within, beyond = _margins(probes, passes), _margins(probes, fails)
     if not within or not beyond:
         return ""
     return "cliff" if median(within) - median(beyond) > CLIFF else "smooth"
 
 
-def _margins(probes: Sequence[Probed], seen: Seen, status: ProbeStatus) -> list[float]:
-    """What was seen by the probes that count at a rate, where they say so."""
+def _margins(probes: Sequence[Probed], seen: Seen) -> list[float]:
+    """What was seen by the probes that count at a rate."""
     return [
         margin
         for probe in probes
-        if (probe.rate_per_s, probe.status, probe.is_long) == (seen.rate_per_s, status, seen.is_long)
+        if (probe.rate_per_s, probe.is_long) == (seen.rate_per_s, seen.is_long)
         and (margin := probe.seen_margin) is not None
     ]

@@ -59,6 +59,7 @@ Bound = Literal["at_most", "at_least", "equals"]
 
 _WORDS: dict[Bound, str] = {"at_most": "at most", "at_least": "at least", "equals": "exactly"}
 _LIMIT = re.compile(r"\s*([-+]?\d+(?:_\d+)*(?:\.\d+)?(?:[eE][-+]?\d+)?)\s*([^\s_].*?)?\s*")
+_PASSES, _FAILS = ".passes_per_s", ".fails_per_s"
 # Recorded with every run, though no parameter of its scenario.
 _OF_EVERY_RUN = frozenset({"profile"})
 # Units that measure the same thing, by how much of the first one each is.
@@ -241,10 +242,30 @@ def _judged(budget: Budget, run: Run) -> tuple[Status, str]:
     scale = _scale(unit, figure.unit)
     if scale is None:
         return "UNKNOWN", f"the figure is in {figure.unit}, and the budget in {unit}"
+    if beyond := _beyond_search(run, figure, bound, limit * scale):
+        return (
+            "UNKNOWN",
+            f"{figure.value / scale:,.6g} {unit or figure.unit} passes, and {beyond}; the budget is {wanted}",
+        )
     status = (
         _by_interval(figure, bound, limit * scale) if figure.bound_by else _by_point(figure, bound, limit * scale)
     )
     return status, f"{_told(figure, bound, status, scale, unit or figure.unit)}; the budget is {wanted}"
+
+
+def _beyond_search(run: Run, figure: Figure, bound: Bound, limit: float) -> str:
+    """Why it is not known whether a capacity is at least a limit, in words; empty where it is known.
+
+    A capacity lies between the highest rate that passes, which was seen, and the lowest that fails.
+    """
+    name = figure.name.removesuffix(_PASSES)
+    is_of_search = figure.name.startswith("capacity.") and name != figure.name
+    if not is_of_search or bound != "at_least" or figure.value is None or _is_within(figure.value, bound, limit):
+        return ""
+    fails = run.figure(f"{name}{_FAILS}")
+    if fails is not None and fails <= limit:
+        return ""
+    return "no rate is known to fail" if fails is None else f"the lowest rate that fails is {fails:,.6g}"
 
 
 def _is_within(value: float, bound: Bound, limit: float) -> bool:

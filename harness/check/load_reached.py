@@ -313,6 +313,8 @@ def load_reached(
             detail = "every second had a fault of the server, so there is none to judge by"
         return Verdict(name=name, status="UNKNOWN", detail=detail)
     in_all = f"{max(0.0, counts.reached[-1][1]):,.0f} of the {due:,} due operations had {arrived}"
+    if counts.answered_else:
+        in_all += f", and {counts.answered_else:,} more, though not well"
     if seconds.short:
         detail = (
             f"in {len(seconds.short)} of {seconds.judged} s less than {LEAST_SHARE:.0%} of the due operations "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from harness.check import checkers
 from harness.check.judge import Checker
 from harness.measure.operations import total_of
@@ -51,6 +53,23 @@ def send_lag_checker(prefix: str, operation: str = "append", load: str = "") -> 
         return checkers.instrument_kept_up(name, total_of(record.latency, operation, "send_lag"), budget_us)
 
     return Checker(name, check, reads=(LATENCIES,), part=load)
+
+
+def users_send_lag_checker(prefix: str) -> Checker:
+    """What finds whether users, who do one thing at a time, were free when something was due: `<prefix>.send_lag`.
+
+    Args:
+        prefix: the scenario's name, which is that of its operation, too.
+    """
+    plain = send_lag_checker(prefix, prefix)
+
+    def check(record: Record) -> Verdict | None:
+        found = plain.check(record)
+        if found is None or found.status == "PASS":
+            return found
+        return replace(found, detail=f"more users: these were busy when something was due; {found.detail}")
+
+    return replace(plain, check=check)
 
 
 def loads_of(record: Record) -> list[str]:

@@ -278,14 +278,14 @@ def _carried_out(
         search = CapacitySearch(
             scenario,
             load,
-            command_of=lambda probed, chosen: [*_command_of(probed, chosen), *words],
+            command_of=lambda probed, chosen: [*command_of_run(probed, chosen), *words],
             most_per_s=_most_per_s(scenario),
             show=curve.show,
         )
         record, ended = conduct(
             search, parameters, stage, command=command_line(), also=probed_parameters(scenario, load)
         )
-    _report_probes(directory)
+    report_probes(directory)
     return record, ended
 
 
@@ -313,7 +313,7 @@ def _words(asked: Asked) -> list[str]:
     return [word for name, value in given.items() if value for word in (name, without_secrets(str(value)))]
 
 
-def _command_of(scenario: Scenario, parameters: msgspec.Struct) -> Sequence[str]:
+def command_of_run(scenario: Scenario, parameters: msgspec.Struct) -> Sequence[str]:
     """The command that makes a probe by itself: its parameters, but for those that are the defaults."""
     usual = msgspec.to_builtins(parameters_of(scenario, "quick", {}))
     chosen = msgspec.to_builtins(parameters)
@@ -321,7 +321,7 @@ def _command_of(scenario: Scenario, parameters: msgspec.Struct) -> Sequence[str]
     return ["shopbench", "run", scenario.name, *(word for each in given for word in ("-p", each))]
 
 
-def _report_probes(directory: Path) -> None:
+def report_probes(directory: Path) -> None:
     """Write the report of each probe, whose page the search's leads to."""
     from harness.capacity.probing import PROBES
     from harness.record.run import load

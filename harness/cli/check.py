@@ -8,7 +8,6 @@ from typing import Annotated
 import msgspec
 import typer
 
-from harness.capacity.capacity import Capacity
 from harness.check import budgets, checkers
 from harness.check.judge import Difference, differences
 from harness.cli.options import RunArgument, UsageError, catalog, taking, there_are
@@ -58,14 +57,21 @@ def _of_all(record: Record) -> tuple[list[Verdict], list[Verdict]]:
 
 
 def _of_one(record: Record) -> tuple[list[Verdict], list[Verdict]]:
-    scenario: object = catalog().get(record.run.scenario) or (
-        Capacity() if record.run.scenario == Capacity.name else None
-    )
+    scenario = _judging(record.run.scenario)
     if not isinstance(scenario, Judged):
         raise RunError(f"{record.directory}: this shopbench has no checkers for {record.run.scenario!r}")
     if record.run.status == "running":
         raise RunError(f"{record.directory}: the run has not come to its end yet")
     return record.run.verdicts, [*judged_run(scenario, record).verdicts, *_of_budgets(record)]
+
+
+def _judging(name: str) -> object:
+    """What finds the verdicts of a scenario, or of what is conducted like one; None: nothing does."""
+    from harness.capacity.capacity import Capacity
+    from harness.capacity.versus import Versus
+
+    others: dict[str, object] = {Capacity.name: Capacity(), Versus.name: Versus()}
+    return catalog().get(name, others.get(name))
 
 
 def _of_budgets(record: Record) -> list[Verdict]:

@@ -27,6 +27,9 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     gates: Annotated[int, typer.Option(min=1, help="The number of real gates of each kind.")] = 20
     minutes: Annotated[float, typer.Option(min=0.1, help="Minutes that a gate may take.")] = 5
     simulated: Annotated[int, typer.Option(min=1, help="The number of gates made of recorded rounds.")] = 2_000
+    versus: Annotated[
+        bool, typer.Option("--versus", help="Count the errors of shopbench versus, in place of the gate's.")
+    ] = False
     into: Annotated[Path | None, typer.Option(help="A document with a marked place for the result.")] = None
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn at random.")] = 1
 
@@ -34,7 +37,9 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 @taking(Asked)
 def gate_errors_command(asked: Asked) -> int:
     """Count the gate's false alarms and detections, on known slowdowns. Takes hours, unless given --rounds."""
-    from harness.gate.error_rates import CURVE_SIMULATED, check_marks, put_into, told
+    from harness.capacity.versus_errors import WORDS, conduct_versus
+    from harness.gate.error_rates import CURVE_SIMULATED, Wording, check_marks, put_into, told
+    from harness.gate.loop import conduct_rounds
     from harness.gate.side import SideError
     from harness.gate.slowdowns import ErrorRateError, read_lines
     from harness.server.server import ServerError
@@ -51,8 +56,11 @@ def gate_errors_command(asked: Asked) -> int:
             simulated_gates=asked.simulated,
             curve_gates=min(asked.simulated, CURVE_SIMULATED),
             seed=asked.seed,
-            command=f"shopbench gate-errors --rounds {rounds} --minutes {asked.minutes:g} "
+            command=f"shopbench gate-errors {'--versus ' if asked.versus else ''}"
+            f"--rounds {rounds} --minutes {asked.minutes:g} "
             f"--simulated {asked.simulated} --seed {asked.seed}",
+            conduct=conduct_versus if asked.versus else conduct_rounds,
+            words=WORDS if asked.versus else Wording(),
         )
         sys.stdout.write(text + "\n")
         if asked.into is not None:
@@ -63,9 +71,11 @@ def gate_errors_command(asked: Asked) -> int:
 
 
 def _record_rounds(asked: Asked) -> None:
+    from harness.capacity.versus_errors import VERSUS_KINDS, conduct_versus
+    from harness.gate.loop import conduct_rounds
     from harness.gate.revisions import repository_of, source_of
     from harness.gate.rounds import Measure
-    from harness.gate.slowdowns import KINDS, record
+    from harness.gate.slowdowns import KINDS, Wanted, record
     from harness.record.environment import describe_host
 
     source = source_of(repository_of(Path.cwd()), ["ordershop"], "the work tree")
@@ -76,14 +86,18 @@ def _record_rounds(asked: Asked) -> None:
         names={"baseline": "the baseline", "candidate": "the candidate"},
         seed=asked.seed,
     )
+    wanted = Wanted(
+        kinds=[kind for kind in KINDS if not asked.versus or kind.name in VERSUS_KINDS],
+        gates=asked.gates,
+        minutes=asked.minutes,
+        conduct=conduct_versus if asked.versus else conduct_rounds,
+    )
     with Shown(1) as shown, interruptible():
         record(
             asked.recording,
             measure,
-            kinds=KINDS,
-            gates=asked.gates,
-            minutes=asked.minutes,
+            wanted,
             clock=SystemClock(),
             host=describe_host(),
-            progress=shown.begin("gate"),
+            progress=shown.begin("versus" if asked.versus else "gate"),
         )

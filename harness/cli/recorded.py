@@ -68,8 +68,9 @@ def budgets_of(path: Path | None) -> list[budgets.Budget] | None:
 
 
 def offers() -> dict[str, budgets.Offer]:
-    """What budgets may limit, by scenario; the gate and a search of a capacity are among them."""
+    """What budgets may limit, by scenario; the gate, a search of a capacity and a comparison are among them."""
     from harness.capacity.capacity import Capacity
+    from harness.capacity.versus import Versus
     from harness.gate.loop import Gate, GateParameters
 
     found = {
@@ -77,6 +78,7 @@ def offers() -> dict[str, budgets.Offer]:
     }
     found["gate"] = budgets.Offer(GateParameters, Gate.figures)
     found["capacity"] = budgets.Offer(_searched_parameters(Capacity.parameters), Capacity.figures)
+    found["versus"] = budgets.Offer(Versus.parameters, Versus.figures)
     return found
 
 

@@ -32,6 +32,7 @@ from harness.cli.options import (
     UsageError,
     asked_cores,
     asked_system,
+    catalog,
     check_profile,
     chosen,
     given_parameters,
@@ -114,7 +115,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 def run_command(asked: Asked) -> int:
     """Run scenarios, and write their record and report."""
     plan = asked_cores(asked.cores)
-    scenarios = chosen(asked.names or [])
+    scenarios = chosen(asked.names or [name for name, each in catalog().items() if _is_of_a_whole_run(each)])
     check_profile(asked.profile, scenarios)
     which = server_named(asked.server, asked.server_file, os.environ)
     if not asked.names and "kill" not in kind_of(which).can:
@@ -137,6 +138,11 @@ def run_command(asked: Asked) -> int:
         return EXIT_PASS
     record, ended = _carried_out(asked, with_parameters, which, system, plan, clock)
     return conclude(held_to(record, limits), ended, history=asked.history, undecided_is_0=asked.undecided_is_0)
+
+
+def _is_of_a_whole_run(scenario: Scenario) -> bool:
+    """Whether a run of all has it, too: what takes as long as it is told is run by its name."""
+    return not getattr(scenario, "only_by_name", False)
 
 
 def _without_own_server(scenarios: Sequence[Scenario]) -> list[Scenario]:

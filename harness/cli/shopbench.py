@@ -11,6 +11,7 @@
     shopbench web lag                    server, shop and Locust's web UI: start runs, watch them, kill the CRM
     shopbench capacity append --p99 5ms  how many appends a second can there be?
     shopbench gate --baseline main       is the work tree slower than that revision?
+    shopbench versus embedded /usr/bin/redis-server     which of two servers takes less time?
     shopbench doctor --server URL        what does that server allow, and what would a run there lack?
     shopbench selfcheck                  does the instrument tell the truth on this machine?
     shopbench history runs.jsonl append  the figures of many runs, as CSV
@@ -46,11 +47,13 @@ from harness.cli.gate_errors import gate_errors_command
 from harness.cli.history import history_command
 from harness.cli.index import index_command
 from harness.cli.list import list_command
+from harness.cli.matrix import matrix_command
 from harness.cli.options import UsageError
 from harness.cli.report import report_command
 from harness.cli.run import run_command
 from harness.cli.selfcheck import selfcheck_command
 from harness.cli.shown import say, warn
+from harness.cli.versus import versus_command
 from harness.cli.web import web_command
 from harness.conduct.interrupt import heed_ctrl_c
 from harness.conduct.scenario import ParameterError
@@ -64,8 +67,10 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "run": run_command,
     "history": history_command,
     "capacity": capacity_command,
+    "matrix": matrix_command,
     "gate": gate_command,
     "gate-errors": gate_errors_command,
+    "versus": versus_command,
     "selfcheck": selfcheck_command,
     "doctor": doctor_command,
     "list": list_command,

@@ -117,6 +117,11 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     findings: list[Finding]
     controls: list[Finding]
 
+    @property
+    def is_final(self) -> bool:
+        """Whether more rounds are not wanted: it has passed or failed."""
+        return self.outcome in {"pass", "fail"}
+
 
 def walsh_averages(ratios: Floats) -> Floats:
     """The means of all pairs, each round with itself too, in rising order: n (n + 1) / 2 of them."""
@@ -217,10 +222,20 @@ def decide(
         _finding(n, averages[n], rounds[n], sizes[n], level, spending.beta * spending.share)
         for n, level in zip(names, levels, strict=True)
     ]
-    # Both ends of each control.
-    level = spending.control_alpha * spending.share / max(1, 2 * len(controls))
-    seen = [_control(name, np.asarray(each, np.float64), level) for name, each in controls.items()]
+    seen = decide_controls(controls, spending)
     return Decision(outcome=_outcome(findings, seen), findings=findings, controls=seen)
+
+
+def decide_controls(controls: Mapping[str, Sequence[float]], spending: Spending) -> list[Finding]:
+    """Whether each control has moved: FAIL where it has, PASS where it has not by more than its margin.
+
+    Args:
+        controls: of each, the log ratio of each round.
+        spending: what this look may spend.
+    """
+    # Both ends of each.
+    level = spending.control_alpha * spending.share / max(1, 2 * len(controls))
+    return [_control(name, np.asarray(each, np.float64), level) for name, each in controls.items()]
 
 
 def _outcome(findings: Sequence[Finding], controls: Sequence[Finding]) -> Outcome:

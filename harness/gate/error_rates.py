@@ -1,4 +1,4 @@
-"""`shopbench gate-errors`: how often is the gate wrong? Measured on this machine, and counted.
+"""`shopbench gate-errors`: how often is the gate wrong, or a comparison? Measured on this machine, and counted.
 
     record     real gates of each kind, with slowdowns of a known size (`harness.gate.slowdowns`)
     resample   blocks of recorded rounds that followed one another, drawn with replacement, so that drift stays in
@@ -23,7 +23,7 @@ import numpy as np
 from harness.gate.decision import Outcome, lower_bound, upper_bound, walsh_averages
 from harness.gate.loop import Gated, conduct_rounds
 from harness.gate.rounds import Round
-from harness.gate.slowdowns import KINDS, Ended, ErrorRateError, Kind, Line, Recorded
+from harness.gate.slowdowns import KINDS, Conduct, Ended, ErrorRateError, Kind, Line, Recorded
 from harness.host.clock import VirtualClock
 
 BLOCK_ROUNDS = 8
@@ -36,6 +36,21 @@ CONFIDENCE = 0.95
 
 BEGIN = "<!-- gate figures: written by `shopbench gate-errors --into` -->"
 END = "<!-- end of gate figures -->"
+
+
+class Wording(msgspec.Struct, frozen=True):
+    """What the tables call what is counted.
+
+    Attributes:
+        one, many: such as `gate` and `gates`.
+        alarm: that it found a difference.
+        outcomes: its other outcomes: nothing that matters, not decided, contaminated.
+    """
+
+    one: str = "gate"
+    many: str = "gates"
+    alarm: str = "FAIL"
+    outcomes: str = "PASS / inconclusive / contaminated"
 
 
 class _Replayed:
@@ -71,7 +86,9 @@ def block_order(rounds: int, generator: np.random.Generator, block: int = BLOCK_
             yield (start + offset) % rounds
 
 
-def simulated(rounds: Sequence[Recorded], *, gates: int, minutes: float, seed: int) -> list[Gated]:
+def simulated(
+    rounds: Sequence[Recorded], *, gates: int, minutes: float, seed: int, conduct: Conduct = conduct_rounds
+) -> list[Gated]:
     """Gates made of recorded rounds, decided by the loop of a real one.
 
     Args:
@@ -79,13 +96,14 @@ def simulated(rounds: Sequence[Recorded], *, gates: int, minutes: float, seed: i
         gates: how many to make.
         minutes: that a gate may take.
         seed: of the resampling.
+        conduct: the loop.
     """
     generator = np.random.default_rng(seed)
     found = []
     for _ in range(gates):
         clock = VirtualClock()
         bench = _Replayed(rounds, block_order(len(rounds), generator), clock)
-        found.append(conduct_rounds(bench, clock=clock, limit_s=minutes * 60, relevant={}))
+        found.append(conduct(bench, clock=clock, limit_s=minutes * 60, relevant={}))
     return found
 
 
@@ -116,7 +134,15 @@ def _failed(kind: Kind, found: Gated) -> bool:
     return found.decision.outcome == "fail" and (not kind.metric or kind.metric in metrics)
 
 
-def figures_table(lines: Sequence[Line], *, minutes: float, gates: int, seed: int) -> str:
+def figures_table(
+    lines: Sequence[Line],
+    *,
+    minutes: float,
+    gates: int,
+    seed: int,
+    conduct: Conduct = conduct_rounds,
+    words: Wording = Wording(),  # noqa: B008 - frozen
+) -> str:
     """False alarms and detections, of real gates and of simulated ones, as a Markdown table.
 
     Args:
@@ -124,10 +150,12 @@ def figures_table(lines: Sequence[Line], *, minutes: float, gates: int, seed: in
         minutes: that a simulated gate may take.
         gates: how many are simulated of each kind.
         seed: of the resampling.
+        conduct: the loop.
+        words: what the table calls them.
     """
     rows = [
-        "| put into the candidate | goal | simulated gates that FAIL | PASS / inconclusive / contaminated "
-        "| real gates that FAIL | PASS / inconclusive / contaminated | time to the verdict |",
+        f"| put into the candidate | goal | simulated {words.many} that {words.alarm} | {words.outcomes} "
+        f"| real {words.many} that {words.alarm} | {words.outcomes} | time to the verdict |",
         "|---|---|---|---|---|---|---|",
     ]
     for kind in KINDS:
@@ -135,7 +163,7 @@ def figures_table(lines: Sequence[Line], *, minutes: float, gates: int, seed: in
         real = [each for each in lines if isinstance(each, Ended) and each.kind == kind.name]
         if not rounds:
             continue
-        made = simulated(rounds, gates=gates, minutes=minutes, seed=seed)
+        made = simulated(rounds, gates=gates, minutes=minutes, seed=seed, conduct=conduct)
         outcomes = [each.decision.outcome for each in made]
         failed_really = sum(
             each.outcome == "fail" and (not kind.metric or kind.metric in each.failed) for each in real
@@ -173,7 +201,7 @@ def noise_table(lines: Sequence[Line]) -> str:
     return "\n".join(rows)
 
 
-def curve_table(lines: Sequence[Line], *, gates: int, seed: int) -> str:
+def curve_table(lines: Sequence[Line], *, gates: int, seed: int, conduct: Conduct = conduct_rounds) -> str:
     """Which share of gates fails for which slowdown, by the gate's time: unchanged code with a slowdown put in."""
     rounds = [each for each in lines if isinstance(each, Recorded) and each.kind == "nothing"]
     heads = [f"+{effect:.0%}".replace("%", " %") for effect in CURVE]
@@ -188,16 +216,33 @@ def curve_table(lines: Sequence[Line], *, gates: int, seed: int) -> str:
                     )
                     for each in rounds
                 ]
-                made = simulated(shifted, gates=gates, minutes=minutes, seed=seed)
+                made = simulated(shifted, gates=gates, minutes=minutes, seed=seed, conduct=conduct)
                 shares.append(sum(each.decision.outcome == "fail" for each in made) / gates)
             rows.append(f"| {metric}, {minutes:g} min | {' | '.join(f'{share:.0%}' for share in shares)} |")
     return "\n".join(rows)
 
 
 def told(
-    lines: Sequence[Line], *, minutes: float, simulated_gates: int, curve_gates: int, seed: int, command: str
+    lines: Sequence[Line],
+    *,
+    minutes: float,
+    simulated_gates: int,
+    curve_gates: int,
+    seed: int,
+    command: str,
+    conduct: Conduct = conduct_rounds,
+    words: Wording = Wording(),  # noqa: B008 - frozen
 ) -> str:
     """All that the file says, in Markdown.
+
+    Args:
+        lines: of the file.
+        minutes: that a simulated gate may take.
+        simulated_gates, curve_gates: how many are simulated of each kind, and for each place of the curve.
+        seed: of the resampling.
+        command: that makes it again.
+        conduct: the loop.
+        words: what it calls them.
 
     Raises:
         ErrorRateError: it has no rounds of unchanged code.
@@ -212,14 +257,14 @@ def told(
     return "\n\n".join(
         [
             f"Made by `{command}`.",
-            f"{len(rounds):,} rounds of {len(real)} real gates, on {', '.join(cpus)}, revision "
-            f"{', '.join(revisions)}; a round took {median(each.took_s for each in unchanged):.1f} s. A gate may "
-            f"take {minutes:g} minutes. Intervals are Wilson's, 95 %.",
-            figures_table(lines, minutes=minutes, gates=simulated_gates, seed=seed),
+            f"{len(rounds):,} rounds of {len(real)} real {words.many}, on {', '.join(cpus)}, revision "
+            f"{', '.join(revisions)}; a round took {median(each.took_s for each in unchanged):.1f} s. "
+            f"A {words.one} may take {minutes:g} minutes. Intervals are Wilson's, 95 %.",
+            figures_table(lines, minutes=minutes, gates=simulated_gates, seed=seed, conduct=conduct, words=words),
             "Unchanged code, from round to round:",
             noise_table(lines),
-            "Share of gates that FAIL, for a slowdown put into the ratios of unchanged code:",
-            curve_table(lines, gates=curve_gates, seed=seed),
+            f"Share of {words.many} that {words.alarm}, for a slowdown put into the ratios of unchanged code:",
+            curve_table(lines, gates=curve_gates, seed=seed, conduct=conduct),
         ]
     )
 

@@ -1,22 +1,19 @@
 """`shopbench gate`: rounds until the gate can tell, then a record like that of any other run.
 
-    rounds.measure(0), (1), ...  --ratios-->  decide at planned shares of the time  --> pass, fail: the end
-                                                                                          --> neither: more rounds
+    rounds.measure(0), (1), ...  --ratios-->  decide at planned looks  --> pass, fail: the end
+                                                                       --> neither: more rounds
 
-When to look is planned before the first round, as shares of the gate's time, and each look has its part of the
-error: to go on until something shows would find something in unchanged code sooner or later. What decides when a
-look comes is the clock, and never a ratio.
-
-At the end of its time the gate says what it knows: PASS, FAIL, or how small a slowdown it could have seen.
+`harness.gate.looks` says when it looks, and why. At the end of its time the gate says what it knows: PASS, FAIL,
+or how small a slowdown it could have seen.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from statistics import median
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -33,11 +30,11 @@ from harness.gate.decision import (
     Spending,
     control_verdict,
     decide,
-    is_look,
     percent,
     verdict,
 )
 from harness.gate.libraries import Difference, named
+from harness.gate.looks import Asked, BenchOf, look
 from harness.gate.rounds import Round
 from harness.gate.side import SIDES, Side, SideError
 from harness.host.clock import Clock
@@ -47,22 +44,12 @@ from harness.record.run import KeyFigure, Verdict
 BACKGROUND = 0.05
 # Relevant size and noise margin of a metric whose name ends so; the first that fits.
 DEFAULT_SIZES: tuple[tuple[str, Size], ...] = (
+    (".p99.9", Size(relevant=0.20, margin=0.04)),
     (".p99", Size(relevant=0.10, margin=0.02)),
     ("", Size(relevant=0.05, margin=0.01)),
 )
 
-
-class Bench(Protocol):
-    """What measures rounds."""
-
-    @property
-    def server(self) -> Mapping[str, Any]:
-        """A server that they were measured on; empty where there is none, or none yet."""
-        ...
-
-    def measure(self, number: int) -> Round:
-        """Measure one round."""
-        ...
+Bench = BenchOf[Round]
 
 
 class Gated(Struct, frozen=True):
@@ -145,49 +132,16 @@ def conduct_rounds(
         SideError: the code of a side cannot be measured, a metric was named that was not measured, or not every
             round has measured the same ones.
     """
-    began_ns = clock.now_ns()
-    rounds: list[Round] = []
-    looks: list[int] = []
-    spent: list[float] = []
-    counted: list[str] = []
-    looked_at = 0.0
-    while True:
-        found = bench.measure(len(rounds))
-        rounds.append(found)
-        keep(found)
-        counted = _counted(found, metrics, relevant, counted)
-        elapsed_s = (clock.now_ns() - began_ns) / 1e9
-        is_last = elapsed_s + max(each.took_s for each in rounds[-3:]) > limit_s
-        share = 1.0 if is_last else min(elapsed_s / limit_s, 1.0)
-        progress(min(share, 1.0), f"round {len(rounds)}")
-        if not is_last and not is_look(len(rounds), share, looked_at, len(counted)):
-            continue
-        looks.append(len(rounds))
-        spent.append(share - looked_at)
-        decision = judged(rounds, counted, relevant, Spending(share=spent[-1]))
-        looked_at = share
-        if is_last or decision.outcome in {"pass", "fail"}:
-            return Gated(decision, rounds, looks, spent)
-
-
-def _counted(
-    found: Round, metrics: Sequence[str], relevant: Collection[str], before: Collection[str]
-) -> list[str]:
-    """The metrics of a round that count, which are those of the rounds before, if there were any."""
-    measured = [name for name in found.ratios if name not in CONTROLS]
-    if not measured:
-        raise SideError("the two sides have no metric in common, so there is nothing to compare")
-    for metric in (*metrics, *relevant):
-        if metric not in measured:
-            raise SideError(f"there is no metric {metric!r}; there are {', '.join(measured)}")
-    counted = list(dict.fromkeys(metrics)) or measured
-    # What one round leaves out would drop out of the gate, and the rest would pass without it.
-    if before and (differing := set(counted) ^ set(before)):
-        raise SideError(
-            f"round {found.number + 1} has not measured what those before it have: "
-            f"{', '.join(sorted(differing))} in one of them only"
-        )
-    return counted
+    found = look(
+        bench,
+        lambda rounds, counted, spending: judged(rounds, counted, relevant, spending),
+        Asked(metrics=metrics, named=relevant),
+        clock=clock,
+        limit_s=limit_s,
+        keep=keep,
+        progress=progress,
+    )
+    return Gated(*found)
 
 
 def judged(

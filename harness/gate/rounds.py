@@ -39,7 +39,10 @@ import psutil
 from harness.arrays import Int64s
 from harness.gate.controls import Controls
 from harness.gate.metrics import METRICS, background_share, compared, measured
+from harness.gate.parts import WARM_UP, Part, parts_of
+from harness.gate.setup import Setup
 from harness.gate.side import (
+    OPERATIONS,
     SIDES,
     Between,
     Block,
@@ -63,30 +66,6 @@ from harness.server.url import ServerUrl
 TIMEOUT_S = 60.0
 
 
-class Part(msgspec.Struct, frozen=True):
-    """A part of a round.
-
-    Attributes:
-        operation: what is done.
-        count: as in `harness.gate.side.Block`.
-        blocks: of each side.
-    """
-
-    operation: Operation
-    count: int
-    blocks: int
-
-
-WARM_UP = (Part("append", 300, 1), Part("append_many", 500, 1))
-PARTS = (
-    Part("append", 250, 16),
-    Part("find_one", 125, 8),
-    Part("replay", 1, 8),
-    Part("append_many", 500, 8),
-    Part("drain", 1_000, 8),
-)
-
-
 class Round(msgspec.Struct, frozen=True, kw_only=True):
     """What a round has measured.
 
@@ -97,7 +76,7 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
         first: the side that took the first place.
         ratios: of each metric and control, the natural logarithm of candidate by baseline.
         values_ns: of each metric and control, what the baseline and the candidate took, in nanoseconds.
-        new: what only the candidate can do, and what is therefore not measured.
+        new: what only the candidate can do, or one of two sides that need not do the same; it is not measured.
         background: of each side, `background_share`; empty where nothing can be said of it.
     """
 
@@ -126,6 +105,10 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True):
         seed: of the coin.
         cores: `one` for each round, or `all`.
         metrics: the only ones that are asked for, so that other operations can be left out; all where empty.
+        setups: of each side, what it has of its own in the place of this target, server and durability.
+        only_common: whether what one of the sides cannot do is left out; else the candidate has to do whatever the
+            baseline can.
+        turn_s: how long a turn of appends may be (`harness.gate.parts`).
         pythons: of each side, the interpreter that has its libraries; empty where both have those of ours.
         scratch: where temporary directories go that somebody else removes in the end; None for the system's place.
             An interrupt between the making of one and the note that it was made leaves it there.
@@ -141,8 +124,28 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 1
     cores: Cores = "one"
     metrics: tuple[str, ...] = ()
+    setups: Mapping[Side, Setup] = {}
+    only_common: bool = False
+    turn_s: float = math.inf
     pythons: Mapping[Side, str] = {}
     scratch: Path | None = None
+
+    def setup_of(self, side: Side) -> Setup:
+        """What a side has of its own."""
+        shared = Setup(target=self.target, server=self.server, durability=self.durability)
+        return self.setups.get(side, shared)
+
+    def common(self, can: Mapping[Side, Collection[str]], wanted: Collection[str]) -> tuple[set[str], set[str]]:
+        """What both sides can do, and so is compared; and what only one can, and is not.
+
+        Raises:
+            SideError: the candidate cannot do something that the baseline can, and that may not be left out.
+        """
+        baseline, candidate = (set(can[side]) for side in SIDES)
+        if self.only_common:
+            return baseline & candidate, baseline ^ candidate
+        both = compared(can["baseline"], can["candidate"], self.names, wanted)
+        return set(both), candidate - baseline
 
 
 def turns(count: int) -> list[int]:
@@ -304,13 +307,17 @@ class Rounds:
         wanted = {METRICS[metric][0] for metric in self._measure.metrics if metric in METRICS}
         with self._open(order, core) as sides:
             can = {side: sides[side].operations for side in SIDES}
-            able = set(compared(can["baseline"], can["candidate"], self._measure.names, wanted))
+            able, alone = self._measure.common(can, wanted)
             if wanted:
                 able &= wanted | {"append"}
+            slowest_ns = 0.0
             for part in WARM_UP:
                 for side in order if part.operation in able else ():
-                    sides[side].work(part)
-            taken, background = self._in_turns(sides, order, able)
+                    warm = sides[side].work(part)
+                    if part.operation == "append":
+                        slowest_ns = max(slowest_ns, float(np.median(warm)))
+            parts = [part for part in parts_of(slowest_ns, self._measure.turn_s) if part.operation in able]
+            taken, background = self._in_turns(sides, order, parts)
         ratios, values_ns = measured(taken)
         return Round(
             number=number,
@@ -319,13 +326,13 @@ class Rounds:
             first=order[0],
             ratios=ratios,
             values_ns=values_ns,
-            new=tuple(name for name in can["candidate"] if name not in can["baseline"]),
+            new=tuple(name for name in OPERATIONS if name in alone),
             # On more cores than one a side's process and its server may be at work at once.
             background={} if core is None else background,
         )
 
     def _in_turns(
-        self, sides: Mapping[Side, _OpenSide], order: Sequence[Side], able: Collection[str]
+        self, sides: Mapping[Side, _OpenSide], order: Sequence[Side], parts: Sequence[Part]
     ) -> tuple[dict[Side, dict[str, list[Int64s]]], dict[Side, float]]:
         """What each turn has taken, of each side and operation; and of each side its `background_share`."""
         now_ns = self._clock.now_ns
@@ -333,8 +340,8 @@ class Rounds:
         own_ns = dict.fromkeys(SIDES, 0)
         before_ns = {side: sides[side].used_ns() for side in SIDES}
         began_ns = now_ns()
-        for part in PARTS:
-            for turn in turns(part.blocks) if part.operation in able else ():
+        for part in parts:
+            for turn in turns(part.blocks):
                 side = order[turn]
                 for name, values in self._controls.measure().items():
                     taken[side].setdefault(name, []).append(np.array(values, np.int64))
@@ -355,15 +362,13 @@ class Rounds:
         with contextlib.ExitStack() as stack:
             sides: dict[Side, _OpenSide] = {}
             for side in order:
-                settings = SideSettings(self._overlays[side], measure.packages, measure.target)
+                setup = measure.setup_of(side)
+                settings = SideSettings(self._overlays[side], measure.packages, setup.target, setup.options)
                 child = Child("harness.gate.side:main", settings, elsewhere=self._elsewhere.get(side))
                 stack.enter_context(contextlib.closing(child))
                 sides[side] = _OpenSide(child, measure.names[side])
             # They load their code while the servers start.
-            servers = [
-                stack.enter_context(open_server(measure.server, self._clock, durability=measure.durability))
-                for _ in order
-            ]
+            servers = [stack.enter_context(measure.setup_of(side).opened(self._clock)) for side in order]
             self.server = self.server or servers[0].describe()
             # That one does not build is said before that the other cannot be opened, whichever is first.
             for side in SIDES:

@@ -58,11 +58,13 @@ class SideSettings:
         overlay: goes to the front of `sys.path`.
         packages: that must come from there.
         target: `module:factory`.
+        options: what the factory is given besides the URL, by name.
     """
 
     overlay: str
     packages: tuple[str, ...]
     target: str
+    options: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def _serve(channel: Channel, settings: SideSettings, clock: Clock) -> None:
         with name.lent():
             channel.send(Ready(files))
             url = channel.receive()
-        work = Work(factory(url), clock)
+        work = Work(factory(url, **dict(settings.options)), clock)
         with name.lent():
             channel.send(Opened(work.operations))
         between_ns, ended_ns = 0, _cpu_ns()
@@ -196,7 +198,7 @@ def _file_of(package: str, overlay: str) -> str:
     return str(Path(file).resolve())
 
 
-def loaded(target: str) -> Callable[[str], Any]:
+def loaded(target: str) -> Callable[..., Any]:
     """The factory that `module:factory` names.
 
     Raises:
@@ -206,7 +208,7 @@ def loaded(target: str) -> Callable[[str], Any]:
     if not colon or not module or not name:
         raise ImportError(f"a target is named package.module:factory, not {target!r}")
     try:
-        factory: Callable[[str], Any] = getattr(importlib.import_module(module), name)
+        factory: Callable[..., Any] = getattr(importlib.import_module(module), name)
     except AttributeError as error:
         raise ImportError(f"{module} has no {name}") from error
     return factory

@@ -17,12 +17,12 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import msgspec
 
 from harness.gate.decision import Outcome
-from harness.gate.loop import Gated, conduct_rounds
+from harness.gate.loop import Bench, Gated, conduct_rounds
 from harness.gate.rounds import Measure, Round, Rounds
 from harness.host.child import Channel, Child
 from harness.host.clock import Clock
@@ -157,6 +157,23 @@ def _busy_core() -> Iterator[None]:
         yield
 
 
+class Conduct(Protocol):
+    """What measures rounds until it can tell: a gate's loop, or another that is told of in a gate's words."""
+
+    def __call__(
+        self,
+        bench: Bench,
+        *,
+        clock: Clock,
+        limit_s: float,
+        relevant: Mapping[str, float],
+        keep: Callable[[Round], None] = ...,
+        progress: Callable[[float, str], None] = ...,
+    ) -> Gated:
+        """Measure rounds until a look decides, or the time is over."""
+        ...
+
+
 def real_gate(
     measure: Measure,
     kind: Kind,
@@ -165,6 +182,7 @@ def real_gate(
     minutes: float,
     keep: Callable[[Round], None],
     progress: Callable[[float, str], None],
+    conduct: Conduct = conduct_rounds,
 ) -> Gated:
     """One real gate of a kind: the measure's baseline, against it with the kind's slowdown.
 
@@ -175,6 +193,7 @@ def real_gate(
         minutes: that the gate may take.
         keep: gets each round.
         progress: told how far it is.
+        conduct: the gate's loop, or another.
     """
     with contextlib.ExitStack() as stack:
         # Both sides are copies, so that nothing but the slowdown tells them apart.
@@ -187,16 +206,30 @@ def real_gate(
         if kind.has_neighbour:
             stack.enter_context(_busy_core())
         bench = stack.enter_context(Rounds(msgspec.structs.replace(measure, sources=sources), clock))
-        return conduct_rounds(bench, clock=clock, limit_s=minutes * 60, relevant={}, keep=keep, progress=progress)
+        return conduct(bench, clock=clock, limit_s=minutes * 60, relevant={}, keep=keep, progress=progress)
+
+
+class Wanted(NamedTuple):
+    """What is to be recorded.
+
+    Attributes:
+        kinds: of comparisons; they take turns, so that each meets the same hours of the machine.
+        gates: of each kind.
+        minutes: that a gate may take.
+        conduct: the gate's loop, or another.
+    """
+
+    kinds: Sequence[Kind]
+    gates: int
+    minutes: float
+    conduct: Conduct = conduct_rounds
 
 
 def record(
     path: Path,
     measure: Measure,
+    wanted: Wanted,
     *,
-    kinds: Sequence[Kind],
-    gates: int,
-    minutes: float,
     clock: Clock,
     host: Mapping[str, Any],
     progress: Callable[[float, str], None],
@@ -206,9 +239,7 @@ def record(
     Args:
         path: the file, lines of JSON.
         measure: what is measured; its seed is that of the first gate.
-        kinds: of comparisons; they take turns, so that each meets the same hours of the machine.
-        gates: of each kind.
-        minutes: that a gate may take.
+        wanted: what is to be in it.
         clock: for time.
         host: what is known of the machine.
         progress: told how far it is.
@@ -216,6 +247,7 @@ def record(
     Raises:
         ErrorRateError: the file has gates of another length or machine, or cannot be written.
     """
+    kinds, gates, minutes, conduct = wanted
     done = _recorded_before(path, minutes, str(host.get("cpu")))
     left = [(number, kind) for number in range(gates) for kind in kinds if (kind.name, number) not in done]
     with _appended_to(path) as file:
@@ -232,6 +264,7 @@ def record(
                 progress=lambda share, doing, at=at, name=name: progress(  # type: ignore[misc]
                     (at + share) / len(left), f"{name}: {doing}"
                 ),
+                conduct=conduct,
             )
             ended = Ended(
                 kind=kind.name,

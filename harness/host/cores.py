@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Literal
 
 import numpy as np
@@ -53,13 +53,30 @@ def on_core(core: int | None, *processes: int | None) -> Iterator[None]:
         yield
         return
     before = os.sched_getaffinity(0)
-    for process in filter(None, processes):
-        # Of a process that has ended, whoever talks to it next finds out.
-        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
-            for thread in psutil.Process(process).threads():
-                os.sched_setaffinity(thread.id, {core})
+    kept_on((core,), *processes)
     os.sched_setaffinity(0, {core})
     try:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+def others_of(core: int | None) -> tuple[int, ...]:
+    """The cores that are ours besides one; that one where there is no other, and none where nobody chooses."""
+    if core is None:
+        return ()
+    return tuple(sorted(os.sched_getaffinity(0) - {core})) or (core,)
+
+
+def kept_on(cores: Collection[int], *processes: int | None) -> None:
+    """Keep processes with all their threads on some cores from now on.
+
+    Args:
+        cores: which; none changes nothing.
+        processes: their ids; None for one that is not ours.
+    """
+    for process in filter(None, processes) if cores else ():
+        # Of a process that has ended, whoever talks to it next finds out.
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+            for thread in psutil.Process(process).threads():
+                os.sched_setaffinity(thread.id, cores)

@@ -143,7 +143,7 @@ class PumpProcess:
 def pump_main(channel: Channel, settings: PumpSettings, pacer: Pacer, source: Source) -> None:
     """The pump's process: connect, say so, wait for the origin, run, answer."""
     numbers = channel.numbers
-    _take_place(settings)
+    take_place(settings)
     shipping = _Shipping(channel)
     # Connections are made, and NumPy is warm, before the schedule begins.
     pump = Pump(
@@ -184,7 +184,7 @@ def _floor(settings: PumpSettings) -> tuple[Floor | None, str]:
         return None, str(error)
 
 
-def _take_place(settings: PumpSettings) -> None:
+def take_place(settings: PumpSettings) -> None:
     """Go to the cores of the settings, and a little before others, where that is allowed.
 
     It starts no process, so nothing inherits this. Real-time priority is a trap: a pump that waits awake would

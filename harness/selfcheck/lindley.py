@@ -2,8 +2,8 @@
 
     release(i) = max(release(i - 1), arrival(i)) + service(i)            (Lindley, 1952)
 
-over the very services that were drawn. There is no need of a formula: that of Pollaczek and Khinchine gives the mean
-of a response, and a budget is on its tail.
+over the very services that were drawn. There is no need of a formula: that of Pollaczek and Khinchine gives the
+mean of a response, and a budget is on its tail.
 
     constant services       flat up to 1 / service, and no further        a cliff
     exponential             p99 rises over the whole way                  smooth

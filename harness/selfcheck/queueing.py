@@ -9,12 +9,12 @@ so that response times at any rate can be calculated over the very services that
 highest rate at which their p99 is within a budget (`harness.selfcheck.lindley`).
 
 The server takes a command as arrived when the kernel dates it, and calculates when it is to be answered; so what
-it is late itself, on a busy machine, delays that answer and none after it. It sleeps until an answer is nearly due:
-with services of some hundred microseconds a core of its own would be a waste.
+it is late itself, on a busy machine, delays that answer and none after it. It sleeps until an answer is nearly
+due: with services of some hundred microseconds a core of its own would be a waste.
 
-It is one process for all workers, since they only wait. What is no load (CONFIG, INFO and the like, which
-clients ask before they begin) is answered at once, and takes none of the services. Those of a worker are used in turn, over
-all connections that it serves one after the other; after the last comes the first again.
+It is one process for all workers, since they only wait. What is no load (CONFIG, INFO and the like, which clients
+ask before they begin) is answered at once, and takes none of the services. Those of a worker are used in turn,
+over all connections that it serves one after the other; after the last comes the first again.
 """
 
 from __future__ import annotations

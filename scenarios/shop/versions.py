@@ -20,6 +20,7 @@ from typing import Literal
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 from pyroaring import BitMap
 
 from harness.account.event_ids import sequences_of
@@ -205,7 +206,7 @@ def updates_checkers(prefix: str) -> list[Checker]:
         ),
         Checker(
             answered,
-            lambda record: all_answered(answered, without_conflicts(record.evidence.value(load, LoadReport))),
+            lambda record: each_answered(answered, record.evidence.value(load, LoadReport)),
             reads=(load,),
         ),
     ]
@@ -264,6 +265,14 @@ def contended(name: str, writers: Writers, stale: int) -> Verdict:
 def conflicts_in(failures: list[Failure]) -> int:
     """How many updates were given up because of a conflict."""
     return sum(failure.count for failure in failures if failure.kind == CONFLICT)
+
+
+def each_answered(name: str, load: LoadReport) -> Verdict:
+    """Whether each update of a load was answered: that it was written, or with a conflict."""
+    found, conflicts = all_answered(name, without_conflicts(load)), conflicts_in(load.failures)
+    if not conflicts or found.status != "PASS":
+        return found
+    return replace(found, detail=f"{found.detail}, {conflicts:,} of them with a conflict")
 
 
 def without_conflicts(load: LoadReport) -> LoadReport:

@@ -28,7 +28,7 @@ PATIENT = ("-p", "send_lag_budget_ms=60000")
         ("append --p99 5", "--p99: '5' is no duration, such as 5ms, 300us or 1s"),
         ("append --lag 1s", "--lag: append measures no lag; lag and journey do"),
         ("appendx --p99 5ms", "there is no scenario 'appendx'; did you mean append?"),
-        ("replay --p99 5ms", "capacity is for append, lag, journey, and not for replay"),
+        ("replay --p99 5ms", "capacity is for append, mix, lag, journey, and not for replay"),
         ("append --p99 5ms -p durability=all", "append: each durability has a rate of its own"),
         ("append --p99 5ms -p shape=ramp", "append: the rate is steady here: `shape` cannot be `ramp`"),
         ("lag --lag 1s -p shape=burst", "lag: the rate is steady here: `shape` cannot be `burst`"),
@@ -143,3 +143,19 @@ def test_what_was_found_until_an_interrupt_stands(tmp_path: Path) -> None:
     [found] = [verdict for verdict in record.run.verdicts if verdict.name == "capacity.append.found"]
     assert found.status == "UNKNOWN"
     assert found.detail.startswith("the search was ended before its time; 100/s passes")
+
+
+@pytest.mark.slow
+def test_the_capacity_of_a_consumer(tmp_path: Path) -> None:
+    """One that takes 20 ms for each effect takes no 50 a second: what is found is below."""
+    consumer = f"{sys.executable} {ROOT / 'tests' / 'consumers' / 'plain.py'} own slow"
+    given = ("--lag", "2s", "-p", "base_per_s=20", "-p", "send_lag_budget_ms=60000", "--precision", "30%")
+    ended = shopbench(
+        "capacity", "lag", *given, "--minutes", "1", "--consumer", consumer, cwd=tmp_path, timeout_s=200
+    )
+    [record] = find_runs(tmp_path / "runs")
+    passes, fails = (record.run.figure(f"capacity.lag.{side}_per_s") for side in ("passes", "fails"))
+    assert record.run.status == "complete", ended
+    assert passes is None or passes < 50
+    assert passes or fails, ended
+    assert "consumer" in record.run.environment["system"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ from harness.capacity.budget import LatencyBudget
 from harness.capacity.judging import judged
 from harness.capacity.point import Point, Quantile, Told
 from harness.capacity.searched import Searched, outcome, sentence, verdicts
+from harness.check.budgets import Budget, budget_verdicts
 from harness.check.load_reached import Surroundings
-from tests.searches import P99_5MS, point_at, searched_of, usual_points
+from tests.searches import P99_5MS, point_at, search_run, searched_of, usual_points
 
 LAG_1S = (LatencyBudget("lag", 1e6),)
 
@@ -33,9 +35,10 @@ WAITS = {"lag_s": 0.2, "waiting": (40.0, 38.0, 41.0, 40.0, 39.0)}
         (point_at(29_000), P99_5MS, "FAIL", "latency"),
         (point_at(33_000), P99_5MS, "FAIL", "backlog"),
         (point_at(8_000, failed="no server"), P99_5MS, "UNKNOWN", ""),
-        (point_at(8_000, send_lag_us={"p99": 50_000.0}), P99_5MS, "UNKNOWN", "instrument"),
+        (point_at(8_000, send_lag_us={"p99": 50_000.0}), P99_5MS, "UNKNOWN", "host"),
         (point_at(8_000, send_lag_us={}), P99_5MS, "UNKNOWN", ""),
-        (point_at(8_000, verdicts=told("send_lag", "UNKNOWN")), P99_5MS, "UNKNOWN", "instrument"),
+        # Late beside a quick answer: the response is longer for it, and within its budget all the same.
+        (point_at(8_000, verdicts=told("send_lag", "UNKNOWN")), P99_5MS, "PASS", "latency"),
         (
             point_at(8_000, verdicts=told("load_reached", "UNKNOWN"), short_s=None),
             P99_5MS,
@@ -130,3 +133,21 @@ def test_what_was_seen_once_is_not_found() -> None:
     """Two rates as near as asked, each seen once: not found yet."""
     status, said = told_of(searched_of(*usual_points()[:6]))
     assert (status, said.startswith("At least 27,000 appends")) == ("UNKNOWN", True)
+
+
+@pytest.mark.parametrize(
+    ("at_least", "status"),
+    [(26_000, "PASS"), (27_000, "PASS"), (27_500, "UNKNOWN"), (28_300, "FAIL"), (40_000, "FAIL")],
+)
+def test_a_budget_on_a_capacity(at_least: float, status: str, tmp_path: Path) -> None:
+    """It lies between two rates: at least the one was seen, of what lies between nobody knows."""
+    run = search_run(tmp_path).run
+    [verdict] = budget_verdicts([Budget(figure="capacity.append.passes_per_s", at_least=at_least)], [run])
+    assert verdict.status == status, verdict
+
+
+def test_a_budget_on_a_capacity_that_was_not_found(tmp_path: Path) -> None:
+    """Where no rate is known to fail, a higher one may pass."""
+    run = search_run(tmp_path, searched_of(point_at(8_000), ended="instrument")).run
+    [verdict] = budget_verdicts([Budget(figure="capacity.append.passes_per_s", at_least=9_000)], [run])
+    assert (verdict.status, "no rate is known to fail" in verdict.detail) == ("UNKNOWN", True)

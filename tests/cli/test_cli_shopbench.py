@@ -282,10 +282,10 @@ def test_a_dry_run_looks_whether_the_server_could_be_had(tmp_path: Path, own_ser
 
 
 def test_a_dry_run_of_all_names_all(tmp_path: Path) -> None:
-    """Without a name every scenario is planned."""
+    """Without a name every scenario is planned, but for a soak, which takes as long as it is told."""
     ended = shopbench("run", "--profile", "smoke", "--dry-run", cwd=tmp_path)
     planned = re.findall(r"^([a-z_]+)(?:: .* of load)?$", ended.out, re.MULTILINE)
-    assert (ended.code, planned) == (0, list(SCENARIOS))
+    assert (ended.code, planned) == (0, [name for name in SCENARIOS if name != "soak"])
 
 
 def test_no_command_shows_the_help() -> None:

@@ -54,9 +54,12 @@ def commands() -> list[str]:
 def own_commands() -> list[str]:
     """Those of shopbench and Locust, but for the whole run and the self-check, which `.ci/run` does."""
     ours = [c for c in commands() if c.startswith(("shopbench", "locust")) and c not in IN_CI]
-    # The web UI and checks of consumers have tests of their own below, the gate in test_gate_cli.py, the example
-    # in test_catalog.py.
-    others = ("shopbench web", "shopbench consumer", "shopbench gate", "shopbench capacity", "shopbench run ping")
+    # The web UI and checks of consumers have tests of their own below, the gate in test_gate_cli.py, matrices in
+    # test_matrix_cli.py, comparisons in test_versus_cli.py, the example in test_catalog.py.
+    others = (
+        *("shopbench web", "shopbench consumer", "shopbench gate", "shopbench capacity", "shopbench matrix"),
+        *("shopbench versus", "shopbench run ping"),
+    )
     return [c for c in ours if not c.startswith(others)]
 
 

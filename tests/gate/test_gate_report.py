@@ -134,8 +134,8 @@ def test_bars_are_where_the_numbers_are(effect: float) -> None:
         assert row.one == WIDTH / 2
         assert 0 <= row.low <= row.at <= row.high <= WIDTH
     assert (rows[0].at > WIDTH / 2) == (effect > 0)
-    assert rows[0].relevant is not None
-    assert rows[2].relevant is None
+    assert len(rows[0].relevant) == 1
+    assert rows[2].relevant == []
 
 
 def test_an_end_that_could_not_be_told_reaches_to_the_edge() -> None:

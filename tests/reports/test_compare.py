@@ -505,3 +505,36 @@ def test_where_nothing_failed_nothing_is_said(tmp_path: Path, pumps: Any) -> Non
     records = runs(tmp_path, environment=environment(meanwhile={"pumps": pumps}))
     assert compare(records).parts[0].refused == []
     assert "failed" not in comparison_markdown(compare(records))
+
+
+# --- from run to run -------------------------------------------------------------------------------------
+
+
+def several(directory: Path) -> list[Record]:
+    """Two runs of one side, whose seeds differ, and two of another server."""
+    other = environment(server=report_runs.ENVIRONMENT["server"] | {"version": "9.1.2"})
+    made = []
+    for at, name in enumerate("abcd"):
+        changed: dict[str, Any] = {"environment": other} if name in "bd" else {}
+        changed["figures"] = [Figure(name="append.response.p99", value=1_000.0 + 50 * at, unit="µs")]
+        made.append(report_runs.append_run(directory / name, seconds=12, per_s=100, seed=7 + at // 2, **changed))
+    return made
+
+
+def test_runs_of_one_side_tell_what_they_differ_by(tmp_path: Path) -> None:
+    """Alike but for their seeds: from where to where, by how much, and whether both sides overlap."""
+    part = only(several(tmp_path))
+    assert [each.letters for each in part.run_to_run[0].ranges] == [["A", "C"], ["B", "D"]]
+    assert [(each.low, each.high) for each in part.run_to_run[0].ranges] == [(1000, 1100), (1050, 1150)]
+    text = str(comparison_terminal(compare([part.sides[at].record for at in range(4)])))
+    assert "from run to run:" in text
+    assert "A, C: 1.00 ms to 1.10 ms, × 1.10 from run to run" in " ".join(text.split())
+    assert "the two overlap" in " ".join(text.split())
+    assert "From run to run" in comparison_markdown(compare(several(tmp_path / "again")))
+
+
+def test_one_run_a_side_has_no_spread(tmp_path: Path) -> None:
+    """Nothing is said where there is nothing to be seen."""
+    a, b, *_ = several(tmp_path)
+    assert only([a, b]).run_to_run == []
+    assert "from run to run:" not in str(comparison_terminal(compare([a, b])))

@@ -21,7 +21,7 @@ def chosen(scenario: Any, **given: str) -> Any:
 
 def test_which_can_be_probed() -> None:
     """Those with one load at one rate."""
-    assert [each.name for each in PROBED] == ["append", "lag", "journey"]
+    assert [each.name for each in PROBED] == ["append", "mix", "lag", "journey"]
 
 
 @pytest.mark.parametrize("scenario", PROBED, ids=lambda each: each.name)
@@ -44,7 +44,7 @@ def test_what_is_probed_is_measured(scenario: Any) -> None:
     """The rate is one of its parameters, and the operation one whose response it has figures of."""
     parameters = chosen(scenario)
     operation = scenario.probed_operation(parameters)
-    load = operation.removeprefix("append").removeprefix("journey").removeprefix("_")
+    load = operation.removeprefix(scenario.name).removeprefix("append").removeprefix("_")
     name = ".".join(filter(None, (scenario.name, load, "response.p99")))
     assert unit_of(scenario.figures, name) == "µs"
     assert scenario.probed_operation(parameters, "embedded") == operation
@@ -57,7 +57,7 @@ def test_several_loads_are_none() -> None:
         scenario.at_rate(chosen(scenario, durability="all"), 100, 5)
 
 
-@pytest.mark.parametrize("name", ["append", "journey"])
+@pytest.mark.parametrize("name", ["append", "mix", "journey"])
 def test_another_shape_is_none(name: str) -> None:
     """A ramp has no one rate."""
     scenario: Any = SCENARIOS[name]

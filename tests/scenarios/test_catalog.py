@@ -55,7 +55,7 @@ def test_scenarios_come_in_the_order_that_they_say() -> None:
     """A whole run goes by each scenario's own place, from the plain to what takes a server down."""
     assert list(SCENARIOS) == [
         *("append", "mix", "replay", "lag", "crm_outage", "random_faults", "journey", "contention"),
-        *("micro", "consumers", "retention", "redis_crash"),
+        *("micro", "consumers", "retention", "groups", "redis_crash", "soak"),
     ]
 
 

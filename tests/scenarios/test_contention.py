@@ -29,6 +29,7 @@ from scenarios.shop.versions import (
     Written,
     add_updates,
     contended,
+    each_answered,
     note,
     nothing_lost,
     version_noted,
@@ -150,6 +151,9 @@ def test_a_conflict_is_an_answer() -> None:
     ]
     report = without_conflicts(LoadReport(arrivals=10, ok=4, failed=6, unknown=0, dropped=0, failures=failures))
     assert (report.ok, report.failed, [each.kind for each in report.failures]) == (9, 1, ["OOM"])
+    whole = LoadReport(arrivals=9, ok=4, failed=5, unknown=0, dropped=0, failures=failures[:1])
+    assert each_answered("x", whole).detail == "all 9 operations were answered, 5 of them with a conflict"
+    assert each_answered("x", replace(whole, unknown=1, ok=3)).status == "FAIL"
 
 
 def test_what_an_update_says_of_its_version() -> None:

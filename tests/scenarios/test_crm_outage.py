@@ -258,6 +258,17 @@ def test_a_group_that_is_set_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_what_was_gone_with_an_emptied_server_is_not_the_consumer_s_loss(tmp_path: Path) -> None:
+    """A backlog waits when the server comes back empty: nobody could have handled it, and that is told."""
+    _, run = outage(tmp_path, fault="restart_empty", mail_delay_ms="100", page="2")
+    bad, figures, headline = said(run)
+    assert "nothing_lost" not in bad
+    assert figures["lost"] == 0
+    assert figures["emptied"] > 0
+    assert f"{figures['emptied']:,.0f} gone with the server's data" in headline
+
+
+@pytest.mark.slow
 def test_a_fault_that_a_system_cannot_suffer(tmp_path: Path) -> None:
     """It is said which, and why, before there is any load."""
     with pytest.raises(

@@ -111,9 +111,8 @@ def test_a_mix_by_two_workers(tmp_path: Path) -> None:
     assert figures(run)["workers"] == 2
 
 
-def test_what_is_probed_is_steady() -> None:
-    """A probe of a capacity has a rate and a time of its own, and no shape."""
-    chosen = parameters_of(scenario, "smoke", {"shape": "ramp"})
-    probe = scenario.at_rate(chosen, 700.0, 3.0)
-    assert (probe.rate_per_s, probe.duration_s, probe.shape) == (700.0, 3.0, "steady")
-    assert scenario.probed_operation(probe) == "mix"
+def test_what_is_said_of_a_probe() -> None:
+    """How much of it reads, and what its writes have been through; of somebody else's server nobody knows."""
+    chosen = parameters_of(scenario, "smoke", {"read_share": "0.5", "durability": "always"})
+    assert scenario.probed_said(chosen, {"owned": True}) == "50% reads, writes synced before each answer"
+    assert scenario.probed_said(chosen, {"owned": False}) == "50% reads, writes as the server is set"

@@ -32,7 +32,7 @@ TINY = {
     "mix": {"duration_s": "0.3"},
 }
 # Their own tests run them whole, and ask the same of each run.
-ELSEWHERE = {"micro", "consumers", "retention", "redis_crash"}
+ELSEWHERE = {"micro", "consumers", "retention", "groups", "redis_crash", "soak"}
 
 
 class Base(Struct):

@@ -21,11 +21,15 @@ from harness.record.run import Status
 from ordershop.entities import Billing, Order
 from scenarios.catalog import SCENARIOS
 from scenarios.consumers import Operated
+from scenarios.disturbance import Disturbed
+from scenarios.far_link import ROUND_TRIP_US, FarLink
+from scenarios.many_groups.seen import GroupsSeen
 from scenarios.micro_benchmarks import BENCHMARKS_RUN
 from scenarios.random_faults import PLAN
 from scenarios.replay import COMPARED, Compared, ReplayByUsers
 from scenarios.shop.books import BOOKS, Books, Held
 from scenarios.shop.versions import Written, add_updates, word
+from scenarios.soak import WATCHED
 from tests.histories import S, add_events, add_load, latencies
 from tests.verdicts import record_of
 
@@ -73,6 +77,15 @@ def long_line(findings: Findings) -> None:
     findings.history.add(Reading(t_ns=S, name="stream.length", value=1e6, unit="events"))
 
 
+def growing_line(findings: Findings) -> None:
+    """A line of which all grows that is watched: by a quarter in a minute."""
+    line(findings)
+    for at in range(60):
+        for watched in WATCHED.values():
+            value = 1_000.0 * (1 + at / 240)
+            findings.history.add(Reading(t_ns=at * S, name=watched.reading, value=value, unit=watched.unit))
+
+
 def crashed_line(findings: Findings, durability: str, *, from_s: float) -> None:
     """A line whose server has lost two events, and kept one that has had no effect."""
     operation = f"append_{durability}"
@@ -105,6 +118,35 @@ def append(findings: Findings) -> None:
             rule=ArrivalRule(budget_ms=20, name=label, operation=operation),
         )
         findings.figure(f"{label}.offered_per_s", 100.0, "1/s")
+
+
+def surrounded(findings: Findings) -> None:
+    """A load whose server could not rewrite its log, over a link that was too short."""
+    rule = ArrivalRule(budget_ms=20, name="always", operation="append_always")
+    findings.intervals += latencies(rule.operation, [(100, 1)] * 2)
+    add_load(findings.evidence, findings.history, "always", rule=rule)
+    findings.figure("always.offered_per_s", 100.0, "1/s")
+    seen = Disturbed(what="rewrite", load_ns=2 * S, began_ns=S, ended_ns=S, forks=1, status="err")
+    findings.evidence.add_json("disturbance.always", seen)
+    known = FarLink(
+        round_trip_ms=1, one_way_ms=0, direct_us=40, pass_us=90, delayed_us=90, offset_ns=0, load_ns=S, floor_us=90
+    )
+    findings.evidence.add_json("link.always", known)
+    for way in ("link", "direct"):
+        labels = {"load": "always", "way": way}
+        findings.history.add(Reading(t_ns=S // 2, name=ROUND_TRIP_US, value=90.0, unit="µs", labels=labels))
+
+
+def grouped(findings: Findings) -> None:
+    """A stream with fewer groups than there should be, none of which was read, and one had little pending."""
+    findings.intervals += latencies("append", [(100, 1)] * 2)
+    add_load(findings.evidence, findings.history)
+    seen = GroupsSeen(
+        groups=200, read=10, pending=10, load_ns=2 * S, there=9, moved=0, least_before=10, least_after=9
+    )
+    findings.evidence.add_json("groups", seen)
+    findings.history.add(Reading(t_ns=S, name="groups.count", value=9.0, unit="groups"))
+    findings.history.add(Reading(t_ns=S, name="groups.pending", value=9.0, unit="events"))
 
 
 def crashed(findings: Findings) -> None:
@@ -146,13 +188,14 @@ def written_over(findings: Findings) -> None:
 
 
 def without_reads(findings: Findings) -> None:
-    """A mix of which only appends were answered; half of all was refused."""
+    """A mix of which only appends were answered; half of all had no answer."""
     findings.evidence.add_json("mix", {"append": 40, "entity": 120, "page": 20, "tail": 20})
     findings.intervals += latencies("mix.append", [(100, 1)] * 2)
     add_load(
         findings.evidence,
         findings.history,
         rule=ArrivalRule(budget_ms=1_000, operation="mix", reached="answered"),
+        refused=0,
     )
 
 
@@ -246,6 +289,50 @@ BAD: dict[str, Case] = {
             **of("none", {"load_reached": "FAIL", "send_lag": "UNKNOWN", "answered": "FAIL"}),
         },
     ),
+    "append, with a link and a rewrite": Case(
+        "append",
+        {"disturb": "rewrite", "round_trip_ms": 1},
+        surrounded,
+        {
+            **of(
+                "always",
+                {
+                    "load_reached": "FAIL",
+                    "send_lag": "UNKNOWN",
+                    "answered": "FAIL",
+                    "disturbed": "FAIL",
+                    "far_link": "UNKNOWN",
+                },
+            ),
+        },
+    ),
+    "groups": Case(
+        "groups",
+        {"pending": 10},
+        grouped,
+        {
+            "groups_there": "FAIL",
+            "groups_read": "FAIL",
+            "pending_full": "FAIL",
+            "load_reached": "FAIL",
+            "send_lag": "UNKNOWN",
+            "answered": "FAIL",
+        },
+    ),
+    "soak": Case(
+        "soak",
+        {"warm_up_s": 0, "duration_s": 60},
+        growing_line,
+        {
+            **LOAD,
+            **{name: status for name, status in WRONG.items() if name != "in_order"},
+            "memory_steady": "FAIL",
+            "resident_steady": "FAIL",
+            "fragmentation_steady": "FAIL",
+            "pending_steady": "FAIL",
+            "streams_steady": "FAIL",
+        },
+    ),
     "journey": Case(
         "journey",
         {},
@@ -276,7 +363,7 @@ BAD: dict[str, Case] = {
         "mix",
         {},
         without_reads,
-        {"as_asked": "UNKNOWN", "answered": "FAIL", "send_lag": "UNKNOWN", "load_reached": "FAIL"},
+        {"as_asked": "UNKNOWN", "answered": "FAIL", "send_lag": "UNKNOWN", "load_reached": "UNKNOWN"},
     ),
     "replay": Case("replay", {}, differing, {"equals_cache": "FAIL"}),
     "micro": Case("micro", {}, unmeasured, {"measured": "UNKNOWN"}),
