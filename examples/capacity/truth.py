@@ -184,13 +184,14 @@ def main() -> None:
     parser.add_argument("--limit-s", type=float, default=180.0)
     parser.add_argument("--peer", action="store_true")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
+    parser.add_argument("--workers", nargs="+", type=int, choices=WORKERS, default=WORKERS)
     parser.add_argument("--speed", nargs=2, type=float, default=SPEEDS, metavar=("LOW", "HIGH"))
     options = parser.parse_args()
     results = _kept(options.out)
     plan = plan_of(options.limit_s, tuple(options.speed))
     done = {(each.round, each.server.kind, each.server.workers) for each in results}
     for number in range(options.rounds):
-        for workers in WORKERS:
+        for workers in options.workers:
             for kind in options.kinds:
                 if (number, kind, workers) in done:
                     continue

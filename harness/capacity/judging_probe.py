@@ -36,6 +36,8 @@ from harness.capacity.probed import Bound, Probed, ProbeStatus
 from harness.check.load_reached import FULL, KEPT_WAITING, LEAST_SHARE, Limit
 
 GROWTH = 0.2
+# An instrument that uses less of a core than this could do more.
+_IDLE = 0.5
 # The first and the last of so many parts of a probe are compared.
 _PARTS = 5
 
@@ -161,6 +163,10 @@ def _late(seen: ProbeSeen) -> Probed | None:
         return _said(seen, "UNKNOWN", None, "instrument", f"{why}; its core was full")
     if seen.instrument_wait is not None and seen.instrument_wait >= KEPT_WAITING:
         why += f"; it waited for a core for {seen.instrument_wait:.0%} of the time"
+        return _said(seen, "UNKNOWN", None, "host", why)
+    if seen.instrument_core is not None and seen.instrument_core < _IDLE:
+        # What has little to do and is late was not woken; at a low rate it hardly waits by the clock.
+        why += f", with its core {seen.instrument_core:.0%} busy"
         return _said(seen, "UNKNOWN", None, "host", why)
     return _said(seen, "UNKNOWN", None, "instrument", why)
 

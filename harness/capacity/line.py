@@ -9,8 +9,8 @@
 
 A single probe of a quarter of a minute knows a p99 to a tenth or two, so that its own upper bound is beyond the
 limit at rates that are well within it. Around the edge there are ten of them; near enough to it the curve is
-straight, and all of them tell of each rate there. How sure one is follows from the bounds of its quantile: of all
-probes alike, as one that was lucky has a low quantile and a narrow bound; and it is less sure where the probes
+straight, and all of them tell of each rate there. How sure one is follows from the bounds of its quantile: the
+median of all, as one that was lucky has a low quantile and a narrow bound; and it is less sure where the probes
 differ from each other by more than their bounds allow. The slope is hardly to be seen within a few percent, so
 that what slopes usually are is weighed in as if it were seen, too.
 
@@ -94,8 +94,8 @@ def line_of(probes: Sequence[Probed]) -> Line | None:
     y = np.array([probe.seen_margin for probe in near], np.float64)
     took = np.array([probe.took_s for probe in near])
     # The variance that a probe of a second would have; what is beyond its limit may have no bound.
-    spreads = [probe.spread**2 * probe.took_s for probe in near if probe.spread] or [0.0]
-    of_a_second = max(statistics.fmean(spreads), _LEAST_SPREAD**2 * float(took.mean())) / _SIDE**2
+    spreads = [probe.spread * math.sqrt(probe.took_s) for probe in near if probe.spread] or [0.0]
+    of_a_second = max(statistics.median(spreads) ** 2, _LEAST_SPREAD**2 * float(took.mean())) / _SIDE**2
     weights = took / of_a_second
     at = float(np.average(x, weights=weights))
     mean = float(np.average(y, weights=weights))

@@ -7,9 +7,9 @@
       |             O    o
       |               x  x          full: how far below says only how long the probe was, so it is cut off
 
-A sign alone has one bit, and a single noisy probe then moves the answer; the margin says how near it was. What is
-fitted is the margin that a long probe would have had: the bound of a quantile draws nearer to it with the square
-root of the time.
+A sign alone has one bit, and a single noisy probe then moves the answer; the margin says how near it was. What
+is fitted is what was seen, less what will be in doubt of it in the end: a single probe's bound says more of that
+probe than of the rate.
 
 Source: Barlow et al., Statistical inference under order restrictions, 1972 (pool adjacent violators).
 """
@@ -26,18 +26,14 @@ from harness.capacity.probed import Probed
 
 # A quantile that is 2.7 times its limit, or of a third of it, is far from it: how far is of no use here.
 _MOST = 1.0
+# What is in doubt of a margin when all probes at the edge have been made.
+_DOUBT = 0.08
 
 
-def margin_if_long(probe: Probed, long_s: float) -> float | None:
-    """The margin that a probe would have had if it had been long; None where it has none.
-
-    Args:
-        long_s: the length of a long one.
-    """
+def _margin(probe: Probed) -> float | None:
+    """The margin that a rate may be found to have; None where nothing was seen."""
     seen = probe.seen_margin
-    if seen is None:
-        return None
-    return seen - probe.spread * math.sqrt(min(1.0, probe.took_s / long_s))
+    return None if seen is None else max(-_MOST, min(_MOST, seen - min(probe.spread, _DOUBT)))
 
 
 def decreasing(values: Sequence[float], weights: Sequence[float]) -> Floats:
@@ -54,17 +50,12 @@ def decreasing(values: Sequence[float], weights: Sequence[float]) -> Floats:
     return np.repeat([mean for mean, _, _ in pools], [count for _, _, count in pools])
 
 
-def root_of(probes: Sequence[Probed], long_s: float) -> float | None:
-    """The rate at which the margin of a long probe is about zero; None where it does not cross it.
-
-    Args:
-        probes: in any order.
-        long_s: the length of a long one.
-    """
+def root_of(probes: Sequence[Probed]) -> float | None:
+    """The rate at which the margin is about zero; None where it does not cross it."""
     points = sorted(
-        (math.log(probe.rate_per_s), max(-_MOST, min(_MOST, margin)), probe.took_s)
+        (math.log(probe.rate_per_s), margin, probe.took_s)
         for probe in probes
-        if (margin := margin_if_long(probe, long_s)) is not None
+        if (margin := _margin(probe)) is not None
     )
     if not points:
         return None

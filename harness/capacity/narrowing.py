@@ -37,8 +37,10 @@ _GRID, _MOST_ALONG = 4, 12
 _FLAT = 0.4
 # What a full server answers, less this, is the next guess.
 _OF_ANSWERED = 0.9
-# A quantile of twice its limit, or a half of it, is near.
-_NEAR = math.log(2.0)
+# Where nothing was learned at so many rates, it is not the rate.
+_MOST_IN_THE_DARK = 3
+# A quantile of less than so much of its limit is far from it, whatever its bound is.
+_NEAR = math.log(1.4)
 
 
 class Step(Struct, frozen=True):
@@ -197,7 +199,7 @@ def next_step(plan: SearchPlan, probes: Sequence[Probed]) -> Step | Ended:
         return _up(plan, probes, passes)
     # 4. Between the two, roughly.
     if not is_edge and not math.isinf(top) and top / passes.rate_per_s > 1 + _COARSE * plan.precision:
-        return Step(_between(plan, probes, passes.rate_per_s, top), False, "narrow")
+        return Step(_between(probes, passes.rate_per_s, top), False, "narrow")
     # 5. At the edge.
     return _edge(plan, probes, seen, ceiling)
 
@@ -216,6 +218,8 @@ def _down(
         return Step(min(probe.rate_per_s for probe in probes), True, "edge")
     lowest = min((each for each in (fails, ceiling) if each is not None), key=lambda each: each.rate_per_s)
     rate = lowest.rate_per_s
+    if sum(each.is_ceiling for each in seen) >= _MOST_IN_THE_DARK and not any(each.made for each in seen):
+        return Ended(lowest.ending)
     if rate <= plan.least_per_s:
         if lowest.is_ceiling:
             return Ended(lowest.ending)
@@ -246,12 +250,12 @@ def _answered(probes: Sequence[Probed], rate_per_s: float) -> float | None:
     return _OF_ANSWERED * min(answered) if answered else None
 
 
-def _between(plan: SearchPlan, probes: Sequence[Probed], low: float, high: float) -> float:
+def _between(probes: Sequence[Probed], low: float, high: float) -> float:
     """A rate between two: where the margins cross zero, but no nearer to an end than a fifth of the way."""
     width = math.log(high / low)
     guess = _answered(probes, high)
     if guess is None or not low < guess < high or any(low < each.rate_per_s < high for each in probes):
-        guess = root_of(probes, plan.long_probe_s)
+        guess = root_of(probes)
     share = 0.5 if guess is None else math.log(guess / low) / width
     return low * math.exp(width * max(0.2, min(0.8, share)))
 
@@ -282,7 +286,7 @@ def _edge(plan: SearchPlan, probes: Sequence[Probed], seen: Sequence[Seen], ceil
 def _closer(plan: SearchPlan, probes: Sequence[Probed], low: Seen, high: Seen) -> Step | Ended:
     """Between a long one that passes and one that fails, or once more where they are."""
     if high.rate_per_s / low.rate_per_s > 1 + plan.precision:
-        return Step(_between(plan, probes, low.rate_per_s, high.rate_per_s), True, "edge")
+        return Step(_between(probes, low.rate_per_s, high.rate_per_s), True, "edge")
     # As near as asked: the two in turn, until each has been seen twice.
     rarer = low if low.made <= high.made else high
     if rarer.made < _REPLICATES:
@@ -317,7 +321,7 @@ def _along(plan: SearchPlan, line: Line, known: Sequence[Seen]) -> Step | Ended:
 def _first_at_edge(plan: SearchPlan, probes: Sequence[Probed], passes: Seen | None, fails: Seen | None) -> float:
     """A little below the root of the margins; else below what was open, or what passes."""
     low = passes.rate_per_s if passes else plan.least_per_s
-    guess = root_of(probes, plan.long_probe_s)
+    guess = root_of(probes)
     if guess is None:
         guess = min((probe.rate_per_s for probe in probes if is_open(probe)), default=low)
     below = guess * (1 - _BELOW * plan.precision)
@@ -346,7 +350,7 @@ def _lower(plan: SearchPlan, probes: Sequence[Probed], known: Sequence[Seen]) ->
     if lowest <= plan.least_per_s:
         return Ended("floor") if known[0].fails >= _REPLICATES else Step(lowest, True, "edge")
     step = plan.precision * 2.0 ** (len(known) - 1)
-    root = root_of(probes, plan.long_probe_s)
+    root = root_of(probes)
     if root is None:
         target = lowest / (1 + _ABOVE * step)
     else:
@@ -365,7 +369,7 @@ def _higher(
         return Ended("instrument" if ceiling is None else ceiling.ending)
     passing = sum(1 for each in known if each.status == "PASS")
     target = low.rate_per_s * (1 + _ABOVE * plan.precision * 2.0 ** (passing - 1))
-    root = root_of(probes, plan.long_probe_s)
+    root = root_of(probes)
     if root is not None and not math.isinf(root):
         # As far as the margins of all probes say, where that is further than a step.
         target = max(target, root * (1 - _BELOW * plan.precision))

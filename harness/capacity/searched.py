@@ -60,6 +60,8 @@ def outcome(searched: Searched) -> Found:
 def point_at(searched: Searched, found: Found, status: str) -> Point | None:
     """The probe that is to be told of an edge: the last at that rate that came out so, a long one if there is.
 
+    Where only all probes near the edge together tell (`line`), none at that rate may have come out so by itself.
+
     Args:
         found: the outcome.
         status: PASS: of the highest rate that passes; FAIL: of the lowest that fails.
@@ -68,8 +70,9 @@ def point_at(searched: Searched, found: Found, status: str) -> Point | None:
     at = [
         (point, probed)
         for point, probed in zip(searched.points, found.probes, strict=True)
-        if probed.rate_per_s == rate and probed.status == status
+        if probed.rate_per_s == rate
     ]
+    at = [each for each in at if each[1].status == status] or at
     long = [each for each in at if each[1].is_long]
     return (long or at)[-1][0] if at else None
 

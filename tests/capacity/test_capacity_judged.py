@@ -35,7 +35,7 @@ WAITS = {"lag_s": 0.2, "waiting": (40.0, 38.0, 41.0, 40.0, 39.0)}
         (point_at(29_000), P99_5MS, "FAIL", "latency"),
         (point_at(33_000), P99_5MS, "FAIL", "backlog"),
         (point_at(8_000, failed="no server"), P99_5MS, "UNKNOWN", ""),
-        (point_at(8_000, send_lag_us={"p99": 50_000.0}), P99_5MS, "UNKNOWN", "instrument"),
+        (point_at(8_000, send_lag_us={"p99": 50_000.0}), P99_5MS, "UNKNOWN", "host"),
         (point_at(8_000, send_lag_us={}), P99_5MS, "UNKNOWN", ""),
         # Late beside a quick answer: the response is longer for it, and within its budget all the same.
         (point_at(8_000, verdicts=told("send_lag", "UNKNOWN")), P99_5MS, "PASS", "latency"),

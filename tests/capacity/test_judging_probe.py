@@ -56,6 +56,7 @@ def test_what_is_shown_to_be_within_passes() -> None:
         ({"send_lag_us": None}, "UNKNOWN", "", "nobody saw"),
         ({"send_lag_us": 1_500.0}, "UNKNOWN", "instrument", "1.50 ms late"),
         ({"send_lag_us": 1_500.0, "instrument_core": 0.97}, "UNKNOWN", "instrument", "its core was full"),
+        ({"send_lag_us": 1_500.0, "instrument_core": 0.1}, "UNKNOWN", "host", "with its core 10% busy"),
         ({"send_lag_us": 1_500.0, "instrument_wait": 0.3}, "UNKNOWN", "host", "waited for a core for 30%"),
         ({"refused": 300, "answered": 9_700}, "FAIL", "errors", "300 of 10,000 were refused"),
         ({"answered": 9_700}, "FAIL", "backlog", "9,700 of 10,000 were answered"),

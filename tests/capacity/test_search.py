@@ -113,7 +113,7 @@ def test_nothing_is_ever_known() -> None:
         SearchPlan(start_per_s=100.0, probe_s=1.0, long_probe_s=1.0, limit_s=600.0)
     )
     assert (found.passes, found.fails, found.ended) == (None, None, "unknown")
-    assert min(probe.rate_per_s for probe in found.probes) == 1.0
+    assert [probe.rate_per_s for probe in found.probes] == [100, 100, 50, 50, 25, 25]
 
 
 def test_what_the_instrument_cannot_make_ends_a_search() -> None:
@@ -218,6 +218,6 @@ def test_an_isotonic_fit_is_what_its_definition_says(points: list[tuple[float, f
 def test_the_root_lies_where_the_margins_cross_zero() -> None:
     """Between the last above zero and the first below it, in the logarithms; nowhere if they do not cross."""
     probes = [said(100, "PASS", 0.9), said(200, "PASS", 0.4), said(400, "FAIL", -0.4), said(800, "FAIL", -5.0)]
-    assert root_of(probes, 5.0) == pytest.approx(math.sqrt(200 * 400))
-    assert root_of(probes[:2], 5.0) is None
-    assert root_of([], 5.0) is None
+    assert root_of(probes) == pytest.approx(math.sqrt(200 * 400))
+    assert root_of(probes[:2]) is None
+    assert root_of([]) is None
