@@ -157,5 +157,6 @@ def test_the_capacity_of_a_consumer(tmp_path: Path) -> None:
     passes, fails = (record.run.figure(f"capacity.lag.{side}_per_s") for side in ("passes", "fails"))
     assert record.run.status == "complete", ended
     assert passes is None or passes < 50
-    assert passes or fails, ended
-    assert "consumer" in record.run.environment["system"]
+    assert fails is None or passes is None or fails > passes
+    assert (record.run.figure("capacity.lag.probes") or 0) >= 1, ended
+    assert "plain.py" in record.run.environment["system"]["name"]
