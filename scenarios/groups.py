@@ -90,8 +90,8 @@ class GroupsParameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     read_groups: Annotated[int, Meta(ge=1, le=20_000)] = 10
     pending: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
     rate_per_s: Annotated[float, Meta(gt=0, le=1_000_000)] = 1_000
-    turn_s: Annotated[int, Meta(ge=1, le=86_400)] = 2
-    rounds: Annotated[int, Meta(ge=1, le=1_000)] = 2
+    turn_s: Annotated[int, Meta(ge=1, le=86_400)] = 1
+    rounds: Annotated[int, Meta(ge=1, le=1_000)] = 3
     page: Annotated[int, Meta(ge=1, le=10_000)] = 500
     every_ms: Annotated[float, Meta(ge=1, le=60_000)] = 20
     readers: Annotated[int, Meta(ge=1, le=16)] = 1
@@ -287,10 +287,9 @@ def _conclude(
     chosen: GroupsParameters, findings: Findings, staged: Staged, was_read: list[WasRead], seen: GroupsSeen
 ) -> None:
     findings.evidence.add_json(SECTION, seen)
-    for start_s, kind in ((at * chosen.turn_s, kind) for at, kind in enumerate(chosen.turns.order)):
-        name = f"{chosen.groups:,} groups" if kind else "one group"
-        start_ns, end_ns = start_s * 1_000_000_000, (start_s + chosen.turn_s) * 1_000_000_000
-        findings.history.add(Phase(name=name, start_ns=start_ns, end_ns=end_ns))
+    for from_s, to_s in chosen.turns.spans_s(1):
+        start_ns, end_ns = from_s * 1_000_000_000, to_s * 1_000_000_000
+        findings.history.add(Phase(name=f"{chosen.groups:,} groups", start_ns=start_ns, end_ns=end_ns))
     findings.intervals += [interval for each in was_read for interval in each.intervals]
     findings.figure("there", seen.there, "groups")
     findings.figure("read", seen.moved, "groups")
@@ -322,7 +321,19 @@ def headline(chosen: GroupsParameters, told: Told) -> str:
     if not parts:
         return f"{what}, nothing was measured{arrived_said(told)}."
     beside = "in brackets beside one group with nothing pending"
-    return f"{what}, these took at the median, {beside}: {', '.join(parts)}{arrived_said(told)}."
+    return (
+        f"{what}, these took at the median, {beside}: {', '.join(parts)}{_server_said(told)}{arrived_said(told)}."
+    )
+
+
+def _server_said(told: Told) -> str:
+    """What an append and a read cost the server alone, as it says itself; empty where it does not."""
+    parts = []
+    for command in ("xadd", "xreadgroup"):
+        cost_us, ratio = told.value(f"many.server.{command}"), told.value(f"ratio.server.{command}")
+        if cost_us is not None and ratio is not None:
+            parts.append(f"{cost_us:.1f} µs for an {command.upper()} ({ratio:.2f} times as long)")
+    return f"; the server itself took {' and '.join(parts)}" if parts else ""
 
 
 scenario = Groups()

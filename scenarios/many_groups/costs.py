@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from harness.check.ratio import ratios, seconds_of
 from harness.conduct.findings import QUANTILES, Findings
-from harness.measure.curves import SECOND_NS, interpolated
+from harness.measure.curves import SECOND_NS
 from harness.measure.histogram import Histogram
 from harness.measure.recorder import Interval
 from harness.measure.timeline import History
@@ -20,11 +20,12 @@ from scenarios.many_groups.turns import KINDS, Turns
 COSTS = """
     groups  there read
     bytes   {group,pending}_bytes
-    events  pending.least {one,many}.{answered,delivered,acknowledged,claimed}
+    events  pending.least {one,many}.{answered,delivered,acked,claimed}
     operations {one,many}.{read,ack,claim}.count
     1/s     {one,many}.delivered_per_s
     µs      {one,many}.{response,service,read,ack,claim}.{p50,p90,p99,p99.9,max}
     µs      {one,many}.server.{xadd,xreadgroup,xack,xautoclaim}
+    ×       ratio.server.{xadd,xreadgroup,xack,xautoclaim}
     ×       ratio.{append,read,ack,claim}.{p50,p99} ratio.{append,read,ack,claim}.{p50,p99}.{low,high}
 """
 _RATIOS = {"p50": 0.5, "p99": 0.99}
@@ -48,13 +49,18 @@ def add_costs(findings: Findings, turns: Turns, was_read: Sequence[WasRead], com
             whole = _whole(in_turns(findings.intervals, f"{operation}.service", turns, number))
             _add_quantiles(findings, f"{kind}.{operation}", whole)
             findings.figure(f"{kind}.{operation}.count", whole.total, "operations")
-        for name in ("delivered", "acknowledged", "claimed"):
+        for name in ("delivered", "acked", "claimed"):
             findings.figure(f"{kind}.{name}", sum(getattr(each, name)[number] for each in was_read), "events")
         delivered = sum(each.delivered[number] for each in was_read)
         findings.figure(f"{kind}.delivered_per_s", delivered / (turns.turn_s * turns.rounds), "1/s")
-        for command in commands:
-            cost_us = server_cost_us(findings.history, command, turns.spans_s(number))
+    for command in commands:
+        costs_us = [
+            server_cost_us(findings.history, command, turns.spans_s(number)) for number in range(len(KINDS))
+        ]
+        for kind, cost_us in zip(KINDS, costs_us, strict=True):
             findings.figure(f"{kind}.server.{command}", cost_us, "µs")
+        one_us, many_us = costs_us
+        findings.figure(f"ratio.server.{command}", many_us / one_us if one_us and many_us else None, "×")
     for name, tag in (("append", "append.response"), *((each, f"{each}.service") for each in OPERATIONS)):
         sides = [seconds_of(in_turns(findings.intervals, tag, turns, number)) for number in range(len(KINDS))]
         found = ratios(sides[0], sides[1], list(_RATIOS.values()), seed=0)
@@ -79,23 +85,17 @@ def in_turns(intervals: Sequence[Interval], tag: str, turns: Turns, kind: int) -
 
 
 def server_cost_us(history: History, command: str, spans_s: Sequence[tuple[int, int]]) -> float | None:
-    """What a command has cost a server in some spans of time, in the mean; None where it does not say."""
-    calls = cost_us = 0.0
-    for span in spans_s:
-        for reading in (CALLS, COST):
-            curve = [
-                (each.t_ns, each.value)
-                for each in history.readings(reading, command=command)
-                if each.value is not None
-            ]
-            first, last = (interpolated(curve, at_s * SECOND_NS, within_ns=SECOND_NS) for at_s in span)
-            if first is None or last is None:
-                return None
-            if reading == CALLS:
-                calls += last - first
-            else:
-                cost_us += last - first
-    return cost_us / calls if calls > 0 else None
+    """What a command has cost a server in spans of time, in the mean, from the first look in each to its last.
+
+    None where it was not looked at, not called, or does not say.
+    """
+    grown = {CALLS: 0.0, COST: 0.0}
+    for reading in grown:
+        looks = [(each.t_ns, each.value) for each in history.readings(reading, command=command)]
+        for from_s, to_s in spans_s:
+            within = [value for t_ns, value in looks if value is not None and from_s <= t_ns / SECOND_NS <= to_s]
+            grown[reading] += within[-1] - within[0] if within else 0.0
+    return grown[COST] / grown[CALLS] if grown[CALLS] > 0 else None
 
 
 def _whole(intervals: Sequence[Interval]) -> Histogram:

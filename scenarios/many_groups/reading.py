@@ -62,7 +62,7 @@ class WasRead(Struct, frozen=True, kw_only=True):
 
     Attributes:
         delivered: entries that it was given, in the turns of each kind.
-        acknowledged: of these.
+        acked: of these, that it has acknowledged.
         claimed: entries that it took over.
         rounds: how often it has gone over its groups, in the turns of each kind.
         intervals: what a witness has timed.
@@ -70,7 +70,7 @@ class WasRead(Struct, frozen=True, kw_only=True):
     """
 
     delivered: list[int]
-    acknowledged: list[int]
+    acked: list[int]
     claimed: list[int]
     rounds: list[int]
     intervals: list[Interval]
@@ -161,7 +161,7 @@ class _Rounds:
         self.clock = clock
         self.origin_ns = origin_ns
         self.recorder = Recorder(origin_ns)
-        self.delivered, self.acknowledged, self.claimed, self.rounds = ([0, 0] for _ in range(4))
+        self.delivered, self.acked, self.claimed, self.rounds = ([0, 0] for _ in range(4))
         self._reads = [
             [_read_of(group, reader, stream) for group in groups]
             for stream, groups in zip(reader.streams, reader.groups, strict=True)
@@ -183,7 +183,7 @@ class _Rounds:
             error = self.reader.url.masked(" ".join(str(failed).split())) or type(failed).__name__
         return WasRead(
             delivered=self.delivered,
-            acknowledged=self.acknowledged,
+            acked=self.acked,
             claimed=self.claimed,
             rounds=self.rounds,
             intervals=self.recorder.intervals(),
@@ -224,7 +224,7 @@ class _Crowd(_Rounds):
             ]
             self.delivered[kind] += sum(len(_ids(reply)) for reply in replies)
             if acks:
-                self.acknowledged[kind] += sum(self.ask(acks))
+                self.acked[kind] += sum(self.ask(acks))
 
 
 class _Witness(_Rounds):
@@ -239,7 +239,7 @@ class _Witness(_Rounds):
         ids = _ids(self._timed("read", self._reads[kind][0], due_ns))
         self.delivered[kind] += len(ids)
         if ids:
-            self.acknowledged[kind] += self._timed("ack", _packed("XACK", stream, group, *ids))
+            self.acked[kind] += self._timed("ack", _packed("XACK", stream, group, *ids))
         # Whatever is pending there counts as left behind: the walk over the list is what is timed.
         claim = _packed(
             *("XAUTOCLAIM", stream, group, self.reader.consumer, "0", self._cursors[kind], "COUNT", CLAIMED)

@@ -15,7 +15,7 @@ from harness.record.run import Run, Status
 from harness.server.own import OwnServer
 from harness.server.url import ServerUrl
 from scenarios.append import scenario
-from scenarios.far_link import ROUND_TRIP_US, FarLink, RoundTrips, far_link, is_far, median_ping_us
+from scenarios.far_link import ROUND_TRIP_US, FarLink, RoundTrips, far_link, is_far, pings_us
 from tests.lines import assert_declared, stage_in
 from tests.stores import PROGRAMS
 from tests.verdicts import judged
@@ -40,11 +40,11 @@ def test_a_round_trip_takes_as_long_as_the_link_waits(
     with far_link(stage_in(tmp_path), any_server, round_trip_ms) as link:
         assert link is not None
         known = link.known
-        took_us = median_ping_us(link.url, SystemClock())
+        took_us = pings_us(link.url, SystemClock())
         trips = RoundTrips(link.url, any_server.url, SystemClock(), "always")
         sample, direct = trips.read()
         trips.close()
-    assert took_us >= 2_000 * known.one_way_ms
+    assert took_us[0] >= 2_000 * known.one_way_ms
     assert sample.value is not None
     assert sample.value >= 2_000 * known.one_way_ms
     assert (sample.name, sample.labels) == (ROUND_TRIP_US, {"load": "always", "way": "link"})
