@@ -25,6 +25,7 @@ from harness.record.run import Record, Run, Status
 from reports import findings
 from reports.differences import Difference, differences, spoken_name
 from reports.failures import Refusal, refusals
+from reports.intervals import interval
 from reports.latencies import operations, quantiles_of
 from reports.quantities import quantity, significant
 from reports.run_to_run import RunToRun, run_to_run
@@ -208,7 +209,7 @@ def _latency_lines(logs: Sequence[LatencyLog], seed: int) -> dict[str, list[Line
                     name=f"{operation}.{kind}.{label}",
                     unit="µs",
                     values=[figures[at].value for figures in by_run],
-                    intervals=[findings.interval(figures[at]) for figures in by_run],
+                    intervals=[interval(figures[at]) for figures in by_run],
                     ratios=[each[at] for each in of_first],
                 )
                 found.setdefault(operation, []).append(line)
@@ -235,7 +236,7 @@ def _line(sides: Sequence[Side], label: str, name: str, unit: str, latency: Mapp
         name=name,
         unit=unit,
         values=values,
-        intervals=[findings.interval(figure) if figure else "" for figure in figures],
+        intervals=[interval(figure) if figure else "" for figure in figures],
         ratios=_interval_behind(name, values, latency) or [_plain(values[0], value) for value in values[1:]],
     )
 

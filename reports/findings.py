@@ -32,10 +32,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from harness.check.instrument import without_cause
-from harness.measure.bounds import FEWEST_BLOCKS, LEVEL
-from harness.measure.sample_size import too_few
 from harness.record.run import EVIDENCE_SINCE, Figure, KeyFigure, Record, Run, Status, Verdict, WorkerShare
-from reports.quantities import NOT_MEASURED, between, quantity
+from reports.intervals import interval
+from reports.quantities import NOT_MEASURED, quantity
 
 
 def part_words(label: str, run: Run) -> str:
@@ -78,7 +77,7 @@ _ADVICE = tuple(
         (r"^(gate|versus)\.", "Give it more minutes: --minutes."),
         (
             r"^budget",
-            "Change the budget to the conditions of this run, or repeat the run under those of the budget.",
+            "Change the budget to the conditions of this run, or repeat the run under the budget's, for longer.",
         ),
         (
             r"\.drained$|nothing_|in_order|kept_applied",
@@ -342,42 +341,6 @@ def told(figure: Figure) -> str:
         return NOT_MEASURED
     within = interval(figure)
     return f"{quantity(figure.value, figure.unit)} ({within})" if within else quantity(figure.value, figure.unit)
-
-
-def interval(figure: Figure) -> str:
-    """A quantile's interval in words, and where an end of it is missing, why; empty of any other figure."""
-    if figure.value is None:
-        return ""
-    few = too_few(figure.name, figure.samples)
-    if not figure.bound_by:
-        return few
-    if figure.low is not None and figure.high is not None:
-        return between(figure.low, figure.high, figure.unit)
-    if figure.low is not None:
-        return f"{quantity(figure.low, figure.unit)} or more, {few or 'no upper bound'}"
-    if figure.high is not None:
-        return f"{quantity(figure.high, figure.unit)} or less, no lower bound"
-    return few or "no bounds: too few seconds"
-
-
-def intervals_said(runs: Sequence[Run]) -> str:
-    """What the intervals of quantiles are, and by what they were made; empty where no quantile was given one."""
-    given = [f for run in runs for f in run.figures if f.bound_by and f.value is not None]
-    if not given:
-        return ""
-    bounded = [f for f in given if f.low is not None or f.high is not None]
-    if not bounded:
-        return f"No quantile has an interval here: that takes {FEWEST_BLOCKS} seconds or more."
-    by_blocks = sum(f.bound_by == "blocks" for f in bounded)
-    made = {
-        "blocks of time, since responses hang together": by_blocks,
-        "the order of the values": len(bounded) - by_blocks,
-    }
-    ways = [f"of {count} it is made from {way}" for way, count in made.items() if count]
-    return (
-        f"In brackets behind a quantile is the interval that holds the true one in {LEVEL * 100:g} of 100 cases; "
-        f"{', '.join(ways)}. What did not happen in a run is not in its intervals."
-    )
 
 
 def moment(run: Run) -> str:

@@ -29,6 +29,7 @@ from reports import findings
 from reports.charts import axes
 from reports.charts.view import Chart
 from reports.findings import printable
+from reports.intervals import interval
 from reports.javascript import bundle
 from reports.quantities import exact, quantity
 
@@ -121,6 +122,6 @@ def _environment() -> jinja2.Environment:
         "moment": findings.moment,
         "repeats": findings.repeats,
     }
-    environment.globals |= {"lasted": findings.lasted, "interval": findings.interval}
+    environment.globals |= {"lasted": findings.lasted, "interval": interval}
     environment.globals |= {"exact": exact, "quantity": quantity}
     return environment

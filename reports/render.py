@@ -24,6 +24,7 @@ from reports.capacity_page import CapacityView, capacity_view
 from reports.charts import charts
 from reports.charts.view import Chart, Section, label_of
 from reports.gates import GateTable, gate_table, library_rows
+from reports.intervals import intervals_said
 from reports.latencies import operations, quantiles_of
 from reports.losses import lost_examples
 from reports.page import chart_script, drawing, libraries, page
@@ -120,7 +121,7 @@ def render(record: Record) -> str:
         interruption=findings.interruption(record.run),
         key=findings.key_figures(record.run, runs),
         doubts=findings.doubts(record.run, runs),
-        intervals_said=findings.intervals_said(runs or [record.run]),
+        intervals_said=intervals_said(runs or [record.run]),
         is_suite=bool(members),
         own_verdicts=findings.own_verdicts(record.run, runs),
         views=views,
@@ -205,6 +206,8 @@ def _expected(run: Run) -> list[str]:
     """The sections of which there should be evidence, so that its absence is said in the section's own place."""
     if run.sections is not None:
         return run.sections
+    if gate_table(run) is not None:
+        return []  # its rounds are all that it has
     return ["latency", "throughput"] if any(".response." in figure.name for figure in run.figures) else []
 
 

@@ -24,6 +24,7 @@ from xml.etree import ElementTree
 from harness.record.run import Record, Run, Status, Verdict
 from reports import findings
 from reports.findings import printable
+from reports.intervals import intervals_said
 from reports.quantities import NOT_MEASURED, exact
 
 SIGNS: dict[Status, str] = {"PASS": "✅", "UNKNOWN": "❔", "FAIL": "❌"}
@@ -79,7 +80,7 @@ def _markdown_head(run: Run, level: str, members: Sequence[Run] = ()) -> list[st
         ]
     else:
         lines += ["", "No evidence: this run has no figures."]
-    if level == "##" and (said := findings.intervals_said(members or [run])):
+    if level == "##" and (said := intervals_said(members or [run])):
         lines += ["", as_markdown(said)]
     return lines
 
@@ -239,7 +240,7 @@ class TerminalSummary:
                 yield from _terminal_head(each.run, width)
             yield from _terminal_verdicts(each.run.verdicts, width)
             yield from _terminal_figures(each.run, width)
-        if said := findings.intervals_said(runs or [self.record.run]):
+        if said := intervals_said(runs or [self.record.run]):
             yield "", ""
             yield from (("", text) for text in textwrap.wrap(said, width))
 

@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from loads import EVENTS_PER_S, LOADS, Load
 
 from harness.measure.bounds import all_bounds_of
-from harness.measure.histogram import Histogram, SparseHistogram, index_of
+from harness.measure.histogram import COUNTS, Histogram, SparseHistogram, index_of
 from harness.measure.operations import intervals_of, seconds_of
 from harness.record.run import load as load_record
 
@@ -74,11 +74,14 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
 
 def seconds_as_blocks(values_us: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Blocks:
     """A histogram for each row of microseconds."""
-    blocks = []
-    for index in index_of(np.rint(values_us).astype(np.int64)):
-        at, counts = np.unique(index, return_counts=True)
-        blocks.append(SparseHistogram.of(at.astype(np.uint16), counts.astype(np.int64)))
-    return blocks
+    index = index_of(np.rint(values_us).astype(np.int64))
+    rows = np.arange(len(index))[:, None] * COUNTS
+    places, counts = np.unique((rows + index).ravel(), return_counts=True)
+    begins = np.searchsorted(places, np.arange(1, len(index)) * COUNTS)
+    return [
+        SparseHistogram.of((at % COUNTS).astype(np.uint16), each.astype(np.int64))
+        for at, each in zip(np.split(places, begins), np.split(counts, begins), strict=True)
+    ]
 
 
 def true_us(load: Load, rate: int, qs: Sequence[float]) -> list[float]:

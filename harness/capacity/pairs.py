@@ -35,7 +35,7 @@ class SideLoad(msgspec.Struct, frozen=True, kw_only=True):
         ok, failed, unknown, dropped: what became of them; their sum.
         due_s: how long arrivals were due.
         took_s: until the last answer.
-        send_lag_p99_us: how late the instrument sent.
+        send_lag_us: how late the instrument sent, by quantile.
         response_us: its response in this round, by quantile.
     """
 
@@ -46,8 +46,8 @@ class SideLoad(msgspec.Struct, frozen=True, kw_only=True):
     dropped: int
     due_s: float
     took_s: float
-    send_lag_p99_us: float
-    response_us: dict[str, float] = {}
+    send_lag_us: dict[str, float]
+    response_us: dict[str, float]
 
     @property
     def reached(self) -> float:

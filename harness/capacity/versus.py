@@ -59,7 +59,7 @@ class Versus:
         "versus",
         "share   background.* load.*.reached",
         "1/s     load.*.offered_per_s",
-        "µs      *.{first,other} load.*.send_lag.p99",
+        "µs      *.{first,other} load.*.send_lag.{p50,p99,max}",
         "×       *.{ratio,low,high,relevant}",
         "1       rounds looks",
     )

@@ -26,6 +26,7 @@ WORDS = Wording(
     many="comparisons",
     alarm="say faster or slower",
     outcomes="the same / not decided / contaminated",
+    by="versus",
 )
 # What is recorded for it: sides that are alike, and one that is slower by what has to be found.
 VERSUS_KINDS = ("nothing", "append +10 %")

@@ -170,7 +170,9 @@ def add_figures(found: Judged, parameters: VersusParameters, findings: Findings)
     for letter, loads in loads_of(found.rounds).items():
         findings.figure(f"load.{letter}.offered_per_s", median(each.due / each.due_s for each in loads), "1/s")
         findings.figure(f"load.{letter}.reached", median(each.reached for each in loads), "share")
-        findings.figure(f"load.{letter}.send_lag.p99", median(each.send_lag_p99_us for each in loads), "µs")
+        for label in loads[0].send_lag_us:
+            late = median(each.send_lag_us[label] for each in loads)
+            findings.figure(f"load.{letter}.send_lag.{label}", late, "µs")
 
 
 def background_of(rounds: Sequence[VersusRound]) -> dict[str, float]:
@@ -258,7 +260,7 @@ def _answered(name: str, side: str, loads: Sequence[SideLoad]) -> Verdict:
 
 def _in_time(name: str, side: str, loads: Sequence[SideLoad]) -> Verdict:
     """Whether the instrument sent in time, by the rule that holds for every load at a rate."""
-    lag = median(each.send_lag_p99_us for each in loads)
+    lag = median(each.send_lag_us["p99"] for each in loads)
     response = median(each.response_us["p99"] for each in loads)
     told = f"{side}: sent {lag / 1000:.2f} ms late at p99, where the response is {response / 1000:.2f} ms"
     if lag > LEAST_US and lag > MOST_SHARE * response:

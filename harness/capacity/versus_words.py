@@ -23,8 +23,6 @@ _FOR = {
     "response.p99": "until an append is answered, at p99",
     "response.p99.9": "until an append is answered, at p99.9",
 }
-# What is more than what matters, and what may be less of it, too.
-_WORDS = {"faster": "faster", "slower": "slower"}
 CONTAMINATED = "a control moved that neither side can influence, so this says nothing about the sides"
 
 
@@ -54,7 +52,7 @@ def takes(answer: Answer, metric: str, first: str, other: str) -> str:
 def word(answer: Answer, size: Size) -> str:
     """An answer's word, with what it is about."""
     limit = _share(size.relevant)
-    if answer.word in _WORDS and answer.low is not None and answer.high is not None:
+    if answer.word in {"faster", "slower"} and answer.low is not None and answer.high is not None:
         is_small = answer.high < 1 + size.relevant and answer.low > 1 / (1 + size.relevant)
         return f"{answer.word}, by less than {limit}" if is_small else answer.word
     return f"the same within {limit}" if answer.word == "same" else "not decided"
@@ -75,10 +73,11 @@ def verdict(name: str, answer: Answer, size: Size, said: str, *, is_contaminated
     if is_contaminated:
         return Verdict(name=name, status="UNKNOWN", detail=f"contaminated: {CONTAMINATED}: {said} ({rounds})")
     if answer.word == "open":
-        why = "too few rounds for an interval" if answer.low is None or answer.high is None else "not decided"
-        return Verdict(
-            name=name, status="UNKNOWN", detail=f"{why}: {said} ({rounds}); {_share(size.relevant)} matters"
-        )
+        limit = _share(size.relevant)
+        why = f"neither a difference beyond the margin, nor the same within {limit}, can be told"
+        if answer.low is None or answer.high is None:
+            why = "too few rounds for an interval"
+        return Verdict(name=name, status="UNKNOWN", detail=f"{said} ({rounds}): {why}")
     return Verdict(name=name, status="PASS", detail=f"{word(answer, size)}: {said} ({rounds})")
 
 
@@ -86,7 +85,7 @@ def control_verdict(name: str, control: Finding, other: str) -> Verdict:
     """The verdict on a control: UNKNOWN where it moved."""
     told = f"{control.ratio:.3f} × ({interval(control)}, {control.rounds} rounds)"
     if control.status == "PASS":
-        detail = f"the control, which neither side can influence, stayed the same on both: {told}"
+        detail = f"no sign that the control, which neither side can influence, moved: {told}"
         return Verdict(name=name, status="PASS", detail=detail)
     detail = f"too few rounds to say whether it moved: {told}"
     if control.status == "FAIL":

@@ -91,6 +91,7 @@ def _record_rounds(asked: Asked) -> None:
         gates=asked.gates,
         minutes=asked.minutes,
         conduct=conduct_versus if asked.versus else conduct_rounds,
+        by="versus" if asked.versus else "gate",
     )
     with Shown(1) as shown, interruptible():
         record(

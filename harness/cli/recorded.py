@@ -32,7 +32,14 @@ def new_directory(runs: Path, name: str, clock: Clock) -> Path:
 
 
 def conducted(
-    scenario: Any, parameters: msgspec.Struct, shown: Shown, *, server: str, seed: int, runs: Path
+    scenario: Any,
+    parameters: msgspec.Struct,
+    shown: Shown,
+    *,
+    server: str,
+    seed: int,
+    runs: Path,
+    cores: str = "all",
 ) -> tuple[Record, BaseException | None]:
     """The record of what is no load of its own (a gate, a self-check), and what ended it.
 
@@ -40,6 +47,7 @@ def conducted(
         scenario: or what is conducted like one.
         server: `embedded`, or the path of a server program.
         runs: where its directory is made.
+        cores: the plan by which it puts processes on cores, as the record names it.
     """
     clock = SystemClock()
     stage = Stage(
@@ -50,6 +58,7 @@ def conducted(
         directory=new_directory(runs, scenario.name, clock),
         clock=clock,
         progress=shown.begin(scenario.name),
+        cores=cores,
     )
     return conduct(scenario, parameters, stage, command=command_line())
 

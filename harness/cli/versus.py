@@ -111,8 +111,15 @@ def versus_command(asked: Asked) -> int:
     try:
         with Shown(1) as shown, interruptible():
             versus, parameters = prepared(_options(asked), _loads(), SystemClock())
-            server = parameters.sides[0].server
-            record, ended = conducted(versus, parameters, shown, server=server, seed=seed, runs=asked.runs)
+            record, ended = conducted(
+                versus,
+                parameters,
+                shown,
+                server=parameters.sides[0].server,
+                seed=seed,
+                runs=asked.runs,
+                cores=parameters.cores,
+            )
     except Interrupted as error:
         raise UsageError(f"the comparison was interrupted by {error}") from error
     except ServerError as error:

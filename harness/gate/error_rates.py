@@ -23,7 +23,7 @@ import numpy as np
 from harness.gate.decision import Outcome, lower_bound, upper_bound, walsh_averages
 from harness.gate.loop import Gated, conduct_rounds
 from harness.gate.rounds import Round
-from harness.gate.slowdowns import KINDS, Conduct, Ended, ErrorRateError, Kind, Line, Recorded
+from harness.gate.slowdowns import KINDS, By, Conduct, Ended, ErrorRateError, Kind, Line, Recorded
 from harness.host.clock import VirtualClock
 
 BLOCK_ROUNDS = 8
@@ -45,12 +45,14 @@ class Wording(msgspec.Struct, frozen=True):
         one, many: such as `gate` and `gates`.
         alarm: that it found a difference.
         outcomes: its other outcomes: nothing that matters, not decided, contaminated.
+        by: who has to have decided of what is called real.
     """
 
     one: str = "gate"
     many: str = "gates"
     alarm: str = "FAIL"
     outcomes: str = "PASS / inconclusive / contaminated"
+    by: By = "gate"
 
 
 class _Replayed:
@@ -160,7 +162,10 @@ def figures_table(
     ]
     for kind in KINDS:
         rounds = [each for each in lines if isinstance(each, Recorded) and each.kind == kind.name]
-        real = [each for each in lines if isinstance(each, Ended) and each.kind == kind.name]
+        # Rounds may have been recorded by others, whose decisions are not these.
+        real = [
+            each for each in lines if isinstance(each, Ended) and (each.kind, each.by) == (kind.name, words.by)
+        ]
         if not rounds:
             continue
         made = simulated(rounds, gates=gates, minutes=minutes, seed=seed, conduct=conduct)
@@ -169,8 +174,9 @@ def figures_table(
             each.outcome == "fail" and (not kind.metric or kind.metric in each.failed) for each in real
         )
         took_s = [sum(r.took_s for r in each.rounds) for each in made]
+        goal = kind.goal.replace("FAIL", words.alarm)
         rows.append(
-            f"| {kind.name} | {kind.goal} | {_share(sum(_failed(kind, each) for each in made), gates)} "
+            f"| {kind.name} | {goal} | {_share(sum(_failed(kind, each) for each in made), gates)} "
             f"| {_others(outcomes)} | {_share(failed_really, len(real))} | {_others([r.outcome for r in real])} "
             f"| {median(took_s):.0f} s |"
         )
@@ -252,12 +258,18 @@ def told(
     if not unchanged:
         raise ErrorRateError("there are no rounds of unchanged code in that file")
     real = [each for each in lines if isinstance(each, Ended)]
+    called = {"gate": "real gates", "versus": "real comparisons"}
+    recorded = " and ".join(
+        f"{sum(each.by == by for each in real)} {name}"
+        for by, name in called.items()
+        if any(e.by == by for e in real)
+    )
     cpus = sorted({each.cpu for each in real})
     revisions = sorted({str(each.revision) for each in real})
     return "\n\n".join(
         [
             f"Made by `{command}`.",
-            f"{len(rounds):,} rounds of {len(real)} real {words.many}, on {', '.join(cpus)}, revision "
+            f"{len(rounds):,} rounds of {recorded}, on {', '.join(cpus)}, revision "
             f"{', '.join(revisions)}; a round took {median(each.took_s for each in unchanged):.1f} s. "
             f"A {words.one} may take {minutes:g} minutes. Intervals are Wilson's, 95 %.",
             figures_table(lines, minutes=minutes, gates=simulated_gates, seed=seed, conduct=conduct, words=words),

@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from harness.gate.controls import CONTROLS
-from harness.gate.decision import Spending, is_look
+from harness.gate.decision import ALPHA, Spending, is_look
 from harness.gate.side import SideError
 from harness.host.clock import Clock
 
@@ -136,7 +136,7 @@ def look(
         is_last = elapsed_s + max(each.took_s for each in rounds[-3:]) > limit_s
         share = 1.0 if is_last else min(elapsed_s / limit_s, 1.0)
         progress(min(share, 1.0), f"round {len(rounds)}")
-        if not is_last and not is_look(len(rounds), share, looked_at, len(counted) * asked.questions):
+        if not is_last and not _is_worth_a_look(len(rounds), share, looked_at, len(counted) * asked.questions):
             continue
         looks.append(len(rounds))
         spent.append(share - looked_at)
@@ -144,6 +144,15 @@ def look(
         looked_at = share
         if is_last or judgement.is_final:
             return Looked(judgement, rounds, looks, spent)
+
+
+def _is_worth_a_look(rounds: int, share: float, looked_at: float, questions: int) -> bool:
+    """Whether to look now: a look is due that could tell something, and leaves enough for the last one to do so.
+
+    Where rounds are few, one that comes late would spend what the last one needs, and that could tell nothing.
+    """
+    is_last_able = 2.0**-rounds <= ALPHA * (1.0 - share) / max(1, questions)
+    return is_last_able and is_look(rounds, share, looked_at, questions)
 
 
 def is_control(metric: str) -> bool:

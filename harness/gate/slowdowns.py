@@ -17,7 +17,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import Any, BinaryIO, Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -126,7 +126,7 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True, tag="round"):
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True, tag="gate"):
-    """A real gate in the file: how it came out, and of which revision and machine."""
+    """A real gate in the file: how it came out, by whose decision, and of which revision and machine."""
 
     kind: str
     gate: int
@@ -137,6 +137,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, tag="gate"):
     took_s: float
     revision: str | None
     cpu: str
+    by: By = "gate"
 
 
 Line = Recorded | Ended
@@ -209,6 +210,10 @@ def real_gate(
         return conduct(bench, clock=clock, limit_s=minutes * 60, relevant={}, keep=keep, progress=progress)
 
 
+# Who has decided: a gate, or a comparison that asks in both directions.
+By = Literal["gate", "versus"]
+
+
 class Wanted(NamedTuple):
     """What is to be recorded.
 
@@ -217,12 +222,14 @@ class Wanted(NamedTuple):
         gates: of each kind.
         minutes: that a gate may take.
         conduct: the gate's loop, or another.
+        by: whose loop it is.
     """
 
     kinds: Sequence[Kind]
     gates: int
     minutes: float
     conduct: Conduct = conduct_rounds
+    by: By = "gate"
 
 
 def record(
@@ -247,8 +254,8 @@ def record(
     Raises:
         ErrorRateError: the file has gates of another length or machine, or cannot be written.
     """
-    kinds, gates, minutes, conduct = wanted
-    done = _recorded_before(path, minutes, str(host.get("cpu")))
+    kinds, gates, minutes, conduct, by = wanted
+    done = _recorded_before(path, wanted, str(host.get("cpu")))
     left = [(number, kind) for number in range(gates) for kind in kinds if (kind.name, number) not in done]
     with _appended_to(path) as file:
         for at, (number, kind) in enumerate(left):
@@ -276,6 +283,7 @@ def record(
                 took_s=round((clock.now_ns() - before_ns) / 1e9, 1),
                 revision=host.get("revision"),
                 cpu=str(host.get("cpu")),
+                by=by,
             )
             # A gate's lines are written together when it has ended: of one that was interrupted there are none.
             lines: list[Line] = [*(_kept(each, ended) for each in rounds), ended]
@@ -290,13 +298,14 @@ def _appended_to(path: Path) -> BinaryIO:
         raise ErrorRateError(f"{path}: {error.strerror}") from error
 
 
-def _recorded_before(path: Path, minutes: float, cpu: str) -> set[tuple[str, int]]:
-    """The gates that a file has already, by kind and number; all of this length and on this machine."""
+def _recorded_before(path: Path, wanted: Wanted, cpu: str) -> set[tuple[str, int]]:
+    """The gates that a file has already, by kind and number; all of this length, decided so, on this machine."""
     ended = [each for each in read_lines(path) if isinstance(each, Ended)] if path.exists() else []
     for each in ended:
-        if each.minutes != minutes or each.cpu != cpu:
+        if (each.minutes, each.by, each.cpu) != (wanted.minutes, wanted.by, cpu):
             raise ErrorRateError(
-                f"{path}: its gates are of {each.minutes:g} minutes on {each.cpu}; other ones go into another file"
+                f"{path}: its gates are of {each.minutes:g} minutes on {each.cpu}, decided by {each.by}; "
+                "other ones go into another file"
             )
     return {(each.kind, each.gate) for each in ended}
 

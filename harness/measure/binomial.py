@@ -16,7 +16,9 @@ which is wrong where a tail is all that one has.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
+from statistics import NormalDist
 
 _SMALLEST = 1e-300
 _PRECISION = 1e-13
@@ -106,21 +108,46 @@ def successes(n: float, p: float, chance: float) -> float | None:
     """
     if p**n > chance:
         return None
-    low, high = 0.0, n
-    # Most of the way by steps that grow, from where it is about.
-    step = 1 + math.sqrt(n * p * (1 - p)) / 4
-    guess = min(max(n * p, 1e-9), n)
-    if at_least(guess, n, p) > chance:
-        low = guess
-        while (ahead := low + step) < n and at_least(ahead, n, p) > chance:
-            low, step = ahead, 2 * step
-        high = min(ahead, n)
-    else:
-        high = guess
-        while (ahead := high - step) > 0 and at_least(ahead, n, p) <= chance:
-            high, step = ahead, 2 * step
-        low = max(ahead, 0.0)
-    while high - low > 1e-9 * max(high, 1.0):
-        middle = (low + high) / 2
-        low, high = (middle, high) if at_least(middle, n, p) > chance else (low, middle)
-    return high
+    wanted = _log_odds(chance)
+
+    def beyond(k: float) -> float:
+        return _log_odds(at_least(k, n, p)) - wanted
+
+    # The chance falls as k grows. From about the right place in steps that grow, until it is passed.
+    step = 0.5 + math.sqrt(n * p * (1 - p)) / 4
+    low = high = min(max(n * p - NormalDist().inv_cdf(chance) * math.sqrt(n * p * (1 - p)), 1e-9), n)
+    at_low = at_high = beyond(low)
+    while at_low <= 0 and low > 1e-9:
+        high, at_high, low, step = low, at_low, max(low - step, 1e-9), 2 * step
+        at_low = beyond(low)
+    while at_high > 0 and high < n:
+        low, at_low, high, step = high, at_high, min(high + step, n), 2 * step
+        at_high = beyond(high)
+    return _between(beyond, (low, at_low), (high, at_high))
+
+
+def _log_odds(chance: float) -> float:
+    inner = min(max(chance, 1e-300), 1 - 1e-16)
+    return math.log(inner) - math.log1p(-inner)
+
+
+def _between(function: Callable[[float], float], low: tuple[float, float], high: tuple[float, float]) -> float:
+    """Where a falling function is 0, by regula falsi as the Illinois algorithm has it (Dowell and Jarratt, 1971).
+
+    Args:
+        function: above 0 at the low end and not so at the high one.
+        low, high: the ends, each with its value.
+    """
+    (a, at_a), (b, at_b) = low, high
+    for _ in range(100):
+        if b - a <= 1e-9 * max(b, 1.0) or not at_b:
+            break
+        middle = (a * at_b - b * at_a) / (at_b - at_a)
+        if not a < middle < b:
+            middle = (a + b) / 2
+        found = function(middle)
+        if found > 0:
+            a, at_a, at_b = middle, found, at_b / 2
+        else:
+            b, at_b, at_a = middle, found, at_a / 2
+    return b

@@ -155,8 +155,8 @@ def _worth(seconds: _Seconds, q: float, level: float) -> float | None:
     lengths = _lengths(len(seconds.of_block))
     # On both sides of the bucket that the quantile is in: it may hold many values.
     return min(
-        _worth_in_blocks(seconds.beyond(edge), seconds.of_block, length, level)
-        for edge in (bucket - 1, bucket)
+        _worth_in_blocks(beyond, seconds.of_block, length, level)
+        for beyond in (seconds.beyond(bucket - 1), seconds.beyond(bucket))
         for length in lengths
     )
 

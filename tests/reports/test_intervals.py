@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from pathlib import Path
 from xml.etree import ElementTree
@@ -11,7 +12,8 @@ from report_runs import append_run, run_of
 
 from harness.record.run import Figure, Record, load, save
 from reports.compare import compare
-from reports.findings import interval, intervals_said, told
+from reports.findings import told
+from reports.intervals import interval, intervals_said
 from reports.quantities import between
 from reports.render import render
 from reports.side_by_side import comparison_markdown, comparison_terminal, render_comparison
@@ -20,7 +22,8 @@ from reports.summaries import junit, markdown, terminal
 
 def text_of(page: str) -> str:
     """A page's words and numbers, without its tags."""
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", re.sub(r"(?s)<(script|style).*?</\1>", " ", page)))
+    bare = re.sub(r"<[^>]*>", " ", re.sub(r"(?s)<(script|style).*?</\1>", " ", page))
+    return html.unescape(re.sub(r"\s+", " ", bare))
 
 
 def p99(low: float | None, high: float | None, by: str = "blocks", samples: int | None = 20_000) -> Figure:
@@ -41,9 +44,9 @@ def p99(low: float | None, high: float | None, by: str = "blocks", samples: int 
     [
         (p99(6_900, 8_100), "7.30 ms (6.90 to 8.10 ms)"),
         (p99(900, 8_100), "7.30 ms (900 µs to 8.10 ms)"),
-        (p99(6_900, None), "7.30 ms (6.90 ms or more, no upper bound)"),
+        (p99(6_900, None), "7.30 ms (6.90 ms or more)"),
         (p99(6_900, None, "order", 45), "7.30 ms (6.90 ms or more, of 45 values only: p99 wants 368)"),
-        (p99(None, 8_100), "7.30 ms (8.10 ms or less, no lower bound)"),
+        (p99(None, 8_100), "7.30 ms (8.10 ms or less)"),
         (p99(None, None), "7.30 ms (no bounds: too few seconds)"),
         (p99(None, None, samples=45), "7.30 ms (of 45 values only: p99 wants 368)"),
         (p99(None, None, ""), "7.30 ms"),
@@ -66,7 +69,7 @@ def test_what_intervals_are_is_said_once(tmp_path: Path) -> None:
     """How many are from blocks and how many from the order of values; nothing of a record of before."""
     some = run_of("append", figures=[p99(1, 2), p99(1, 2), p99(1, None, "order")])
     assert (
-        "of 2 it is made from blocks of time, since responses hang together, of 1 it is made from"
+        "How they were made: 2 from blocks of time, since responses hang together, 1 from the order"
         in intervals_said([some])
     )
     assert intervals_said([run_of("append", figures=[p99(None, None)])]).startswith("No quantile has an interval")
