@@ -11,9 +11,9 @@ has acknowledged. Nothing is broken on purpose. What the server holds is looked 
     streams          entries in all streams, an hour
 
 The store keeps the IDs by which it recognises repeated appends for two minutes at least, and drops them two
-minutes at a time. So memory rises and falls with that period, as the teeth of a saw, and what the server has of the
-machine rises for four minutes before it stays. A warm-up that is shorter, or a run of few such periods, has growth
-that is none. What a run of minutes cannot tell is UNKNOWN: its bounds are wide.
+minutes at a time. So memory rises and falls with that period, as the teeth of a saw, and what the server has of
+the machine rises for four minutes before it stays. A warm-up that is shorter, or a run of few such periods, has
+growth that is none. What a run of minutes cannot tell is UNKNOWN: its bounds are wide.
 
 It takes as long as it is told, and a whole run leaves it out: it is run by its name.
 
