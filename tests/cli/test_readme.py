@@ -35,7 +35,7 @@ pytestmark = pytest.mark.slow
 IN_CI = ("shopbench run --profile smoke", "shopbench selfcheck")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 README = ROOT / "README.md"
-DOCS = ("command-line.md", "consumer.md", "shop.md", "servers.md")
+DOCS = ("command-line.md", "capacity.md", "consumer.md", "shop.md", "servers.md")
 PAGES = [README, *(ROOT / "docs" / name for name in DOCS)]
 
 
@@ -121,6 +121,7 @@ def where(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]
     (directory / "runs").mkdir()
     with open_server("embedded", SystemClock()) as server:
         (directory / "bench-redis.url").write_text(f"{server.url}/15\n")
+        (directory / "events.jsonl").write_text('{"order": 1}\n{"order": 2, "items": [3, 4]}\n')
         yield directory, str(server.url)
 
 
