@@ -28,6 +28,8 @@ from urllib.parse import quote
 
 import msgspec
 
+from harness.capacity.matrix import MATRIX, Matrix, read_matrix
+from harness.capacity.matrix_table import table_of
 from harness.check import trend
 from harness.check.change_points import Change, change_points
 from harness.consumer_check import result as checks
@@ -38,10 +40,12 @@ from reports.compare import listed
 from reports.consumer_words import sentence
 from reports.differences import question, server_of, spoken_name
 from reports.findings import printable
+from reports.matrix_page import sentence as matrix_sentence
 from reports.page import page, static
 from reports.quantities import quantity
 
 MARK = '<meta name="generator" content="shopbench index">'
+_FILES = ("run.json", MATRIX)
 _STAMPED = re.compile(r"(\d{4})(\d\d)(\d\d)-(\d\d)(\d\d)(\d\d)-.+")
 # Points of a line: the newest runs; more would be closer together than a pixel.
 _MOST_POINTS = 60
@@ -50,11 +54,11 @@ _WIDTH, _HEIGHT, _EDGE = 180, 40, 4
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """A run or a consumer check of the directory, or what is there in place of one.
+    """A run, a consumer check or a matrix of the directory, or what is there in place of one.
 
     Attributes:
-        is_check: whether it is a consumer check.
-        reason: its sentence, of a check; of what cannot be read, why.
+        kind: `consumer check` or `matrix`, where it is one.
+        reason: its sentence, of these; of what cannot be read, why.
     """
 
     name: str
@@ -65,7 +69,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     server: str = ""
     link: str = ""
     reason: str = ""
-    is_check: bool = False
+    kind: str = ""
 
     @property
     def runs(self) -> list[Run]:
@@ -150,7 +154,7 @@ def entries(root: Path) -> list[Entry]:
         directories = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
     except OSError as error:
         raise RunError(f"{root}: no directory of runs there ({error.strerror})") from error
-    found = [_entry(p) for p in directories if (p / "run.json").exists() or _STAMPED.fullmatch(p.name)]
+    found = [_entry(p) for p in directories if _STAMPED.fullmatch(p.name) or any((p / n).exists() for n in _FILES)]
     if not found:
         raise RunError(f"{root}: there are no runs in it")
     return sorted(found, key=lambda entry: (entry.stamp, entry.name), reverse=True)
@@ -161,6 +165,8 @@ def _entry(directory: Path) -> Entry:
     try:
         if (directory / checks.FILE).exists():
             return _check_entry(directory, checks.load(directory), link)
+        if matrix := read_matrix(directory):
+            return _matrix_entry(directory, matrix, link)
         record = load(directory)
         members = [member.run for member in record.members()]
     except RunError as error:
@@ -186,7 +192,19 @@ def _check_entry(directory: Path, check: checks.Check, link: str) -> Entry:
         status=status_of(check),
         link=link,
         reason=" ".join(f"{side.label}: {sentence(check, at)}" for at, side in sides),
-        is_check=True,
+        kind="consumer check",
+    )
+
+
+def _matrix_entry(directory: Path, matrix: Matrix, link: str) -> Entry:
+    table = table_of(matrix, directory)
+    return Entry(
+        name=directory.name,
+        stamp=matrix.started_at,
+        status=table.status,
+        link=link,
+        reason=f"{matrix.title}: {matrix_sentence(matrix, table)}",
+        kind="matrix",
     )
 
 

@@ -30,6 +30,8 @@ from reports.summaries import SIGNS, as_markdown, one_line
 PAGE, MARKDOWN = "report.html", "summary.md"
 # Steps of the colour scale, as the style sheet has them.
 STEPS = 6
+# Of what cannot be there.
+_DASH = "–"
 # What lies closer together than this has one colour.
 _ALIKE = 1.02
 
@@ -126,14 +128,21 @@ def matrix_page(matrix: Matrix, table: Table) -> str:
 
 
 def sentence(matrix: Matrix, table: Table) -> str:
-    """How far a matrix is, and between what its first figure lies."""
+    """How far a matrix is, what does not pass, and between what the first figures lie of what does."""
     counted = f"{len(matrix.cells)} cells" if len(matrix.cells) != 1 else "1 cell"
     times = "" if matrix.repeat == 1 else f", each measured {matrix.repeat} times"
     if table.done < table.wanted:
         return f"{table.done} of {table.wanted} runs are there, of {counted}{times}."
     axes = axes_of(matrix.cells)
-    said = [told for column in table.columns if (told := _range_said(column, table.rows, axes))][:2]
-    return f"{counted}{times}. {' '.join(said)}".strip()
+    # Of cells that do not pass, what they show may be the machine's, or a loss.
+    sure = [row for row in table.rows if row.status == "PASS"]
+    said = [told for column in table.columns if (told := _range_said(column, sure, axes))][:2]
+    doubts = [
+        f"{count} of them {words}."
+        for status, words in (("FAIL", "fail"), ("UNKNOWN", "could not be decided"))
+        if (count := sum(row.status == status for row in table.rows))
+    ]
+    return " ".join([f"{counted}{times}.", *doubts, *said])
 
 
 def _range_said(column: Column, rows: Sequence[Row], axes: Sequence[tuple[str, str]]) -> str:
@@ -190,7 +199,7 @@ def map_of(column: Column, table: Table) -> HeatMap:
     placed = {(_down(row, axes), row.cell.doing): row for row in rows}
     values = [row.values[column.name] for row in rows if column.name in row.values]
     low, high = _ends(values)
-    first = {head: placed[down[0], head].values.get(column.name) for head in across if (down[0], head) in placed}
+    first = {head: placed.get((down[0], head)) for head in across}
 
     def cell(at: str, head: str) -> HeatCell | None:
         row = placed.get((at, head))
@@ -201,7 +210,7 @@ def map_of(column: Column, table: Table) -> HeatMap:
             step=0 if value is None else _step(value.middle, low, high),
             value=_missing(row, column) if value is None else _told(value),
             spread="" if value is None else _spread(value),
-            ratio="" if at == down[0] or value is None else _ratio(value, first.get(head)),
+            ratio="" if at == down[0] else _ratio(row, first[head], column),
             status=row.status,
             links=_links(row),
         )
@@ -245,9 +254,12 @@ def _spread(value: Value) -> str:
     return f"{quantity(value.low, value.unit)} to {quantity(value.high, value.unit)}"
 
 
-def _ratio(value: Value, first: Value | None) -> str:
-    """How a value compares with another one of the same figure; that of repeats which overlap is not told."""
-    if first is None or first.middle <= 0:
+def _ratio(row: Row, reference: Row | None, column: Column) -> str:
+    """How a cell compares with another one: not told of repeats that overlap, or of what does not pass."""
+    if reference is None or not row.status == reference.status == "PASS":
+        return ""
+    value, first = row.values.get(column.name), reference.values.get(column.name)
+    if value is None or first is None or first.middle <= 0:
         return ""
     if len(value.values) > 1 and len(first.values) > 1 and value.low <= first.high and first.low <= value.high:
         return "repeats overlap"
@@ -257,7 +269,7 @@ def _ratio(value: Value, first: Value | None) -> str:
 
 def _missing(row: Row, column: Column) -> str:
     if not row.can_have(column):
-        return "–"
+        return _DASH
     return "not yet" if not row.runs else NOT_MEASURED
 
 
@@ -356,7 +368,18 @@ def terminal_lines(matrix: Matrix, table: Table, width: int) -> Iterator[str]:
         ]
         grid.append([one_line(name_of(row.cell, axes)), *told, row.status or "not yet"])
     widths = [max(len(line[at]) for line in grid) for at in range(len(grid[0]))]
+    if sum(widths) + 2 * (len(widths) - 1) > width:
+        yield from _one_below_the_other(grid, width)
+        return
     for name, *cells in grid:
         shown = [name.ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(cells, widths[1:], strict=True))]
-        line = "  ".join(shown).rstrip()
-        yield line if len(line) <= width else line[: max(width - 1, 1)] + "…"
+        yield "  ".join(shown).rstrip()
+
+
+def _one_below_the_other(grid: Sequence[Sequence[str]], width: int) -> Iterator[str]:
+    """What does not fit a terminal side by side: each cell, and its figures beneath it."""
+    (_, *labels, _), *rows = grid
+    for name, *values, status in rows:
+        yield f"{status}  {name}"
+        told = [f"{label} {value}" for label, value in zip(labels, values, strict=True) if value != _DASH]
+        yield from textwrap.wrap("; ".join(told), max(width, 20), initial_indent="    ", subsequent_indent="    ")

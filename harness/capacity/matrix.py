@@ -195,7 +195,7 @@ def read_matrix(directory: Path) -> Matrix | None:
     """What a directory is the matrix of; None where there is none.
 
     Raises:
-        MatrixError: it cannot be read, or a newer shopbench has written it.
+        RunError: it cannot be read, or a newer shopbench has written it.
     """
     path = directory / MATRIX
     try:
@@ -203,14 +203,14 @@ def read_matrix(directory: Path) -> Matrix | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise MatrixError(f"{path}: {error.strerror}") from error
+        raise RunError(f"{path}: {error.strerror}") from error
     try:
         schema = msgspec.json.decode(content, type=_SchemaOnly).schema
         if schema > SCHEMA:
-            raise MatrixError(f"{path}: written by a newer shopbench (schema {schema}; this one reads {SCHEMA})")
+            raise RunError(f"{path}: written by a newer shopbench (schema {schema}; this one reads {SCHEMA})")
         return msgspec.json.decode(content, type=Matrix)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise MatrixError(f"{path}: not a matrix ({error})") from error
+        raise RunError(f"{path}: not a matrix ({error})") from error
 
 
 class _SchemaOnly(msgspec.Struct):
@@ -228,7 +228,7 @@ def directory_for(matrix: Matrix, runs: Path, *, anew: bool = False) -> tuple[Pa
         The directory, and why it is not that of the last matrix of this name; empty where it is, or there is none.
 
     Raises:
-        MatrixError: what is there cannot be read.
+        RunError: what is there cannot be read.
     """
     last: Path | None = None
     for number in itertools.count(1):

@@ -56,6 +56,7 @@ from harness.capacity.matrix_search import load_of, refused_by
 from harness.check.figures import unit_of
 from harness.conduct.scenario import ParameterError, Scenario, parameters_of
 from harness.record.parameters import nearest
+from harness.server.directives import DirectiveError, directives_of
 from harness.server.open import kind_of, parsed
 from harness.server.url import ServerUrl, UrlError, without_secrets
 
@@ -167,7 +168,8 @@ def _cell(number: int, file: MatrixFile, catalog: Mapping[str, Scenario], top: T
             load_of(scenario, words)
     except ParameterError as error:
         raise _blamed(file, scenario, top, place, str(error)) from error
-    if configuration.config and "configure" not in kind_of(server.server).can:
+    config = _directives(file, place)
+    if config and "configure" not in kind_of(server.server).can:
         why = f"{without_secrets(server.server)} is not started by us, so it cannot be given directives"
         raise file.wrong("configuration", at_configuration, why)
     return Cell(
@@ -179,10 +181,23 @@ def _cell(number: int, file: MatrixFile, catalog: Mapping[str, Scenario], top: T
         which=server.server,
         scenario=scenario.name,
         parameters=words,
-        config=tuple(configuration.config),
+        config=config,
         search=None if asked is None else asked[1].search,
         expected_s=BESIDES_S + (_scheduled_s(scenario, parameters) if asked is None else asked[1].minutes * 60),
     )
+
+
+def _directives(file: MatrixFile, place: Place) -> tuple[str, ...]:
+    """The directives of a configuration, each written in one way.
+
+    Raises:
+        MatrixError: one is none.
+    """
+    at, configuration = place.configuration
+    try:
+        return directives_of(configuration.config)
+    except DirectiveError as error:
+        raise file.wrong("configuration", at, str(error)) from error
 
 
 def _scheduled_s(scenario: Scenario, parameters: msgspec.Struct) -> float:

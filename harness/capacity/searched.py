@@ -100,9 +100,12 @@ def _nothing_passes(searched: Searched, found: Found, budgets: str, where: str) 
             f"It is not known how many {searched.operations} a second there can be at {budgets}{where}: "
             f"tried {tried}"
         )
+    lower = sorted({point.rate_per_s for point in searched.points if point.rate_per_s < found.fails})
+    rest = ", the lowest that was tried"
+    if lower:
+        rest = f"; of lower rates nothing could be told: tried {', '.join(map(rate_said, lower))}"
     return (
-        f"No rate was found at which {searched.operations} keep to {budgets}{where}: "
-        f"{_at(searched, found)}, the lowest that was tried"
+        f"No rate was found at which {searched.operations} keep to {budgets}{where}: {_at(searched, found)}{rest}"
     )
 
 

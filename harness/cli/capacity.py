@@ -56,7 +56,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     scenario: Annotated[
         str,
         typer.Argument(
-            help="What is put at one rate after the other: append, lag or journey.", autocompletion=completed
+            help="What is put at one rate after the other: append, mix, lag or journey.", autocompletion=completed
         ),
     ]
     p50: Annotated[

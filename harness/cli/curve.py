@@ -24,7 +24,7 @@ from harness.capacity.budget import LatencyBudget, budgets_said, duration_said
 from harness.capacity.judging import statistic_us
 from harness.capacity.point import Point
 from harness.capacity.probed import Probed, Progress
-from harness.capacity.searched import Searched, probed_of, rate_said
+from harness.capacity.searched import Searched, outcome, probed_of, rate_said
 from harness.cli.shown import err, say
 from harness.host.clock import Clock
 
@@ -56,7 +56,7 @@ class Curve:
         self._doing, self._share = "", 0.0
         self._told = 0
         self._live = Live(
-            get_renderable=self._drawn, console=console, refresh_per_second=4, transient=True, auto_refresh=True
+            get_renderable=self.drawn, console=console, refresh_per_second=2, transient=True, auto_refresh=True
         )
 
     def __enter__(self) -> Curve:
@@ -97,15 +97,16 @@ class Curve:
             if (seen_us := statistic_us(point, each.statistic)[0]) is not None
         )
         why = f": {probed.why}" if probed.status != "PASS" else ""
-        bracket = "" if self._progress is None else f"; {bracket_said(self._progress)}"
+        bracket = "" if self._searched is None else f"; {bracket_said(self._searched)}"
         at = f"{self._elapsed_s:.0f} s"
         return f"{at}: {rate_said(point.rate_per_s)}/s {probed.status} {told}{why}{bracket}"
 
-    def _drawn(self) -> Group:
+    def drawn(self) -> Group:
+        """All that is to be seen now."""
         searched, progress = self._searched, self._progress
         elapsed = f"{min(self._elapsed_s, self._limit_s):.0f} of {self._limit_s:.0f} s"
         head = f"{self._name} at {budgets_said(self._budgets)}"
-        parts: list[Text | Table] = [Text(f"{head}   {bracket_said(progress)}   {elapsed}", style="bold")]
+        parts: list[Text | Table] = [Text(f"{head}   {bracket_said(searched)}   {elapsed}", style="bold")]
         if searched is not None and searched.points:
             parts.append(self._table(searched))
         if progress is not None and progress.next_per_s is not None:
@@ -115,13 +116,13 @@ class Curve:
         return Group(*parts)
 
     def _table(self, searched: Searched) -> Table:
-        table = Table(box=None, pad_edge=False, show_edge=False)
-        table.add_column("rate", justify="right")
+        table = Table(box=None, pad_edge=False, show_edge=False, expand=True)
+        table.add_column("rate", justify="right", no_wrap=True, min_width=9)
         for budget in self._budgets:
-            table.add_column(budget.statistic, justify="right")
-        table.add_column("beside its budget")
-        table.add_column("")
-        table.add_column("", overflow="ellipsis", no_wrap=True)
+            table.add_column(budget.statistic, justify="right", no_wrap=True, min_width=8)
+        table.add_column("beside its budget", no_wrap=True, min_width=_BAR)
+        table.add_column("", no_wrap=True, min_width=7)
+        table.add_column("", overflow="ellipsis", no_wrap=True, ratio=1)
         both = zip(searched.points, probed_of(searched), strict=True)
         for point, probed in sorted(both, key=lambda each: each[0].rate_per_s):
             seen = [statistic_us(point, each.statistic)[0] for each in self._budgets]
@@ -133,12 +134,13 @@ class Curve:
         return table
 
 
-def bracket_said(progress: Progress | None) -> str:
-    """The bracket of a search in words."""
-    if progress is None or (progress.passes is None and progress.fails is None):
+def bracket_said(searched: Searched | None) -> str:
+    """What is known of a search so far, in words: as its sentence will say it."""
+    found = None if searched is None else outcome(searched)
+    if found is None or (found.passes is None and found.fails is None):
         return "nothing is known yet"
-    passes = "nothing passes yet" if progress.passes is None else f"{rate_said(progress.passes)}/s passes"
-    fails = "nothing fails yet" if progress.fails is None else f"{rate_said(progress.fails)}/s fails"
+    passes = "nothing passes yet" if found.passes is None else f"{rate_said(found.passes)}/s passes"
+    fails = "nothing fails yet" if found.fails is None else f"{rate_said(found.fails)}/s fails"
     return f"{passes}, {fails}"
 
 

@@ -11,6 +11,7 @@ import msgspec
 import typer
 
 from harness.check.checkers import EXIT_INVALID, EXIT_PASS, EXIT_USAGE, code_of
+from harness.cli.doctor import UnfitError
 from harness.cli.list import duration
 from harness.cli.options import RunsOption, UsageError, catalog, taking
 from harness.cli.plan import check_server
@@ -22,6 +23,8 @@ from harness.conduct.scenario import Stage, parameters_of
 from harness.host.clock import Clock, SystemClock
 from harness.record.run import Record, RunError
 from harness.server.named import server_named
+from harness.server.open import open_server
+from harness.server.server import ServerError
 
 if TYPE_CHECKING:
     from harness.capacity.matrix import Cell, Matrix, Measurement
@@ -68,6 +71,7 @@ def matrix_command(asked: Asked) -> int:
         if asked.dry_run:
             _show_plan(matrix, directory, clock)
             return EXIT_PASS
+        _try_directives(matrix, clock)
         with held(directory):
             matrix = begin(
                 msgspec.structs.replace(
@@ -89,6 +93,20 @@ def _check_servers(matrix: Matrix, clock: Clock) -> None:
     for which, cells in by_server.items():
         chosen = [(catalog()[cell.scenario], _parameters(matrix, cell)) for cell in cells]
         check_server(server_named(which, None, {}), chosen, clock)
+
+
+def _try_directives(matrix: Matrix, clock: Clock) -> None:
+    """Start each server with its directives once: what one does not know is found before an hour is spent.
+
+    Raises:
+        UnfitError: one does not start.
+    """
+    for which, config in dict.fromkeys((cell.which, cell.config) for cell in matrix.cells if cell.config):
+        try:
+            with open_server(which, clock, config=config):
+                pass
+        except ServerError as error:
+            raise UnfitError(f"{which} with {', '.join(config)}: {error}") from error
 
 
 def _parameters(matrix: Matrix, cell: Cell) -> msgspec.Struct:
@@ -159,6 +177,7 @@ def _carried_out(matrix: Matrix, directory: Path, clock: Clock) -> int:
                 directory=where,
                 clock=clock,
                 progress=shown.begin(cell.name),
+                config=cell.config,
             )
             if cell.search is None:
                 return conduct(scenario, _parameters(matrix, cell), stage, command=command_line())
@@ -201,12 +220,14 @@ def _concluded(
 ) -> int:
     """Say what came out, and answer the exit code."""
     from harness.capacity.matrix_table import table_of
+    from reports.index import refresh_index
     from reports.matrix_page import terminal_lines
 
     table = table_of(matrix, directory)
     for line in terminal_lines(matrix, table, out.width):
         say(line)
     say(str(page))
+    refresh_index(directory.parent)
     for name, why in failed.items():
         warn(f"shopbench: {name}: {why}")
     if ended is not None:

@@ -12,7 +12,6 @@ starts is found by starting it.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -20,8 +19,9 @@ from harness.cli.doctor import UnfitError, examined, needs_of
 from harness.cli.list import duration
 from harness.host.clock import Clock
 from harness.record.parameters import told
+from harness.server.own import program_of
 from harness.server.server import ServerError
-from harness.server.url import ServerUrl, without_secrets
+from harness.server.url import ServerUrl
 
 _INDENT = " " * 4
 
@@ -43,8 +43,11 @@ def check_server(which: ServerUrl | str, chosen: Sequence[tuple[Any, Any]], cloc
             raise UnfitError(str(error)) from error
         if refusal:
             raise UnfitError(refusal)
-    elif which != "embedded" and shutil.which(which) is None:
-        raise UnfitError(f"{without_secrets(which)}: neither a server program, nor a URL, nor 'embedded'")
+    elif which != "embedded":
+        try:
+            program_of(which)
+        except ServerError as error:
+            raise UnfitError(str(error)) from error
 
 
 def plan_of(chosen: Sequence[tuple[Any, Any]], how: Mapping[str, str]) -> Iterator[str]:

@@ -114,7 +114,12 @@ def _begun(
         duration_s=0.0,
         seed=stage.seed,
         command=list(command),
-        parameters={"profile": stage.profile, **msgspec.to_builtins(parameters), **also},
+        parameters={
+            "profile": stage.profile,
+            **msgspec.to_builtins(parameters),
+            **({"config": list(stage.config)} if stage.config else {}),
+            **also,
+        },
         environment={
             "host": describe_host(),
             "server": {},

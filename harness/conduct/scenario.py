@@ -40,6 +40,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
         cores: the plan by which processes were put on cores (`harness.host.placement`).
         spin_share: of a core, that the pump may spend on waiting awake.
         system: what is measured; None: OrderShop.
+        config: directives that a server of ours is started with besides, as in a `redis.conf`.
     """
 
     server: ServerUrl | str
@@ -53,6 +54,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     cores: str = "all"
     spin_share: float = SPIN_SHARE
     system: SystemUnderTest | None = None
+    config: tuple[str, ...] = ()
 
 
 class Scenario(Protocol):

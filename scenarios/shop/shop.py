@@ -40,8 +40,8 @@ def producer_of(stage: Stage) -> int:
 
 
 def server_for(stage: Stage, durability: Durability) -> Server:
-    """The server of a stage; one that we start gets this durability."""
-    return open_server(stage.server, stage.clock, durability=durability, port=stage.port)
+    """The server of a stage; one that we start gets this durability, and the stage's directives."""
+    return open_server(stage.server, stage.clock, durability=durability, port=stage.port, config=stage.config)
 
 
 def floor_before(stage: Stage, server: Server, pacer: Pacer, payload_bytes: int) -> FloorRequest:

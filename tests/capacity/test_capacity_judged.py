@@ -113,6 +113,12 @@ def test_a_search_that_has_found_it() -> None:
         (searched_of(point_at(8_000), ended=None), "At least 8,000 appends a second at p99 <= 5 ms"),
         (searched_of(point_at(33_000), ended="time"), "No rate was found at which appends keep to p99 <= 5 ms"),
         (
+            searched_of(point_at(33_000), point_at(16_000, failed="away"), ended="time"),
+            "No rate was found at which appends keep to p99 <= 5 ms, synced each second: at 33,000 150,000 of "
+            "165,000 were answered by the end: the server's core was full; of lower rates nothing could be told: "
+            "tried 16,000.",
+        ),
+        (
             searched_of(point_at(8_000, failed="away"), ended="unknown"),
             "It is not known how many appends a second",
         ),

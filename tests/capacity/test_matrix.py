@@ -31,9 +31,10 @@ from harness.capacity.matrix_entries import Said
 from harness.capacity.matrix_file import matrix_of
 from harness.capacity.matrix_table import Value, table_of
 from harness.conduct.interrupt import Interrupted
-from harness.record.run import Figure, Record, Verdict, load, save
+from harness.record.run import Figure, Record, RunError, Verdict, load, save
 from harness.server.server import ServerError
-from reports.matrix_page import STEPS, map_of, matrix_markdown, matrix_page, terminal_lines, write_matrix
+from reports.index import entries
+from reports.matrix_page import STEPS, map_of, matrix_markdown, matrix_page, sentence, terminal_lines, write_matrix
 from scenarios.catalog import SCENARIOS
 from tests.reports.test_render import Page
 
@@ -236,10 +237,10 @@ def test_a_directory_that_is_no_matrix(tmp_path: Path) -> None:
     place, why = directory_for(matrix(), tmp_path)
     assert (place.name, why) == ("matrix-toy-2", f"{tmp_path}/matrix-toy stays as it is: it is no matrix's")
     (tmp_path / "matrix-toy" / "matrix.json").write_text("{")
-    with pytest.raises(MatrixError, match="not a matrix"):
+    with pytest.raises(RunError, match="not a matrix"):
         directory_for(matrix(), tmp_path)
     (tmp_path / "matrix-toy" / "matrix.json").write_text('{"schema": 99}')
-    with pytest.raises(MatrixError, match="written by a newer shopbench"):
+    with pytest.raises(RunError, match="written by a newer shopbench"):
         directory_for(matrix(), tmp_path)
 
 
@@ -374,6 +375,11 @@ def test_the_command_line_has_the_last_word(tmp_path: Path) -> None:
         ("scenario = 'replay'\n[capacity]\np99 = '1 s'", "[[capacity]] 1: replay has no one load at one rate"),
         ("[capacity]\np98 = '1 s'", "[[capacity]] 1: there is no 'p98'"),
         ("parameters = { durability = 'all' }\n[capacity]\np99 = '1 s'", "line 2: [[capacity]] 1: append: each"),
+        (
+            "[[configuration]]\nconfig = ['hz']",
+            "line 1: [[configuration]] 1: a directive is a name and its",
+        ),
+        ("[[configuration]]\nconfig = ['port 5']", "line 1: [[configuration]] 1: port: ordershop-bench itself"),
         ("figures = ['response.p99']", "toy.toml: figures: 'response.p99' begins with no scenario's name"),
     ],
 )
@@ -444,23 +450,44 @@ def test_a_map_and_a_table(tmp_path: Path) -> None:
     assert "from 1.02 ms (c1) to 3.02 ms (c3)" in page.words
     assert "| c2 | 2.02 ms (2.01 ms to 2.03 ms) | ✅ PASS |" in matrix_markdown(of, table)
     assert any("c3" in line and "3.02 ms" in line for line in terminal_lines(of, table, 100))
+    narrow = list(terminal_lines(of, table, 22))
+    assert narrow[narrow.index("PASS  c3") + 1 :] == ["    Response, p99 3.02", "    ms"]
+
+
+def test_the_index_lists_a_matrix(tmp_path: Path) -> None:
+    """With its verdict, its sentence, and a link to its page; one that cannot be read, with the reason."""
+    directory = tmp_path / "matrix-toy"
+    directory.mkdir()
+    of = begin(msgspec.structs.replace(matrix(), started_at="2026-11-23T14:15:02+00:00"), directory)
+    conduct_matrix(of, directory, Script())
+    write_matrix(of, table_of(of, directory), directory)
+    [entry] = entries(tmp_path)
+    assert (entry.kind, entry.status, entry.link) == ("matrix", "PASS", "matrix-toy/report.html")
+    assert entry.reason.startswith("A toy: 4 cells, each measured 3 times.")
+    (directory / "matrix.json").write_text("{")
+    [entry] = entries(tmp_path)
+    assert (entry.kind, entry.reason) == ("", "matrix.json: not a matrix (Input data was truncated)")
 
 
 def test_repeats_that_overlap_are_not_told_apart(tmp_path: Path) -> None:
-    """A ratio between them would say more than was seen."""
-    of = matrix(count=2, repeat=2)
+    """A ratio between them would say more than was seen; so would one of what does not pass."""
+    of = matrix(count=4, repeat=2)
 
     def noisy(each: Measurement, where: Path) -> tuple[Record, BaseException | None]:
-        value = {(1, 1): 100.0, (1, 2): 200.0, (2, 1): 150.0, (2, 2): 250.0}[each.cell.number, each.repeat]
-        figures = [Figure(name="append.none.response.p99", value=value, unit="µs")]
-        save(where, report_runs.run_of("append", figures=figures))
+        values = [(100.0, 200.0), (150.0, 250.0), (300.0, 300.0), (900.0, 900.0)][each.cell.number - 1]
+        status = "UNKNOWN" if each.cell.number == 4 else "PASS"
+        figures = [Figure(name="append.none.response.p99", value=values[each.repeat - 1], unit="µs")]
+        verdicts = [Verdict(name="append.send_lag", status=status, detail="it was")]  # type: ignore[arg-type]
+        save(where, report_runs.run_of("append", figures=figures, verdicts=verdicts))
         return load(where), None
 
     conduct_matrix(of, tmp_path, noisy)
     table = table_of(of, tmp_path)
-    [_, (_, [second])] = map_of(table.columns[0], table).rows
-    assert second is not None
-    assert second.ratio == "repeats overlap"
+    cells = [cell for _, [cell] in map_of(table.columns[0], table).rows]
+    assert [each.ratio for each in cells if each] == ["", "repeats overlap", "2 ×", ""]
+    told = sentence(of, table)
+    assert told.startswith("4 cells, each measured 2 times. 1 of them could not be decided. ")
+    assert "to 300 µs (c3)" in told
 
 
 def test_a_matrix_that_is_not_complete(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ parameters = { durability = "none" }
 [[configuration]]
 name = "each second"
 parameters = { durability = "everysec" }
+config = ["hz 20"]
 [[load]]
 parameters = { rate_per_s = 100 }
 [[load]]
@@ -77,6 +78,34 @@ def test_a_dry_run(file: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_directive_that_the_server_does_not_know(file: Path) -> None:
+    """The server says so before anything is measured."""
+    file.write_text(FILE.replace("hz 20", "no-such-thing 4"))
+    ended = shopbench("matrix", "toy.toml", cwd=file.parent)
+    assert ended.code == 2, ended
+    [line] = ended.complaints
+    assert "embedded with no-such-thing 4: " in line
+    assert "Bad directive" in line
+    assert not (file.parent / "runs").exists()
+
+
+@pytest.mark.slow
+def test_a_search_is_a_cell(file: Path) -> None:
+    """It is a record of its own, with a page and one for each probe; the matrix shows the rate that passes."""
+    search = "[capacity]\np99 = '1 s'\nminutes = 0.2\n"
+    file.write_text("parameters = { durability = 'none' }\n" + search)
+    ended = shopbench("matrix", "toy.toml", cwd=file.parent, timeout_s=240)
+    directory = file.parent / "runs" / "matrix-toy"
+    [record] = directory.glob("cells/*/1/run.json")
+    run = load(record.parent).run
+    assert (run.scenario, run.status) == ("capacity", "complete"), ended
+    assert (record.parent / "report.html").exists()
+    assert list(record.parent.glob("probes/*/report.html"))
+    assert ended.code in {0, 3}, ended
+    assert "Highest rate that passes" in (directory / "summary.md").read_text()
+
+
+@pytest.mark.slow
 def test_two_by_two(file: Path) -> None:
     """Each cell is a run with a page of its own; what is complete is not measured again; Markdown is there."""
     ended = shopbench("matrix", "toy.toml", cwd=file.parent)
@@ -84,6 +113,7 @@ def test_two_by_two(file: Path) -> None:
     runs = [load(path.parent).run for path in sorted(directory.glob("cells/*/1/run.json"))]
     assert [run.parameters["rate_per_s"] for run in runs] == [100.0, 300.0, 100.0, 300.0]
     assert [run.parameters["durability"] for run in runs] == ["none", "none", "everysec", "everysec"]
+    assert [run.parameters.get("config") for run in runs] == [None, None, ["hz 20"], ["hz 20"]]
     assert ended.code in {0, 3}, ended
     assert all(run.status == "complete" for run in runs)
     assert len(list(directory.glob("cells/*/1/report.html"))) == 4

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.slow
 IN_CI = ("shopbench run --profile smoke", "shopbench selfcheck")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 README = ROOT / "README.md"
-DOCS = ("command-line.md", "consumer.md", "shop.md", "servers.md")
+DOCS = ("command-line.md", "capacity.md", "consumer.md", "shop.md", "servers.md")
 PAGES = [README, *(ROOT / "docs" / name for name in DOCS)]
 
 

@@ -69,7 +69,7 @@ def test_consumer_checks_are_listed(tmp_path: Path) -> None:
     checks.save(directory, check)
     (directory / "report.html").touch()
     [entry] = entries(tmp_path)
-    assert (entry.is_check, entry.status, entry.stamp) == (True, "FAIL", check.started_at)
+    assert (entry.kind, entry.status, entry.stamp) == ("consumer check", "FAIL", check.started_at)
     assert entry.reason.startswith(f"{check.settings.sides[0].label}: {sentence(check, 0)}")
     page = write_index(tmp_path).read_text()
     assert "broken-run" not in page.partition("<tbody>")[2]
