@@ -77,7 +77,7 @@ _ADVICE = tuple(
         (r"^(gate|versus)\.", "Give it more minutes: --minutes."),
         (
             r"^budget",
-            "Change the budget to the conditions of this run, or repeat the run under the budget's, for longer.",
+            "Change the budget to the conditions of this run, or repeat it under those of the budget, for longer.",
         ),
         (
             r"\.drained$|nothing_|in_order|kept_applied",

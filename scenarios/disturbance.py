@@ -32,11 +32,10 @@ from msgspec import Struct
 
 from harness.check.judge import Checker
 from harness.check.loads import named
-from harness.conduct.findings import QUANTILES, Findings
+from harness.conduct.findings import Findings
 from harness.host.clock import Clock
 from harness.host.threads import at_work
 from harness.measure.curves import SECOND_NS
-from harness.measure.hlog import LatencyLog
 from harness.measure.timeline import History, Phase
 from harness.record.load_report import section_of
 from harness.record.run import Record, Verdict
@@ -231,14 +230,12 @@ def add_disturbance(
     ended_ns = seen.load_ns if seen.ended_ns is None else min(seen.ended_ns, seen.load_ns)
     start_ns, end_ns = seen.began_ns + offset_ns, max(ended_ns, seen.began_ns) + offset_ns
     history.add(Phase(name=SAID[seen.what].removeprefix("a "), start_ns=start_ns, end_ns=end_ns))
-    log = LatencyLog(findings.intervals)
+    mine = [each for each in findings.intervals if each.tag == f"{operation}.response"]
     for part, (from_ns, to_ns) in seconds_around(seen.began_ns, ended_ns).items():
-        whole = log.total(
-            f"{operation}.response", (from_ns + offset_ns) / 1e9 - 1e-3, (to_ns + offset_ns) / 1e9 + 1e-3
-        )
-        findings.figure(f"{name}.{part}.answered", whole.total, "events")
-        for label, value in zip(QUANTILES, whole.quantiles_us(list(QUANTILES.values())), strict=True):
-            findings.figure(f"{name}.{part}.response.{label}", value, "µs", samples=whole.total)
+        # A second that begins with a part may stand a rounding before it.
+        within = [each for each in mine if from_ns <= (each.start_s + 1e-3) * 1e9 - offset_ns < to_ns]
+        findings.figure(f"{name}.{part}.answered", sum(each.histogram.total for each in within), "events")
+        findings.quantiles(f"{name}.{part}.response", within)
 
 
 def due_ns(load_ns: int) -> int:

@@ -10,8 +10,10 @@ has acknowledged. Nothing is broken on purpose. What the server holds is looked 
     pending          entries that were delivered and not acknowledged, in all streams, an hour
     streams          entries in all streams, an hour
 
-For `DEDUP_WINDOW_S` memory grows by the IDs by which repeated appends are recognised, so a warm-up that is shorter
-has growth that is none. What a run of minutes cannot tell is UNKNOWN: its bounds are wide.
+The store keeps the IDs by which it recognises repeated appends for two minutes at least, and drops them two
+minutes at a time. So memory rises and falls with that period, as the teeth of a saw, and what the server has of
+the machine rises for four minutes before it stays. A warm-up that is shorter, or a run of few such periods, has
+growth that is none. What a run of minutes cannot tell is UNKNOWN: its bounds are wide.
 
 It takes as long as it is told, and a whole run leaves it out: it is run by its name.
 
@@ -126,8 +128,8 @@ class SoakParameters(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     rate_per_s: Annotated[float, Meta(gt=0, le=1_000_000)] = 500
-    duration_s: Annotated[float, Meta(gt=0, le=604_800)] = 600
-    warm_up_s: Annotated[float, Meta(ge=0, le=86_400)] = 180
+    duration_s: Annotated[float, Meta(gt=0, le=604_800)] = 1_800
+    warm_up_s: Annotated[float, Meta(ge=0, le=86_400)] = 360
     consumers: Annotated[int, Meta(ge=1, le=64)] = 2
     page: Annotated[int, Meta(ge=1, le=10_000)] = 500
     policy: Policy = "acknowledged"

@@ -109,9 +109,10 @@ def steady(name: str, what: str, growth: Growth | None, most_per_h: float, unit:
     """
     if growth is None:
         return Verdict(name=name, status="UNKNOWN", detail=f"too little was seen of {what[:1].lower()}{what[1:]}")
-    between = f"{growth.low_per_h:,.4g} to {growth.high_per_h:,.4g} {unit}"
+    between = f"{growth.low_per_h:,.4g} to {growth.high_per_h:,.4g}"
+    by = f"{growth.per_h:,.4g} {unit}".rstrip()
     detail = (
-        f"{what} grew by {growth.per_h:,.4g} {unit} an hour ({between}, by {growth.blocks} medians over "
+        f"{what} grew by {by} an hour ({between}, by {growth.blocks} medians over "
         f"{growth.lasted_s:,.0f} s); {most_per_h:,.4g} may be"
     )
     if growth.low_per_h > most_per_h:

@@ -53,4 +53,4 @@ def too_few(name: str, n: int | None) -> str:
 
 def unbounded(name: str, n: int | None) -> str:
     """Why a quantile has no bound at an end, by its name and the number of its values."""
-    return too_few(name, n) or "too few seconds, or too few that its slow ones are in"
+    return too_few(name, n) or "too few seconds, or too few that have the slow ones"

@@ -35,6 +35,8 @@ class _Gauge(NamedTuple):
 
 _GAUGES = {
     "server.used_memory_bytes": _Gauge("Memory of the server", "MiB", 2.0**-20),
+    "server.resident_bytes": _Gauge("Memory that the server has of the machine", "MiB", 2.0**-20),
+    "server.fragmentation": _Gauge("Fragmentation of the server's memory", "×", 1.0),
     "server.cpu_share": _Gauge("CPU of the server", "%", 100.0, " of one core"),
     "host.cpu_share": _Gauge("CPU of the host", "%", 100.0, " of all cores"),
     "host.steal_share": _Gauge("CPU taken by the host", "%", 100.0, " of all cores"),

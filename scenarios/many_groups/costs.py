@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from harness.check.ratio import ratios, seconds_of
-from harness.conduct.findings import QUANTILES, Findings
+from harness.conduct.findings import Findings
 from harness.measure.curves import SECOND_NS
-from harness.measure.histogram import Histogram
 from harness.measure.recorder import Interval
 from harness.measure.timeline import History
 from scenarios.many_groups.reading import OPERATIONS, WasRead
@@ -42,13 +41,13 @@ def add_costs(findings: Findings, turns: Turns, was_read: Sequence[WasRead], com
     """
     for number, kind in enumerate(KINDS):
         for name, what in (("response", "append.response"), ("service", "append.service")):
-            whole = _whole(in_turns(findings.intervals, what, turns, number))
-            _add_quantiles(findings, f"{kind}.{name}", whole)
-        findings.figure(f"{kind}.answered", whole.total, "events")
+            seconds = in_turns(findings.intervals, what, turns, number)
+            findings.quantiles(f"{kind}.{name}", seconds)
+        findings.figure(f"{kind}.answered", _total(seconds), "events")
         for operation in OPERATIONS:
-            whole = _whole(in_turns(findings.intervals, f"{operation}.service", turns, number))
-            _add_quantiles(findings, f"{kind}.{operation}", whole)
-            findings.figure(f"{kind}.{operation}.count", whole.total, "operations")
+            seconds = in_turns(findings.intervals, f"{operation}.service", turns, number)
+            findings.quantiles(f"{kind}.{operation}", seconds)
+            findings.figure(f"{kind}.{operation}.count", _total(seconds), "operations")
         for name in ("delivered", "acked", "claimed"):
             findings.figure(f"{kind}.{name}", sum(getattr(each, name)[number] for each in was_read), "events")
         delivered = sum(each.delivered[number] for each in was_read)
@@ -98,13 +97,6 @@ def server_cost_us(history: History, command: str, spans_s: Sequence[tuple[int, 
     return grown[COST] / grown[CALLS] if grown[CALLS] > 0 else None
 
 
-def _whole(intervals: Sequence[Interval]) -> Histogram:
-    whole = Histogram()
-    for interval in intervals:
-        interval.sparse.add_to(whole)
-    return whole
-
-
-def _add_quantiles(findings: Findings, name: str, whole: Histogram) -> None:
-    for label, value in zip(QUANTILES, whole.quantiles_us(list(QUANTILES.values())), strict=True):
-        findings.figure(f"{name}.{label}", value, "µs", samples=whole.total)
+def _total(seconds: Sequence[Interval]) -> int:
+    """How many values there are in some seconds."""
+    return sum(each.histogram.total for each in seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -414,6 +415,14 @@ def test_the_ready_one_is_right() -> None:
     assert {each.name for each in searches} == {
         f"embedded, {each.configuration}, capacity at p99 <= 5 ms" for each in searches
     }
+
+
+@pytest.mark.parametrize(("page", "cells"), [("matrix.md", 12), ("command-line.md", 2)])
+def test_the_files_in_the_docs_are_right(tmp_path: Path, page: str, cells: int) -> None:
+    """What the pages show can be measured as it stands there."""
+    blocks = re.findall(r"```toml\n(.*?)```", (EXAMPLE.parents[2] / "docs" / page).read_text(), re.DOTALL)
+    [block] = [each for each in blocks if "[[load]]" in each]
+    assert len(of_text(tmp_path, block).cells) == cells
 
 
 # The page --------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from harness.capacity.search import SearchPlan, search
@@ -32,3 +33,19 @@ def test_a_cliff_before_a_server_is_full_is_never_overrated() -> None:
     found = search(PLAN, queues.probe, queues.now_s)
     assert found.passes is not None
     assert 0.5 <= found.passes / queues.truth() <= 1.05
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("kind", ["constant", "exponential"])
+@pytest.mark.parametrize("workers", [1, 4])
+def test_every_search_of_a_queue_is_within_five_percent(workers: int, kind: Kind, seed: int) -> None:
+    """Of queues and budgets that are drawn: in the time of a search by default, and each time it knows."""
+    generator = np.random.default_rng([seed, workers])
+    mean_us = workers * 1e6 / float(np.exp(generator.uniform(*np.log([4_000.0, 8_000.0]))))
+    limit_us = mean_us * float(generator.uniform(10, 20))
+    queues = Queues(kind, mean_us, workers, limit_us, seed, wobble=0.003, unknown=2)
+    found = search(PLAN, queues.probe, queues.now_s)
+    assert found.passes is not None
+    assert found.ended != "unknown"
+    assert abs(found.passes / queues.truth(1_000_000) - 1) <= 0.05, found

@@ -67,7 +67,7 @@ FLAT = Growth(per_h=1, low_per_h=-3, high_per_h=2, level=50, blocks=24, lasted_s
 @pytest.mark.parametrize(
     ("growth", "most", "status", "words"),
     [
-        (FLAT, 2.0, "PASS", "Memory grew by 1 % an hour (-3 to 2 %, by 24 medians over 600 s); 2 may be"),
+        (FLAT, 2.0, "PASS", "Memory grew by 1 % an hour (-3 to 2, by 24 medians over 600 s); 2 may be"),
         (FLAT, 1.9, "UNKNOWN", "a longer run can tell"),
         (replace(FLAT, low_per_h=1.9), 1.9, "UNKNOWN", "a longer run can tell"),
         (replace(FLAT, low_per_h=1.95), 1.9, "FAIL", "1.9 may be"),

@@ -39,8 +39,8 @@ def statuses(run: Run) -> dict[str, Status]:
 
 def test_a_warm_up_that_leaves_nothing() -> None:
     """It is refused, whether it is given or comes of a duration."""
-    with pytest.raises(ParameterError, match="a warm-up of 180 s leaves nothing"):
-        parameters_of(scenario, "quick", {"duration_s": "180"})
+    with pytest.raises(ParameterError, match="a warm-up of 360 s leaves nothing"):
+        parameters_of(scenario, "quick", {"duration_s": "360"})
     with pytest.raises(ParameterError, match="does not fit into 100 s"):
         scenario.lasting(SoakParameters(), 100, "embedded")
     assert scenario.lasting(SoakParameters(), 1_000, "embedded").duration_s == 1_000
