@@ -397,7 +397,7 @@ def shopbench(*arguments: str) -> subprocess.CompletedProcess[str]:
     [
         (["nothing"], "there is no scenario 'nothing'"),
         (["replay"], "Under Locust, replay has another form, with parameters of its own: locust -f"),
-        (["micro"], "Locust cannot drive micro; it can drive append, lag, "),
+        (["micro"], "Locust cannot drive micro; it can drive append, "),
         (
             ["lag", "-p", "base_per_s=-5"],
             "lag: base_per_s is more than 0 and at most 1,000,000 events a second, not -5",
