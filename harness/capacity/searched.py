@@ -183,10 +183,10 @@ def _found_verdict(searched: Searched, found: Found, name: str) -> Verdict:
 
 def _known(searched: Searched, found: Found) -> str:
     if found.passes is None and found.fails is None:
-        return f"{len(searched.points)} probes, and none could tell"
+        return f"{_probes(searched)}, and none could tell"
     passes = "no rate passes" if found.passes is None else f"{rate_said(found.passes)}/s passes"
     fails = "none fails" if found.fails is None else f"{rate_said(found.fails)}/s fails"
-    return f"{passes} and {fails}, by {len(searched.points)} probes"
+    return f"{passes} and {fails}, by {_probes(searched)}"
 
 
 def _ended(searched: Searched, found: Found) -> str:
@@ -197,3 +197,8 @@ def _ended(searched: Searched, found: Found) -> str:
         "floor": "the lowest rate that may be tried fails",
         "unknown": "of higher rates nothing could be learned",
     }[found.ended]
+
+
+def _probes(searched: Searched) -> str:
+    """How many there were, in words."""
+    return "1 probe" if len(searched.points) == 1 else f"{len(searched.points)} probes"

@@ -74,12 +74,20 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Record, str, int
     return record, ended.out + ended.err, ended.code
 
 
+def skip_where_nothing_could_tell(record: Record) -> None:
+    """Skip a test on a machine that was too busy for every probe, where the search says just that."""
+    [found] = [verdict for verdict in record.run.verdicts if verdict.name == "capacity.append.found"]
+    if found.detail.endswith(" and none could tell"):
+        pytest.skip(found.detail)
+
+
 @pytest.mark.slow
 def test_a_known_capacity_is_bracketed(searched: tuple[Record, str, int]) -> None:
     """What passes is below what the server can take, what fails is not far below: 400 a second."""
     record, told, _ = searched
     passes, fails = (record.run.figure(f"capacity.append.{side}_per_s") for side in ("passes", "fails"))
     assert record.run.status == "complete", told
+    skip_where_nothing_could_tell(record)
     assert passes is not None
     assert passes <= 420
     assert fails is None or fails > 250
@@ -117,6 +125,7 @@ def test_it_is_judged_again_alike(searched: tuple[Record, str, int]) -> None:
 def test_it_is_held_to_budgets(searched: tuple[Record, str, int]) -> None:
     """A rate that has to be at least so high, for what was asked; the probes' own figures are not remembered."""
     record, _, _ = searched
+    skip_where_nothing_could_tell(record)
     first, second = [verdict for verdict in record.run.verdicts if verdict.name.startswith("budget.")]
     assert first.status == "PASS", first
     assert second.status in {"FAIL", "UNKNOWN"}, second
@@ -142,7 +151,10 @@ def test_what_was_found_until_an_interrupt_stands(tmp_path: Path) -> None:
     assert record.run.figure("capacity.append.probes") == 1
     [found] = [verdict for verdict in record.run.verdicts if verdict.name == "capacity.append.found"]
     assert found.status == "UNKNOWN"
-    assert found.detail.startswith("the search was ended before its time; 100/s passes")
+    # On a busy machine the first probe may not tell anything, and then that is said.
+    passes = record.run.figure("capacity.append.passes_per_s")
+    tells = "1 probe, and none could tell" if passes is None else "100/s passes"
+    assert found.detail.startswith(f"the search was ended before its time; {tells}")
 
 
 @pytest.mark.slow
