@@ -48,7 +48,7 @@ def test_a_probe_of_a_server_with_room_passes_and_of_a_full_one_fails() -> None:
         assert full.answered_per_s == pytest.approx(2_000, rel=0.15)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_search_over_the_wire_ends_near_the_truth(pytestconfig: pytest.Config) -> None:
     """One search, in a minute at most; a machine that has other work may leave it with less than it asked for."""
     server = drawn("exponential", 1, int.from_bytes(os.urandom(4)))
