@@ -21,6 +21,7 @@ from harness.check.arrival import ArrivalRule, arrival_of
 from harness.check.load_reached import LoadCounts, Seconds, reached_by
 from harness.conduct.findings import Findings
 from harness.conduct.scenario import Stage
+from harness.load.settings import PumpResult
 from harness.measure.curves import SECOND_NS, curve_of, interpolated
 from harness.measure.hlog import LatencyLog
 from harness.measure.probes import Probe, Sampler
@@ -28,6 +29,9 @@ from harness.measure.reached import CoreOf, Reached
 from harness.measure.timeline import History, Reading
 from harness.record.load_report import LoadReport, section_of
 from harness.server.server import Server
+
+# How long after the end of a second what was due in it may be answered.
+PATIENCE_MS = 1_000.0
 
 
 class Arriving:
@@ -130,6 +134,33 @@ def add_reached(findings: Findings, counts: LoadCounts, dot: str) -> None:
         f"{dot}reached", counts.reached[-1][1] if counts.reached and not counts.at_least else None, "events"
     )
     findings.figure(f"{dot}reached_per_s", per_s, "1/s")
+
+
+def add_users_arrival(findings: Findings, operation: str, report: LoadReport, users: int) -> None:
+    """Add how many users there were, and the figures on whether what they were due to do was answered.
+
+    Args:
+        operation: as it is recorded, with all that is below it.
+        report: of their load.
+        users: how many were asked for; where workers have them, they say how many there were.
+    """
+    findings.figure("users", findings.load.get("users"), "users")
+    there = int(findings.load.get("users", users))
+    rule = ArrivalRule(budget_ms=PATIENCE_MS, operation=operation, reached="answered", users=there)
+    add_arrival(findings, findings.history, report, rule)
+
+
+def in_doubt_of(result: PumpResult, also: int = 0) -> int:
+    """Of how many operations of users nobody knows what has become of them.
+
+    What the users of a worker that died were told died with it.
+
+    Args:
+        result: of their load.
+        also: how many are in doubt besides those without an answer.
+    """
+    is_one_silent = any(worker.silent_from_s is not None for worker in result.workers)
+    return result.arrivals if is_one_silent else result.unknown + also
 
 
 def add_part(findings: Findings, history: History, name: str, from_ns: int, to_ns: int, *, load: str = "") -> None:

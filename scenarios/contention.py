@@ -33,7 +33,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from harness.check.arrival import ArrivalRule, arrival_checker
+from harness.check.arrival import arrival_checker
 from harness.check.figures import figure_names
 from harness.check.judge import Checker
 from harness.check.loads import users_send_lag_checker
@@ -51,7 +51,7 @@ from harness.server.server import Server
 from ordershop.entities import Customer
 from ordershop.event_store import EventStore, connect
 from ordershop.events import Event, EventId
-from scenarios.arrival import add_arrival
+from scenarios.arrival import add_users_arrival, in_doubt_of
 from scenarios.commands import PRODUCERS
 from scenarios.shop.shop import as_scenario_errors, producer_of, server_for
 from scenarios.shop.versions import add_updates, conflicts_in, updates_checkers, written_by
@@ -60,8 +60,6 @@ from scenarios.under_load import UnderLoad
 
 WRITER = "scenarios.shop.writer:Writer"
 
-# How long after the end of a second the updates that were due in it may be answered.
-PATIENCE_MS = 1_000.0
 # For one answer of the server.
 _TIMEOUT_S = 10.0
 
@@ -222,14 +220,11 @@ def _account(
     written = written_by(store, producer, created)
     identities = [entity_id(producer, number) for number in range(chosen.entities)]
     counts = store.client.hmget(store.keys.updates("customer"), identities)
-    in_doubt = result.unknown + result.failed - conflicts_in(result.failures)
-    if any(worker.silent_from_s is not None for worker in result.workers):
-        in_doubt = result.arrivals  # what the writers of a worker that died were told died with it
     writers = add_updates(
         findings.evidence,
         result.told,
         written,
-        in_doubt=in_doubt,
+        in_doubt=in_doubt_of(result, also=result.failed - conflicts_in(result.failures)),
         versions=[1 + int(count or 0) for count in counts],
     )
     findings.figure("attempts", writers.attempts, "attempts")
@@ -242,18 +237,7 @@ def _account(
 
 
 def _conclude(chosen: ContentionParameters, findings: Findings, result: PumpResult) -> None:
-    findings.figure("users", findings.load.get("users"), "users")
-    add_arrival(
-        findings,
-        findings.history,
-        result.report(),
-        ArrivalRule(
-            budget_ms=PATIENCE_MS,
-            operation="contention",
-            reached="answered",
-            users=int(findings.load.get("users", chosen.users)),
-        ),
-    )
+    add_users_arrival(findings, "contention", result.report(), chosen.users)
     findings.concluded()
     add_by_hand(findings)
 

@@ -29,7 +29,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from harness.check.arrival import ArrivalRule, arrival_checker
+from harness.check.arrival import arrival_checker
 from harness.check.figures import figure_names
 from harness.check.judge import Checker
 from harness.check.loads import answered_checker, users_send_lag_checker
@@ -41,7 +41,7 @@ from harness.load.settings import PumpResult
 from harness.locust.locustfile import locustfile
 from harness.record.run import KeyFigure, Record
 from harness.server.url import ServerUrl
-from scenarios.arrival import add_arrival
+from scenarios.arrival import add_users_arrival, in_doubt_of
 from scenarios.commands import CONSUMERS, PRODUCERS, READERS
 from scenarios.line.account import largest
 from scenarios.shop.books import BOOKS, Books, Held, books_checkers
@@ -50,9 +50,6 @@ from scenarios.told import Told, add_by_hand, has_arrived, told_of
 from scenarios.under_load import UnderLoad
 
 SHOPPER = "scenarios.shop.shopper:Shopper"
-
-# How long after the end of a second the steps that were due in it may be answered.
-PATIENCE_MS = 1_000.0
 
 
 class JourneyParameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -145,15 +142,12 @@ class Journey:
             stage.progress(0.95, "closing the shop")
             unbilled = unbilled_by(shop.gateway)
             held = shop.close_and_look(stocked, result.told)
-        in_doubt = result.unknown
-        if any(worker.silent_from_s is not None for worker in result.workers):
-            in_doubt = result.arrivals  # what the users of a worker that died were told died with it
         books = Books(
             held=held,
             told=result.told,
             stock=dict.fromkeys(stocked.products, chosen.stock),
             unbilled=None if unbilled is None else sorted(_theirs(unbilled, held, result.told)),
-            in_doubt=in_doubt,
+            in_doubt=in_doubt_of(result),
         )
         findings.evidence.add_json(BOOKS, books)
         _conclude(chosen, findings, result)
@@ -207,18 +201,7 @@ def _conclude(chosen: JourneyParameters, findings: Findings, result: PumpResult)
     for name, unit in (("lag.seconds", "s"), ("lag.undelivered", "events")):
         if name in findings.history.reading_names:
             findings.figure(f"crm_{name}.max", largest(findings.history, name), unit)
-    findings.figure("users", findings.load.get("users"), "users")
-    add_arrival(
-        findings,
-        findings.history,
-        result.report(),
-        ArrivalRule(
-            budget_ms=PATIENCE_MS,
-            operation="journey",
-            reached="answered",
-            users=int(findings.load.get("users", chosen.users)),
-        ),
-    )
+    add_users_arrival(findings, "journey", result.report(), chosen.users)
     findings.concluded()
     add_by_hand(findings)
 

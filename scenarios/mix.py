@@ -47,7 +47,7 @@ from harness.server.server import Server
 from harness.server.url import ServerUrl
 from ordershop.event_store import EventStore, connect
 from ordershop.events import Event
-from scenarios.arrival import add_arrival
+from scenarios.arrival import PATIENCE_MS, add_arrival
 from scenarios.commands import PRODUCERS
 from scenarios.load import EVENT_BYTES, Load
 from scenarios.shop.reads import MISS, NAMES, MixedReads, Readable, ReadMix, Shares, due_of
@@ -62,8 +62,6 @@ from scenarios.shop.shop import (
 from scenarios.told import Told, add_by_hand, arrived_said, told_of
 from scenarios.under_load import UnderLoad
 
-# How long after the end of a second what was due in it may be answered.
-PATIENCE_MS = 1_000.0
 # A kind has its share where it is so near to it, or within so many standard deviations of what chance makes of it.
 NEAR, SIGMAS = 0.01, 4.0
 # And where so much of what was due of it was answered as it should.

@@ -72,6 +72,19 @@ class Trimmed(Struct, frozen=True, kw_only=True):
         return max(0, (self.acknowledged if self.added is None else self.added) - self.length)
 
 
+def stream_sizes(client: Any, streams: Sequence[str]) -> tuple[list[int], int] | None:
+    """How many entries each of some streams holds, and the bytes of all; None while the server is away."""
+    try:
+        with client.pipeline(transaction=False) as ask:
+            for stream in streams:
+                ask.xlen(stream)
+                ask.memory_usage(stream)
+            answers = ask.execute()
+    except redis.RedisError:
+        return None
+    return answers[::2], sum(size or 0 for size in answers[1::2])
+
+
 class StreamSizes:
     """Probes how many entries streams hold, and the bytes that they take on the server.
 
@@ -88,18 +101,14 @@ class StreamSizes:
 
     def read(self) -> list[Sample]:
         """The length of the shortest and the longest, and the bytes of all; nothing of a server that is away."""
-        try:
-            with self._client.pipeline(transaction=False) as ask:
-                for stream in self._streams:
-                    ask.xlen(stream)
-                    ask.memory_usage(stream)
-                answers = ask.execute()
-        except redis.RedisError:
+        found = stream_sizes(self._client, self._streams)
+        if found is None:
             return []
+        lengths, size = found
         return [
-            Sample("stream.length.min", float(min(answers[::2])), "events", self._labels),
-            Sample("stream.length.max", float(max(answers[::2])), "events", self._labels),
-            Sample("stream.memory_bytes", float(sum(size or 0 for size in answers[1::2])), "bytes", self._labels),
+            Sample("stream.length.min", float(min(lengths)), "events", self._labels),
+            Sample("stream.length.max", float(max(lengths)), "events", self._labels),
+            Sample("stream.memory_bytes", float(size), "bytes", self._labels),
         ]
 
 

@@ -28,7 +28,7 @@ import numpy as np
 
 from harness.capacity.open_side import OpenBlock, OpenTold
 from harness.capacity.pairs import SideLoad
-from harness.gate.controls import CONTROLS, Controls
+from harness.gate.controls import CONTROLS, opened_controls
 from harness.gate.rounds import TIMEOUT_S, Round, order_of, turns
 from harness.gate.side import SIDES, Side, SideError
 from harness.host.child import Child, ChildError
@@ -39,7 +39,6 @@ from harness.load.settings import SPIN_SHARE, PumpSettings
 from harness.load.workload import Source
 from harness.measure.histogram import Histogram, highest_at, lowest_at
 from harness.measure.sample_size import enough_samples
-from harness.server.open import open_server
 from harness.server.server import Server
 
 QUANTILES = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
@@ -169,9 +168,7 @@ class OpenPair:
         self._clock = clock
         self._stack = contextlib.ExitStack()
         try:
-            control = self._stack.enter_context(open_server("embedded", clock))
-            self._control_pid = control.pid
-            self._controls = self._stack.enter_context(contextlib.closing(Controls(control.url, clock)))
+            self._controls, self._control_pid = opened_controls(self._stack, "embedded", clock)
         except BaseException:
             self._stack.close()
             raise

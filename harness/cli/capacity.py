@@ -16,6 +16,8 @@ from harness.cli.doctor import before_run
 from harness.cli.options import (
     BudgetOption,
     ConsumerOption,
+    CoresOption,
+    DryRunOption,
     HistoryOption,
     ParamOption,
     ProbeOption,
@@ -26,6 +28,7 @@ from harness.cli.options import (
     ServerFileOption,
     ServerOption,
     ShapeOption,
+    SpinOption,
     SystemOption,
     UsageError,
     asked_cores,
@@ -41,7 +44,7 @@ from harness.cli.recorded import budgets_of, check_history, command_line, conclu
 from harness.cli.shown import say, warn
 from harness.conduct.scenario import ParameterError, ProbedScenario, Scenario, Stage, parameters_of
 from harness.host.clock import Clock, SystemClock
-from harness.load.settings import SPIN_SHARE, SPIN_VARIABLE
+from harness.load.settings import SPIN_SHARE
 from harness.server.named import server_named
 from harness.server.url import ServerUrl, without_secrets
 from harness.system.port import SystemUnderTest
@@ -90,19 +93,10 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     restart: RestartOption = ""
     budget: BudgetOption = None
     history: HistoryOption = None
-    cores: Annotated[
-        str, typer.Option(help="Which cores the load, the server and the rest may use: all, one or apart.")
-    ] = "all"
-    spin: Annotated[
-        float,
-        typer.Option(
-            min=0, max=1, envvar=SPIN_VARIABLE, help="Share of a core that the load may spend on waiting awake."
-        ),
-    ] = SPIN_SHARE
+    cores: CoresOption = "all"
+    spin: SpinOption = SPIN_SHARE
     runs: RunsOption = Path("runs")
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, print the plan, start and write nothing.")
-    ] = False
+    dry_run: DryRunOption = False
 
 
 @taking(Asked)

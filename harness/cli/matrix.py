@@ -13,7 +13,7 @@ import typer
 from harness.check.checkers import EXIT_INVALID, EXIT_PASS, EXIT_USAGE, code_of
 from harness.cli.doctor import UnfitError
 from harness.cli.list import duration
-from harness.cli.options import RunsOption, UsageError, catalog, taking
+from harness.cli.options import DryRunOption, RunsOption, UsageError, catalog, taking
 from harness.cli.plan import check_server
 from harness.cli.recorded import command_line
 from harness.cli.shown import Shown, out, say, warn
@@ -45,9 +45,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     anew: Annotated[
         bool, typer.Option("--anew", help="Begin again in a new directory, whatever was measured before.")
     ] = False
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, print the plan, start and write nothing.")
-    ] = False
+    dry_run: DryRunOption = False
 
 
 @taking(Asked)

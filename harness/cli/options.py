@@ -25,6 +25,7 @@ import typer
 from harness.conduct.plan_file import PlanError, plan_text
 from harness.conduct.scenario import Scenario
 from harness.host.placement import PLANS, Plan
+from harness.load.settings import SPIN_VARIABLE
 from harness.record.parameters import nearest
 from harness.server.named import VARIABLE
 from harness.system.named import system_named
@@ -264,5 +265,17 @@ RestartOption = Annotated[
 ]
 BudgetOption = Annotated[Path | None, typer.Option(help="A file of limits, such as slo.toml.")]
 HistoryOption = Annotated[Path | None, typer.Option(help="Append the figures of the run to this file.")]
+CoresOption = Annotated[
+    str, typer.Option(help="Which cores the load, the server and the rest may use: all, one or apart.")
+]
+SpinOption = Annotated[
+    float,
+    typer.Option(
+        min=0, max=1, envvar=SPIN_VARIABLE, help="Share of a core that the load may spend on waiting awake."
+    ),
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Check everything, print the plan, start and write nothing.")
+]
 RunsOption = Annotated[Path, typer.Option(help="Directory in which run directories are made.")]
 RunArgument = Annotated[Path, typer.Argument(help="A run directory.")]

@@ -15,6 +15,8 @@ from harness.cli.doctor import before_run
 from harness.cli.options import (
     BudgetOption,
     ConsumerOption,
+    CoresOption,
+    DryRunOption,
     HistoryOption,
     NamesArgument,
     ParamOption,
@@ -28,11 +30,11 @@ from harness.cli.options import (
     ServerFileOption,
     ServerOption,
     ShapeOption,
+    SpinOption,
     SystemOption,
     UsageError,
     asked_cores,
     asked_system,
-    catalog,
     check_profile,
     chosen,
     given_parameters,
@@ -50,7 +52,7 @@ from harness.conduct.suite import conduct_suite
 from harness.host.clock import Clock, SystemClock
 from harness.host.placement import Plan, placed
 from harness.load.driver import OwnProcesses
-from harness.load.settings import SPIN_SHARE, SPIN_VARIABLE
+from harness.load.settings import SPIN_SHARE
 from harness.record.run import Record
 from harness.server.named import server_named
 from harness.server.open import kind_of
@@ -82,15 +84,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     restart: RestartOption = ""
     budget: BudgetOption = None
     history: HistoryOption = None
-    cores: Annotated[
-        str, typer.Option(help="Which cores the load, the server and the rest may use: all, one or apart.")
-    ] = "all"
-    spin: Annotated[
-        float,
-        typer.Option(
-            min=0, max=1, envvar=SPIN_VARIABLE, help="Share of a core that the load may spend on waiting awake."
-        ),
-    ] = SPIN_SHARE
+    cores: CoresOption = "all"
+    spin: SpinOption = SPIN_SHARE
     repeat: Annotated[
         bool,
         typer.Option(
@@ -106,16 +101,14 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = False
     runs: RunsOption = Path("runs")
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, print the plan, start and write nothing.")
-    ] = False
+    dry_run: DryRunOption = False
 
 
 @taking(Asked)
 def run_command(asked: Asked) -> int:
     """Run scenarios, and write their record and report."""
     plan = asked_cores(asked.cores)
-    scenarios = chosen(asked.names or [name for name, each in catalog().items() if _is_of_a_whole_run(each)])
+    scenarios = chosen(asked.names or [])
     check_profile(asked.profile, scenarios)
     which = server_named(asked.server, asked.server_file, os.environ)
     if not asked.names and "kill" not in kind_of(which).can:
@@ -138,11 +131,6 @@ def run_command(asked: Asked) -> int:
         return EXIT_PASS
     record, ended = _carried_out(asked, with_parameters, which, system, plan, clock)
     return conclude(held_to(record, limits), ended, history=asked.history, undecided_is_0=asked.undecided_is_0)
-
-
-def _is_of_a_whole_run(scenario: Scenario) -> bool:
-    """Whether a run of all has it, too: what takes as long as it is told is run by its name."""
-    return not getattr(scenario, "only_by_name", False)
 
 
 def _without_own_server(scenarios: Sequence[Scenario]) -> list[Scenario]:

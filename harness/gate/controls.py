@@ -8,10 +8,13 @@ Both are done before each turn, by the process that measures, on behalf of the s
 
 from __future__ import annotations
 
+import contextlib
+
 import hiredis
 
 from harness.host.clock import Clock
 from harness.server.dial import open_socket
+from harness.server.open import open_server
 from harness.server.server import ServerError
 from harness.server.url import ServerUrl
 
@@ -77,3 +80,19 @@ class Controls:
     def close(self) -> None:
         """Close the connection."""
         self._socket.close()
+
+
+def opened_controls(
+    stack: contextlib.ExitStack, which: ServerUrl | str, clock: Clock
+) -> tuple[Controls, int | None]:
+    """The controls with a server of their own, and its process; both end with the stack.
+
+    Args:
+        which: `embedded` or a server program.
+        clock: that times them.
+
+    Raises:
+        ServerError: the server cannot be started, or does not answer.
+    """
+    server = stack.enter_context(open_server(which, clock, durability="none"))
+    return stack.enter_context(contextlib.closing(Controls(server.url, clock))), server.pid

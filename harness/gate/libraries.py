@@ -37,7 +37,7 @@ from pathlib import Path
 
 import msgspec
 
-from harness.gate.revisions import RevisionError, end_group, printable
+from harness.gate.revisions import RevisionError, communicated, printable
 from harness.host.own_python import Elsewhere
 
 # A resolver that looks back through many versions takes its time; whoever has none left can interrupt it.
@@ -318,15 +318,10 @@ def _done(
         env={**Elsewhere.environment(), "LC_ALL": "C.UTF-8", "NO_COLOR": "1"},
         start_new_session=True,
     )
-    with process:
-        try:
-            out, _ = process.communicate(timeout=TIMEOUT_S)
-        except subprocess.TimeoutExpired as error:
-            end_group(process)
-            raise LibrariesError(f"{failure}: it takes longer than {TIMEOUT_S:.0f} s") from error
-        except BaseException:
-            end_group(process)
-            raise
+    try:
+        out, _ = communicated(process, TIMEOUT_S)
+    except subprocess.TimeoutExpired as error:
+        raise LibrariesError(f"{failure}: it takes longer than {TIMEOUT_S:.0f} s") from error
     words = out.decode(errors="replace")
     log.write_text(words, encoding="utf-8")
     if process.returncode:

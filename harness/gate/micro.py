@@ -27,14 +27,13 @@ from typing import Any
 
 import msgspec
 
-from harness.gate.controls import CONTROLS, Controls
+from harness.gate.controls import CONTROLS, opened_controls
 from harness.gate.metrics import compared
 from harness.gate.rounds import Measure, Round, order_of, overlay
 from harness.gate.side import SIDES, Side, SideError
 from harness.host.clock import Clock
 from harness.host.cores import core_of, on_core
 from harness.host.own_python import Elsewhere
-from harness.server.open import open_server
 
 TIMEOUT_S = 600.0
 # Few calls a round: the rounds are what counts.
@@ -113,9 +112,7 @@ class MicroRounds:
         self._stack = contextlib.ExitStack()
         try:
             self._overlays = {side: overlay(self._stack, measure, side) for side in SIDES}
-            control = self._stack.enter_context(open_server("embedded", clock))
-            self._control_pid = control.pid
-            self._controls = self._stack.enter_context(contextlib.closing(Controls(control.url, clock)))
+            self._controls, self._control_pid = opened_controls(self._stack, "embedded", clock)
         except BaseException:
             self._stack.close()
             raise

@@ -74,15 +74,10 @@ def _git(directory: Path, *arguments: str, index: Path | None = None, timeout_s:
         )
     except OSError as error:
         raise RevisionError(f"git cannot be run ({error.strerror}): is it installed?") from error
-    with process:
-        try:
-            out, err = process.communicate(timeout=timeout_s)
-        except subprocess.TimeoutExpired as error:
-            end_group(process)
-            raise RevisionError(f"git {_verb(arguments)} took longer than {timeout_s:.0f} s") from error
-        except BaseException:
-            end_group(process)
-            raise
+    try:
+        out, err = communicated(process, timeout_s)
+    except subprocess.TimeoutExpired as error:
+        raise RevisionError(f"git {_verb(arguments)} took longer than {timeout_s:.0f} s") from error
     if process.returncode:
         words = " ".join(os.fsdecode(err).split()) or f"git {_verb(arguments)} has ended with {process.returncode}"
         raise _RefusedError(printable(words.removeprefix("fatal: ")))
@@ -92,6 +87,20 @@ def _git(directory: Path, *arguments: str, index: Path | None = None, timeout_s:
 
 def _verb(arguments: Sequence[str]) -> str:
     return next(each for each in arguments if not each.startswith("-"))
+
+
+def communicated(process: subprocess.Popen[bytes], timeout_s: float) -> tuple[bytes, bytes]:
+    """What a program that leads its session has written; it is ended, with all its own, where that is cut off.
+
+    Raises:
+        TimeoutExpired: it takes longer.
+    """
+    with process:
+        try:
+            return process.communicate(timeout=timeout_s)
+        except BaseException:
+            end_group(process)
+            raise
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:

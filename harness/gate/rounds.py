@@ -37,7 +37,7 @@ import numpy as np
 import psutil
 
 from harness.arrays import Int64s
-from harness.gate.controls import Controls
+from harness.gate.controls import opened_controls
 from harness.gate.metrics import METRICS, background_share, compared, measured
 from harness.gate.parts import WARM_UP, Part, parts_of
 from harness.gate.setup import Setup
@@ -58,7 +58,6 @@ from harness.host.child import Child, ChildError
 from harness.host.clock import Clock
 from harness.host.cores import Cores, core_of, on_core
 from harness.host.own_python import ROOT, Elsewhere
-from harness.server.open import open_server
 from harness.server.server import Durability, Server
 from harness.server.url import ServerUrl
 
@@ -280,10 +279,8 @@ class Rounds:
             self._overlays = {side: overlay(self._stack, measure, side) for side in SIDES}
             ours = instrument(self._stack, measure) if measure.pythons else ""
             self._elsewhere = {side: Elsewhere(python, (ours,)) for side, python in measure.pythons.items()}
-            control = self._stack.enter_context(open_server(measure.server, clock, durability="none"))
-            self._control_pid = control.pid
             self.server: dict[str, Any] = {}
-            self._controls = self._stack.enter_context(contextlib.closing(Controls(control.url, clock)))
+            self._controls, self._control_pid = opened_controls(self._stack, measure.server, clock)
         except BaseException:
             self._stack.close()
             raise

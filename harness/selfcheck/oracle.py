@@ -40,17 +40,16 @@ import os
 import select
 import signal
 import socket
-from types import TracebackType
-from typing import Any, Self
 
 import msgspec
 import numpy as np
 
 from harness.arrays import Int64s
 from harness.host import kernel_dates
-from harness.host.child import Channel, Child, ChildError
+from harness.host.child import Channel
 from harness.host.clock import Clock, SystemClock
 from harness.host.placement import usable_cores
+from harness.selfcheck.scripted_server import ScriptedServer
 
 # Before an answer is due the timer is not trusted for the first of these, and the socket not asked for the second.
 _SPIN_NS, _CLOCK_ONLY_NS = 300_000, 20_000
@@ -96,7 +95,7 @@ class Notes(msgspec.Struct, frozen=True, kw_only=True):
         return np.where(credible, self.dated_ns, self.before_ns)
 
 
-class Oracle:
+class Oracle(ScriptedServer):
     """A scripted server in a process of its own, while it is entered.
 
     Args:
@@ -108,35 +107,8 @@ class Oracle:
     """
 
     def __init__(self, delays_ns: Int64s, command_bytes: int) -> None:
-        self._arguments = (delays_ns, command_bytes)
-
-    def __enter__(self) -> Self:
-        try:
-            self._child = Child("harness.selfcheck.oracle:serve", *self._arguments)
-        except ChildError as error:
-            raise OracleError("the oracle does not start") from error
-        try:
-            self.port: int = self._receive(30.0)
-        except BaseException:
-            self._child.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        # SIGKILL ends also one that is stopped.
-        self._child.close()
-
-    @property
-    def url(self) -> str:
-        """Where it answers."""
-        return f"redis://127.0.0.1:{self.port}"
-
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        return self._child.pid
+        arguments = (delays_ns, command_bytes)
+        super().__init__("harness.selfcheck.oracle:serve", arguments, called="the oracle", error=OracleError)
 
     def notes(self) -> Notes:
         """What it has done so far; to be asked when the load is over, for until then it does not listen.
@@ -144,11 +116,7 @@ class Oracle:
         Raises:
             OracleError: it is gone, or does not answer.
         """
-        try:
-            self._child.send(None)
-        except ChildError as error:
-            raise OracleError("the oracle has ended") from error
-        notes: Notes = self._receive(10.0)
+        notes: Notes = self._told()
         return notes
 
     def freeze(self) -> None:
@@ -158,14 +126,6 @@ class Oracle:
     def thaw(self) -> None:
         """SIGCONT."""
         os.kill(self._child.pid, signal.SIGCONT)
-
-    def _receive(self, timeout_s: float) -> Any:
-        if not self._child.has_message(timeout_s):
-            raise OracleError("the oracle does not answer")
-        try:
-            return self._child.receive()
-        except ChildError as error:
-            raise OracleError("the oracle has ended") from error
 
 
 def serve(channel: Channel, delays_ns: Int64s, command_bytes: int) -> None:

@@ -26,7 +26,7 @@ import os
 import select
 import socket
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 
 import hiredis
 import msgspec
@@ -34,9 +34,10 @@ import numpy as np
 
 from harness.arrays import Int64s
 from harness.host import kernel_dates
-from harness.host.child import Channel, Child, ChildError
+from harness.host.child import Channel
 from harness.host.clock import Clock, SystemClock
 from harness.host.placement import usable_cores
+from harness.selfcheck.scripted_server import ScriptedServer
 
 _AWAKE_NS = 60_000
 _NICENESS = -10
@@ -73,7 +74,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
         return self.sent_ns - self.released_ns[: self.sent_ns.size]
 
 
-class QueueingServer:
+class QueueingServer(ScriptedServer):
     """A server with some workers in a process of its own, while it is entered.
 
     Args:
@@ -84,32 +85,7 @@ class QueueingServer:
     """
 
     def __init__(self, services: Int64s) -> None:
-        self._services = services
-
-    def __enter__(self) -> Self:
-        try:
-            self._child = Child("harness.selfcheck.queueing:serve", self._services)
-        except ChildError as error:
-            raise QueueingError("the server does not start") from error
-        try:
-            self.port: int = self._receive(30.0)
-        except BaseException:
-            self._child.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._child.close()
-
-    @property
-    def url(self) -> str:
-        """Where it answers."""
-        return f"redis://127.0.0.1:{self.port}"
-
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        return self._child.pid
+        super().__init__("harness.selfcheck.queueing:serve", (services,), called="the server", error=QueueingError)
 
     def served(self) -> list[Served]:
         """What each worker did since this was asked last.
@@ -117,20 +93,8 @@ class QueueingServer:
         Raises:
             QueueingError: it is gone, or does not answer.
         """
-        try:
-            self._child.send(None)
-        except ChildError as error:
-            raise QueueingError("the server has ended") from error
-        served: list[Served] = self._receive(10.0)
+        served: list[Served] = self._told()
         return served
-
-    def _receive(self, timeout_s: float) -> Any:
-        if not self._child.has_message(timeout_s):
-            raise QueueingError("the server does not answer")
-        try:
-            return self._child.receive()
-        except ChildError as error:
-            raise QueueingError("the server has ended") from error
 
 
 def serve(channel: Channel, services: Int64s) -> None:

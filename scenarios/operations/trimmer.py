@@ -27,6 +27,7 @@ from harness.system.port import NotStartedError
 from harness.system.port import Trimming as Trims
 from ordershop.wire import is_unable
 from scenarios.line.line import Line
+from scenarios.trimmed import stream_sizes
 
 Policy = Literal["acknowledged", "maxlen", "maxlen_exact", "none"]
 SEEN_LUA = files("scenarios.operations").joinpath("trim_seen.lua").read_text(encoding="utf-8")
@@ -70,17 +71,13 @@ class StreamSize:
 
     def read(self) -> list[Sample]:
         """`stream.length` and `stream.memory_bytes`, of all of them; nothing while the server is away."""
-        try:
-            with self._client.pipeline(transaction=False) as ask:
-                for stream in self._streams:
-                    ask.xlen(stream)
-                    ask.memory_usage(stream)
-                answers = ask.execute()
-        except redis.RedisError:
+        found = stream_sizes(self._client, self._streams)
+        if found is None:
             return []
+        lengths, size = found
         return [
-            Sample("stream.length", float(sum(answers[::2])), "events"),
-            Sample("stream.memory_bytes", float(sum(size or 0 for size in answers[1::2])), "bytes"),
+            Sample("stream.length", float(sum(lengths)), "events"),
+            Sample("stream.memory_bytes", float(size), "bytes"),
         ]
 
 
